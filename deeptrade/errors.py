@@ -1,0 +1,21 @@
+"""The errors a user can mend: each is one line that says what was given, what is accepted, what to do next."""
+
+
+class DeepTradeError(Exception):
+    """Base of all errors the user can mend; the command line prints the line and exits with 2."""
+
+
+class DataError(DeepTradeError):
+    """The data file is missing, unreadable, or does not hold what a DeepTrade file holds."""
+
+
+class SettingsError(DeepTradeError):
+    """An option or parameter has a value that is not accepted."""
+
+
+class DoesNotFitError(DeepTradeError):
+    """The work needs more memory or disk than the limit allows; the message holds both numbers."""
+
+
+class RunConflictError(DeepTradeError):
+    """The output folder holds a run of other data or other settings."""

@@ -1,0 +1,132 @@
+"""The settings of `fit`: one frozen dataclass that the command line and the notebooks both read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from .errors import SettingsError
+from .units import parse_bytes
+
+MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+
+
+def _option(default: Any, help_text: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"help": help_text, **limits})
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Options of `deeptrade fit`, spelled as on the command line; 0 or '' stand for 'not set'."""
+
+    csv: str = _option(
+        "training_data/training_data.csv", "data file, or a folder or glob of CSVs in time order"
+    )
+    out: str = _option("", "folder the run is written to; empty means runs/NAME of the data file")
+    model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
+    epochs: int = _option(1, "passes over the training rows", least=1)
+    max_steps: int = _option(0, "stop after this many optimizer steps; 0 means no limit", least=0)
+    batch_size: int = _option(4, "rows per forward and backward pass", least=1)
+    grad_accum: bool = _option(False, "accumulate gradients over accum_steps passes per optimizer step")
+    accum_steps: int = _option(8, "passes per optimizer step; counts only with grad_accum", least=1)
+    learning_rate: float = _option(1e-3, "step size of the Adam optimizer", above=0)
+    clip_norm: float = _option(
+        1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0
+    )
+    seed: int = _option(0, "seed of weights and row order", least=0)
+    val_ratio: float = _option(
+        0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1
+    )
+    features: str = _option("", "feature columns to use, separated by commas; empty means all")
+    skip_rl: bool = _option(False, "leave out the reinforcement learning stage")
+    chunk_size: int = _option(10_000, "most rows parsed at once; the byte budget may lower it", least=1)
+    cache_batches: int = _option(0, "assembled batches kept in memory", least=0)
+    prefetch: int = _option(2, "batches read ahead by the background thread", least=0)
+    no_mmap: bool = _option(False, "read the file with plain reads instead of mapping it")
+    no_lazy_loading: bool = _option(False, "load all rows before training; refused where they do not fit")
+    no_memory_monitor: bool = _option(False, "take no memory samples; the peak comes from the kernel")
+    no_aggressive_gc: bool = _option(False, "leave garbage collection to Python")
+    no_tf_allow_growth: bool = _option(False, "let TensorFlow reserve all GPU memory at start")
+    precision: str = _option("auto", "number format of the computation", choices=PRECISIONS)
+    memory_limit: str = _option("", "most memory to use, such as 2GiB; empty means what the machine allows")
+    checkpoint_every: int = _option(50, "optimizer steps between checkpoints", least=1)
+    fresh: bool = _option(False, "start over, even where a finished or started run exists")
+    max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
+    max_bad_rows: float = _option(0.01, "share of rejected rows above which the run stops", least=0, most=1)
+    early_stop_patience: int = _option(
+        0, "epochs without better validation before stopping; 0 means never", least=0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.memory_limit:
+            parse_bytes(self.memory_limit)
+
+    @property
+    def steps_per_update(self) -> int:
+        """Passes per optimizer step: accum_steps with grad_accum, else 1."""
+        return self.accum_steps if self.grad_accum else 1
+
+    @property
+    def effective_batch(self) -> int:
+        """Rows per optimizer step."""
+        return self.batch_size * self.steps_per_update
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The chosen features, or None for all."""
+        return [name.strip() for name in self.features.split(",")] if self.features else None
+
+    @property
+    def out_dir(self) -> Path:
+        """Where the run is written: `out`, or runs/NAME with NAME the data file's name without its ending."""
+        return Path(self.out) if self.out else Path("runs") / data_name(self.csv)
+
+
+def data_name(data: str | Path) -> str:
+    """Return the name a run gets from its data: the last path part without its ending.
+
+    >>> data_name("data/market.csv.gz"), data_name("data/months/"), data_name("data/2023-*.csv")
+    ('market', 'months', '2023-')
+    """
+    name = Path(data).name
+    for ending in (".gz", ".csv", ".parquet", ".h5", ".hdf5", ".dtstore"):
+        name = name.removesuffix(ending)
+    return name.replace("*", "").replace("?", "") or "data"
+
+
+def check_settings(settings: Any) -> None:
+    """Check every field of a settings dataclass against its declared type and limits.
+
+    Raises SettingsError: given value, what is accepted.
+    """
+    for item in fields(settings):
+        value, rule = getattr(settings, item.name), item.metadata
+        kind = type(item.default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+            object.__setattr__(settings, item.name, value)
+        if type(value) is not kind:
+            raise SettingsError(f"{item.name}={value!r} is not of type {kind.__name__}")
+        problem = _limit_broken(value, rule)
+        if problem:
+            raise SettingsError(f"{item.name}={value!r} is not accepted; {problem}")
+
+
+def _limit_broken(value: Any, rule: Any) -> str:
+    if "choices" in rule and value not in rule["choices"]:
+        near = get_close_matches(str(value), rule["choices"], n=1)
+        return (f"did you mean {near[0]!r}? " if near else "") + f"choose from {', '.join(rule['choices'])}"
+    if isinstance(value, float) and value != value:
+        return "use a number"
+    checks = (
+        ("least", lambda limit: value >= limit, "use at least"),
+        ("most", lambda limit: value <= limit, "use at most"),
+        ("above", lambda limit: value > limit, "use a value above"),
+        ("below", lambda limit: value < limit, "use a value below"),
+    )
+    broken = [f"{text} {rule[key]}" for key, holds, text in checks if key in rule and not holds(rule[key])]
+    return " and ".join(broken)

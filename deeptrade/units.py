@@ -1,0 +1,44 @@
+"""Byte sizes as people write and read them; inside the package they are plain integers."""
+
+import re
+
+from .errors import SettingsError
+
+_FACTORS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _FACTORS[f"{_letter}b"] = 1000**_power
+    _FACTORS[f"{_letter}ib"] = _FACTORS[_letter] = 1024**_power
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return the number of bytes that `text` names.
+
+    Accepts `1500000`, `512MiB`, `1.5GB`; `K`, `M`, `G`, `T` alone are powers of 1024.
+
+    Raises SettingsError for anything else, and for sizes below one byte.
+
+    >>> parse_bytes("512MiB"), parse_bytes("1.5GB")
+    (536870912, 1500000000)
+    """
+    match = _SIZE.fullmatch(str(text))
+    if match and match[2].lower() in _FACTORS:
+        size = int(float(match[1]) * _FACTORS[match[2].lower()])
+        if size > 0:
+            return size
+    raise SettingsError(f"size {text!r} is not understood; accepted are forms like 1500000, 512MiB, 1.5GB")
+
+
+def format_bytes(size: float) -> str:
+    """Return `size` in bytes as text in binary units with one decimal.
+
+    >>> format_bytes(3_328_599_654), format_bytes(512)
+    ('3.1 GiB', '512 B')
+    """
+    if abs(size) < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if abs(size) < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
