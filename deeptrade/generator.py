@@ -1,0 +1,132 @@
+"""The Keras face of the batch reader: `model.fit(MemoryEfficientGenerator("data.csv", batch_size=32))` works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import keras
+import numpy as np
+
+from .batches import Batch, BatchReader
+from .dataset import Dataset, open_dataset
+from .errors import SettingsError
+
+SPLITS = ("train", "validation", "all")
+
+
+class MemoryEfficientGenerator(keras.utils.PyDataset):
+    """Batches of one split of a data file, in constant memory.
+
+    `generator[i]` is (inputs, targets): a dict of float32 (rows, *shape) by feature name, and float32
+    (rows, horizons), NaN where a target is missing. The arrays belong to the caller. Batches asked for one after the
+    other are read ahead by a background thread.
+
+    Arguments: data, a path as `open_dataset` takes it, or an open Dataset, which then stays the caller's to close;
+    batch_size in rows; features by name (None: all); split 'train', 'validation' or 'all'; shuffle and seed, the
+    order, a new one each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and
+    prefetch, batches kept and read ahead; val_ratio, the latest share of rows, which validates; further keyword
+    arguments go to `open_dataset`.
+
+    Raises SettingsError and DataError.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Dataset,
+        *,
+        batch_size: int,
+        features: Sequence[str] | None = None,
+        split: str = "train",
+        shuffle: bool = True,
+        seed: int = 0,
+        chunk_size: int = 10_000,
+        cache_batches: int = 0,
+        prefetch: int = 2,
+        val_ratio: float = 0.1,
+        **options: Any,
+    ):
+        if split not in SPLITS:
+            raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._owned = None if isinstance(data, Dataset) else open_dataset(data, chunk_size=chunk_size, **options)
+        self.dataset: Dataset = data if isinstance(data, Dataset) else self._owned  # type: ignore[assignment]
+        try:
+            rows = np.flatnonzero(self.dataset.usable)
+            if split != "all":
+                rows = getattr(self.dataset.split(val_ratio), split)
+            self.reader = BatchReader(
+                self.dataset,
+                rows,
+                batch_size=batch_size,
+                features=features,
+                shuffle=shuffle,
+                seed=seed,
+                cache_batches=cache_batches,
+                prefetch=prefetch,
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.epoch = 0
+        self._lock = Lock()
+        self._stream: Iterator[Batch] | None = None
+        self._expected = 0
+
+    def __enter__(self) -> MemoryEfficientGenerator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        batch = self._next_or_single(range(len(self))[index])
+        return batch.inputs, batch.targets
+
+    def row_ids(self, index: int) -> np.ndarray:
+        """Return the int64 source rows of batch `index` in the current epoch, without reading them."""
+        start = range(len(self))[index] * self.reader.batch_size
+        return self.reader.epoch_rows(self.epoch, start, start + self.reader.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Go to the next epoch's order; Keras calls this."""
+        self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Serve the order of `epoch` (from 0)."""
+        with self._lock:
+            self.epoch = epoch
+            self._drop_stream()
+
+    def close(self) -> None:
+        """End the background thread, and close the data if the generator has opened it."""
+        with suppress(AttributeError):  # __init__ may have stopped before these were made
+            self._drop_stream()
+            self.reader.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _next_or_single(self, index: int) -> Batch:
+        """Serve from the read-ahead stream while batches are asked for in order; else read just this one."""
+        with self._lock:
+            in_order = index == self._expected
+            self._expected = index + 1
+            if not in_order:
+                self._drop_stream()
+            elif self._stream is None:
+                self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size)
+            if self._stream is not None:
+                return next(self._stream)
+        return self.reader.batch(index, epoch=self.epoch)
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        self._expected = 0
+        if stream is not None:
+            stream.close()  # type: ignore[attr-defined]

@@ -1,0 +1,403 @@
+"""JSON text to float32: compiled parsers that read CSV records straight from mapped bytes.
+
+The result equals `np.float32(json.loads(text))` bit for bit. A number is read as a 64-bit integer of up to 19
+digits times one power of ten, in double precision. Where that product is exact (Clinger 1990: integer at most
+2**53, power at most 22) or its error cannot change the float32 it rounds to, it is used. All other cells, and
+all cells that do not have the expected shape, are left to the slow exact path in `diagnosis`: about one number
+in 2**25 for 17-digit text.
+
+The kernels hold no interpreter lock, so threads parse in parallel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+SKIP, FEATURE, NUMBER, TEXT = 0, 1, 2, 3
+"""What to do with a column: pass over it, parse an array, parse one number, or note where its text is."""
+
+MAX_AXES = 8
+"""Axes a feature may have."""
+
+_U = np.uint64
+_QUOTE, _COMMA, _NEWLINE, _RETURN, _SPACE, _TAB = 34, 44, 10, 13, 32, 9
+_OPEN, _CLOSE, _MINUS, _PLUS, _POINT, _ZERO, _NINE = 91, 93, 45, 43, 46, 48, 57
+_POWERS = np.array([float(f"1e{power}") for power in range(309)])
+_NAN = np.float32(np.nan)
+_INFINITY = np.float32(np.inf)
+
+# Doubles carry 29 bits more than float32. The error of mantissa * power is below 3 units of the last place;
+# results within 8 of the midpoint between two float32 are not trusted.
+_LOW_BITS = np.int64((1 << 29) - 1)
+_MIDPOINT = np.int64(1 << 28)
+_DOUBT = np.int64(8)
+_SMALLEST_NORMAL = 1.1754943508222875e-38
+
+_FINE, _UNSURE = 0, -1
+
+
+@intrinsic
+def _load_eight(typingctx: Any, data: Any, position: Any) -> Any:
+    """Eight bytes of a uint8 array from any position as one little-endian uint64, without bounds check."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = cgutils.gep(builder, array.data, arguments[1])
+        return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, types.int64), generate
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _eight_digits(word: Any) -> Any:
+    """Whether all eight bytes of `word` are ASCII digits."""
+    high = _U(0xF0F0F0F0F0F0F0F0)
+    return ((word & high) | (((word + _U(0x0606060606060606)) & high) >> _U(4))) == _U(0x3333333333333333)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _eight_digits_value(word: Any) -> Any:
+    """The number that eight ASCII digits spell (pairs, then fours, then all eight)."""
+    word = (word & _U(0x0F0F0F0F0F0F0F0F)) * _U(2561) >> _U(8)
+    word = (word & _U(0x00FF00FF00FF00FF)) * _U(6553601) >> _U(16)
+    return (word & _U(0x0000FFFF0000FFFF)) * _U(42949672960001) >> _U(32)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _has_byte(word: Any, pattern: Any) -> Any:
+    """Non-zero when one of the eight bytes of `word` equals the byte repeated in `pattern`."""
+    difference = word ^ pattern
+    return (difference - _U(0x0101010101010101)) & ~difference & _U(0x8080808080808080)
+
+
+@njit(nogil=True, cache=True)
+def _find_quote(data: Any, position: int, end: int) -> int:
+    """Position of the next double quote, or `end`."""
+    while position + 8 <= end and not _has_byte(_load_eight(data, position), _U(0x2222222222222222)):
+        position += 8
+    while position < end and data[position] != _QUOTE:
+        position += 1
+    return position
+
+
+@njit(nogil=True, cache=True)
+def _matches(data: Any, position: int, end: int, word: bytes) -> bool:
+    if position + len(word) > end:
+        return False
+    for offset in range(len(word)):
+        if data[position + offset] != word[offset]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _parse_word(data: Any, position: int, end: int) -> tuple[int, Any, int]:
+    """NaN, null, Infinity or -Infinity at `position`: (position after it, value, state)."""
+    if _matches(data, position, end, b"NaN"):
+        return position + 3, _NAN, _FINE
+    if _matches(data, position, end, b"null"):
+        return position + 4, _NAN, _FINE
+    if _matches(data, position, end, b"Infinity"):
+        return position + 8, _INFINITY, _FINE
+    if _matches(data, position, end, b"-Infinity"):
+        return position + 9, -_INFINITY, _FINE
+    return position, _NAN, _UNSURE
+
+
+@njit(nogil=True, cache=True)
+def _rounds_surely(value: float) -> bool:
+    """Whether a double with an error of a few units of the last place rounds to the right float32."""
+    low = np.float64(value).view(np.int64) & _LOW_BITS
+    return value >= _SMALLEST_NORMAL and not (_MIDPOINT - _DOUBT <= low <= _MIDPOINT + _DOUBT)
+
+
+@njit(nogil=True, cache=True)
+def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
+    """Read one JSON number: (position after it, float32, 0), or state -1 where the slow path must decide."""
+    negative = data[position] == _MINUS
+    start = position
+    if negative:
+        position += 1
+    if position >= end or data[position] < _ZERO or data[position] > _NINE:
+        return _parse_word(data, start, end)
+    if data[position] == _ZERO and position + 1 < end and _ZERO <= data[position + 1] <= _NINE:
+        return start, _NAN, _UNSURE
+
+    mantissa = _U(0)
+    power = 0
+    while position < end and _ZERO <= data[position] <= _NINE:
+        if mantissa < _U(10**18):
+            mantissa = mantissa * _U(10) + _U(data[position] - _ZERO)
+        else:
+            power += 1
+        position += 1
+    if position < end and data[position] == _POINT:
+        position += 1
+        first = position
+        while position + 8 <= end and mantissa < _U(10**11):
+            word = _load_eight(data, position)
+            if not _eight_digits(word):
+                break
+            mantissa = mantissa * _U(10**8) + _eight_digits_value(word)
+            power -= 8
+            position += 8
+        while position < end and _ZERO <= data[position] <= _NINE:
+            if mantissa < _U(10**18):
+                mantissa = mantissa * _U(10) + _U(data[position] - _ZERO)
+                power -= 1
+            position += 1
+        if position == first:
+            return start, _NAN, _UNSURE
+    if position < end and (data[position] == 101 or data[position] == 69):  # e, E
+        position += 1
+        sign = 1
+        if position < end and (data[position] == _MINUS or data[position] == _PLUS):
+            sign = -1 if data[position] == _MINUS else 1
+            position += 1
+        first = position
+        exponent = 0
+        while position < end and _ZERO <= data[position] <= _NINE:
+            exponent = min(exponent * 10 + (data[position] - _ZERO), 100_000)
+            position += 1
+        if position == first:
+            return start, _NAN, _UNSURE
+        power += sign * exponent
+
+    value = np.float64(mantissa)
+    if mantissa != _U(0):
+        if power < -308 or power > 308:
+            return start, _NAN, _UNSURE
+        if power < 0:
+            value /= _POWERS[-power]
+        elif power > 0:
+            value *= _POWERS[power]
+        exact = mantissa <= _U(2**53) and -22 <= power <= 22
+        if not exact and not _rounds_surely(value):
+            return start, _NAN, _UNSURE
+    if negative:
+        value = -value
+    return position, np.float32(value), _FINE
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _skip_blanks(data: Any, position: int, end: int) -> int:
+    while position < end and (
+        data[position] == _SPACE or data[position] == _TAB or data[position] == _NEWLINE or data[position] == _RETURN
+    ):
+        position += 1
+    return position
+
+
+@njit(nogil=True, cache=True)
+def parse_array(
+    data: Any, position: int, end: int, axes: int, lengths: Any, out: Any, base: int
+) -> tuple[int, int, int]:
+    """Read nested lists of exactly the shape lengths[:axes] into out[base:].
+
+    Returns (position after the last bracket, count of non-finite numbers, state); state -1 means that the text
+    differs from the expected shape or holds something for the slow path.
+    """
+    counts = np.zeros(MAX_AXES + 1, np.int64)
+    depth = 0
+    written = base
+    non_finite = 0
+    position = _skip_blanks(data, position, end)
+    while position < end:
+        # A value is due: a list opens, or at the innermost level a run of numbers follows.
+        if data[position] == _OPEN and depth < axes:
+            depth += 1
+            counts[depth] = 0
+            position = _skip_blanks(data, position + 1, end)
+            continue
+        if depth != axes or counts[axes] == lengths[axes - 1]:
+            return position, non_finite, _UNSURE
+        position, value, state = parse_number(data, position, end)
+        if state != _FINE:
+            return position, non_finite, _UNSURE
+        out[written] = value
+        written += 1
+        if not np.isfinite(value):
+            non_finite += 1
+        counts[axes] += 1
+        # A value has ended: lists close until a comma announces the next one.
+        while True:
+            position = _skip_blanks(data, position, end)
+            if position >= end:
+                return position, non_finite, _UNSURE
+            if data[position] == _COMMA:
+                position = _skip_blanks(data, position + 1, end)
+                break
+            if data[position] != _CLOSE or counts[depth] != lengths[depth - 1]:
+                return position, non_finite, _UNSURE
+            position += 1
+            depth -= 1
+            if depth == 0:
+                return position, non_finite, _FINE
+            counts[depth] += 1
+            if counts[depth] > lengths[depth - 1]:
+                return position, non_finite, _UNSURE
+    return position, non_finite, _UNSURE
+
+
+@njit(nogil=True, cache=True)
+def _after_field(data: Any, position: int, end: int) -> int:
+    """Position after an unread field's last byte; -1 when its closing quote is missing."""
+    if position < end and data[position] == _QUOTE:
+        position += 1
+        while True:
+            position = _find_quote(data, position, end)
+            if position >= end:
+                return -1
+            if position + 1 < end and data[position + 1] == _QUOTE:
+                position += 2
+                continue
+            return position + 1
+    while position < end and data[position] != _COMMA:
+        position += 1
+    return position
+
+
+@njit(nogil=True, cache=True)
+def _parse_record(
+    data: Any,
+    start: int,
+    end: int,
+    row: int,
+    plan: Any,
+    lengths: Any,
+    out: Any,
+    numbers: Any,
+    spans: Any,
+    faults: Any,
+) -> int:
+    """Read one record; returns -1 when it is complete, else the column the slow path must look at."""
+    position = start
+    columns = plan.shape[0]
+    for column in range(columns):
+        if column:
+            if position >= end or data[position] != _COMMA:
+                return column
+            position += 1
+        kind, slot = plan[column, 0], plan[column, 1]
+        quoted = position < end and data[position] == _QUOTE
+        if kind == FEATURE:
+            axes, size, base = plan[column, 2], plan[column, 3], plan[column, 4]
+            position, non_finite, state = parse_array(
+                data, position + quoted, end, axes, lengths[slot], out, base + row * size
+            )
+            faults[row, slot] = non_finite
+            if state != _FINE:
+                return column
+            position = _skip_blanks(data, position, end)
+            if quoted:
+                if position >= end or data[position] != _QUOTE:
+                    return column
+                position += 1
+        elif kind == NUMBER:
+            numbers[row, slot] = _NAN
+            if position < end and data[position] != _COMMA:
+                position, value, state = parse_number(data, position, end)
+                if state != _FINE:
+                    return column
+                numbers[row, slot] = value
+        else:
+            after = _after_field(data, position, end)
+            if after < 0:
+                return column
+            if kind == TEXT:
+                spans[row, 0] = position - start + quoted
+                spans[row, 1] = after - start - quoted
+            position = after
+    return -1 if position == end else columns
+
+
+@njit(nogil=True, cache=True)
+def parse_records(
+    data: Any,
+    starts: Any,
+    ends: Any,
+    rows: Any,
+    plan: Any,
+    lengths: Any,
+    out: Any,
+    numbers: Any,
+    spans: Any,
+    faults: Any,
+    trouble: Any,
+) -> None:
+    """Read the records data[starts[i]:ends[i]] into output row rows[i].
+
+    Arguments: data uint8 (bytes,); starts, ends, rows int64 (records,); plan int64 (columns, 5) of kind, slot,
+    axes, size, base; lengths int64 (features, MAX_AXES); out float32 (all features' values, one block per
+    feature from its base); numbers float32 (rows, numbers); spans int64 (rows, 2) of the TEXT column relative to
+    the record; faults int64 (rows, features) of non-finite numbers; trouble int64 (rows,): -1 or the column
+    where the slow path must decide.
+    """
+    for index in range(len(starts)):
+        row = rows[index]
+        trouble[row] = _parse_record(data, starts[index], ends[index], row, plan, lengths, out, numbers, spans, faults)
+
+
+@njit(nogil=True, cache=True)
+def _starts_record(data: Any, position: int) -> bool:
+    """Whether a record begins here: numbers and dates, then a quote that opens an array.
+
+    Inside a quoted cell `"[` cannot occur, so this never splits a sound record; it ends one that lost its
+    closing quote.
+    """
+    limit = min(len(data) - 1, position + 256)
+    seen = position
+    while seen < limit:
+        byte = data[seen]
+        if byte == _QUOTE:
+            return seen > position and data[seen - 1] == _COMMA and data[seen + 1] == _OPEN
+        plain = _ZERO <= byte <= _NINE or byte == _COMMA or byte == _MINUS or byte == _PLUS or byte == _POINT
+        if not (plain or byte == _SPACE or byte == 58 or byte == 84 or byte == 90 or byte == 101):  # : T Z e
+            return False
+        seen += 1
+    return False
+
+
+@njit(nogil=True, cache=True)
+def find_records(data: Any, position: int, stop: int, line: int, starts: Any, ends: Any, lines: Any) -> Any:
+    """Split text into records at line breaks outside quotes, from `position`, until one begins at or after `stop`.
+
+    Fills starts, ends (without the line break) and lines (line number of the first line) and returns
+    (records, next position, next line number); ends early when the outputs are full. Blank lines are passed over.
+    """
+    count = 0
+    size = len(data)
+    while position < min(stop, size) and count < len(starts):
+        start, first_line = position, line
+        quoted = False
+        while position < size:
+            while position + 8 <= size:
+                word = _load_eight(data, position)
+                if _has_byte(word, _U(0x2222222222222222)) or _has_byte(word, _U(0x0A0A0A0A0A0A0A0A)):
+                    break
+                position += 8
+            while position < size and data[position] != _QUOTE and data[position] != _NEWLINE:
+                position += 1
+            if position >= size:
+                break
+            if data[position] == _QUOTE:
+                quoted = not quoted
+            else:
+                line += 1
+                if not quoted or _starts_record(data, position + 1):
+                    break
+            position += 1
+        end = position
+        position += 1
+        if end > start and data[end - 1] == _RETURN:
+            end -= 1
+        if end > start:
+            starts[count], ends[count], lines[count] = start, end, first_line
+            count += 1
+    return count, min(position, size), line

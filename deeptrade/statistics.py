@@ -1,0 +1,157 @@
+"""Mergeable statistics of features: exact over any set of rows, in one pass and constant memory.
+
+Moments are kept per channel: the last axes of a sequence with time pooled, or the elements of a vector. Means and
+squared deviations merge by the rule of Chan, Golub and LeVeque (1983), row after row in file order, so that the
+result does not depend on how the rows were cut into chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from .schema import Feature
+
+_COUNT, _MEAN, _SQUARES, _MINIMUM, _MAXIMUM = range(5)
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Per channel, float32 (channels,), non-finite numbers left out; a channel without numbers has mean 0.
+
+    `std` is the population standard deviation. `relative_std`, for sequences only, is the root mean square of
+    r = (x[t] - x[last]) / mean over t of |x|: each window seen from its own last step, which keeps returns
+    visible under a price level. Windows with a non-finite number or all zero do not count in it.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+    relative_std: np.ndarray | None = None
+
+
+class Moments:
+    """Running moments of one feature; `add` takes rows in file order, `merge` later rows' moments."""
+
+    def __init__(self, feature: Feature):
+        self._steps = feature.shape[0] if feature.is_sequence else 1
+        self._values = _empty_table(feature.channels)
+        self._relative = _empty_table(feature.channels if feature.is_sequence else 0)
+
+    def add(self, values: np.ndarray) -> None:
+        """Count rows of float32 (rows, *shape)."""
+        rows = values.reshape(len(values), self._steps, -1)
+        _add_values(rows, self._values)
+        if self._relative.shape[1]:
+            _add_relative(rows, self._relative)
+
+    def merge(self, later: Moments) -> None:
+        """Count the rows that `later` has counted, after those counted here."""
+        for mine, other in ((self._values, later._values), (self._relative, later._relative)):
+            _merge_tables(mine, other)
+
+    def result(self) -> FeatureStatistics:
+        """Return what has been counted."""
+        count, mean, squares, minimum, maximum = self._values
+        some = count > 0
+        relative_std = None
+        if self._relative.shape[1]:
+            total, center, spread = self._relative[:3]
+            relative_std = np.sqrt(spread / np.maximum(total, 1) + center**2).astype(np.float32)
+        return FeatureStatistics(
+            mean=mean.astype(np.float32),
+            std=np.sqrt(squares / np.maximum(count, 1)).astype(np.float32),
+            minimum=np.where(some, minimum, 0).astype(np.float32),
+            maximum=np.where(some, maximum, 0).astype(np.float32),
+            relative_std=relative_std,
+        )
+
+
+def _empty_table(channels: int) -> np.ndarray:
+    table = np.zeros((5, channels))
+    table[_MINIMUM], table[_MAXIMUM] = np.inf, -np.inf
+    return table
+
+
+def merge_all(feature: Feature, parts: list[Moments]) -> FeatureStatistics:
+    """Return the statistics over all parts, given in file order."""
+    total = Moments(feature)
+    for part in parts:
+        total.merge(part)
+    return total.result()
+
+
+@njit(nogil=True, cache=True)
+def _merge_one(table: np.ndarray, channel: int, count: float, mean: float, squares: float) -> None:
+    if count == 0:
+        return
+    before = table[_COUNT, channel]
+    total = before + count
+    shift = mean - table[_MEAN, channel]
+    table[_MEAN, channel] += shift * count / total
+    table[_SQUARES, channel] += squares + shift * shift * before * count / total
+    table[_COUNT, channel] = total
+
+
+@njit(nogil=True, cache=True)
+def _merge_tables(table: np.ndarray, other: np.ndarray) -> None:
+    for channel in range(table.shape[1]):
+        _merge_one(table, channel, other[_COUNT, channel], other[_MEAN, channel], other[_SQUARES, channel])
+        table[_MINIMUM, channel] = min(table[_MINIMUM, channel], other[_MINIMUM, channel])
+        table[_MAXIMUM, channel] = max(table[_MAXIMUM, channel], other[_MAXIMUM, channel])
+
+
+@njit(nogil=True, cache=True)
+def _add_values(rows: np.ndarray, table: np.ndarray) -> None:
+    steps, channels = rows.shape[1], rows.shape[2]
+    count, total, squares = np.empty(channels), np.empty(channels), np.empty(channels)
+    for row in range(rows.shape[0]):
+        count[:] = 0.0
+        total[:] = 0.0
+        squares[:] = 0.0
+        for step in range(steps):
+            for channel in range(channels):
+                value = np.float64(rows[row, step, channel])
+                if np.isfinite(value):
+                    count[channel] += 1
+                    total[channel] += value
+                    table[_MINIMUM, channel] = min(table[_MINIMUM, channel], value)
+                    table[_MAXIMUM, channel] = max(table[_MAXIMUM, channel], value)
+        total /= np.maximum(count, 1.0)
+        for step in range(steps):
+            for channel in range(channels):
+                value = np.float64(rows[row, step, channel])
+                if np.isfinite(value):
+                    squares[channel] += (value - total[channel]) ** 2
+        for channel in range(channels):
+            _merge_one(table, channel, count[channel], total[channel], squares[channel])
+
+
+@njit(nogil=True, cache=True)
+def _add_relative(rows: np.ndarray, table: np.ndarray) -> None:
+    steps, channels = rows.shape[1], rows.shape[2]
+    scale, total, squares = np.empty(channels), np.empty(channels), np.empty(channels)
+    for row in range(rows.shape[0]):
+        scale[:] = 0.0
+        total[:] = 0.0
+        squares[:] = 0.0
+        for step in range(steps):
+            for channel in range(channels):
+                scale[channel] += abs(np.float64(rows[row, step, channel]))
+        scale /= steps
+        for step in range(steps):
+            for channel in range(channels):
+                total[channel] += np.float64(rows[row, step, channel])
+        total /= steps
+        for step in range(steps):
+            for channel in range(channels):
+                squares[channel] += (np.float64(rows[row, step, channel]) - total[channel]) ** 2
+        for channel in range(channels):
+            # The mean and spread of r follow from those of x: r is x shifted and scaled.
+            if np.isfinite(scale[channel]) and scale[channel] > 0:
+                last = np.float64(rows[row, steps - 1, channel])
+                center = (total[channel] - last) / scale[channel]
+                _merge_one(table, channel, steps, center, squares[channel] / scale[channel] ** 2)
