@@ -1,0 +1,30 @@
+"""DeepTrade: research on market data files too large for the machine they are on."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use, so that `import deeptrade` stays light and TensorFlow is imported only by what needs it.
+_HOMES = {
+    "MemoryEfficientGenerator": "generator",
+    "Trainer": "training",
+    "MemoryMonitor": "memory",
+    "Schema": "schema",
+    "DeepTradeError": "errors",
+    "open_dataset": "dataset",
+    "profile": "profiling",
+    "optimize": "tuning",
+    "run": "runs",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,7 @@
+"""`python -m deeptrade` is `deeptrade`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
