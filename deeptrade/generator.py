@@ -95,7 +95,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         return self.reader.epoch_rows(self.epoch, start, start + self.reader.batch_size)
 
     def on_epoch_end(self) -> None:
-        """Go to the next epoch's order; Keras calls this."""
+        """Go to the next epoch's order; Keras calls this, also after the batches it probes before its first epoch."""
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:

@@ -90,7 +90,7 @@ def _find_quote(data: Any, position: int, end: int) -> int:
 def _matches(data: Any, position: int, end: int, word: bytes) -> bool:
     if position + len(word) > end:
         return False
-    for offset in range(len(word)):
+    for offset in range(len(word)):  # noqa: SIM110 (compiled code has no generators)
         if data[position + offset] != word[offset]:
             return False
     return True
@@ -131,6 +131,7 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
 
     mantissa = _U(0)
     power = 0
+    whole = True
     while position < end and _ZERO <= data[position] <= _NINE:
         if mantissa < _U(10**18):
             mantissa = mantissa * _U(10) + _U(data[position] - _ZERO)
@@ -138,6 +139,7 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
             power += 1
         position += 1
     if position < end and data[position] == _POINT:
+        whole = False
         position += 1
         first = position
         while position + 8 <= end and mantissa < _U(10**11):
@@ -155,6 +157,7 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
         if position == first:
             return start, _NAN, _UNSURE
     if position < end and (data[position] == 101 or data[position] == 69):  # e, E
+        whole = False
         position += 1
         sign = 1
         if position < end and (data[position] == _MINUS or data[position] == _PLUS):
@@ -180,7 +183,7 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
         exact = mantissa <= _U(2**53) and -22 <= power <= 22
         if not exact and not _rounds_surely(value):
             return start, _NAN, _UNSURE
-    if negative:
+    if negative and not (whole and value == 0):  # json reads -0 as the integer 0
         value = -value
     return position, np.float32(value), _FINE
 
@@ -357,8 +360,8 @@ def _starts_record(data: Any, position: int) -> bool:
         byte = data[seen]
         if byte == _QUOTE:
             return seen > position and data[seen - 1] == _COMMA and data[seen + 1] == _OPEN
-        plain = _ZERO <= byte <= _NINE or byte == _COMMA or byte == _MINUS or byte == _PLUS or byte == _POINT
-        if not (plain or byte == _SPACE or byte == 58 or byte == 84 or byte == 90 or byte == 101):  # : T Z e
+        plain = _ZERO <= byte <= _NINE or byte in (_COMMA, _MINUS, _PLUS, _POINT)
+        if not (plain or byte in (_SPACE, 58, 84, 90, 101)):  # : T Z e
             return False
         seen += 1
     return False

@@ -1,0 +1,50 @@
+# `make` prints the targets. Everything is made inside .venv from requirements.lock; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ROWS ?= 600
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test test-all lint lab report lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One stamp for the whole environment: made again when the lists change.
+$(VENV)/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/.ready ## make a small market, run the notebooks, leave reports/demo/index.html
+	$(BIN)/deeptrade synth reports/demo_data/market.csv --rows $(DEMO_ROWS) --seed 7
+	$(BIN)/deeptrade run reports/demo_data/market.csv --out reports/demo --fresh \
+	    -r model_size tiny -r batch_size 8 -r grad_accum true -r accum_steps 4 -r epochs 3 -r quick true -r seed 7
+	@echo "open reports/demo/index.html"
+
+test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)
+	$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary
+	$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.ready ## all tests, the slow ones too
+	$(BIN)/python -m pytest -q -m ""
+
+lint: $(VENV)/.ready ## format, lint and type-check
+	$(BIN)/ruff format . && $(BIN)/ruff check . && $(BIN)/mypy
+
+lab: $(VENV)/.ready ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+report: demo ## render reports/sample from a demo run
+	rm -rf reports/sample && mkdir -p reports/sample
+	cp reports/demo/*.html reports/sample/
+
+lock: ## choose newest versions within pyproject.toml's bounds anew
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[test]"
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > requirements.lock
+
+clean: ## remove the environment, caches and demo results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist reports/demo reports/demo_data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

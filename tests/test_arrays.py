@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeptrade.sources import arrays
+from deeptrade.sources.csv import open_csv
+
+
+def parse(text, shape):
+    """(values or None where the slow path is asked for, non-finite numbers)."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = np.zeros(arrays.MAX_AXES, np.int64)
+    lengths[: len(shape)] = shape
+    out = np.zeros(int(np.prod(shape)), np.float32)
+    position, non_finite, state = arrays.parse_array(data, 0, len(data), len(shape), lengths, out, 0)
+    return (out.reshape(shape) if state == 0 and position == len(data) else None), non_finite
+
+
+def exact(value):
+    with np.errstate(over="ignore"):
+        return np.float32(value)
+
+
+def adversarial_numbers(count, seed=0):
+    """Doubles of all magnitudes as 17-digit text, and texts near the midpoints between two float32."""
+    generator = np.random.default_rng(seed)
+    bits = generator.integers(0, 2**63, count // 4, dtype=np.uint64) | (
+        generator.integers(0, 2, count // 4, dtype=np.uint64) << np.uint64(63)
+    )
+    doubles = bits.view(np.float64)
+    texts = [repr(value) for value in doubles[np.isfinite(doubles)].tolist()]
+    singles = generator.integers(0, 0x7F000000, count // 4, dtype=np.uint32).view(np.float32).astype(np.float64)
+    following = np.nextafter(singles.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+    middles = (singles + following) / 2
+    texts += [repr(value) for value in middles.tolist()]
+    texts += [repr(value) for value in np.nextafter(middles, 0).tolist()]
+    texts += [f"{value:.17f}" for value in generator.normal(0, 1000, count // 4)]
+    return texts
+
+
+FIXED = ["0.0", "-0.0", "0", "-0", "1E5", "1e+2", "1e-400", "1e400", "-1e400", "1e-45", "1.4e-45"]
+FIXED += [
+    "1.1754943508222875e-38",
+    "3.4028235677973366e38",
+    "1" * 25,
+    "0." + "0" * 30 + "12345678901234567",
+    "9007199254740993",
+    "16777217.0",
+    "1.00000017881393432617187499",
+]
+
+
+def test_numbers_equal_json_bit_for_bit():
+    texts = FIXED + adversarial_numbers(100_000)
+    unsure = 0
+    for text in texts:
+        values, _ = parse(f"[{text}]", (1,))
+        if values is None:
+            unsure += 1
+        else:
+            assert values[0].tobytes() == exact(float(json.loads(text))).tobytes(), text
+    assert unsure < 0.8 * len(texts)
+
+
+def test_nearly_all_ordinary_numbers_take_the_fast_path():
+    texts = [repr(value) for value in np.random.default_rng(1).normal(100, 10, 20_000).tolist()]
+    assert sum(parse(f"[{text}]", (1,))[0] is None for text in texts) <= 1
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "null"])
+def test_words_that_json_writes_for_numbers_are_read_and_counted(word):
+    values, non_finite = parse(f"[1.5, {word}]", (2,))
+    expected = float("nan") if word == "null" else json.loads(word)
+    np.testing.assert_array_equal(values, np.float32([1.5, expected]))
+    assert non_finite == 1
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False), min_size=3, max_size=3), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=200)
+def test_nested_lists_come_out_in_order_or_are_left_to_the_slow_path(rows):
+    values, _ = parse(json.dumps(rows), (len(rows), 3))
+    if values is not None:
+        np.testing.assert_array_equal(values, exact(np.array(rows)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[1, 2], [3]]",
+        "[[1, 2], [3, 4, 5]]",
+        "[[1, 2, 3], [4]]",
+        "[1, 2, 3, 4]",
+        "[[1, 2]]",
+        "[[1, 2], [3, 4], [5, 6]]",
+        "[[[1, 2], [3, 4]]]",
+        "[[1, 2], [3, 4]",
+        "[[1, 2], [3, 4]]]",
+        "[[1, 2], [3, 4],]",
+        "[[1,, 2], [3, 4]]",
+        "[[1 2], [3, 4]]",
+        "[[01, 2], [3, 4]]",
+        "[[1., 2], [3, 4]]",
+        "[[.5, 2], [3, 4]]",
+        "[[+1, 2], [3, 4]]",
+        "[[1e, 2], [3, 4]]",
+        "[[-, 2], [3, 4]]",
+        "[[nan, 2], [3, 4]]",
+        '[["1", 2], [3, 4]]',
+        "[[], []]",
+        "[[[], 2], [3, 4]]",
+        "",
+        "[",
+        "1",
+    ],
+)
+def test_anything_but_the_expected_shape_is_left_to_the_slow_path(text):
+    assert parse(text, (2, 2))[0] is None
+
+
+def test_blanks_between_tokens_do_not_matter():
+    values, _ = parse("[ [1 ,\t2 ] ,\r\n [3, 4]\n]", (2, 2))
+    np.testing.assert_array_equal(values, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_records_are_found_whatever_the_line_breaks(tmp_path, mapped):
+    text = '\ufefftimestamp,arr_a,y_1\r\n1,"[1.0, 2.0]",0.5\r\n\r\n2,"[1.0,\r\n 2.0]",0.5\n3,"[3.0, 4.0]",0.25'
+    path = tmp_path / "odd.csv"
+    path.write_bytes(text.encode())
+    source = open_csv(path, use_mmap=mapped)
+    source.index()
+    parsed = source.parse(np.arange(source.rows), source.schema.features, timestamps=True)
+    np.testing.assert_array_equal(parsed.features["arr_a"], [[1, 2], [1, 2], [3, 4]])
+    assert parsed.timestamps == [b"1", b"2", b"3"]
+    assert source.lines.tolist() == [2, 4, 6]
+    source.close()
+
+
+def test_a_lost_closing_quote_costs_one_row_not_the_rest_of_the_file(tmp_path):
+    path = tmp_path / "cut.csv"
+    path.write_text('timestamp,arr_a,y_1\n1,"[1.0, 2.0]",0.5\n2,"[1.0, 2.\n3,"[3.0, 4.0]",0.25\n')
+    source = open_csv(path)
+    source.index()
+    parsed = source.parse(np.arange(source.rows), source.schema.features)
+    assert {row: fault.reason for row, fault in parsed.faults.items()} == {1: "cut_off"}
+    np.testing.assert_array_equal(parsed.features["arr_a"][[0, 2]], [[1, 2], [3, 4]])
+    source.close()

@@ -1,0 +1,60 @@
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from deeptrade import MemoryEfficientGenerator
+from deeptrade.errors import SettingsError
+
+
+@pytest.fixture
+def generator(market):
+    with MemoryEfficientGenerator(market.path, batch_size=8, seed=5) as opened:
+        yield opened
+
+
+def test_items_are_inputs_by_name_and_targets(generator, market):
+    inputs, targets = generator[2]
+    rows = generator.row_ids(2)
+    assert set(inputs) == set(market.features)
+    for name, values in inputs.items():
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, market.features[name][rows, 0].astype(np.float32))
+    np.testing.assert_array_equal(targets, market.targets[rows].astype(np.float32))
+
+
+def test_an_epoch_serves_every_training_row_once_and_the_last_batch_is_short(generator):
+    rows = np.concatenate([generator.row_ids(index) for index in range(len(generator))])
+    assert sorted(rows.tolist()) == generator.dataset.split(0.1).train.tolist()
+    assert len(generator[len(generator) - 1][1]) == len(rows) % 8
+
+
+def test_in_order_and_random_access_agree(generator):
+    in_order = [generator[index][1] for index in range(len(generator))]
+    for index in (3, 0, 3, 4, 1, -1):
+        np.testing.assert_array_equal(generator[index][1], in_order[index])
+
+
+def test_each_epoch_has_its_own_order_and_can_be_set(generator):
+    first = generator.row_ids(0)
+    generator.on_epoch_end()
+    assert generator.row_ids(0).tolist() != first.tolist()
+    generator.set_epoch(0)
+    np.testing.assert_array_equal(generator.row_ids(0), first)
+
+
+def test_plain_keras_fit_works(market):
+    with MemoryEfficientGenerator(market.path, batch_size=8, features=["arr_ctx"]) as generator:
+        inputs = keras.Input((4,), name="context")
+        model = keras.Model({"arr_ctx": inputs}, keras.layers.Dense(2)(inputs))
+        model.compile(loss="mae", optimizer="sgd")
+        history = model.fit(generator, epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert generator.epoch > 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("deeptrade")]
+
+
+def test_a_split_that_is_not_there_is_refused(market):
+    with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, validation, all"):
+        MemoryEfficientGenerator(market.path, batch_size=8, split="test")

@@ -1,0 +1,43 @@
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_conda_users_get_the_same_packages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert sorted(conda[-1]["pip"]) == sorted(project["dependencies"])
+    assert f"python{project['requires-python']}" in conda
+
+
+def test_the_lock_names_one_version_each_and_no_host():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
+    locked = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert {re.split(r"[<>=]", line)[0].replace("_", "-").lower() for line in wanted} <= locked
+
+
+def test_importing_the_package_imports_neither_tensorflow_nor_pandas():
+    code = "import sys, deeptrade; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'pandas')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    import deeptrade
+
+    for name in deeptrade.__all__:
+        assert getattr(deeptrade, name) is not None
+
+
+def test_make_alone_prints_its_targets():
+    text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("demo", "test", "test-all", "lint", "lab", "report", "clean"):
+        assert re.search(rf"make {target} +\w", text)

@@ -1,0 +1,69 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeptrade.errors import SettingsError
+from deeptrade.order import chronological_split, epoch_order
+
+
+@given(count=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
+@settings(deadline=None, max_examples=100)
+def test_every_sample_comes_exactly_once(count, seed, epoch):
+    order = epoch_order(count, key="data", seed=seed, epoch=epoch)
+    np.testing.assert_array_equal(np.sort(order[0:count]), np.arange(count))
+
+
+@given(count=st.integers(1, 500), cuts=st.lists(st.integers(0, 500), max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_any_part_equals_that_part_of_the_whole(count, cuts):
+    order = epoch_order(count, key="data", seed=1, epoch=0)
+    edges = [0, *sorted(min(cut, count) for cut in cuts), count]
+    parts = [order[start:stop] for start, stop in itertools.pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(parts), order[0:count])
+
+
+def test_key_seed_and_epoch_each_give_another_order():
+    base = {"key": "data", "seed": 0, "epoch": 0}
+    orders = [base, base | {"key": "other"}, base | {"seed": 1}, base | {"epoch": 1}]
+    texts = {epoch_order(100, **arguments)[0:100].tobytes() for arguments in orders}
+    assert len(texts) == 4
+
+
+def test_the_order_is_this_one_for_ever():
+    # Resuming an old run leans on it: a change needs a new ORDER_VERSION.
+    assert epoch_order(10, key="data", seed=0, epoch=0)[0:10].tolist() == [9, 4, 6, 0, 5, 1, 7, 3, 2, 8]
+
+
+def test_shuffled_neighbours_are_far_apart():
+    count = 10_000
+    jumps = np.abs(np.diff(epoch_order(count, key="data", seed=0, epoch=0)[0:count]))
+    # The mean distance of two uniform draws from 0..n is n/3.
+    assert abs(jumps.mean() / (count / 3) - 1) < 0.03
+
+
+def test_the_split_is_by_time_with_a_gap_of_horizons_on_each_side():
+    split = chronological_split(np.ones(100, bool), val_ratio=0.2, horizons=10)
+    assert split.train.tolist() == list(range(70))
+    assert split.purged.tolist() == list(range(70, 90))
+    assert split.validation.tolist() == list(range(90, 100))
+
+
+@given(st.integers(30, 300), st.floats(0.05, 0.5), st.integers(1, 8), st.randoms())
+@settings(deadline=None, max_examples=100)
+def test_no_training_target_looks_into_validation(rows, val_ratio, horizons, random):
+    usable = np.array([random.random() > 0.1 for _ in range(rows)])
+    try:
+        split = chronological_split(usable, val_ratio=val_ratio, horizons=horizons)
+    except SettingsError:
+        return
+    assert split.train[-1] + horizons < split.validation[0]
+    together = np.concatenate([split.train, split.purged, split.validation])
+    np.testing.assert_array_equal(together, np.flatnonzero(usable))
+
+
+def test_too_few_rows_are_refused():
+    with pytest.raises(SettingsError, match="leaves no validation row after purging 10 rows"):
+        chronological_split(np.ones(100, bool), val_ratio=0.05, horizons=10)
