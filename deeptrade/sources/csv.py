@@ -12,7 +12,7 @@ import json
 import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +60,15 @@ class CsvFile:
     def __init__(self, path: Path, *, use_mmap: bool):
         self.path = path
         with friendly_os_errors(f"reading {path.name}"):
-            self._file = open(path, "rb")
+            self._file = open(path, "rb")  # noqa: SIM115 (open as long as the source)
             self.size = os.fstat(self._file.fileno()).st_size
             self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) if self.size and use_mmap else None
         self._mapped = np.frombuffer(self._map, np.uint8) if self._map else None
+
+    @property
+    def mapped(self) -> bool:
+        """Whether `view` costs no read."""
+        return self._mapped is not None
 
     def view(self, start: int, stop: int) -> np.ndarray:
         """Return bytes [start, stop) as uint8: a view of the map, or a fresh copy."""
@@ -79,7 +84,7 @@ class CsvFile:
         stops = np.cumsum(lengths)
         buffer = np.empty(int(stops[-1]), np.uint8)
         for start, length, stop in zip(starts, lengths, stops, strict=True):
-            os.preadv(self._file.fileno(), [memoryview(buffer)[stop - length : stop]], start)
+            os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
         return buffer, stops - lengths, stops
 
     def close(self) -> None:
@@ -140,19 +145,19 @@ class CsvSource:
 
     def _first_records(self) -> list[bytes]:
         file, start = self._files[0], self._data_starts[0]
-        data = file.view(start, file.size if file._mapped is not None else min(file.size, start + _SPAN_BYTES))
+        data = file.view(start, file.size if file.mapped else min(file.size, start + _SPAN_BYTES))
         found = _Found.empty(_SAMPLE_ROWS)
         count, _, _ = arrays.find_records(data, 0, len(data), 2, found.starts, found.ends, found.lines)
         if not count:
             raise DataError(f"{file.path.name} has a header but no rows")
         return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
 
-    def index(self, *, max_rows: int = 0, progress: Callable[[int], None] | None = None) -> None:
-        """Find every record (the first `max_rows` if set); `progress` is called with the bytes passed."""
+    def index(self, *, max_rows: int = 0) -> None:
+        """Find every record; the first `max_rows` if set."""
         parts: list[_Found] = []
         rows = 0
         for number, file in enumerate(self._files):
-            for found in _find_in_file(file, self._data_starts[number], progress):
+            for found in _find_in_file(file, self._data_starts[number]):
                 found.files = np.full(len(found.starts), number, np.int64)
                 parts.append(found)
                 rows += len(found.starts)
@@ -276,29 +281,25 @@ class _Found:
         return cls(*(np.empty(rows, np.int64) for _ in range(4)))
 
 
-def _find_in_file(file: CsvFile, start: int, progress: Callable[[int], None] | None) -> list[_Found]:
-    """Records of one file, in spans of bytes so that progress can be told and plain reads stay small."""
-    parts, line = [], 2
+def _find_in_file(file: CsvFile, start: int) -> Iterator[_Found]:
+    """Records of one file, span by span, so that plain reads stay small."""
+    line = 2
     while start < file.size:
-        # A span is searched to the end of its last record, which plain reads must hold whole.
         stop = min(file.size, start + _SPAN_BYTES)
-        mapped = file._mapped is not None
-        data = file.view(start, file.size if mapped else stop)
+        # A mapped span is searched to the end of its last record; a plain read ends with its bytes.
+        data = file.view(start, file.size if file.mapped else stop)
         found = _Found.empty(max(1024, (stop - start) // 64))
         count, used, next_line = arrays.find_records(data, 0, stop - start, line, found.starts, found.ends, found.lines)
-        if not mapped and stop < file.size and used >= len(data):
-            # The last record runs past the span: read it again at the head of the next one.
+        if not file.mapped and stop < file.size and used >= len(data):
+            # The last record runs past the bytes read: it is read again at the head of the next span.
             count -= 1
             if count <= 0:
-                raise DataError(f"{file.path.name} has a line over {_SPAN_BYTES >> 20} MiB; map it (no --no_mmap)")
+                raise DataError(f"{file.path.name} has a line over {_SPAN_BYTES >> 20} MiB; leave out --no_mmap")
             used, next_line = int(found.starts[count]), int(found.lines[count])
         for field in (found.starts, found.ends):
             field[:count] += start
-        parts.append(_Found(*(getattr(found, f)[:count].copy() for f in ("starts", "ends", "lines", "files"))))
-        if progress:
-            progress(used)
+        yield _Found(*(getattr(found, f)[:count].copy() for f in ("starts", "ends", "lines", "files")))
         start, line = start + used, next_line
-    return parts
 
 
 def _read_header(file: CsvFile) -> tuple[list[str], int]:

@@ -38,7 +38,8 @@ def split_record(text: bytes) -> Record:
     >>> split_record(b'1,"[2, 3]",4').cells
     [b'1', b'[2, 3]', b'4']
     """
-    cells, position = [], 0
+    cells: list[bytes] = []
+    position = 0
     while True:
         if text[position : position + 1] == b'"':
             end = _closing_quote(text, position + 1)
