@@ -1,0 +1,209 @@
+"""How much memory this process may use: the smallest of the user's word, cgroups, rlimits and the machine.
+
+psutil reports the machine's memory inside a container, and a program that believes it is killed. So the
+cgroup files are read here, from the process's own group up to the root: an outer group may be the tighter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ..units import parse_bytes
+from .process import read_memory, read_status
+
+try:
+    import resource
+except ImportError:  # Windows has no resource module
+    resource = None  # type: ignore[assignment]
+
+# cgroup v1 writes the largest multiple of the page size below 2**63 for 'no limit'; nothing real comes near.
+UNLIMITED_BYTES = 1 << 60
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One bound on memory.
+
+    `source` is 'user', 'cgroup v2', 'cgroup v1', 'RLIMIT_AS', 'RLIMIT_DATA' or 'machine'; `limit_bytes` the
+    bound; `available_bytes` what is left below it now, never negative.
+    """
+
+    source: str
+    limit_bytes: int
+    available_bytes: int
+
+
+def memory_limit(user: str = "", *, root: Path = Path("/")) -> Limit:
+    """Return the smallest limit that applies to this process, with the least that is available under any.
+
+    `user` is a size such as '2GiB', or '' for none; it may be above what the machine has, then it does not
+    bind. The available bytes may belong to another limit than the smallest: a group of 8 GiB that holds 7.5
+    leaves less than a machine of 4 GiB that holds 1.
+
+    Raises SettingsError when `user` is not a size.
+    """
+    limits = find_limits(root)
+    if user:
+        limits.append(user_limit(parse_bytes(user), root=root))
+    smallest = min(limits, key=lambda limit: limit.limit_bytes)
+    available = min(limit.available_bytes for limit in limits)
+    return Limit(smallest.source, smallest.limit_bytes, available)
+
+
+def user_limit(limit_bytes: int, *, root: Path = Path("/")) -> Limit:
+    """Return the limit a user named; what this process holds as anonymous memory counts against it."""
+    return _limit("user", limit_bytes, read_memory(root=root).anon_bytes)
+
+
+def find_limits(root: Path = Path("/")) -> list[Limit]:
+    """Return every limit that applies to this process, the machine's own last.
+
+    `root` is the folder below which proc and the cgroup mounts lie; tests give a made-up one. rlimits and the
+    machine's memory are always the real ones.
+    """
+    return [*cgroup_limits(root), *rlimit_limits(), machine_limit()]
+
+
+def machine_limit() -> Limit:
+    """Return the machine's memory: all of it, and what can be had without swapping (MemAvailable)."""
+    memory = psutil.virtual_memory()
+    return Limit("machine", memory.total, memory.available)
+
+
+def rlimit_limits() -> list[Limit]:
+    """Return the soft limits on address space and on private writable memory, where they are set.
+
+    The first counts mapped files and reservations too (VmSize), the second only private data (VmData).
+    """
+    if resource is None:
+        return []
+    status = read_status()
+    limits = []
+    for source, used in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
+        soft, _ = resource.getrlimit(getattr(resource, source))
+        if soft != resource.RLIM_INFINITY and soft < UNLIMITED_BYTES:
+            limits.append(_limit(source, soft, status.get(used, 0)))
+    return limits
+
+
+def cgroup_limits(root: Path = Path("/")) -> list[Limit]:
+    """Return one limit per limited cgroup between the process's own and the root, innermost first.
+
+    Reads both hierarchies: a hybrid machine mounts an empty v2 beside v1's memory controller. A file that is
+    missing or cannot be read is no limit. What a group uses is its working set: current bytes less the file
+    pages the kernel would drop first (kubernetes counts the same way).
+    """
+    groups = _group_paths(root)
+    limits = []
+    for mount in _memory_mounts(root):
+        hierarchy = _V2 if mount.version == 2 else _V1
+        for folder in _ancestry(root, mount, groups.get(mount.version, "/")):
+            limit = _read_group(folder, hierarchy)
+            if limit is not None:
+                limits.append(limit)
+    return limits
+
+
+@dataclass(frozen=True)
+class _Hierarchy:
+    """The file names of one cgroup version."""
+
+    source: str
+    limit: str
+    current: str
+    inactive_file: str
+
+
+_V1 = _Hierarchy("cgroup v1", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = _Hierarchy("cgroup v2", "memory.max", "memory.current", "inactive_file")
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """A mounted hierarchy: its version, the group that appears at its top, and where it is mounted."""
+
+    version: int
+    top: str
+    point: str
+
+
+def _group_paths(root: Path) -> dict[int, str]:
+    """Return the process's group by cgroup version, from lines such as '4:memory:/a' and '0::/a'."""
+    paths = {}
+    for line in _read_lines(root / "proc/self/cgroup"):
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            paths[2] = path
+        elif "memory" in controllers.split(","):
+            paths[1] = path
+    return paths
+
+
+def _memory_mounts(root: Path) -> Iterator[_Mount]:
+    seen = set()
+    for line in _read_lines(root / "proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        version = 2 if kind[0] == "cgroup2" else 1 if _is_v1_memory(kind) else 0
+        if version and version not in seen:  # a second mount of a hierarchy shows the same groups
+            seen.add(version)
+            yield _Mount(version, _unescape(fields[3]), _unescape(fields[4]))
+
+
+def _is_v1_memory(kind: list[str]) -> bool:
+    return kind[0] == "cgroup" and "memory" in kind[2].split(",")
+
+
+def _unescape(path: str) -> str:
+    return path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+
+
+def _ancestry(root: Path, mount: _Mount, group: str) -> Iterator[Path]:
+    """Yield the folders of the group and its parents up to the mount point.
+
+    Inside a container the mount may show only a part of the hierarchy while the group's path still begins at
+    the host's root, or with '/..' in a namespace: the mount point is then the group as far as can be seen.
+    """
+    point = root / mount.point.lstrip("/")
+    top = mount.top.rstrip("/") + "/"
+    below = group.removeprefix(top) if group.startswith(top) else ""
+    parts = [] if ".." in below.split("/") else [part for part in below.split("/") if part]
+    for depth in range(len(parts), -1, -1):
+        yield point.joinpath(*parts[:depth])
+
+
+def _read_group(folder: Path, hierarchy: _Hierarchy) -> Limit | None:
+    limit = _read_number(folder / hierarchy.limit)
+    if limit is None or limit >= UNLIMITED_BYTES:
+        return None
+    current = _read_number(folder / hierarchy.current) or 0
+    reclaimable = 0
+    for line in _read_lines(folder / "memory.stat"):
+        name, _, value = line.partition(" ")
+        if name == hierarchy.inactive_file and value.isdigit():
+            reclaimable = int(value)
+    return _limit(hierarchy.source, limit, max(0, current - reclaimable))
+
+
+def _limit(source: str, limit_bytes: int, used_bytes: int) -> Limit:
+    return Limit(source, limit_bytes, max(0, limit_bytes - used_bytes))
+
+
+def _read_number(path: Path) -> int | None:
+    """Return the number in a one-line file; None for 'max', and for a file that is not there."""
+    lines = _read_lines(path)
+    return int(lines[0]) if lines and lines[0].isdigit() else None
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

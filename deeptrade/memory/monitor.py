@@ -1,0 +1,193 @@
+"""A background thread that samples this process's memory and puts every sample on disk as it comes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, RLock, Thread
+
+from ..files import friendly_os_errors
+from .limits import Limit, find_limits, memory_limit
+from .process import Memory, read_memory
+from .timeline import PhaseRow, Sample, Start, phase_table, read_timeline, sample_line, start_line
+
+__all__ = ["Memory", "MemoryMonitor", "PhaseRow", "Sample", "phase_table", "read_memory", "read_timeline"]
+
+# About 3 MB of samples at most when there is no file: half an hour at the default interval, the oldest go first.
+KEPT_SAMPLES = 10_000
+
+
+class MemoryMonitor:
+    """Samples of this process's memory while the block runs, with the phase each belongs to.
+
+    Arguments: path, the timeline file, appended to (None: the samples stay in `samples`, the latest 10,000);
+    interval_seconds between samples; limit, the one in force (None: looked up); enabled, False takes no
+    samples and makes no thread and no file.
+
+    Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample
+    costs about 0.2 ms: 0.1% of one core at the default interval (benchmarks/monitor_overhead.py). Writing
+    that fails, as on a full disk, stops the file but not the run; `problem` then says why.
+
+    Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
+    end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
+    which misses nothing, but counts mapped file pages, and from the start of the process. With enabled=False
+    `peak_anon_bytes` is that mark too: an upper bound, resident and not anonymous bytes.
+
+    >>> with MemoryMonitor() as monitor, monitor.phase("work"):
+    ...     block = bytearray(50_000_000)
+    >>> monitor.peak_anon_bytes - monitor.baseline_anon_bytes >= 50_000_000
+    True
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        interval_seconds: float = 0.2,
+        limit: Limit | None = None,
+        enabled: bool = True,
+    ):
+        self.path = None if path is None else Path(path)
+        self.interval_seconds = interval_seconds
+        self.limit = limit or memory_limit()
+        self.enabled = enabled
+        self.baseline_anon_bytes = 0
+        self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
+        self.problem = ""
+        self._peak_anon_bytes = 0
+        self._peak_rss_bytes = 0
+        self._phases: list[str] = []
+        self._running = False
+        self._started = 0.0
+        self._file: int | None = None
+        self._lock = RLock()
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> MemoryMonitor:
+        memory = self._look()
+        self.baseline_anon_bytes = memory.anon_bytes
+        self._started = time.monotonic()
+        if self.enabled:
+            self._open_file()
+        self._running = True
+        if self.enabled:
+            self.sample()
+            self._stop.clear()
+            self._thread = Thread(target=self._run, name="deeptrade-memory-monitor", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+            self.sample()
+            self._close_file()
+        self._look()
+        self._running = False
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Name what happens inside the block; a phase within a phase is 'outer/inner'.
+
+        Meant for parts that last seconds: each costs two samples. The names are those of the whole process,
+        not of the calling thread.
+        """
+        self._enter_phase(name)
+        try:
+            yield
+        finally:
+            self._leave_phase()
+
+    @property
+    def peak_anon_bytes(self) -> int:
+        """Largest anonymous bytes sampled since the start; with enabled=False the kernel's resident peak."""
+        return self._peak_anon_bytes if self.enabled else self.peak_rss_bytes
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The kernel's high-water mark of resident bytes, mapped files included, over the process's life."""
+        return self._look().peak_rss_bytes if self._running else self._peak_rss_bytes
+
+    def sample(self) -> Sample | None:
+        """Take a sample now and return it; None with enabled=False, and outside of the block."""
+        if not (self.enabled and self._running):
+            return None
+        with self._lock:
+            memory = self._look()
+            sample = Sample(
+                seconds=round(time.monotonic() - self._started, 4),
+                phase="/".join(self._phases),
+                anon_bytes=memory.anon_bytes,
+                rss_bytes=memory.rss_bytes,
+                available_bytes=self._available_bytes(memory),
+            )
+            if self.path is None:
+                self.samples.append(sample)
+            self._write(sample_line(sample))
+            return sample
+
+    def _enter_phase(self, name: str) -> None:
+        with self._lock:
+            self._phases.append(name)
+            self.sample()
+
+    def _leave_phase(self) -> None:
+        with self._lock:
+            self.sample()
+            self._phases.pop()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.interval_seconds):
+            self.sample()
+
+    def _look(self) -> Memory:
+        memory = read_memory()
+        self._peak_anon_bytes = max(self._peak_anon_bytes, memory.anon_bytes)
+        self._peak_rss_bytes = max(self._peak_rss_bytes, memory.peak_rss_bytes)
+        return memory
+
+    def _available_bytes(self, memory: Memory) -> int:
+        """Return the least that is left under any limit; the user's is known to this monitor alone."""
+        available = min(limit.available_bytes for limit in find_limits())
+        if self.limit.source == "user":
+            available = min(available, max(0, self.limit.limit_bytes - memory.anon_bytes))
+        return available
+
+    def _open_file(self) -> None:
+        if self.path is None:
+            return
+        with friendly_os_errors(f"writing {self.path.name}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            size = os.fstat(self._file).st_size
+            torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        start = Start(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            limit_bytes=self.limit.limit_bytes,
+            limit_source=self.limit.source,
+            interval_seconds=self.interval_seconds,
+            pid=os.getpid(),
+        )
+        self._write("\n" * torn + start_line(start))
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            return
+        try:
+            os.write(self._file, line.encode())
+        except OSError as error:
+            self.problem = f"the memory timeline ends early: {error.strerror}"
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,143 @@
+"""The timeline of a run's memory: samples as they lie in memory.jsonl, and the table of its phases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ..files import friendly_os_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the process held at one moment.
+
+    `seconds` since its monitor started; `phase` the nested phase names joined by '/', '' outside of all;
+    `available_bytes` the least that was left under any limit; `run` counts the starts in one file from 0.
+    """
+
+    seconds: float
+    phase: str
+    anon_bytes: int
+    rss_bytes: int
+    available_bytes: int
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first line of every run in a timeline: when it began (ISO 8601, UTC) and under which limit."""
+
+    time: str
+    limit_bytes: int
+    limit_source: str
+    interval_seconds: float
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """One phase: anonymous bytes at its first entry, at its last exit, at its peak, and the seconds spent in it.
+
+    A phase holds what its inner phases hold.
+    """
+
+    phase: str
+    before: int
+    after: int
+    peak: int
+    seconds: float
+
+
+# Named one by one, so that a file with fields of a later version can still be read.
+_SAMPLE_FIELDS = [item.name for item in fields(Sample) if item.name != "run"]
+_START_FIELDS = [item.name for item in fields(Start)]
+
+
+def sample_line(sample: Sample) -> str:
+    """Return the JSON line of a sample; `run` is not in it, since the start lines tell."""
+    return json.dumps({name: getattr(sample, name) for name in _SAMPLE_FIELDS}) + "\n"
+
+
+def start_line(start: Start) -> str:
+    """Return the JSON line that begins a run."""
+    return json.dumps({"kind": "start", **asdict(start)}) + "\n"
+
+
+def read_timeline(path: str | Path) -> list[Sample]:
+    """Return the samples of a timeline file, oldest first; a line torn by a kill is left out.
+
+    Raises DataError when the file cannot be read.
+    """
+    samples = []
+    run = -1
+    for line in _read_objects(path):
+        if line.get("kind") == "start":
+            run += 1
+        else:
+            samples.append(Sample(**{name: line[name] for name in _SAMPLE_FIELDS}, run=max(run, 0)))
+    return samples
+
+
+def read_starts(path: str | Path) -> list[Start]:
+    """Return the start line of every run in a timeline file: one, and one more per resumption.
+
+    Raises DataError when the file cannot be read.
+    """
+    lines = (line for line in _read_objects(path) if line.get("kind") == "start")
+    return [Start(**{name: line[name] for name in _START_FIELDS}) for line in lines]
+
+
+def _read_objects(path: str | Path) -> Iterator[dict[str, Any]]:
+    path = Path(path)
+    with friendly_os_errors(f"reading {path.name}"):
+        lines = path.read_bytes().splitlines()
+    for line in lines:
+        try:
+            content = json.loads(line)
+        except ValueError:  # torn: the process was killed within the write; the next run began on a new line
+            continue
+        if isinstance(content, dict):
+            yield content
+
+
+def phase_table(samples: Sequence[Sample]) -> list[PhaseRow]:
+    """Return one row per phase, in order of first entry; samples outside of all phases are left out.
+
+    A phase entered several times is one row; its seconds are the sum over the visits.
+    """
+    names = dict.fromkeys(name for sample in samples for name in _with_parents(sample.phase))
+    return [_phase_row(name, samples) for name in names]
+
+
+def _with_parents(phase: str) -> Iterator[str]:
+    """Yield 'a', 'a/b', 'a/b/c' for 'a/b/c'."""
+    parts = phase.split("/") if phase else []
+    for depth in range(1, len(parts) + 1):
+        yield "/".join(parts[:depth])
+
+
+def _phase_row(name: str, samples: Sequence[Sample]) -> PhaseRow:
+    visits = [list(visit) for visit in _visits(name, samples)]
+    return PhaseRow(
+        phase=name,
+        before=visits[0][0].anon_bytes,
+        after=visits[-1][-1].anon_bytes,
+        peak=max(sample.anon_bytes for visit in visits for sample in visit),
+        seconds=sum(visit[-1].seconds - visit[0].seconds for visit in visits),
+    )
+
+
+def _visits(name: str, samples: Sequence[Sample]) -> Iterator[Iterable[Sample]]:
+    """Yield the unbroken stretches of samples inside phase `name`, none across two runs."""
+
+    def key(sample: Sample) -> tuple[int, bool]:
+        return sample.run, sample.phase == name or sample.phase.startswith(name + "/")
+
+    for (_, inside), stretch in groupby(samples, key):
+        if inside:
+            yield stretch
