@@ -195,14 +195,16 @@ def _own_group() -> tuple[Path, str]:
 def test_a_process_in_a_real_cgroup_sees_its_limit(child_group):
     code = (
         "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()));"
-        "from deeptrade.memory.limits import memory_limit; block = bytearray(50 << 20);"
-        "limit = memory_limit(); print(limit.source, limit.limit_bytes, limit.available_bytes, sep=';')"
+        "from deeptrade.memory.limits import LimitWatch, memory_limit; block = bytearray(50 << 20);"
+        "limit = memory_limit(); watched = LimitWatch().available_bytes(0);"
+        "print(limit.source, limit.limit_bytes, limit.available_bytes, watched, sep=';')"
     )
     command = [sys.executable, "-c", code, str(child_group)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "PermissionError" in done.stderr or "Device or resource busy" in done.stderr:
         pytest.skip("no right to move a process into a cgroup")
-    source, limit, available = done.stdout.split(";")
+    source, limit, available, watched = done.stdout.split(";")
     assert source.startswith("cgroup v")
     assert int(limit) == 300 * MIB
     assert 150 * MIB < int(available) < 250 * MIB
+    assert int(watched) == pytest.approx(int(available), abs=5 * MIB)

@@ -81,12 +81,11 @@ def rlimit_limits() -> list[Limit]:
     """
     if resource is None:
         return []
-    status = read_status()
     limits = []
     for source, used in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
         soft, _ = resource.getrlimit(getattr(resource, source))
         if soft != resource.RLIM_INFINITY and soft < UNLIMITED_BYTES:
-            limits.append(_limit(source, soft, status.get(used, 0)))
+            limits.append(_limit(source, soft, read_status().get(used, 0)))
     return limits
 
 
@@ -97,15 +96,27 @@ def cgroup_limits(root: Path = Path("/")) -> list[Limit]:
     missing or cannot be read is no limit. What a group uses is its working set: current bytes less the file
     pages the kernel would drop first (kubernetes counts the same way).
     """
-    groups = _group_paths(root)
-    limits = []
-    for mount in _memory_mounts(root):
-        hierarchy = _V2 if mount.version == 2 else _V1
-        for folder in _ancestry(root, mount, groups.get(mount.version, "/")):
-            limit = _read_group(folder, hierarchy)
-            if limit is not None:
-                limits.append(limit)
-    return limits
+    limits = (_read_group(group) for group in _find_groups(root))
+    return [limit for limit in limits if limit is not None]
+
+
+class LimitWatch:
+    """What is available under this process's limits, asked again and again: the groups are looked up once.
+
+    `user_limit_bytes` is the user's limit, 0 for none.
+    """
+
+    def __init__(self, user_limit_bytes: int = 0):
+        self._user_limit_bytes = user_limit_bytes
+        self._groups = _find_groups(Path("/"))
+
+    def available_bytes(self, anon_bytes: int) -> int:
+        """Return the least that is left under any limit, for a process that holds `anon_bytes` now."""
+        limits = [_read_group(group) for group in self._groups]
+        limits += [*rlimit_limits(), machine_limit()]
+        if self._user_limit_bytes:
+            limits.append(_limit("user", self._user_limit_bytes, anon_bytes))
+        return min(limit.available_bytes for limit in limits if limit is not None)
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,14 @@ class _Hierarchy:
     limit: str
     current: str
     inactive_file: str
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One cgroup as a folder."""
+
+    folder: Path
+    hierarchy: _Hierarchy
 
 
 _V1 = _Hierarchy("cgroup v1", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -129,6 +148,16 @@ class _Mount:
     version: int
     top: str
     point: str
+
+
+def _find_groups(root: Path) -> list[_Group]:
+    """Return the process's groups and their parents, innermost first."""
+    paths = _group_paths(root)
+    return [
+        _Group(folder, _V2 if mount.version == 2 else _V1)
+        for mount in _memory_mounts(root)
+        for folder in _ancestry(root, mount, paths.get(mount.version, "/"))
+    ]
 
 
 def _group_paths(root: Path) -> dict[int, str]:
@@ -179,7 +208,8 @@ def _ancestry(root: Path, mount: _Mount, group: str) -> Iterator[Path]:
         yield point.joinpath(*parts[:depth])
 
 
-def _read_group(folder: Path, hierarchy: _Hierarchy) -> Limit | None:
+def _read_group(group: _Group) -> Limit | None:
+    folder, hierarchy = group.folder, group.hierarchy
     limit = _read_number(folder / hierarchy.limit)
     if limit is None or limit >= UNLIMITED_BYTES:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 
 from ..files import friendly_os_errors
-from .limits import Limit, find_limits, memory_limit
+from .limits import Limit, LimitWatch, memory_limit
 from .process import Memory, read_memory
 from .timeline import PhaseRow, Sample, Start, phase_table, read_timeline, sample_line, start_line
 
@@ -29,9 +29,9 @@ class MemoryMonitor:
     interval_seconds between samples; limit, the one in force (None: looked up); enabled, False takes no
     samples and makes no thread and no file.
 
-    Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample
-    costs about 0.2 ms: 0.1% of one core at the default interval (benchmarks/monitor_overhead.py). Writing
-    that fails, as on a full disk, stops the file but not the run; `problem` then says why.
+    Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample takes
+    0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
+    fails, as on a full disk, stops the file but not the run; `problem` then says why.
 
     Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
     end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
@@ -64,6 +64,7 @@ class MemoryMonitor:
         self._phases: list[str] = []
         self._running = False
         self._started = 0.0
+        self._watch = LimitWatch(self.limit.limit_bytes if self.limit.source == "user" else 0)
         self._file: int | None = None
         self._lock = RLock()
         self._stop = Event()
@@ -127,7 +128,7 @@ class MemoryMonitor:
                 phase="/".join(self._phases),
                 anon_bytes=memory.anon_bytes,
                 rss_bytes=memory.rss_bytes,
-                available_bytes=self._available_bytes(memory),
+                available_bytes=self._watch.available_bytes(memory.anon_bytes),
             )
             if self.path is None:
                 self.samples.append(sample)
@@ -153,13 +154,6 @@ class MemoryMonitor:
         self._peak_anon_bytes = max(self._peak_anon_bytes, memory.anon_bytes)
         self._peak_rss_bytes = max(self._peak_rss_bytes, memory.peak_rss_bytes)
         return memory
-
-    def _available_bytes(self, memory: Memory) -> int:
-        """Return the least that is left under any limit; the user's is known to this monitor alone."""
-        available = min(limit.available_bytes for limit in find_limits())
-        if self.limit.source == "user":
-            available = min(available, max(0, self.limit.limit_bytes - memory.anon_bytes))
-        return available
 
     def _open_file(self) -> None:
         if self.path is None:
