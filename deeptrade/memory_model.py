@@ -1,0 +1,108 @@
+"""How many bytes a training run will hold at its peak, term by term, before anything is built.
+
+The terms are what is in memory at the same moment, in the middle of a training step. Sizes that follow from shapes
+are computed; the few constants were measured, and each says where. `optimize` checks the sum against a real run.
+"""
+
+from __future__ import annotations
+
+from .batches import CACHE_BYTES
+from .dataset import BLOCK_ROWS
+from .memory.limits import Limit, find_limits, user_limit
+from .memory.process import read_memory
+from .model.sizes import SIZES, count_parameters
+from .schema import Feature, Schema
+from .settings import FitSettings
+
+FLOAT_BYTES = 4
+
+BASELINE_BYTES = 277_000_000
+"""Anonymous bytes of a process that has imported TensorFlow 2.21 and the data path and multiplied two matrices.
+
+Measured in a fresh process on 2 cores, Linux, three times within 0.1%; tests/test_memory_model.py does it again.
+RSS was 706 MB then: the rest is mapped library files, which the kernel can drop.
+"""
+
+RESERVED_BYTES = {"RLIMIT_AS": 1_840_000_000, "RLIMIT_DATA": 118_000_000}
+"""What such a process counts against an rlimit beyond its anonymous bytes (same measurement): RLIMIT_AS counts mapped
+libraries and reserved stacks and arenas, RLIMIT_DATA those that are writable."""
+
+PROGRAM_BYTES = 150_000_000
+"""The traced step, its optimised graph and the kernels' scratch space: about the same for all sizes."""
+
+CONVOLUTION_COPIES = 6
+"""Tensors of (steps, units) that a convolution block keeps for its gradient: input, output, norm, activation."""
+
+RECURRENT_COPIES = 9
+"""Tensors of (steps, units) that one recurrent direction keeps: gates, cell and hidden state, and their input."""
+
+
+def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dict[str, int]:
+    """Return the anonymous bytes of each term at the peak of `fit` with these settings; the sum is the peak.
+
+    `rows` in the data file, 0 where not known: counts for the row index, and for all rows with no_lazy_loading.
+
+    Raises SettingsError for a feature that the schema does not have.
+    """
+    used = schema.select(settings.feature_names)
+    weight_bytes = FLOAT_BYTES * count_parameters(used, settings.model_size)
+    batch_bytes = settings.batch_size * used.row_bytes
+    return {
+        "baseline": BASELINE_BYTES,
+        "program": PROGRAM_BYTES,
+        "weights": weight_bytes,
+        "gradients": weight_bytes,
+        "accumulators": weight_bytes,
+        "optimizer slots": 2 * weight_bytes,
+        "activations": settings.batch_size * activation_bytes(used, settings.model_size),
+        "batches": 2 * batch_bytes,  # the reader's arrays and TensorFlow's copy
+        "prefetch": settings.prefetch * batch_bytes,
+        "cache": min(settings.cache_batches * batch_bytes, CACHE_BYTES),
+        "rows": _row_bytes(schema, settings, rows),
+    }
+
+
+def activation_bytes(schema: Schema, model_size: str) -> int:
+    """Return the bytes one row's forward pass keeps for the backward pass.
+
+    A sequence of T steps and C channels is kept as given and relative to its last step, then passes D convolution
+    blocks and a bidirectional recurrent layer of U units each.
+    """
+    units, depth = SIZES[model_size]
+    return FLOAT_BYTES * sum(_activation_floats(feature, units, depth) for feature in schema.features)
+
+
+def _activation_floats(feature: Feature, units: int, depth: int) -> int:
+    if not feature.is_sequence:
+        return 2 * feature.size + 4 * units
+    steps = feature.shape[0]
+    per_step = 3 * feature.channels + CONVOLUTION_COPIES * depth * units + 2 * RECURRENT_COPIES * units
+    return steps * per_step
+
+
+def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
+    """The reader's share: index and targets of every row, blocks being checked, all rows where they are loaded.
+
+    An index entry is four int64; two threads hold a parsed block and a float64 copy of its widest feature each.
+    """
+    index = rows * (4 * 8 + 8 + FLOAT_BYTES * schema.horizons + 1)
+    block = min(settings.chunk_size, BLOCK_ROWS) * schema.row_bytes
+    loaded = rows * schema.row_bytes if settings.no_lazy_loading else 0
+    return index + 2 * 2 * block + loaded
+
+
+def training_room(user_limit_bytes: int = 0) -> int:
+    """Return the anonymous bytes a training process may hold when it takes this process's place.
+
+    The least over all limits of what is available, plus what this process itself gives back, minus what a training
+    process counts against that kind of limit without holding it.
+    """
+    own = read_memory().anon_bytes
+    limits = find_limits()
+    if user_limit_bytes:
+        limits.append(user_limit(user_limit_bytes))
+    return max(0, min(_room(limit, own) for limit in limits))
+
+
+def _room(limit: Limit, own_bytes: int) -> int:
+    return limit.available_bytes + own_bytes - RESERVED_BYTES.get(limit.source, 0)

@@ -1,0 +1,76 @@
+"""The plan that `optimize` writes and a run reads: plan.json as a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError
+from .files import read_json
+from .rules import Decision, batch_settings
+from .settings import FitSettings
+from .trial import Trial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings that fit, with predicted and measured peak in anonymous bytes; the content of plan.json.
+
+    `limit_bytes` is the smallest limit here. `measured_peak_bytes` is None without a trial that came to its end.
+    """
+
+    model_size: str
+    batch_size: int
+    accum_steps: int
+    effective_batch: int
+    chunk_size: int
+    cache_batches: int
+    prefetch: int
+    precision: str
+    jit: bool
+    limit_bytes: int
+    limit_source: str
+    predicted_peak_bytes: int
+    predicted_terms: dict[str, int]
+    measured_peak_bytes: int | None
+    decisions: tuple[Decision, ...]
+    trials: tuple[Trial, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain data; `plan_from_json` reverses it."""
+        return {"schema_version": 1, **asdict(self)}
+
+    def settings(self, base: FitSettings) -> FitSettings:
+        """Return `base` with what the plan chose."""
+        return replace(
+            base,
+            model_size=self.model_size,
+            chunk_size=self.chunk_size,
+            cache_batches=self.cache_batches,
+            prefetch=self.prefetch,
+            precision=self.precision,
+            **batch_settings(self.batch_size, self.accum_steps),
+        )
+
+
+def plan_from_json(content: dict[str, Any]) -> Plan:
+    """Return the plan that `to_json` wrote.
+
+    Raises DataError when a field is missing.
+    """
+    known = {name: content[name] for name in Plan.__dataclass_fields__ if name in content}
+    missing = sorted(set(Plan.__dataclass_fields__) - set(known))
+    if missing:
+        raise DataError(f"the plan lacks {', '.join(missing)}; make it again with deeptrade optimize")
+    known["decisions"] = tuple(Decision(**decision) for decision in known["decisions"])
+    known["trials"] = tuple(Trial(**trial) for trial in known["trials"])
+    return Plan(**known)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Return the plan in a plan.json.
+
+    Raises DataError when it cannot be read.
+    """
+    return plan_from_json(read_json(path))

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+from deeptrade.errors import SettingsError
+from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, predict_peak, training_room
+from deeptrade.model.sizes import count_parameters
+from deeptrade.schema import Feature, Schema
+from deeptrade.settings import MODEL_SIZES, FitSettings
+
+GIB = 1 << 30
+ORIGINAL = Schema(
+    (
+        *(Feature(f"arr_{name}", (1, 241, 9)) for name in ("5m", "15m", "1h")),
+        Feature("arr_google_trend", (1, 24, 1)),
+        Feature("arr_santiment", (1, 12)),
+        Feature("arr_ta_63", (1, 63)),
+        Feature("arr_ctx_11", (1, 11)),
+    ),
+    horizons=10,
+)
+
+
+def test_the_terms_that_follow_from_shapes_are_exact():
+    settings = FitSettings(batch_size=4, cache_batches=3, prefetch=2)
+    terms = predict_peak(ORIGINAL, settings)
+    weights = 4 * count_parameters(ORIGINAL, "small")
+    assert (terms["weights"], terms["gradients"], terms["accumulators"]) == (weights, weights, weights)
+    assert terms["optimizer slots"] == 2 * weights
+    batch = 4 * 4 * (3 * 241 * 9 + 24 + 12 + 63 + 11 + 10)
+    assert (terms["cache"], terms["prefetch"]) == (3 * batch, 2 * batch)
+    assert terms["activations"] == 4 * activation_bytes(ORIGINAL, "small")
+    assert terms["baseline"] == BASELINE_BYTES
+    assert all(isinstance(value, int) for value in terms.values())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"batch_size": 8}, {"model_size": "medium"}, {"cache_batches": 9}, {"prefetch": 9}, {"no_lazy_loading": True}],
+)
+def test_the_peak_grows_with_what_holds_memory(more):
+    def peak(settings):
+        return sum(predict_peak(ORIGINAL, settings, rows=1000).values())
+
+    assert peak(FitSettings(**more)) > peak(FitSettings())
+
+
+def test_sizes_come_in_order_of_their_peaks():
+    peaks = [sum(predict_peak(ORIGINAL, FitSettings(model_size=size)).values()) for size in MODEL_SIZES]
+    assert peaks == sorted(peaks)
+
+
+def test_features_left_out_are_not_counted():
+    one = predict_peak(ORIGINAL, FitSettings(features="arr_5m"))
+    assert one["activations"] == 4 * activation_bytes(ORIGINAL.select(["arr_5m"]), "small")
+    with pytest.raises(SettingsError, match="arr_5m"):
+        predict_peak(ORIGINAL, FitSettings(features="arr_5"))
+
+
+def test_the_room_is_what_is_left_once_this_process_is_gone():
+    assert training_room(2 * GIB) == pytest.approx(2 * GIB, abs=4 << 20)
+    assert training_room() <= training_room(1 << 60)
+
+
+def test_the_baseline_is_what_a_process_with_tensorflow_holds():
+    code = (
+        "import deeptrade.batches, tensorflow as tf\n"
+        "from deeptrade.memory import read_memory\n"
+        "tf.ones((2, 2)) @ tf.ones((2, 2)); print(read_memory().anon_bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == pytest.approx(BASELINE_BYTES, rel=0.25)

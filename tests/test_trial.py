@@ -1,0 +1,72 @@
+import sys
+
+import pytest
+
+from deeptrade import trial as trial_module
+from deeptrade.settings import FitSettings
+from deeptrade.trial import Trial, run_trial, trial_arguments
+
+
+def fake_fit(tmp_path, body: str) -> list[str]:
+    """A command in place of `python -m deeptrade` that parses --name=value and then runs `body`."""
+    script = tmp_path / "fake_fit.py"
+    script.write_text(
+        "import json, os, signal, sys, pathlib\n"
+        "given = dict(part[2:].partition('=')[::2] for part in sys.argv[2:])\n"
+        "def result(peak, seconds):\n"
+        "    content = {'memory': {'peak_anon_bytes': peak}, 'time': {'step_seconds_median': seconds}}\n"
+        "    pathlib.Path(given['out'], 'result.json').write_text(json.dumps(content))\n" + body
+    )
+    return [sys.executable, str(script)]
+
+
+def run_fake(tmp_path, body: str, **settings) -> Trial:
+    return run_trial(
+        FitSettings(**settings),
+        horizons=10,
+        predicted_peak_bytes=7,
+        folder=tmp_path,
+        command=fake_fit(tmp_path, body),
+    )
+
+
+def test_a_trial_reports_what_the_child_measured(tmp_path):
+    trial = run_fake(tmp_path, "result(123, 0.5)", batch_size=2, grad_accum=True, accum_steps=4)
+    assert (trial.batch_size, trial.accum_steps, trial.predicted_peak_bytes) == (2, 4, 7)
+    assert (trial.measured_peak_bytes, trial.rows_per_second, trial.exit_code) == (123, 16.0, 0)
+    assert trial.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "exit_code", "message"),
+    [
+        ("print('one'); sys.exit('needs 3 GiB, use a smaller batch')", 1, "needs 3 GiB, use a smaller batch"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -9, "ended by signal 9"),
+        ("pass", 0, ""),
+    ],
+)
+def test_a_trial_that_fails_is_recorded_and_leaves_nothing(tmp_path, body, exit_code, message):
+    trial = run_fake(tmp_path, body)
+    assert (trial.exit_code, trial.message, trial.measured_peak_bytes) == (exit_code, message, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["fake_fit.py"]
+
+
+def test_a_trial_is_a_short_run_of_the_same_settings():
+    settings = FitSettings(csv="a b.csv", batch_size=2, grad_accum=True, accum_steps=16, seed=3, no_mmap=True)
+    arguments = trial_arguments(settings, out="tmp", horizons=10)
+    assert {"--csv=a b.csv", "--batch_size=2", "--grad_accum", "--accum_steps=16", "--seed=3"} <= set(arguments)
+    assert {"--no_mmap", "--out=tmp", "--max_steps=3", "--skip_rl", "--max_rows=300"} <= set(arguments)
+    assert not any(argument.startswith(("--features", "--fresh", "--memory_limit")) for argument in arguments)
+
+
+def test_a_trial_of_a_large_effective_batch_reads_enough_rows():
+    arguments = trial_arguments(FitSettings(batch_size=512), horizons=10, out="tmp")
+    rows = int(next(a for a in arguments if a.startswith("--max_rows")).partition("=")[2])
+    assert 0.9 * rows - 20 >= 3 * 512
+
+
+def test_a_trial_that_hangs_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_module, "TRIAL_SECONDS", 0.5)
+    trial = run_fake(tmp_path, "import time; time.sleep(60)")
+    assert (trial.exit_code, trial.seconds < 10) == (-9, True)
+    assert "longer than 0.5 s" in trial.message

@@ -1,0 +1,166 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from deeptrade import tuning
+from deeptrade.errors import DataError, DoesNotFitError, SettingsError
+from deeptrade.schema import Feature, Schema
+from deeptrade.settings import FitSettings
+from deeptrade.trial import Trial
+from deeptrade.tuning import Plan, optimize, plan_from_json, predict_peak, read_plan
+
+from .conftest import SHAPES
+
+SCHEMA = Schema(tuple(Feature(name, shape) for name, shape in SHAPES.items()), horizons=2)
+
+
+def quick_plan(market, out, **more) -> Plan:
+    return optimize(market.path, out=out, quick=True, **more)
+
+
+def test_a_quick_plan_has_every_field_and_no_measurement(market, tmp_path):
+    plan = quick_plan(market, tmp_path / "deep" / "out")
+    written = json.loads((tmp_path / "deep" / "out" / "plan.json").read_text())
+    fields = (
+        "batch_size accum_steps effective_batch chunk_size cache_batches prefetch precision jit limit_bytes "
+        "limit_source predicted_peak_bytes measured_peak_bytes decisions trials schema_version model_size"
+    )
+    assert set(fields.split()) <= set(written)
+    assert (written["measured_peak_bytes"], written["trials"]) == (None, [])
+    assert written["predicted_peak_bytes"] == sum(written["predicted_terms"].values())
+    assert all(set(decision) == {"found", "changed", "why", "override"} for decision in written["decisions"])
+    assert read_plan(tmp_path / "deep" / "out" / "plan.json") == plan
+    assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == ["plan.json"]
+
+
+@pytest.mark.parametrize(("asked", "effective"), [(0, 32), (1, 1), (7, 7), (48, 48)])
+def test_the_effective_batch_is_as_asked(market, tmp_path, asked, effective):
+    plan = quick_plan(market, tmp_path, effective_batch=asked)
+    assert plan.batch_size * plan.accum_steps == plan.effective_batch == effective
+    assert plan.batch_size <= tuning.SATURATING_BATCH
+
+
+def test_a_tighter_limit_gives_a_smaller_batch_that_fits(market, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "training_room", lambda user_bytes: user_bytes or 1 << 40)
+    peaks = []
+    for size in (1, 4, 16):
+        peaks.append(quick_plan(market, tmp_path, effective_batch=size).predicted_peak_bytes)
+    limit = (peaks[1] + peaks[2]) // 2 / 0.9
+    plan = quick_plan(market, tmp_path, effective_batch=16, memory_limit=str(int(limit)))
+    assert 4 <= plan.batch_size < 16
+    assert plan.effective_batch == 16
+    assert plan.predicted_peak_bytes <= 0.9 * limit
+    assert plan.limit_source == "user"
+
+
+def test_what_cannot_fit_names_a_size_that_does(market, tmp_path):
+    limit = f"{sum(predict_peak(SCHEMA, FitSettings(model_size='medium')).values()) * 1.2:.0f}"
+    with pytest.raises(DoesNotFitError, match=r"'gigantic'.* needs .* available .*--model_size \w+ \("):
+        quick_plan(market, tmp_path, model_size="gigantic", memory_limit=limit)
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_where_no_size_fits_the_line_says_so(market, tmp_path):
+    with pytest.raises(DoesNotFitError, match="no model size fits"):
+        quick_plan(market, tmp_path, memory_limit="100MiB")
+
+
+@pytest.mark.parametrize(("name", "value"), [("effective_batch", -1), ("memory_limit", "much"), ("model_size", "big")])
+def test_options_that_are_not_accepted_are_named(market, tmp_path, name, value):
+    with pytest.raises(SettingsError, match=str(value)):
+        quick_plan(market, tmp_path, **{name: value})
+
+
+def test_missing_data_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        optimize(tmp_path / "nowhere.csv", out=tmp_path, quick=True)
+
+
+def test_large_files_get_the_small_batch_in_the_plan_too(market, tmp_path, monkeypatch):
+    monkeypatch.setattr("deeptrade.rules.LARGE_FILE_BYTES", 1000)
+    plan = quick_plan(market, tmp_path)
+    assert (plan.batch_size, plan.accum_steps, plan.chunk_size) == (2, 16, 5000)
+    assert any("counts as large" in decision.found for decision in plan.decisions)
+
+
+def test_every_decision_is_one_line_in_the_log(market, tmp_path):
+    lines = []
+    plan = quick_plan(market, tmp_path, sink=lines.append)
+    assert lines[:-1] == [decision.line() for decision in plan.decisions]
+    assert lines[-1].startswith("plan: batch_size")
+
+
+def test_a_quick_plan_takes_under_two_seconds_and_no_tensorflow(market, tmp_path):
+    code = (
+        "import sys; from deeptrade.tuning import optimize\n"
+        "optimize(sys.argv[1], out=sys.argv[2], quick=True); sys.exit('tensorflow' in sys.modules)"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code, str(market.path), str(tmp_path)], check=True)
+    assert time.perf_counter() - started < 2
+
+
+def test_a_plan_gives_the_settings_of_its_run(market, tmp_path):
+    plan = quick_plan(market, tmp_path, effective_batch=6)
+    settings = replace(plan, batch_size=2, accum_steps=3).settings(FitSettings(seed=9))
+    assert (settings.seed, settings.batch_size, settings.grad_accum, settings.accum_steps) == (9, 2, True, 3)
+    whole = replace(plan, batch_size=6, accum_steps=1).settings(FitSettings())
+    assert (whole.effective_batch, whole.grad_accum) == (6, False)
+
+
+def test_a_plan_that_lacks_a_field_names_it(market, tmp_path):
+    content = quick_plan(market, tmp_path).to_json()
+    del content["prefetch"]
+    with pytest.raises(DataError, match="prefetch"):
+        plan_from_json(content)
+
+
+@pytest.fixture
+def fake_trials(monkeypatch):
+    """Trials that answer at once: killed above `fits` rows per pass; records the batch sizes tried."""
+    tried = []
+
+    def install(fits: int) -> list[int]:
+        def fake(settings, *, horizons, predicted_peak_bytes, folder):
+            tried.append(settings.batch_size)
+            good = settings.batch_size <= fits
+            measured = 1000 * settings.batch_size if good else None
+            outcome = (0, "") if good else (-9, "ended by signal 9")
+            steps = settings.steps_per_update
+            return Trial(
+                settings.batch_size, steps, predicted_peak_bytes, measured, 1.0, 5.0 if good else None, *outcome
+            )
+
+        monkeypatch.setattr(tuning, "run_trial", fake)
+        return tried
+
+    return install
+
+
+def test_a_good_trial_ends_the_search_with_its_measured_peak(market, tmp_path, fake_trials):
+    tried = fake_trials(fits=99)
+    plan = optimize(market.path, out=tmp_path, effective_batch=8)
+    assert tried == [8]
+    assert (plan.batch_size, plan.measured_peak_bytes, len(plan.trials)) == (8, 8000, 1)
+    assert read_plan(tmp_path / "plan.json") == plan
+
+
+def test_a_failed_trial_tries_the_next_smaller_batch(market, tmp_path, fake_trials):
+    tried = fake_trials(fits=4)
+    plan = optimize(market.path, out=tmp_path, effective_batch=16)
+    assert tried == [16, 8, 4]
+    assert (plan.batch_size, plan.accum_steps, plan.measured_peak_bytes) == (4, 4, 4000)
+    assert [trial.exit_code for trial in plan.trials] == [-9, -9, 0]
+    assert any("2 trial runs failed" in decision.found for decision in plan.decisions)
+
+
+def test_at_most_three_trials_are_made_and_their_failure_is_told(market, tmp_path, fake_trials):
+    tried = fake_trials(fits=0)
+    plan = optimize(market.path, out=tmp_path, effective_batch=32)
+    assert tried == [32, 16, 8]
+    assert plan.measured_peak_bytes is None
+    assert any("failed too" in decision.changed for decision in plan.decisions)
