@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from deeptrade.errors import SettingsError
 from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, predict_peak, training_room
 from deeptrade.model.sizes import count_parameters
