@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 # Loaded on first use, so that `import deeptrade` stays light and TensorFlow is imported only by what needs it.
 _HOMES = {
     "MemoryEfficientGenerator": "generator",
-    "Trainer": "training",
+    "Trainer": "training.loop",
     "MemoryMonitor": "memory",
     "Schema": "schema",
     "DeepTradeError": "errors",

@@ -17,8 +17,6 @@ from .settings import MODEL_SIZES, FitSettings, data_name
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # TensorFlow's start-up notes would drown our lines; a user's own setting wins.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parser = _build_parser()
     options, unknown = parser.parse_known_args(_underscored(sys.argv[1:] if arguments is None else arguments))
     if unknown:

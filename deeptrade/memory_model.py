@@ -10,9 +10,9 @@ from .batches import CACHE_BYTES
 from .dataset import BLOCK_ROWS
 from .memory.limits import Limit, find_limits, user_limit
 from .memory.process import read_memory
-from .model.sizes import SIZES, count_parameters
 from .schema import Feature, Schema
 from .settings import FitSettings
+from .sizes import SIZES, count_parameters
 
 FLOAT_BYTES = 4
 

@@ -125,6 +125,12 @@ class CsvSource:
         self.unused_columns = unused_columns(self.columns)
         self.starts = self.ends = self.lines = self.files = np.empty(0, np.int64)
 
+    def __enter__(self) -> CsvSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def _infer_feature(self, name: str) -> Feature:
         """The shape most of the first rows agree on, so that one bad row does not decide."""
         column, shapes = self.columns.index(name), Counter[tuple[int, ...]]()

@@ -1,0 +1,89 @@
+"""Input normalization as part of the model; each row is normalized by itself and by constants, never by its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..statistics import FeatureStatistics
+
+CLIP = 10.0
+"""Normalized inputs stay within 10 standard deviations: one tick error of an exchange must not own a gradient."""
+
+
+class _Normalization(keras.layers.Layer):
+    """Constants per channel, float32 (channels,), saved with the model as weights that do not train."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"dtype": "float32", **options, "trainable": False})
+
+    def _constant(self, name: str, channels: int, value: float) -> Any:
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(name=name, shape=(channels,), initializer=initializer, trainable=False)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the constants; until `set_statistics` they change nothing."""
+        self.mean = self._constant("mean", input_shape[-1], 0.0)
+        self.std = self._constant("std", input_shape[-1], 1.0)
+
+    def set_statistics(self, statistics: FeatureStatistics) -> None:
+        """Take the training split's statistics; a channel that never changes is left unscaled."""
+        self.mean.assign(statistics.mean)
+        self.std.assign(_above_zero(statistics.std))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the name; the constants are weights."""
+        return {"name": self.name}
+
+    def _filled(self, inputs: Any) -> Any:
+        return ops.where(ops.isfinite(inputs), inputs, self.mean)
+
+    def _standard(self, filled: Any) -> Any:
+        return ops.clip((filled - self.mean) / self.std, -CLIP, CLIP)
+
+
+@keras.saving.register_keras_serializable("deeptrade")
+class VectorNormalization(_Normalization):
+    """float32 (rows, elements) to standard units; a number that is not finite becomes the training mean."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the inputs in standard units."""
+        return self._standard(self._filled(inputs))
+
+
+@keras.saving.register_keras_serializable("deeptrade")
+class SequenceNormalization(_Normalization):
+    """float32 (rows, steps, channels) to (rows, steps, 2 * channels): in standard units, and relative to its last step.
+
+    The second half is r = (x[t] - x[last]) / mean over t of |x|, divided by the training split's root mean square
+    of r: statistics of a whole price history would bury the returns of one window under the price level.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make the constants; until `set_statistics` they change nothing."""
+        super().build(input_shape)
+        self.relative_std = self._constant("relative_std", input_shape[-1], 1.0)
+
+    def set_statistics(self, statistics: FeatureStatistics) -> None:
+        """Take the training split's statistics, those of the relative view too."""
+        super().set_statistics(statistics)
+        self.relative_std.assign(_above_zero(statistics.relative_std))
+
+    def call(self, inputs: Any) -> Any:
+        """Return both views side by side."""
+        filled = self._filled(inputs)
+        scale = ops.mean(ops.abs(filled), axis=1, keepdims=True)
+        scale = ops.where(scale > 0, scale, 1.0) * self.relative_std
+        relative = ops.clip((filled - filled[:, -1:]) / scale, -CLIP, CLIP)
+        return ops.concatenate([self._standard(filled), relative], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape with twice the channels."""
+        return (*input_shape[:-1], 2 * input_shape[-1])
+
+
+def _above_zero(scale: Any) -> np.ndarray:
+    return np.where(np.asarray(scale) > 0, scale, 1).astype(np.float32)

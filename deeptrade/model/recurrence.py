@@ -1,0 +1,73 @@
+"""A long short-term memory layer that runs a whole sequence in one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("deeptrade")
+class Recurrence(keras.layers.Layer):
+    """The last state of an LSTM over float32 (rows, steps, channels): (rows, units).
+
+    Same mathematics and weight layout as `keras.layers.LSTM` (gates input, forget, cell, output; forget bias 1), in
+    one kernel for all steps, forward and backward, instead of a loop of some ten operations a step: 2.4 times faster
+    at 4 rows of 241 steps on a CPU (benchmarks/recurrence.py). It draws nothing at random, so it keeps no random state.
+    Computes in float32 whatever the precision of the rest: the kernel has no bfloat16.
+    """
+
+    def __init__(
+        self, units: int, *, go_backwards: bool = False, kernel_seed: int = 0, recurrent_seed: int = 1, **options: Any
+    ):
+        super().__init__(**{**options, "dtype": "float32"})
+        self.units, self.go_backwards = units, go_backwards
+        self.kernel_seed, self.recurrent_seed = kernel_seed, recurrent_seed
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel (channels, 4 * units), recurrent kernel (units, 4 * units) and bias (4 * units)."""
+        wide = 4 * self.units
+        glorot = keras.initializers.GlorotUniform(self.kernel_seed)
+        orthogonal = keras.initializers.Orthogonal(seed=self.recurrent_seed)
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], wide), initializer=glorot)
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel", shape=(self.units, wide), initializer=orthogonal
+        )
+        self.bias = self.add_weight(name="bias", shape=(wide,), initializer=self._forget_bias)
+
+    def _forget_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Ones for the forget gate, so that memory lasts before anything is learned (Jozefowicz et al. 2015)."""
+        units = self.units
+        return tf.concat([tf.zeros(units), tf.ones(units), tf.zeros(2 * units)], axis=0)
+
+    def call(self, inputs: Any) -> Any:
+        """Return the state after the last step (after the first, where it goes backwards)."""
+        rows, steps = tf.shape(inputs)[0], inputs.shape[1]
+        x = tf.transpose(inputs, (1, 0, 2))  # (T, B, C)
+        if self.go_backwards:
+            x = tf.reverse(x, axis=[0])
+        start, unused = tf.zeros((rows, self.units)), tf.zeros(self.units)
+        states = tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.constant(steps, tf.int64),
+            x=x,
+            cs_prev=start,
+            h_prev=start,
+            w=tf.concat([self.kernel, self.recurrent_kernel], axis=0),
+            wci=unused,
+            wcf=unused,
+            wco=unused,
+            b=self.bias,
+            cell_clip=0.0,
+            use_peephole=False,
+        )
+        return states.h[-1]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return (rows, units)."""
+        return (input_shape[0], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the layer."""
+        own = ("units", "go_backwards", "kernel_seed", "recurrent_seed")
+        return super().get_config() | {name: getattr(self, name) for name in own}

@@ -1,0 +1,108 @@
+"""`fit`: from a data file and settings to the files of a run; run again, it continues or says that it is done.
+
+This module prepares and decides. The run itself is in `session`, which is imported only when the data has been found,
+so that a wrong path costs no import of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..dataset import Dataset, TooManyBadRowsError, open_dataset
+from ..errors import RunConflictError
+from ..files import read_json
+from ..ledger import write_ledger
+from ..memory import Limit, MemoryMonitor, memory_limit
+from ..rules import apply_rules
+from ..settings import FitSettings
+from ..sources import open_source
+from .results import RUN_FILES, RUN_FOLDERS
+from .run_state import RunState, check_same_run, maths_of, read_state
+from .runtime import StopRequest, choose_precision, set_up_tensorflow
+
+Sink = Callable[[str], None]
+
+
+def _ignore(line: str) -> None:
+    """The sink of those who do not listen."""
+
+
+def fit(
+    settings: FitSettings, *, given: Collection[str] = (), sink: Sink = _ignore, progress: str = "auto"
+) -> dict[str, Any]:
+    """Train the forecaster and return the content of result.json.
+
+    Arguments: settings; given, the names of options the user set, which no automatic rule changes; sink takes
+    one line of text at a time; progress is 'auto', 'terminal', 'notebook', 'plain' or 'silent'.
+
+    Leaves result.json, history.csv, timing.csv, memory.jsonl, ledger.csv, model.keras, checkpoints/ and logs/ in
+    `settings.out_dir`.
+
+    Raises DataError, SettingsError, DoesNotFitError, RunConflictError; Interrupted after SIGINT or SIGTERM, with
+    progress saved.
+    """
+    out = settings.out_dir
+    earlier = None if settings.fresh else read_state(out / "checkpoints")
+    with open_source(settings.csv, use_mmap=not settings.no_mmap) as source:
+        source.schema.select(settings.feature_names)
+        data_id, file_bytes, row_bytes = source.content_id(), source.file_bytes, source.schema.row_bytes
+    limit = memory_limit(settings.memory_limit)
+    settings, decisions = apply_rules(settings, given=given, file_bytes=file_bytes, limit=limit, row_bytes=row_bytes)
+    if earlier is not None:
+        maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
+        check_same_run(earlier, data_id=data_id, maths=maths, out=str(out))
+        if earlier.is_done(settings) and (out / "result.json").exists():
+            sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
+            return read_json(out / "result.json")
+    elif not settings.fresh and (out / "result.json").exists():
+        raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
+    for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
+        sink(line)
+    with StopRequest().listening() as stop:
+        hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
+        if settings.fresh:
+            remove_run(out)
+        state = earlier or RunState(data_id, maths_of(settings, choose_precision(settings.precision, hardware["gpus"])))
+        monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
+        from .session import Session
+
+        with monitor, _checked(settings, limit, monitor, sink) as data:
+            session = Session(settings, data, state, monitor=monitor, stop=stop, hardware=hardware, sink=sink)
+            return session.run(progress)
+
+
+def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:
+    if not settings.skip_rl:
+        yield "no agent was trained: there is no reinforcement stage yet; --skip_rl leaves this line out"
+    if "accum_steps" in given and not settings.grad_accum:
+        yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
+
+
+def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: Sink) -> Dataset:
+    """Check every row; where too many are bad, the ledger of all of them is left in the run's folder."""
+    with monitor.phase("check"):
+        try:
+            return open_dataset(
+                settings.csv,
+                max_bad_rows=settings.max_bad_rows,
+                max_rows=settings.max_rows,
+                chunk_size=settings.chunk_size,
+                use_mmap=not settings.no_mmap,
+                load_all=settings.no_lazy_loading,
+                memory_limit=limit.available_bytes,
+                sink=sink,
+            )
+        except TooManyBadRowsError as error:
+            write_ledger(settings.out_dir / "ledger.csv", error.ledger)
+            raise
+
+
+def remove_run(out: Path) -> None:
+    """Remove what `fit` leaves in a folder, and nothing else."""
+    for name in RUN_FILES:
+        (out / name).unlink(missing_ok=True)
+    for name in RUN_FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""Forecast errors over a whole split, in the graph, against the forecast that is always zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..batches import Batch
+from .step import fixed_signature, pad_rows, summed_loss
+
+
+class Validation:
+    """Sums of errors per horizon over batches of at most `batch_size` rows, NaN targets left out.
+
+    `evaluate` returns loss (mean Huber loss in units of target_scale), and per horizon mae, zero_mae (the forecast
+    is always 0) and directional_accuracy (share of signs that agree, where target and forecast are not 0); NaN
+    where there is no target.
+    """
+
+    def __init__(self, model: keras.Model, *, batch_size: int, target_scale: np.ndarray):
+        self._model, self._batch_size = model, batch_size
+        self._scale = tf.constant(target_scale, tf.float32)
+        self._traced: Any = None
+
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Return the metrics over all batches as plain floats and lists."""
+        loss = 0.0
+        sums = np.zeros((5, self._scale.shape[0]))
+        for batch in batches:
+            padded = pad_rows(batch.inputs, batch.targets, self._batch_size)
+            if self._traced is None:
+                self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded))
+            batch_loss, batch_sums = self._traced(*padded)
+            loss += float(batch_loss)
+            sums += batch_sums.numpy()
+        valid, error, zero_error, signs, agreeing = sums
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                "loss": float(np.divide(loss, valid.sum())),
+                "mae": (error / valid).tolist(),
+                "directional_accuracy": (agreeing / signs).tolist(),
+                "zero_mae": (zero_error / valid).tolist(),
+            }
+
+    def _sums(self, inputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        forecasts = self._model(inputs, training=False)
+        loss, _ = summed_loss(targets, forecasts, self._scale)
+        valid = tf.math.is_finite(targets)
+        known = tf.where(valid, targets, 0.0)
+        signed = valid & (known != 0) & (forecasts != 0)
+        rows = (
+            tf.cast(valid, tf.float32),
+            tf.where(valid, tf.abs(known - forecasts), 0.0),
+            tf.abs(known),
+            tf.cast(signed, tf.float32),
+            tf.cast(signed & (tf.sign(known) == tf.sign(forecasts)), tf.float32),
+        )
+        return loss, tf.stack([tf.reduce_sum(row, axis=0) for row in rows])

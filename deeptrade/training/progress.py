@@ -1,0 +1,74 @@
+"""How far training is: a bar on a terminal, one updated line in a notebook, plain lines in batch, or nothing."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import SettingsError
+
+FACES = ("auto", "terminal", "notebook", "plain", "silent")
+_PLAIN_SECONDS, _NOTEBOOK_SECONDS = 30.0, 1.0
+
+
+class Progress:
+    """Counts steps to `total`; `update` is cheap, and shows at most one line per interval of its face."""
+
+    def __init__(
+        self, total: int, *, start: int = 0, face: str = "auto", sink: Callable[[str], None] = lambda line: None
+    ):
+        if face not in FACES:
+            raise SettingsError(f"progress={face!r} is not accepted; choose from {', '.join(FACES)}")
+        self._total, self._sink = total, sink
+        self._face = _choose_face() if face == "auto" else face
+        self._last = time.monotonic()
+        self._shown = start
+        self._bar: Any = None
+        if self._face == "terminal":
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+        elif self._face == "notebook":
+            from IPython.display import HTML, display
+
+            self._bar = display(HTML(self._html(start, "starting")), display_id=True)
+
+    def update(self, step: int, text: str) -> None:
+        """Tell that `step` steps are done; `text` says the rest, with units."""
+        now = time.monotonic()
+        if self._face == "terminal":
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif self._face == "notebook" and (now - self._last >= _NOTEBOOK_SECONDS or step == self._total):
+            from IPython.display import HTML
+
+            self._last = now
+            self._bar.update(HTML(self._html(step, text)))
+        elif self._face == "plain" and (
+            now - self._last >= _PLAIN_SECONDS or (step - self._shown) * 10 >= self._total or step == self._total
+        ):
+            self._last, self._shown = now, step
+            self._sink(f"step {step} of {self._total}: {text}")
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._face == "terminal":
+            self._bar.close()
+
+    def _html(self, step: int, text: str) -> str:
+        return (
+            f'<progress value="{step}" max="{self._total}" aria-label="training steps done"></progress> '
+            f"step {step} of {self._total}: {html.escape(text)}"
+        )
+
+
+def _choose_face() -> str:
+    if "ipykernel" in sys.modules and "IPython" in sys.modules:
+        from IPython import get_ipython
+
+        if get_ipython() is not None and hasattr(get_ipython(), "kernel"):
+            return "notebook"
+    return "terminal" if sys.stderr.isatty() else "plain"

@@ -1,0 +1,70 @@
+"""The files of a run: history and timing row by row, the ledger, and result.json."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import atomic_write, friendly_os_errors
+
+if TYPE_CHECKING:  # importing it would import TensorFlow
+    from .loop import StepRecord
+
+HISTORY_COLUMNS = ("step", "epoch", "samples", "loss", "gradient_norm", "learning_rate", "valid_targets", "applied")
+TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
+RUN_FILES = ("result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras")
+RUN_FOLDERS = ("checkpoints", "logs")
+
+
+class StepTable:
+    """A CSV with one row per optimizer step, appended as they come; rows after `kept_steps` are cut at the start.
+
+    history.csv holds what is equal in every run of the same data and settings, timing.csv what is not.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], *, kept_steps: int):
+        self._columns = columns
+        lines = [",".join(columns) + "\n"]
+        if kept_steps and path.exists():
+            with open(path, encoding="utf-8") as old:
+                lines = list(old)[: kept_steps + 1]
+        with atomic_write(path) as file:
+            file.write("".join(lines).encode())
+        with friendly_os_errors(f"writing {path.name}"):
+            self._file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def append(self, record: StepRecord) -> None:
+        """Write one row; it survives a kill of the process."""
+        with friendly_os_errors(f"writing {Path(self._file.name).name}"):
+            self._writer.writerow([getattr(record, name) for name in self._columns])
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Bring all rows to disk, so that a checkpoint never stands without its history."""
+        with friendly_os_errors(f"writing {Path(self._file.name).name}"):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_column(path: Path, column: str) -> np.ndarray:
+    """Return one column of a step table as float64 (steps,)."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return np.array([float(row[column]) for row in csv.DictReader(file)])
+
+
+def weights_sha256(variables: Sequence[Any]) -> str:
+    """Return the SHA-256 over the little-endian float32 bytes of all variables, in path order."""
+    digest = hashlib.sha256()
+    for variable in sorted(variables, key=lambda variable: variable.path):
+        digest.update(np.ascontiguousarray(np.asarray(variable), "<f4").tobytes())
+    return digest.hexdigest()

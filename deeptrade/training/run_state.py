@@ -1,0 +1,85 @@
+"""Where a run stands, as plain data in its checkpoint: position, settings it must keep, and what happened so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunConflictError
+from ..settings import FitSettings
+from .checkpoints import Checkpoints
+
+MATHS = (
+    "model_size",
+    "effective_batch",
+    "learning_rate",
+    "clip_norm",
+    "seed",
+    "val_ratio",
+    "features",
+    "precision",
+    "max_rows",
+)
+"""Settings that change the weights: a run continues only with the same. The batch size may change, its product not."""
+
+
+@dataclass
+class RunState:
+    """Position in samples of the current epoch, and the record that result.json is made from."""
+
+    data_id: str
+    maths: dict[str, Any]
+    epoch: int = 0
+    position: int = 0
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    best_validation: float | None = None
+    epochs_without_gain: int = 0
+    stopped_early: bool = False
+    micro_batch_changes: int = 0
+    seconds: float = 0.0
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return self.trainer.get("step", 0)
+
+    def is_done(self, settings: FitSettings) -> bool:
+        """Whether --epochs or --max_steps is reached, or training has stopped early."""
+        steps_done = settings.max_steps and self.step >= settings.max_steps
+        return bool(steps_done or self.epoch >= settings.epochs or self.stopped_early)
+
+    def note_validation(self, loss: float, patience: int) -> None:
+        """Take an epoch's validation loss into account for early stopping (patience 0: never)."""
+        if self.best_validation is None or loss < self.best_validation:
+            self.best_validation, self.epochs_without_gain = loss, 0
+        else:
+            self.epochs_without_gain += 1
+        self.stopped_early = bool(patience and self.epochs_without_gain >= patience)
+
+
+def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
+    """Return the settings that a continued run must share; `precision` is the one in use, not 'auto'."""
+    return {name: getattr(settings, name) for name in MATHS} | {"precision": precision}
+
+
+def check_same_run(state: RunState, *, data_id: str, maths: dict[str, Any], out: str) -> None:
+    """Raise RunConflictError naming the difference, unless the run in `out` is of this data and these settings."""
+    if state.data_id != data_id:
+        raise RunConflictError(
+            f"{out} holds a run of other data ({state.data_id[:15]}, given {data_id[:15]}); "
+            f"give another --out, or --fresh to start over"
+        )
+    for name, value in maths.items():
+        if state.maths.get(name) != value:
+            raise RunConflictError(
+                f"{out} holds a run with {name}={state.maths.get(name)!r}, given {value!r}; "
+                f"give another --out, or --fresh to start over"
+            )
+
+
+def read_state(checkpoints: Path) -> RunState | None:
+    """Return the state of the newest sound checkpoint in a folder, or None when there is none."""
+    state = Checkpoints(checkpoints).read_state()
+    return None if state is None else RunState(**state)

@@ -1,0 +1,135 @@
+"""How TensorFlow is set up for a run: same numbers on every run of one machine, quiet, growing GPU memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def usable_cpus() -> int:
+    """Return the number of processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hold back what TensorFlow's libraries print while they start; it is shown where the start fails.
+
+    They write to the file descriptor before their log level is in force. Setting TF_CPP_MIN_LOG_LEVEL shows it all.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        before = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(before, kept.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def set_up_tensorflow(*, allow_growth: bool, sink: Callable[[str], None]) -> dict[str, Any]:
+    """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in force.
+
+    Where TensorFlow has run before in this process (a notebook), its thread counts stay and are reported.
+    """
+    with _quiet_start():
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+    tf.config.experimental.enable_op_determinism()
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(usable_cpus())
+        tf.config.threading.set_inter_op_parallelism_threads(usable_cpus())
+    except RuntimeError:
+        sink("TensorFlow has started before in this process; its thread counts stay as they are")
+    if not gpus and not allow_growth:
+        sink("--no_tf_allow_growth has no effect: it applies to GPUs, and there is none")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, allow_growth)
+    return {
+        "op_determinism": True,
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "gpus": len(gpus),
+    }
+
+
+def choose_precision(asked: str, gpus: int) -> str:
+    """Return the Keras policy: 'auto' is float32 on a CPU, where float16 gains nothing, and mixed_float16 on a GPU."""
+    if asked != "auto":
+        return asked
+    return "mixed_float16" if gpus else "float32"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a result depends on."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from .. import __version__
+
+    return {
+        "deeptrade": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by a signal and its progress is saved; `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+class StopRequest:
+    """Notes SIGINT and SIGTERM: at once outside training steps, at the window's end within them."""
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self._deferred = False
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within the block a signal only sets `signal_number`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Handle both signals within the block, where this is the main thread; elsewhere do nothing."""
+        import signal
+        import threading
+
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal_number = number
+        if not self._deferred:
+            raise Interrupted(number)

@@ -1,0 +1,328 @@
+"""One run: model, windows, checkpoints, validation and the files that tell of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..batches import Batch, BatchReader
+from ..dataset import Dataset
+from ..errors import DataError
+from ..files import sync_folder, write_json
+from ..ledger import LedgerEntry, write_ledger
+from ..memory import Collector, MemoryMonitor
+from ..model import build_forecaster
+from ..settings import FitSettings
+from ..units import format_bytes
+from .checkpoints import Checkpoints
+from .loop import StepRecord, Trainer
+from .metrics import Validation
+from .progress import Progress
+from .results import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable, read_column, weights_sha256
+from .run_state import RunState
+from .runtime import Interrupted, StopRequest, versions
+
+VALIDATION_ROWS = 32
+"""Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
+
+_LOG_EVERY = 10
+
+
+class Session:
+    """What lives as long as one call of `fit`; `run` trains, validates, writes the files and returns the result."""
+
+    def __init__(
+        self,
+        settings: FitSettings,
+        data: Dataset,
+        state: RunState,
+        *,
+        monitor: MemoryMonitor,
+        stop: StopRequest,
+        hardware: dict[str, Any],
+        sink: Callable[[str], None],
+    ):
+        self.settings, self.data, self.state = settings, data, state
+        self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
+        self.out = settings.out_dir
+        self.split = data.split(settings.val_ratio)
+        self.started = time.perf_counter()
+        self.validation: dict[str, Any] = {}
+        self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
+        self._write_ledger()
+        with monitor.phase("build"):
+            self._build()
+            restored = self.checkpoints.restore(self.trainer.variables)
+            if restored is not None:
+                self.state = RunState(**restored)
+                self.trainer.restore(self.state.trainer)
+                sink(f"continuing after step {self.state.step}, epoch {self.state.epoch}, row {self.state.position}")
+
+    def _build(self) -> None:
+        settings, train = self.settings, self.split.train
+        schema = self.data.schema.select(settings.feature_names)
+        targets = self.data.targets[train].astype(np.float64)
+        known = np.isfinite(targets).any(axis=0)
+        if not known.any():
+            raise DataError("no training row has a target; nothing can be learned from this file")
+        scale = np.ones(targets.shape[1], np.float32)
+        scale[known] = np.nanstd(targets[:, known], axis=0)
+        scale[scale == 0] = 1
+        model = build_forecaster(
+            schema,
+            model_size=settings.model_size,
+            statistics=self.data.statistics(train, schema.names),
+            target_scale=scale,
+            precision=self.state.maths["precision"],
+            seed=settings.seed,
+        )
+        self.trainer = Trainer(
+            model,
+            batch_size=settings.batch_size,
+            accum_steps=settings.steps_per_update,
+            target_scale=scale,
+            learning_rate=settings.learning_rate,
+            clip_norm=settings.clip_norm,
+        )
+        rows = max(VALIDATION_ROWS, settings.batch_size)
+        self._validation = Validation(model, batch_size=rows, target_scale=scale)
+        self._validation_reader = self._reader(self.split.validation, rows, shuffle=False)
+        self._train_reader = self._reader(train, settings.batch_size, shuffle=True)
+
+    def _reader(self, rows: np.ndarray, batch_size: int, *, shuffle: bool) -> BatchReader:
+        return BatchReader(
+            self.data,
+            rows,
+            batch_size=batch_size,
+            features=self.settings.feature_names,
+            shuffle=shuffle,
+            seed=self.settings.seed,
+            cache_batches=self.settings.cache_batches,
+            prefetch=self.settings.prefetch,
+        )
+
+    def run(self, progress: str) -> dict[str, Any]:
+        """Train to the end, validate, write every file; a signal saves and raises Interrupted, an error says failed."""
+        tables = [
+            StepTable(self.out / "history.csv", HISTORY_COLUMNS, kept_steps=self.state.step),
+            StepTable(self.out / "timing.csv", TIMING_COLUMNS, kept_steps=self.state.step),
+        ]
+        logs = tf.summary.create_file_writer(str(self.out / "logs"))
+        try:
+            with self._failing_loudly(), logs.as_default():
+                self._train(tables, progress)
+                if self.stop.signal_number:
+                    raise Interrupted(self.stop.signal_number)
+                return self._finish()
+        finally:
+            for table in tables:
+                table.close()
+            logs.close()
+            self._train_reader.close()
+            self._validation_reader.close()
+
+    def _train(self, tables: list[StepTable], progress: str) -> None:
+        """Epochs, windows, and what is due between them; the state moves only at a window's end."""
+        settings, state = self.settings, self.state
+        bar = Progress(self._total_steps(), start=state.step, face=progress, sink=self.sink)
+        collector = Collector(not settings.no_aggressive_gc)
+        collector.freeze()
+        try:
+            with self.monitor.phase("train"), self.stop.deferred():
+                while not self.stop.signal_number:
+                    if state.position >= self._train_reader.samples:
+                        self._end_epoch(tables)
+                    elif state.is_done(settings):
+                        break
+                    else:
+                        self._train_windows(tables, bar, collector)
+                self._save(tables)
+        finally:
+            collector.restore()
+            bar.close()
+
+    def _train_windows(self, tables: list[StepTable], bar: Progress, collector: Collector) -> None:
+        """Optimizer steps to the end of the epoch, or to where training must stop."""
+        settings, state = self.settings, self.state
+        for record in self.trainer.train(self._train_reader, epoch=state.epoch, start=state.position):
+            self._note(record, tables)
+            bar.update(record.step, self._progress_text(record))
+            collector.collect_small()
+            if record.step % settings.checkpoint_every == 0:
+                self._save(tables)
+            if state.is_done(settings) or self.stop.signal_number:
+                return
+
+    def _total_steps(self) -> int:
+        per_epoch = -(-self._train_reader.samples // self.trainer.effective_batch)
+        total = per_epoch * self.settings.epochs
+        return min(total, self.settings.max_steps) if self.settings.max_steps else total
+
+    def _progress_text(self, record: StepRecord) -> str:
+        rate = len(record.row_ids) / max(record.step_seconds, 1e-9)
+        memory = format_bytes(self.monitor.peak_anon_bytes)
+        return f"epoch {record.epoch + 1}, loss {record.loss:.4f}, {rate:.0f} rows/s, peak memory {memory}"
+
+    def _note(self, record: StepRecord, tables: list[StepTable]) -> None:
+        self.state.position, self.state.trainer = record.samples, self.trainer.state()
+        for table in tables:
+            table.append(record)
+        if not record.applied:
+            self._leave_out(record)
+        if record.step % _LOG_EVERY == 0:
+            tf.summary.scalar("loss", record.loss, step=record.step)
+            tf.summary.scalar("gradient_norm", record.gradient_norm, step=record.step)
+
+    def _leave_out(self, record: StepRecord) -> None:
+        """A window whose loss or gradient is not finite changed nothing: its rows go into the ledger."""
+        if record.valid_targets:
+            detail = f"step {record.step}: loss {record.loss:g}, gradient norm {record.gradient_norm:g}"
+            rows = sorted(record.row_ids.tolist())
+            self.state.left_out.append({"epoch": record.epoch, "rows": rows, "detail": detail})
+            self._write_ledger()
+            self.sink(f"{detail}; the weights stay, its {len(rows)} rows are in the ledger")
+
+    def _end_epoch(self, tables: list[StepTable]) -> None:
+        """Save first: validation of a long split may be interrupted, and must not cost a step."""
+        state = self.state
+        self._save(tables)
+        self.validation = self._validate()
+        state.note_validation(self.validation["loss"], self.settings.early_stop_patience)
+        tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
+        self.sink(
+            f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {_verdict(self.validation)}"
+        )
+        if state.stopped_early:
+            self.sink(f"stopped early: no better validation for {state.epochs_without_gain} epochs")
+        state.epoch, state.position = state.epoch + 1, 0
+
+    def _validate(self) -> dict[str, Any]:
+        with self.monitor.phase("validate"):
+            return self._validation.evaluate(self._until_stopped(self._validation_reader.stream(0)))
+
+    def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.stop.signal_number:
+                raise Interrupted(self.stop.signal_number)
+            yield batch
+
+    def _save(self, tables: list[StepTable]) -> None:
+        with self.monitor.phase("save"):
+            for table in tables:
+                table.sync()
+            self.state.seconds += time.perf_counter() - self.started
+            self.started = time.perf_counter()
+            self.checkpoints.save(self.state.step, self.trainer.variables, asdict(self.state))
+
+    def _finish(self) -> dict[str, Any]:
+        """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
+        validation = self.validation if self.state.position == 0 and self.validation else self._validate()
+        with self.monitor.phase("save"):
+            temporary = self.out / ".model.keras"
+            self.trainer.model.save(temporary)
+            temporary.replace(self.out / "model.keras")
+            sync_folder(self.out)
+        result = self._write_result("completed", validation)
+        self.sink(f"done after {self.state.step} steps: {_verdict(validation)}; {self.out / 'result.json'}")
+        return result
+
+    @contextmanager
+    def _failing_loudly(self) -> Iterator[None]:
+        """Leave a result.json that says interrupted or failed; it never says completed before the end."""
+        try:
+            yield
+        except Interrupted:
+            self._write_result("interrupted", {})
+            self.sink(f"stopped after step {self.state.step}; progress is saved, run again to continue")
+            raise
+        except Exception as error:
+            self._write_result("failed", {}, f"{type(error).__name__}: {error}")
+            raise
+
+    def _write_ledger(self) -> None:
+        purged = [
+            self.data.entry(int(row), "", "purged", "too near the boundary between training and validation")
+            for row in self.split.purged
+        ]
+        left_out = [
+            self.data.entry(row, "", "non_finite_step", item["detail"])
+            for item in self.state.left_out
+            for row in item["rows"]
+        ]
+        write_ledger(self.out / "ledger.csv", [*sorted([*self.data.ledger, *purged], key=_row), *left_out])
+
+    def _count_rows(self) -> dict[str, int]:
+        """Distinct rows by what became of them; rows of skipped windows that no other epoch trained are rejected."""
+        state, train = self.state, self.split.train
+        reached = len(train) if state.epoch else state.position
+        times_left_out = Counter(row for item in self.state.left_out for row in item["rows"])
+        current = set(self._train_reader.epoch_rows(state.epoch, 0, state.position).tolist())
+        never = sum(times >= state.epoch + (row in current) for row, times in times_left_out.items())
+        return {
+            "read": self.data.rows,
+            "trained": reached - never,
+            "validation": len(self.split.validation),
+            "purged": len(self.split.purged),
+            "rejected": int((~self.data.usable).sum()) + never,
+            "unused": len(train) - reached,
+        }
+
+    def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
+        settings, state, monitor = self.settings, self.state, self.monitor
+        rows = self._count_rows()
+        timing = self.out / "timing.csv"
+        steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
+        losses = read_column(self.out / "history.csv", "loss")
+        horizons = self.data.schema.horizons
+        result = {
+            "schema_version": 1,
+            "status": status,
+            "rows": rows,
+            "steps": state.step,
+            "epochs": state.epoch,
+            "batch_size": settings.batch_size,
+            "accum_steps": settings.steps_per_update,
+            "effective_batch": settings.effective_batch,
+            "train": {"loss": float(np.mean(losses[-100:])) if len(losses) else None},
+            "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
+            "memory": {
+                "baseline_anon_bytes": monitor.baseline_anon_bytes,
+                "peak_anon_bytes": monitor.peak_anon_bytes,
+                "peak_rss_bytes": monitor.peak_rss_bytes,
+                "limit_bytes": monitor.limit.limit_bytes,
+                "limit_source": monitor.limit.source,
+            },
+            "time": {
+                "wall_seconds": state.seconds + time.perf_counter() - self.started,
+                "data_wait_seconds": float(waits.sum()),
+                "step_seconds_median": float(np.median(steps)) if len(steps) else None,
+            },
+            "weights_sha256": weights_sha256(self.trainer.model.variables),
+            "micro_batch_changes": state.micro_batch_changes,
+            "warnings": [*self.data.warnings, *filter(None, (monitor.problem, problem))],
+            "data_id": self.data.data_id,
+            "horizons": horizons,
+            "stopped_early": state.stopped_early,
+            "settings": asdict(settings) | {"precision": state.maths["precision"], "hardware": self.hardware},
+            "versions": versions(),
+        }
+        write_json(self.out / "result.json", result)
+        return result
+
+
+def _row(entry: LedgerEntry) -> int:
+    return entry.row
+
+
+def _verdict(validation: dict[str, Any]) -> str:
+    """How many horizons beat the forecast that is always zero."""
+    pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
+    better = sum(mae < zero for mae, zero in pairs)
+    return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
