@@ -50,8 +50,8 @@ def profile(
         ledger = dataset.ledger
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
     if out is not None:
-        write_json(Path(out) / "profile.json", result)
         write_ledger(Path(out) / "ledger.csv", ledger)
+        write_json(Path(out) / "profile.json", result)  # last: where it stands, all is there
     return result
 
 

@@ -65,9 +65,9 @@ def optimize(
     if effective_batch < 0:
         raise SettingsError(f"effective_batch={effective_batch} is not accepted; use at least 1, or 0 for the default")
     base = replace(settings or FitSettings(), csv=str(data), model_size=model_size, memory_limit=memory_limit)
+    case = _look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
     with friendly_os_errors(f"making the folder {Path(out).name}"):
         Path(out).mkdir(parents=True, exist_ok=True)
-    case = _look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
     chosen, decisions = _choose(case, base)
     for decision in decisions:
         say(decision.line())

@@ -77,8 +77,10 @@ class SequenceNormalization(_Normalization):
         filled = self._filled(inputs)
         scale = ops.mean(ops.abs(filled), axis=1, keepdims=True)
         scale = ops.where(scale > 0, scale, 1.0) * self.relative_std
-        relative = ops.clip((filled - filled[:, -1:]) / scale, -CLIP, CLIP)
-        return ops.concatenate([self._standard(filled), relative], axis=-1)
+        relative = (filled - filled[:, -1:]) / scale
+        # Numbers near the largest float32 overflow to infinity over infinity: no usable view, so it says nothing.
+        relative = ops.where(ops.isnan(relative), 0.0, relative)
+        return ops.concatenate([self._standard(filled), ops.clip(relative, -CLIP, CLIP)], axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with twice the channels."""

@@ -20,7 +20,7 @@ from ..rules import apply_rules
 from ..settings import FitSettings
 from ..sources import open_source
 from .results import RUN_FILES, RUN_FOLDERS
-from .run_state import RunState, check_same_run, maths_of, read_state
+from .run_state import RunState, check_same_run, keep_batch_size, maths_of, read_state
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 Sink = Callable[[str], None]
@@ -51,13 +51,15 @@ def fit(
         data_id, file_bytes, row_bytes = source.content_id(), source.file_bytes, source.schema.row_bytes
     limit = memory_limit(settings.memory_limit)
     settings, decisions = apply_rules(settings, given=given, file_bytes=file_bytes, limit=limit, row_bytes=row_bytes)
+    result = None if settings.fresh else _completed_result(out)
     if earlier is not None:
+        settings = keep_batch_size(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         check_same_run(earlier, data_id=data_id, maths=maths, out=str(out))
-        if earlier.is_done(settings) and (out / "result.json").exists():
+        if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
-            return read_json(out / "result.json")
-    elif not settings.fresh and (out / "result.json").exists():
+            return result
+    elif result is not None:
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
@@ -65,13 +67,25 @@ def fit(
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
         if settings.fresh:
             remove_run(out)
-        state = earlier or RunState(data_id, maths_of(settings, choose_precision(settings.precision, hardware["gpus"])))
+        state = earlier or _new_state(settings, data_id, hardware["gpus"])
         monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session
 
         with monitor, _checked(settings, limit, monitor, sink) as data:
             session = Session(settings, data, state, monitor=monitor, stop=stop, hardware=hardware, sink=sink)
             return session.run(progress)
+
+
+def _completed_result(out: Path) -> dict[str, Any] | None:
+    """The result of a run that has come to its end; None where it has not, or where there is none."""
+    path = out / "result.json"
+    result = read_json(path) if path.exists() else {}
+    return result if result.get("status") == "completed" else None
+
+
+def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
+    maths = maths_of(settings, choose_precision(settings.precision, gpus))
+    return RunState(data_id, maths, batch_size=settings.batch_size)
 
 
 def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..batches import BatchReader
+from ..batches import Batch, BatchReader
 from ..errors import SettingsError
-from .step import AccumulatingStep
+from ..generator import MemoryEfficientGenerator
+from .step import AccumulatingStep, Window
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class StepRecord:
 
 
 class Trainer:
-    """Trains any Keras model with dict inputs and one (rows, horizons) output on a BatchReader.
+    """Trains any Keras model with dict inputs and one (rows, horizons) output on a BatchReader or generator.
 
     Arguments: target_scale float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
     accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
     (0: none).
+
+    Raises SettingsError for a model whose result would depend on how a window is cut into passes.
 
     >>> for record in Trainer(model, batch_size=4, accum_steps=8).train(reader):    # doctest: +SKIP
     ...     print(record.step, record.loss)
@@ -55,6 +58,7 @@ class Trainer:
     ):
         if batch_size < 1 or accum_steps < 1:
             raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
+        _refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         self.optimizer = keras.optimizers.Adam(learning_rate, name="adam")
         self._step = AccumulatingStep(
@@ -96,27 +100,27 @@ class Trainer:
         self._step.loss_scale.assign(state["loss_scale"])
         self._step.clean_windows.assign(state["clean_windows"])
 
-    def train(self, reader: BatchReader, *, epoch: int = 0, start: int = 0) -> Iterator[StepRecord]:
+    def train(
+        self, data: BatchReader | MemoryEfficientGenerator, *, epoch: int = 0, start: int = 0
+    ) -> Iterator[StepRecord]:
         """Train on one epoch from sample `start` to its end; yields after each optimizer step.
 
         The last window of an epoch is short and is applied with its own number of targets. A window without a valid
         target or with a loss or gradient that is not finite changes nothing and has `applied` False.
         """
+        reader = data.reader if isinstance(data, MemoryEfficientGenerator) else data
+        self._step.reset()  # of what a loop left in the middle of a window has added
         position = start
-        stream = reader.stream(epoch, start=start, batch_size=self.batch_size)
+        stream = reader.stream(epoch, start=position, batch_size=self.batch_size)
         while position < reader.samples:
-            began, waited, rows = time.perf_counter(), 0.0, []
+            began = time.perf_counter()
             stop = min(position + self.effective_batch, reader.samples)
-            window = None
-            while position < stop:
-                asked = time.perf_counter()
-                batch = next(stream)
-                waited += time.perf_counter() - asked
-                position += len(batch.row_ids)
-                rows.append(batch.row_ids)
-                window = self._step(batch.inputs, batch.targets, last=position >= stop)
-            if window is None:  # cannot be: a window holds at least one batch
-                raise RuntimeError("a window ended without a step")
+            window, row_ids, waited = self._train_window(stream, stop - position)
+            while window.overflowed:  # float16 only: its rows are as good as any, the loss scale was too high
+                stream = reader.stream(epoch, start=position, batch_size=self.batch_size)
+                window, row_ids, waited_again = self._train_window(stream, stop - position)
+                waited += waited_again
+            position = stop
             self.steps += 1
             yield StepRecord(
                 step=self.steps,
@@ -127,10 +131,34 @@ class Trainer:
                 learning_rate=float(self.optimizer.learning_rate),
                 valid_targets=window.valid_targets,
                 applied=window.applied,
-                row_ids=np.concatenate(rows),
+                row_ids=row_ids,
                 step_seconds=time.perf_counter() - began,
                 data_wait_seconds=waited,
             )
+
+    def _train_window(self, stream: Iterator[Batch], rows: int) -> tuple[Window, np.ndarray, float]:
+        """One optimizer step on the next `rows` rows; returns what it did, the rows, and seconds waited for data."""
+        row_ids: list[np.ndarray] = []
+        waited, window = 0.0, None
+        while window is None:
+            asked = time.perf_counter()
+            batch = next(stream)
+            waited += time.perf_counter() - asked
+            row_ids.append(batch.row_ids)
+            rows -= len(batch.row_ids)
+            window = self._step(batch.inputs, batch.targets, last=rows <= 0)
+        return window, np.concatenate(row_ids), waited
+
+
+def _refuse_inexact(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise SettingsError(
+                f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
+                f"use keras.layers.LayerNormalization or GroupNormalization"
+            )
+    if model.losses:
+        raise SettingsError("the model has regularization losses, which Trainer does not add; leave them out")
 
 
 def _computes_in_float16(model: keras.Model) -> bool:

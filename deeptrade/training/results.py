@@ -20,6 +20,8 @@ HISTORY_COLUMNS = ("step", "epoch", "samples", "loss", "gradient_norm", "learnin
 TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
 RUN_FILES = ("result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras")
 RUN_FOLDERS = ("checkpoints", "logs")
+LATEST_STEPS = 100
+"""Steps that the training loss of a result is averaged over."""
 
 
 class StepTable:
@@ -59,7 +61,25 @@ class StepTable:
 def read_column(path: Path, column: str) -> np.ndarray:
     """Return one column of a step table as float64 (steps,)."""
     with open(path, newline="", encoding="utf-8") as file:
-        return np.array([float(row[column]) for row in csv.DictReader(file)])
+        return np.array([_number(row[column]) for row in csv.DictReader(file)])
+
+
+def _number(text: str) -> float:
+    return float(text == "True") if text in ("True", "False") else float(text)
+
+
+def latest_loss(history: Path) -> float | None:
+    """Return the mean loss per target over the last 100 steps that counted; None when there is none."""
+    counted = [read_column(history, name)[-LATEST_STEPS:] for name in ("loss", "valid_targets", "applied")]
+    loss, targets, applied = (column[counted[2] > 0] for column in counted)
+    return float(np.average(loss, weights=targets)) if applied.any() else None
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove unfinished files that a kill has left in a run's folders."""
+    for folder in (out, *(out / name for name in RUN_FOLDERS)):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def weights_sha256(variables: Sequence[Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,12 @@ class RunState:
 
     data_id: str
     maths: dict[str, Any]
+    batch_size: int
     epoch: int = 0
     position: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
     best_validation: float | None = None
     epochs_without_gain: int = 0
-    stopped_early: bool = False
     micro_batch_changes: int = 0
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -48,20 +49,42 @@ class RunState:
     def is_done(self, settings: FitSettings) -> bool:
         """Whether --epochs or --max_steps is reached, or training has stopped early."""
         steps_done = settings.max_steps and self.step >= settings.max_steps
-        return bool(steps_done or self.epoch >= settings.epochs or self.stopped_early)
+        return bool(steps_done or self.epoch >= settings.epochs or self.stops_early(settings))
 
-    def note_validation(self, loss: float, patience: int) -> None:
-        """Take an epoch's validation loss into account for early stopping (patience 0: never)."""
+    def stops_early(self, settings: FitSettings) -> bool:
+        """Whether validation has not improved for early_stop_patience epochs (0: never mind)."""
+        patience = settings.early_stop_patience
+        return bool(patience and self.epochs_without_gain >= patience)
+
+    def take_batch_size(self, batch_size: int) -> None:
+        """Go on with passes of `batch_size` rows; sums are then rounded otherwise, so a change is counted."""
+        self.micro_batch_changes += batch_size != self.batch_size
+        self.batch_size = batch_size
+
+    def note_validation(self, loss: float) -> None:
+        """Take an epoch's validation loss into account for early stopping."""
         if self.best_validation is None or loss < self.best_validation:
             self.best_validation, self.epochs_without_gain = loss, 0
         else:
             self.epochs_without_gain += 1
-        self.stopped_early = bool(patience and self.epochs_without_gain >= patience)
 
 
 def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
     """Return the settings that a continued run must share; `precision` is the one in use, not 'auto'."""
     return {name: getattr(settings, name) for name in MATHS} | {"precision": precision}
+
+
+def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
+    """Return the settings with the run's own batch size, where nobody asked for one and the effective batch fits.
+
+    A rule that looks at free memory may choose otherwise on another day; a run that goes on keeps its first answer.
+    """
+    asked = {"batch_size", "accum_steps", "grad_accum"} & set(given)
+    if asked or settings.effective_batch % state.batch_size:
+        return settings
+    accum_steps = settings.effective_batch // state.batch_size
+    kept = accum_steps if accum_steps > 1 else settings.accum_steps
+    return replace(settings, batch_size=state.batch_size, grad_accum=accum_steps > 1, accum_steps=kept)
 
 
 def check_same_run(state: RunState, *, data_id: str, maths: dict[str, Any], out: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -14,18 +13,27 @@ import tensorflow as tf
 
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
-from ..errors import DataError
+from ..errors import DataError, DeepTradeError
 from ..files import sync_folder, write_json
-from ..ledger import LedgerEntry, write_ledger
+from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
 from ..model import build_forecaster
 from ..settings import FitSettings
 from ..units import format_bytes
+from .accounting import count_rows, ledger_entries
 from .checkpoints import Checkpoints
 from .loop import StepRecord, Trainer
 from .metrics import Validation
 from .progress import Progress
-from .results import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable, read_column, weights_sha256
+from .results import (
+    HISTORY_COLUMNS,
+    TIMING_COLUMNS,
+    StepTable,
+    latest_loss,
+    read_column,
+    remove_leftovers,
+    weights_sha256,
+)
 from .run_state import RunState
 from .runtime import Interrupted, StopRequest, versions
 
@@ -56,12 +64,14 @@ class Session:
         self.started = time.perf_counter()
         self.validation: dict[str, Any] = {}
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
+        remove_leftovers(self.out)
         self._write_ledger()
         with monitor.phase("build"):
             self._build()
             restored = self.checkpoints.restore(self.trainer.variables)
             if restored is not None:
                 self.state = RunState(**restored)
+                self.state.take_batch_size(settings.batch_size)
                 self.trainer.restore(self.state.trainer)
                 sink(f"continuing after step {self.state.step}, epoch {self.state.epoch}, row {self.state.position}")
 
@@ -117,6 +127,8 @@ class Session:
         logs = tf.summary.create_file_writer(str(self.out / "logs"))
         try:
             with self._failing_loudly(), logs.as_default():
+                # What a kill leaves must not say completed, and a run that goes on has an old result lying there.
+                self._write_result("interrupted", {})
                 self._train(tables, progress)
                 if self.stop.signal_number:
                     raise Interrupted(self.stop.signal_number)
@@ -194,12 +206,12 @@ class Session:
         state = self.state
         self._save(tables)
         self.validation = self._validate()
-        state.note_validation(self.validation["loss"], self.settings.early_stop_patience)
+        state.note_validation(self.validation["loss"])
         tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
         self.sink(
             f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {_verdict(self.validation)}"
         )
-        if state.stopped_early:
+        if state.stops_early(self.settings):
             self.sink(f"stopped early: no better validation for {state.epochs_without_gain} epochs")
         state.epoch, state.position = state.epoch + 1, 0
 
@@ -243,54 +255,28 @@ class Session:
             self.sink(f"stopped after step {self.state.step}; progress is saved, run again to continue")
             raise
         except Exception as error:
-            self._write_result("failed", {}, f"{type(error).__name__}: {error}")
+            with suppress(DeepTradeError):  # a full disk, say: the error itself must come through
+                self._write_result("failed", {}, f"{type(error).__name__}: {error}")
             raise
 
     def _write_ledger(self) -> None:
-        purged = [
-            self.data.entry(int(row), "", "purged", "too near the boundary between training and validation")
-            for row in self.split.purged
-        ]
-        left_out = [
-            self.data.entry(row, "", "non_finite_step", item["detail"])
-            for item in self.state.left_out
-            for row in item["rows"]
-        ]
-        write_ledger(self.out / "ledger.csv", [*sorted([*self.data.ledger, *purged], key=_row), *left_out])
-
-    def _count_rows(self) -> dict[str, int]:
-        """Distinct rows by what became of them; rows of skipped windows that no other epoch trained are rejected."""
-        state, train = self.state, self.split.train
-        reached = len(train) if state.epoch else state.position
-        times_left_out = Counter(row for item in self.state.left_out for row in item["rows"])
-        current = set(self._train_reader.epoch_rows(state.epoch, 0, state.position).tolist())
-        never = sum(times >= state.epoch + (row in current) for row, times in times_left_out.items())
-        return {
-            "read": self.data.rows,
-            "trained": reached - never,
-            "validation": len(self.split.validation),
-            "purged": len(self.split.purged),
-            "rejected": int((~self.data.usable).sum()) + never,
-            "unused": len(train) - reached,
-        }
+        write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, self.state.left_out))
 
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
         settings, state, monitor = self.settings, self.state, self.monitor
-        rows = self._count_rows()
+        current = self._train_reader.epoch_rows(state.epoch, 0, state.position)
         timing = self.out / "timing.csv"
         steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
-        losses = read_column(self.out / "history.csv", "loss")
-        horizons = self.data.schema.horizons
         result = {
             "schema_version": 1,
             "status": status,
-            "rows": rows,
+            "rows": count_rows(self.data, self.split, epochs=state.epoch, current=current, left_out=state.left_out),
             "steps": state.step,
             "epochs": state.epoch,
             "batch_size": settings.batch_size,
             "accum_steps": settings.steps_per_update,
             "effective_batch": settings.effective_batch,
-            "train": {"loss": float(np.mean(losses[-100:])) if len(losses) else None},
+            "train": {"loss": latest_loss(self.out / "history.csv")},
             "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
             "memory": {
                 "baseline_anon_bytes": monitor.baseline_anon_bytes,
@@ -308,17 +294,13 @@ class Session:
             "micro_batch_changes": state.micro_batch_changes,
             "warnings": [*self.data.warnings, *filter(None, (monitor.problem, problem))],
             "data_id": self.data.data_id,
-            "horizons": horizons,
-            "stopped_early": state.stopped_early,
+            "horizons": self.data.schema.horizons,
+            "stopped_early": state.stops_early(settings),
             "settings": asdict(settings) | {"precision": state.maths["precision"], "hardware": self.hardware},
             "versions": versions(),
         }
         write_json(self.out / "result.json", result)
         return result
-
-
-def _row(entry: LedgerEntry) -> int:
-    return entry.row
 
 
 def _verdict(validation: dict[str, Any]) -> str:

@@ -25,12 +25,17 @@ _GROW_AFTER = 2000
 
 @dataclass(frozen=True)
 class Window:
-    """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it counted."""
+    """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it counted.
+
+    `overflowed`: the loss is finite, its gradient times the loss scale is not, and the scale is lower now; the same
+    rows may well do next time.
+    """
 
     loss: float
     gradient_norm: float
     valid_targets: int
     applied: bool
+    overflowed: bool = False
 
 
 def summed_loss(targets: tf.Tensor, forecasts: tf.Tensor, target_scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -105,13 +110,16 @@ class AccumulatingStep:
         if self._traced is None:
             signature = [*fixed_signature(padded, padded_targets), tf.TensorSpec((), tf.bool)]
             self._traced = tf.function(self._step, input_signature=signature)
-        loss, norm, valid, applied = self._traced(padded, padded_targets, last)
         if not last:
+            self._traced(padded, padded_targets, last)
             return None
-        return Window(float(loss), float(norm), int(valid), bool(applied))
+        scale = float(self.loss_scale.numpy())
+        loss, norm, valid, applied = (result.numpy() for result in self._traced(padded, padded_targets, last))
+        overflowed = bool(not applied and valid and np.isfinite(loss) and self.loss_scale.numpy() < scale)
+        return Window(float(loss), float(norm), int(valid), bool(applied), overflowed)
 
-    def discard(self) -> None:
-        """Forget the sums of a window that will not be finished."""
+    def reset(self) -> None:
+        """Forget what has been added to a window that will not be finished."""
         self._reset()
 
     def _step(self, inputs: Any, targets: tf.Tensor, last: tf.Tensor) -> Any:
@@ -119,7 +127,8 @@ class AccumulatingStep:
             forecasts = self.model(inputs, training=True)
             loss, valid = summed_loss(targets, forecasts, self._target_scale)
             scaled = loss * self.loss_scale
-        for total, gradient in zip(self._gradients, tape.gradient(scaled, self._weights), strict=True):
+        gradients = tape.gradient(scaled, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        for total, gradient in zip(self._gradients, gradients, strict=True):
             total.assign_add(tf.cast(gradient, tf.float32))
         self._loss.assign_add(loss)
         self._valid.assign_add(valid)
