@@ -158,11 +158,14 @@ def _attend(tokens: list[Any], size: Size, layers: _Layers) -> Any:
     attention = keras.layers.MultiHeadAttention(
         ATTENTION_HEADS,
         width // ATTENTION_HEADS,
-        kernel_initializer=keras.initializers.GlorotUniform(keras.random.SeedGenerator(layers.next_seed())),
         dtype=layers.precision,
         name="attention",
     )
-    x = keras.layers.Add(dtype=layers.precision, name="attention_add")([x, attention(x, x)])
+    mixed = attention(x, x)
+    for weight in attention.weights:  # one seeded initializer would start query, key and value alike
+        if weight.name == "kernel":
+            weight.assign(layers.glorot()(weight.shape))
+    x = keras.layers.Add(dtype=layers.precision, name="attention_add")([x, mixed])
     x = layers.norm("attention_norm")(x)
     return keras.layers.GlobalAveragePooling1D(dtype=layers.precision, name="pool")(x)
 
