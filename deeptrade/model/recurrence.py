@@ -78,6 +78,6 @@ class Recurrence(keras.layers.Layer):
 
 
 def _in_kernel_order(gates: tf.Tensor) -> tf.Tensor:
-    """Return the last axis, gates input, forget, cell, output, as the kernel wants them: input, cell, forget, output."""
+    """Return the last axis (input, forget, cell, output) as the kernel wants it: input, cell, forget, output."""
     of_input, of_forget, of_cell, of_output = tf.split(gates, 4, axis=-1)
     return tf.concat([of_input, of_cell, of_forget, of_output], axis=-1)

@@ -57,7 +57,7 @@ class Checkpoints:
         paths = self._paths()
         for path in paths:
             try:
-                with np.load(path) as archive:
+                with open(path, "rb") as file, np.load(file) as archive:
                     return {name: archive[name] for name in names or archive.files}
             except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
                 self._sink(f"checkpoint {path.name} is damaged ({error}); using the one before")

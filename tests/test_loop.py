@@ -1,0 +1,145 @@
+import keras
+import numpy as np
+import pytest
+
+from deeptrade.batches import BatchReader
+from deeptrade.dataset import open_dataset
+from deeptrade.errors import SettingsError
+from deeptrade.generator import MemoryEfficientGenerator
+from deeptrade.training.loop import Trainer
+
+FEATURE = "arr_ctx"
+
+
+@pytest.fixture
+def dataset(market):
+    with open_dataset(market.path) as dataset:
+        dataset.targets[3] = np.nan
+        yield dataset
+
+
+@pytest.fixture
+def reader(dataset):
+    return BatchReader(dataset, np.arange(23), batch_size=4, features=[FEATURE])
+
+
+def make_model(seed=0):
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    x = keras.layers.Rescaling(0.01)(inputs[FEATURE])
+    return keras.Model(inputs, keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed))(x))
+
+
+def make_trainer(**options):
+    return Trainer(make_model(), **{"batch_size": 2, "accum_steps": 4, "learning_rate": 0.05, **options})
+
+
+def weights(trainer):
+    return [np.asarray(variable) for variable in trainer.variables]
+
+
+def test_an_epoch_is_windows_of_the_effective_batch_and_a_short_last_one(reader):
+    records = list(make_trainer().train(reader))
+    assert [record.samples for record in records] == [8, 16, 23]
+    assert [record.step for record in records] == [1, 2, 3]
+    np.testing.assert_array_equal(np.concatenate([r.row_ids for r in records]), reader.epoch_rows(0, 0, 23))
+
+
+def test_the_last_short_window_is_applied_with_its_own_denominator(reader):
+    records = list(make_trainer().train(reader))
+    for record in records:
+        assert record.valid_targets == np.isfinite(reader.dataset.targets[record.row_ids]).sum()
+
+
+@pytest.mark.parametrize(("batch_size", "accum_steps"), [(8, 1), (4, 2), (1, 8)])
+def test_how_a_window_is_cut_does_not_change_what_is_learned(reader, batch_size, accum_steps):
+    plain, cut = make_trainer(), make_trainer(batch_size=batch_size, accum_steps=accum_steps)
+    for epoch in range(4):
+        losses = [[record.loss for record in each.train(reader, epoch=epoch)] for each in (plain, cut)]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for mine, other in zip(weights(plain), weights(cut), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_stopped_after_any_step_goes_on_to_the_same_weights(reader):
+    whole = make_trainer()
+    expected = [record.loss for epoch in range(2) for record in whole.train(reader, epoch=epoch)]
+    for stop in range(1, len(expected)):
+        first, losses = make_trainer(), []
+        epoch, position = 0, 0
+        while len(losses) < stop:
+            for record in first.train(reader, epoch=epoch, start=position):
+                losses.append(record.loss)
+                position = record.samples
+                if len(losses) == stop:
+                    break
+            if position == reader.samples:
+                epoch, position = epoch + 1, 0
+        second = make_trainer()
+        for variable, value in zip(second.variables, weights(first), strict=True):
+            variable.assign(value)
+        second.restore(first.state())
+        for later in range(epoch, 2):
+            losses += [r.loss for r in second.train(reader, epoch=later, start=position)]
+            position = 0
+        assert losses == expected
+        for mine, other in zip(weights(second), weights(whole), strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+def test_a_loop_left_in_the_middle_of_a_window_leaves_nothing_behind(reader, monkeypatch):
+    clean, broken = make_trainer(), make_trainer()
+    read, reads = reader.dataset.read, []
+
+    def fail_at_third(*arguments):
+        reads.append(1)
+        if len(reads) == 3:
+            raise OSError("the disk is gone")
+        return read(*arguments)
+
+    monkeypatch.setattr(reader.dataset, "read", fail_at_third)
+    with pytest.raises(OSError, match="disk"):
+        list(broken.train(reader))
+    for each in (clean, broken):
+        list(each.train(reader))
+    for mine, other in zip(weights(clean), weights(broken), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_generator_is_taken_as_well_as_a_reader(dataset):
+    with MemoryEfficientGenerator(dataset, batch_size=4, features=[FEATURE], val_ratio=0.3) as generator:
+        records = list(make_trainer().train(generator))
+    assert records[-1].samples == generator.reader.samples
+
+
+def test_training_lowers_the_loss_and_traces_once(reader):
+    trainer = make_trainer()
+    epochs = [np.mean([record.loss for record in trainer.train(reader, epoch=epoch)]) for epoch in range(15)]
+    assert epochs[-1] < 0.5 * epochs[0]
+    assert trainer.tracing_count == 1
+
+
+def test_a_window_that_overflows_in_float16_is_tried_again_and_loses_no_row(reader):
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    x = keras.layers.Rescaling(0.01)(inputs[FEATURE])
+    x = keras.layers.Dense(2, dtype="mixed_float16", kernel_initializer="zeros")(x)
+    model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(x))
+    trainer = Trainer(model, batch_size=2, accum_steps=4, target_scale=1e-4, learning_rate=1e-5)
+    trainer.restore({"step": 0, "loss_scale": 2.0**24, "clean_windows": 0})
+    records = list(trainer.train(reader))
+    assert trainer.state()["loss_scale"] < 2.0**24
+    assert all(record.applied for record in records)
+    np.testing.assert_array_equal(np.concatenate([r.row_ids for r in records]), reader.epoch_rows(0, 0, 23))
+
+
+def test_a_model_that_looks_across_rows_is_refused():
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs[FEATURE]))
+    with pytest.raises(SettingsError, match="'norm' normalizes over the batch"):
+        Trainer(model, batch_size=2)
+
+
+def test_regularization_losses_are_refused_and_not_ignored():
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_regularizer="l2")(inputs[FEATURE]))
+    with pytest.raises(SettingsError, match="regularization"):
+        Trainer(model, batch_size=2)

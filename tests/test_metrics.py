@@ -1,0 +1,67 @@
+import keras
+import numpy as np
+import pytest
+
+from deeptrade.batches import Batch
+from deeptrade.training.metrics import Validation
+
+ROWS, HORIZONS = 11, 3
+SCALE = np.array([0.5, 1.0, 2.0], np.float32)
+
+
+@pytest.fixture
+def model():
+    inputs = {"a": keras.Input((2,), name="a")}
+    return keras.Model(
+        inputs, keras.layers.Dense(HORIZONS, kernel_initializer=keras.initializers.GlorotUniform(3))(inputs["a"])
+    )
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(ROWS, 2)).astype(np.float32)
+    y = generator.normal(size=(ROWS, HORIZONS)).astype(np.float32)
+    y[generator.random(y.shape) < 0.2] = np.nan
+    y[:2, 1] = 0
+    x[5] = 0  # its forecast is exactly 0: it says nothing about a direction
+    return x, y
+
+
+def batches(x, y, size):
+    for start in range(0, len(y), size):
+        rows = slice(start, start + size)
+        yield Batch({"a": x[rows]}, y[rows], np.arange(len(y))[rows])
+
+
+@pytest.mark.parametrize("size", [4, 11, 16])
+def test_metrics_equal_plain_numpy_whatever_the_batch_size(model, data, size):
+    x, y = data
+    found = Validation(model, batch_size=size, target_scale=SCALE).evaluate(batches(x, y, size))
+    forecasts = np.asarray(model({"a": x}))
+    errors = (y - forecasts) / SCALE
+    huber = np.where(np.abs(errors) < 1, errors**2 / 2, np.abs(errors) - 0.5)
+    assert found["loss"] == pytest.approx(np.nanmean(huber), rel=1e-6)
+    np.testing.assert_allclose(found["mae"], np.nanmean(np.abs(y - forecasts), axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found["zero_mae"], np.nanmean(np.abs(y), axis=0), rtol=1e-6)
+    for horizon in range(HORIZONS):
+        known = np.isfinite(y[:, horizon]) & (y[:, horizon] != 0) & (forecasts[:, horizon] != 0)
+        agree = np.sign(y[known, horizon]) == np.sign(forecasts[known, horizon])
+        assert found["directional_accuracy"][horizon] == pytest.approx(agree.mean())
+
+
+def test_a_horizon_without_targets_is_nan_and_leaves_the_others_alone(model, data):
+    x, y = data
+    y[:, 2] = np.nan
+    found = Validation(model, batch_size=4, target_scale=SCALE).evaluate(batches(x, y, 4))
+    assert np.isnan([found["mae"][2], found["zero_mae"][2], found["directional_accuracy"][2]]).all()
+    assert np.isfinite([found["loss"], *found["mae"][:2]]).all()
+
+
+def test_the_zero_forecast_has_the_error_it_is_compared_with(model, data):
+    for variable in model.variables:
+        variable.assign(np.zeros(variable.shape))
+    x, y = data
+    found = Validation(model, batch_size=4, target_scale=SCALE).evaluate(batches(x, y, 4))
+    assert found["mae"] == found["zero_mae"]
+    assert np.isnan(found["directional_accuracy"]).all()

@@ -1,0 +1,163 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeptrade.training.step import AccumulatingStep
+
+HORIZONS, ROWS = 3, 12
+SCALE = np.array([0.5, 1.0, 2.0], np.float32)
+
+
+def small_model(seed=0, policy="float32"):
+    inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((2,), name="b")}
+    x = keras.layers.Concatenate(dtype=policy)(list(inputs.values()))
+    for number, units in enumerate((8, HORIZONS)):
+        initializer = keras.initializers.GlorotUniform(seed + number)
+        x = keras.layers.Dense(units, "tanh" if units == 8 else None, kernel_initializer=initializer, dtype=policy)(x)
+    return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(x))
+
+
+def batch(seed=0, rows=ROWS):
+    """Each horizon is masked differently; rows 4 and 5 have no target at all."""
+    generator = np.random.default_rng(seed)
+    x = {name: generator.normal(size=(rows, width)).astype(np.float32) for name, width in (("a", 4), ("b", 2))}
+    y = generator.normal(0, 2, (rows, HORIZONS)).astype(np.float32)
+    y[generator.random(y.shape) < 0.3] = np.nan
+    y[4:6] = np.nan
+    return x, y
+
+
+class Recorder:
+    """An optimizer that keeps the gradients it is given and leaves the weights alone."""
+
+    def build(self, variables):
+        self.gradients = [tf.Variable(tf.zeros(v.shape)) for v in variables]
+
+    def apply(self, gradients, variables):
+        for kept, gradient in zip(self.gradients, gradients, strict=True):
+            kept.assign(gradient)
+
+
+def full_batch_gradients(model, x, y):
+    """The plain spelling: one pass over all rows, the mean Huber loss over the targets there are."""
+    valid = np.isfinite(y)
+    with tf.GradientTape() as tape:
+        errors = tf.boolean_mask((np.nan_to_num(y) - model(x)) / SCALE, valid)
+        losses = tf.where(tf.abs(errors) < 1, errors**2 / 2, tf.abs(errors) - 0.5)
+        loss = tf.reduce_mean(losses)
+    return float(loss), tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+
+def relative_error(found, expected):
+    pairs = list(zip(found, expected, strict=True))
+    return max(float(tf.norm(a - b) / tf.norm(b)) for a, b in pairs)
+
+
+def feed(step, x, y, sizes):
+    start, window = 0, None
+    for size in sizes:
+        rows = slice(start, start + size)
+        start += size
+        window = step({name: values[rows] for name, values in x.items()}, y[rows], last=start >= len(y))
+    return window
+
+
+@pytest.mark.parametrize("sizes", [[12], [6, 6], [5, 5, 2], [4, 2, 2, 2, 2], [2, 2, 2, 2, 1, 2, 1]])
+def test_unequal_passes_and_masked_targets_give_the_full_batch_gradient(sizes):
+    model, (x, y), recorder = small_model(), batch(), Recorder()
+    step = AccumulatingStep(model, recorder, batch_size=max(sizes), target_scale=SCALE, clip_norm=0)
+    window = feed(step, x, y, sizes)
+    loss, gradients = full_batch_gradients(model, x, y)
+    assert window.loss == pytest.approx(loss, rel=1e-6)
+    assert window.valid_targets == np.isfinite(y).sum()
+    assert relative_error(recorder.gradients, gradients) <= 1e-6
+
+
+def test_the_mean_of_means_would_miss():
+    model, (x, y) = small_model(), batch()
+    _, expected = full_batch_gradients(model, x, y)
+    parts = [slice(0, 4), slice(6, 11), slice(11, 12)]
+    means = [full_batch_gradients(model, {n: v[p] for n, v in x.items()}, y[p])[1] for p in parts]
+    assert relative_error([sum(gradients) / len(parts) for gradients in zip(*means, strict=True)], expected) > 1e-3
+
+
+def test_clipping_bounds_the_norm_of_the_averaged_gradient():
+    model, (x, y), recorder = small_model(), batch(), Recorder()
+    step = AccumulatingStep(model, recorder, batch_size=6, target_scale=SCALE, clip_norm=0.01)
+    window = feed(step, x, y, [6, 6])
+    _, gradients = full_batch_gradients(model, x, y)
+    clipped, _ = tf.clip_by_global_norm(gradients, 0.01)
+    assert window.gradient_norm == pytest.approx(float(tf.linalg.global_norm(gradients)), rel=1e-5)
+    assert relative_error(recorder.gradients, clipped) <= 1e-5
+
+
+def state_of(model, optimizer):
+    return [np.asarray(variable).tobytes() for variable in (*model.variables, *optimizer.variables)]
+
+
+def trained_step(model, **options):
+    optimizer = keras.optimizers.Adam(0.01)
+    step = AccumulatingStep(model, optimizer, batch_size=6, target_scale=SCALE, **options)
+    feed(step, *batch(1), [6, 6])
+    return step, optimizer
+
+
+def test_a_window_without_a_target_changes_no_bit():
+    model = small_model()
+    step, optimizer = trained_step(model)
+    before = state_of(model, optimizer)
+    x, y = batch()
+    window = feed(step, x, np.full_like(y, np.nan), [6, 6])
+    assert (window.applied, window.valid_targets) == (False, 0)
+    assert state_of(model, optimizer) == before
+
+
+@pytest.mark.parametrize("row", [0, 8], ids=["first pass", "last pass"])
+def test_a_window_that_is_not_finite_is_skipped_whole_and_the_next_one_is_clean(row):
+    model, other = small_model(), small_model()
+    step, optimizer = trained_step(model)
+    before = state_of(model, optimizer)
+    x, y = batch()
+    x["a"][row], y[row] = np.inf, 1.0
+    assert not feed(step, x, y, [6, 6]).applied
+    assert state_of(model, optimizer) == before
+    other_step, other_optimizer = trained_step(other)
+    for each in (step, other_step):
+        assert feed(each, *batch(2), [6, 6]).applied
+    assert state_of(model, optimizer) == state_of(other, other_optimizer)
+
+
+def test_many_windows_are_traced_once():
+    step, _ = trained_step(small_model())
+    x, y = batch()
+    for sizes in ([6, 6], [6, 5, 1], [3], [1, 1]):
+        rows = sum(sizes)
+        feed(step, {name: values[:rows] for name, values in x.items()}, y[:rows], sizes)
+    assert step.tracing_count == 1
+
+
+def test_small_passes_end_where_large_ones_do_after_many_windows():
+    weights = []
+    for sizes in ([12], [3, 3, 3, 3]):
+        model = small_model()
+        step = AccumulatingStep(model, keras.optimizers.Adam(0.01), batch_size=sizes[0], target_scale=SCALE)
+        for seed in range(40):
+            feed(step, *batch(seed), sizes)
+        weights.append([np.asarray(v) for v in model.trainable_variables])
+    assert relative_error(weights[1], weights[0]) <= 1e-5
+
+
+def test_the_loss_scale_of_float16_halves_on_overflow_and_stays_within_its_bounds():
+    model = small_model(policy="mixed_float16")
+    step = AccumulatingStep(model, keras.optimizers.Adam(0.0), batch_size=6, target_scale=SCALE, scale_loss=True)
+    step.loss_scale.assign(2.0**24)
+    x, y = batch()
+    window = feed(step, x, np.nan_to_num(y, nan=5) * 1e3, [6, 6])
+    assert window.overflowed
+    assert float(step.loss_scale) == 2.0**23
+    x["a"][0] = np.nan
+    for _ in range(40):
+        window = feed(step, x, np.nan_to_num(y), [6, 6])
+    assert not window.overflowed
+    assert float(step.loss_scale) == 2.0**-4
