@@ -219,6 +219,6 @@ def _run(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     """write the pages of any run from its files, killed ones too"""
-    from .runs import report_pages
+    from .report.index import report_pages
 
     report_pages(options.folder, sink=print_line)

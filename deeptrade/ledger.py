@@ -52,8 +52,6 @@ def read_ledger(path: str | Path) -> list[LedgerEntry]:
     """Return the entries that `write_ledger` wrote."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
-            LedgerEntry(
-                int(r["row"]), int(r["line"]), int(r["byte_offset"]), r["column"], r["reason"], r["detail"]
-            )
+            LedgerEntry(int(r["row"]), int(r["line"]), int(r["byte_offset"]), r["column"], r["reason"], r["detail"])
             for r in csv.DictReader(file)
         ]

@@ -112,9 +112,7 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
         raise DataError(f"column {doubled[0]!r} appears twice; every column needs its own name")
     if not header or header[0] != "timestamp":
         first = header[0] if header else ""
-        raise DataError(
-            f"first column is {first[:60]!r}; expected 'timestamp', then arr_* features, then y_1..y_H"
-        )
+        raise DataError(f"first column is {first[:60]!r}; expected 'timestamp', then arr_* features, then y_1..y_H")
     names = tuple(name for name in header if name.startswith(FEATURE_PREFIX))
     if not names:
         raise DataError("no feature column found; feature columns are named arr_*, such as arr_5m")
@@ -122,9 +120,7 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
     if steps:
         missing = sorted(set(range(1, steps[-1] + 1)) - set(steps))
         if missing:
-            raise DataError(
-                f"column 'y_{missing[0]}' is missing; targets must be y_1..y_{steps[-1]} without a gap"
-            )
+            raise DataError(f"column 'y_{missing[0]}' is missing; targets must be y_1..y_{steps[-1]} without a gap")
         return names, steps[-1], "columns"
     if "price" in header:
         return names, 0, "price"
@@ -152,6 +148,4 @@ def array_shape(value: Any) -> tuple[int, ...]:
 def unused_columns(header: Iterable[str]) -> list[str]:
     """Return the header's columns that are neither timestamp, feature, target nor price."""
     known = ("timestamp", "price")
-    return [
-        n for n in header if n not in known and not n.startswith(FEATURE_PREFIX) and not _TARGET.fullmatch(n)
-    ]
+    return [n for n in header if n not in known and not n.startswith(FEATURE_PREFIX) and not _TARGET.fullmatch(n)]

@@ -22,9 +22,7 @@ def _option(default: Any, help_text: str, **limits: Any) -> Any:
 class FitSettings:
     """Options of `deeptrade fit`, spelled as on the command line; 0 or '' stand for 'not set'."""
 
-    csv: str = _option(
-        "training_data/training_data.csv", "data file, or a folder or glob of CSVs in time order"
-    )
+    csv: str = _option("training_data/training_data.csv", "data file, or a folder or glob of CSVs in time order")
     out: str = _option("", "folder the run is written to; empty means runs/NAME of the data file")
     model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
     epochs: int = _option(1, "passes over the training rows", least=1)
@@ -33,13 +31,9 @@ class FitSettings:
     grad_accum: bool = _option(False, "accumulate gradients over accum_steps passes per optimizer step")
     accum_steps: int = _option(8, "passes per optimizer step; counts only with grad_accum", least=1)
     learning_rate: float = _option(1e-3, "step size of the Adam optimizer", above=0)
-    clip_norm: float = _option(
-        1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0
-    )
+    clip_norm: float = _option(1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0)
     seed: int = _option(0, "seed of weights and row order", least=0)
-    val_ratio: float = _option(
-        0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1
-    )
+    val_ratio: float = _option(0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1)
     features: str = _option("", "feature columns to use, separated by commas; empty means all")
     skip_rl: bool = _option(False, "leave out the reinforcement learning stage")
     chunk_size: int = _option(10_000, "most rows parsed at once; the byte budget may lower it", least=1)
@@ -56,9 +50,7 @@ class FitSettings:
     fresh: bool = _option(False, "start over, even where a finished or started run exists")
     max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
     max_bad_rows: float = _option(0.01, "share of rejected rows above which the run stops", least=0, most=1)
-    early_stop_patience: int = _option(
-        0, "epochs without better validation before stopping; 0 means never", least=0
-    )
+    early_stop_patience: int = _option(0, "epochs without better validation before stopping; 0 means never", least=0)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -74,6 +66,11 @@ class FitSettings:
     def effective_batch(self) -> int:
         """Rows per optimizer step."""
         return self.batch_size * self.steps_per_update
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """Names of the fields that differ from their defaults: in a notebook, those count as given."""
+        return frozenset(item.name for item in fields(self) if getattr(self, item.name) != item.default)
 
     @property
     def feature_names(self) -> list[str] | None:

@@ -1,0 +1,249 @@
+"""Figures of the reports: data in, a matplotlib Figure out; the title is the finding, the limit a dashed line.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import date2num
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ..memory import Sample
+from ..units import format_bytes
+from .tables import count_better
+
+Json = Mapping[str, Any]
+
+BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
+_SHADES = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
+_MIB = 1 << 20
+
+
+def show(figure: Figure, *, alt: str) -> None:
+    """Show a figure in a notebook as a PNG with alternative text; nothing stays open."""
+    from IPython.display import display
+
+    content = {"image/png": to_png(figure), "text/plain": alt}
+    display(content, metadata={"image/png": {"alt": alt, "width": int(figure.get_figwidth() * 96)}}, raw=True)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG at twice the size it is shown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=192, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def _axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def target_distribution(profile: Json) -> Figure:
+    """Return the range of returns per horizon: median, middle half, and 1% to 99%."""
+    known = [target for target in profile["targets"] if target["quantiles"]]
+    spread = [target["std"] for target in known]
+    title = "No target is known"
+    if known:
+        title = (
+            f"Returns spread from {100 * spread[0]:.2f}% (sd) one step ahead to {100 * spread[-1]:.2f}% at {len(known)}"
+        )
+    figure, axes = _axes(title)
+    for position, target in enumerate(known, start=1):
+        quantiles = target["quantiles"]
+        axes.plot([position] * 2, [quantiles["0.01"], quantiles["0.99"]], color=BLUE, linewidth=1.5)
+        axes.plot(
+            [position] * 2, [quantiles["0.25"], quantiles["0.75"]], color=BLUE, linewidth=7, solid_capstyle="butt"
+        )
+        axes.plot(position, quantiles["0.5"], "o", color="white", markersize=4)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set_xticks(range(1, len(known) + 1))
+    axes.set_xlabel("steps ahead (thin: 1% to 99%, thick: middle half, dot: median)")
+    axes.set_ylabel("return")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def time_coverage(profile: Json) -> Figure:
+    """Return the time line of the rows, with gaps as breaks."""
+    count = profile["gap_count"]
+    title = f"{count} gaps in time" if count else "The rows follow each other without a gap"
+    figure, axes = _axes(title, height=1.4)
+    start, end = (date2num(datetime.fromisoformat(profile["span"][side])) for side in ("start", "end"))
+    axes.plot([start, end], [0, 0], color=BLUE, linewidth=8, solid_capstyle="butt")
+    for gap in profile["gaps"]:
+        after = date2num(datetime.fromisoformat(gap["after"]))
+        axes.plot([after, after + gap["seconds"] / 86_400], [0, 0], color=RED, linewidth=12)
+    axes.xaxis_date()
+    axes.set_yticks([])
+    axes.set_xlabel("time of the row (UTC); breaks are marked")
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def predicted_terms(plan: Json) -> Figure:
+    """Return the predicted peak by term beside the measured one, with the limit."""
+    terms, peak, limit = plan["predicted_terms"], plan["predicted_peak_bytes"], plan["limit_bytes"]
+    largest = max(terms, key=terms.get)
+    figure, axes = _axes(
+        f"Predicted peak {format_bytes(peak)} is {peak / limit:.0%} of the limit; most of it is {largest}", height=2.2
+    )
+    left = 0.0
+    for number, (term, size) in enumerate(terms.items()):
+        axes.barh(
+            "predicted", size / _MIB, left=left, color=_SHADES[number % len(_SHADES)], label=term, edgecolor="white"
+        )
+        left += size / _MIB
+    if plan["measured_peak_bytes"]:
+        axes.barh("measured", plan["measured_peak_bytes"] / _MIB, color=GREY)
+    if limit < 4 * peak:
+        axes.axvline(limit / _MIB, color=RED, linestyle="--", label=f"limit {format_bytes(limit)}")
+    axes.set_xlabel(f"anonymous memory [MiB]; the limit is {format_bytes(limit)} ({plan['limit_source']})")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    return figure
+
+
+def loss_curve(history: pd.DataFrame) -> Figure:
+    """Return the training loss by optimizer step, with a running median."""
+    loss = history["loss"].to_numpy(float)
+    window = max(1, len(loss) // 20)
+    smooth = pd.Series(loss).rolling(window, min_periods=1).median().to_numpy()
+    title = "No step was taken"
+    if len(loss):
+        word = "fell" if smooth[-1] < smooth[0] else "did not fall: it went"
+        title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss)} steps"
+    figure, axes = _axes(title)
+    axes.plot(history["step"], loss, color=BLUE, linewidth=0.6, alpha=0.5, label="each step")
+    axes.plot(history["step"], smooth, color=RED, linewidth=1.8, label=f"median of {window} steps")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("Huber loss\n[sd of the target]")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def validation_errors(result: Json) -> Figure:
+    """Return the MAE per horizon relative to the zero forecast's."""
+    scores = result["validation"]
+    better, total = count_better(result)
+    figure, axes = _axes(f"The model's error is below the zero forecast's at {better} of {total} horizons")
+    ratios = np.array(
+        [m / z if m is not None and z else np.nan for m, z in zip(scores["mae"], scores["zero_mae"], strict=True)]
+    )
+    steps = np.arange(1, len(ratios) + 1)
+    axes.bar(steps, ratios - 1, color=np.where(ratios < 1, GREEN, ORANGE))
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_xticks(steps)
+    axes.set_xlabel("steps ahead")
+    axes.set_ylabel("MAE against\nzero forecast's")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="%"))
+    axes.text(0.99, 0.03, "below zero is better", transform=axes.transAxes, ha="right", fontsize=8, color=GREY)
+    return figure
+
+
+def directional_accuracy(result: Json) -> Figure:
+    """Return the share of right directions per horizon against a coin's one half."""
+    shares = np.array([np.nan if s is None else s for s in result["validation"]["directional_accuracy"]], float)
+    mean = np.nanmean(shares) if np.isfinite(shares).any() else np.nan
+    figure, axes = _axes(f"The direction is right in {mean:.1%} of cases on average over horizons")
+    steps = np.arange(1, len(shares) + 1)
+    axes.plot(steps, shares, "o-", color=BLUE)
+    axes.axhline(0.5, color=RED, linestyle="--", linewidth=1, label="a coin")
+    axes.set_xticks(steps)
+    axes.set_xlabel("steps ahead")
+    axes.set_ylabel("right direction")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
+    """Return anonymous and resident memory over time, phases shaded, the limit dashed."""
+    times = _continuous_seconds(samples)
+    anonymous = np.array([sample.anon_bytes for sample in samples]) / _MIB
+    resident = np.array([sample.rss_bytes for sample in samples]) / _MIB
+    peak = int(anonymous.argmax())
+    phase = samples[peak].phase or "no phase"
+    figure, axes = _axes(f"Memory peaks at {anonymous[peak]:,.0f} MiB in phase {phase!r}", height=3.4)
+    _shade_phases(axes, samples, times)
+    axes.plot(times, resident, color=GREY, linewidth=1, label="resident (with mapped files)")
+    axes.plot(times, anonymous, color=BLUE, linewidth=1.8, label="anonymous (counts against the limit)")
+    highest = max(resident.max(), anonymous.max())
+    if limit_bytes / _MIB < 3 * highest:
+        axes.axhline(limit_bytes / _MIB, color=RED, linestyle="--", label=f"limit {format_bytes(limit_bytes)}")
+    else:
+        axes.plot([], [], color=RED, linestyle="--", label=f"limit {format_bytes(limit_bytes)} (far above)")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("time [s]")
+    axes.set_ylabel("memory [MiB]")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    return figure
+
+
+def _continuous_seconds(samples: Sequence[Sample]) -> np.ndarray:
+    """Seconds over several runs, each put behind the one before."""
+    times, offset, last = [], 0.0, 0.0
+    for number, sample in enumerate(samples):
+        if number and sample.run != samples[number - 1].run:
+            offset = last
+        last = offset + sample.seconds
+        times.append(last)
+    return np.array(times)
+
+
+def _shade_phases(axes: Axes, samples: Sequence[Sample], times: np.ndarray) -> None:
+    """Colour the background by outermost phase; each phase is named once."""
+    names = list(dict.fromkeys(sample.phase.partition("/")[0] for sample in samples))
+    colours = {name: _SHADES[number % len(_SHADES)] for number, name in enumerate(filter(None, names))}
+    labelled: set[str] = set()
+    for name, group in groupby(range(len(samples)), key=lambda index: samples[index].phase.partition("/")[0]):
+        inside = list(group)
+        if name:
+            label = None if name in labelled else f"phase {name}"
+            axes.axvspan(times[inside[0]], times[inside[-1]], color=colours[name], alpha=0.25, linewidth=0, label=label)
+            labelled.add(name)
+
+
+def window_chart(window: np.ndarray, name: str) -> Figure:
+    """Return one row's window, float32 (steps, channels): close and volume of klines, else every channel as a line."""
+    steps = np.arange(1 - len(window), 1)
+    if window.ndim == 1:
+        figure, axes = _axes(f"{name}: {len(window)} numbers")
+        axes.bar(np.arange(len(window)), window, color=BLUE)
+        axes.set_xlabel("element")
+        axes.set_ylabel("value")
+        return figure
+    flat = window.reshape(len(window), -1)
+    if flat.shape[1] < 5:
+        figure, axes = _axes(f"{name}: {flat.shape[1]} channels over {len(flat)} steps")
+        axes.plot(steps, flat)
+        axes.set_xlabel("steps before the row")
+        axes.set_ylabel("value")
+        return figure
+    close, volume = flat[:, 3], flat[:, 4]
+    change = close[-1] / close[0] - 1 if close[0] else np.nan
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    price_axes, volume_axes = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    price_axes.set_title(f"{name}: the close changes by {change:+.2%} over {len(flat)} bars", loc="left", fontsize=11)
+    price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=BLUE, alpha=0.25, linewidth=0, label="low to high")
+    price_axes.plot(steps, close, color=BLUE, linewidth=1.2, label="close")
+    price_axes.set_ylabel("price")
+    price_axes.legend(fontsize=8, frameon=False)
+    volume_axes.bar(steps, volume, color=GREY, width=1)
+    volume_axes.set_ylabel("volume")
+    volume_axes.set_xlabel("bars before the row")
+    for axes in (price_axes, volume_axes):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

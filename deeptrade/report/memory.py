@@ -1,0 +1,80 @@
+"""The memory report of a run, from its files: verdict, timeline, phases, and how sure the figures are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import read_json, write_json
+from ..memory import PhaseRow, Sample, phase_table, read_starts, read_timeline
+from ..units import format_bytes
+from . import tables
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What a run's memory.jsonl, result.json and plan.json say; `plan` is None where there is none."""
+
+    verdict: str
+    honesty: str
+    limit_bytes: int
+    samples: list[Sample]
+    phases: list[PhaseRow]
+    plan: Mapping[str, Any] | None
+    next_steps: list[str]
+
+
+def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryReport:
+    """Return the memory report of a run's folder or of what `fit --out` left, killed runs too.
+
+    With `out`, out/memory.json gets verdict, phases and next steps.
+
+    Raises DataError when there is no timeline.
+    """
+    folder = Path(run)
+    train = folder / "train" if (folder / "train").is_dir() else folder
+    timeline = train / "memory.jsonl"
+    samples = read_timeline(timeline) if timeline.exists() else []
+    if not samples:
+        raise DataError(
+            f"{folder} holds no memory.jsonl with samples; give the folder of a run or of fit, "
+            f"made without --no_memory_monitor"
+        )
+    result, plan = _read(train / "result.json"), _read(folder / "optimize" / "plan.json")
+    start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
+    report = MemoryReport(
+        verdict=tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
+        honesty=_honesty(samples, start.interval_seconds, finished=result is not None),
+        limit_bytes=start.limit_bytes,
+        samples=samples,
+        phases=phase_table(samples),
+        plan=plan and {**plan, "measured_peak_bytes": peak.anon_bytes},
+        next_steps=tables.next_steps(result) if result else ["run it again: it continues from its last checkpoint"],
+    )
+    if out is not None:
+        content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}
+        phases = [asdict(row) for row in report.phases]
+        write_json(Path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
+    return report
+
+
+def _honesty(samples: list[Sample], interval_seconds: float, *, finished: bool) -> str:
+    """What the figures can have missed, in words."""
+    runs = samples[-1].run + 1
+    lines = [
+        f"Anonymous memory was sampled every {interval_seconds:g} s and at each phase's edges "
+        f"({len(samples):,} samples): what came and went in between is not seen.",
+        f"Resident memory peaked at {format_bytes(max(sample.rss_bytes for sample in samples))} in these samples.",
+    ]
+    if runs > 1:
+        lines.append(f"The run was started {runs} times; the timeline joins them.")
+    if not finished:
+        lines.append("There is no result: the run was killed or is still going, and this is the last that is known.")
+    return " ".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None

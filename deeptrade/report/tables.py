@@ -1,0 +1,303 @@
+"""What a report says, as tables and sentences: pure functions of the files a run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..memory import Limit, PhaseRow, Sample
+from ..units import format_bytes
+
+Json = Mapping[str, Any]
+
+GAP_SHARE, NONFINITE_SHARE, HEADROOM_SHARE = 0.01, 0.001, 0.10
+"""Thresholds of alerts: gaps per row, non-finite numbers per number, memory left below the limit."""
+
+
+def as_html(table: pd.DataFrame) -> Any:
+    """Return a table as a notebook shows it: without its index, all rows, text from data escaped."""
+    from IPython.display import HTML
+
+    return HTML(table.to_html(index=False, border=0, escape=True, justify="left"))
+
+
+def data_verdict(profile: Json) -> str:
+    """Return one sentence on what the file holds."""
+    rows = profile["rows"]
+    rejected = f"{rows['rejected']:,} rejected" if rows["rejected"] else "none rejected"
+    return (
+        f"{profile['name']} holds {rows['read']:,} rows ({rejected}) with {len(profile['features'])} features and "
+        f"{len(profile['targets'])} horizons, {profile['span']['start'][:10]} to {profile['span']['end'][:10]}, "
+        f"{format_bytes(profile['file_bytes'])} as CSV."
+    )
+
+
+def plan_verdict(plan: Json) -> str:
+    """Return one sentence on the settings that were chosen."""
+    measured = plan["measured_peak_bytes"]
+    trial = f"measured {format_bytes(measured)}" if measured else "not measured: no trial was run"
+    return (
+        f"{plan['model_size']} with {plan['batch_size']} rows per pass x {plan['accum_steps']} passes = "
+        f"{plan['effective_batch']} rows per step; predicted peak {format_bytes(plan['predicted_peak_bytes'])} "
+        f"({trial}) of {format_bytes(plan['limit_bytes'])} ({plan['limit_source']})."
+    )
+
+
+def training_verdict(result: Json) -> str:
+    """Return one sentence on how training went against the forecast that is always zero."""
+    steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
+    if result["status"] != "completed":
+        return f"Training {result['status']} after {steps}; run again to continue."
+    better, total = count_better(result)
+    if better == total:
+        outcome = f"beats the zero forecast at all {total} horizons"
+    elif better:
+        outcome = f"beats the zero forecast at {better} of {total} horizons"
+    else:
+        outcome = (
+            f"does not beat the zero forecast at any of {total} horizons: on this data, zero is the better forecast"
+        )
+    return f"After {steps}, the validation error (MAE) {outcome}."
+
+
+def count_better(result: Json) -> tuple[int, int]:
+    """Return (horizons whose validation MAE is below the zero forecast's, horizons with targets)."""
+    pairs = [(mae, zero) for mae, zero in _mae_pairs(result) if mae is not None and zero is not None]
+    return sum(mae < zero for mae, zero in pairs), len(pairs)
+
+
+def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
+    """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
+    left = 1 - peak_bytes / limit_bytes
+    where = f", in phase {phase!r}" if phase else ""
+    word = "over" if left < 0 else "tight within" if left < HEADROOM_SHARE else "within"
+    return (
+        f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
+        f"{100 * left:.0f}% left{where}."
+    )
+
+
+def peak_sample(samples: Sequence[Sample]) -> Sample:
+    """Return the sample with the most anonymous memory."""
+    return max(samples, key=lambda sample: sample.anon_bytes)
+
+
+def overview(profile: Json) -> pd.DataFrame:
+    """Return what the file holds as (what, value)."""
+    step = profile["step_seconds"]
+    return _pairs(
+        {
+            "rows read": f"{profile['rows']['read']:,}",
+            "rows usable": f"{profile['rows']['usable']:,}",
+            "rows rejected": f"{profile['rows']['rejected']:,}",
+            "features": len(profile["features"]),
+            "numbers per row": f"{sum(f['bytes_per_row'] for f in profile['features']) // 4:,}",
+            "targets": f"{len(profile['targets'])}, from {profile['target_source']}",
+            "bytes as CSV": format_bytes(profile["sizes"]["csv_bytes"]),
+            "bytes as float32": format_bytes(profile["sizes"]["float32_bytes"]),
+            "first row": profile["span"]["start"],
+            "last row": profile["span"]["end"],
+            "time between rows": "one row" if step is None else f"{step / 60:g} min (median)",
+            "gaps": profile["gap_count"],
+            "repeated timestamps": profile["duplicates"],
+            "timestamps that go back": profile["backward"],
+            "cost of this profile": f"{profile['cost']['seconds']:.1f} s, "
+            f"peak memory {format_bytes(profile['cost']['peak_anon_bytes'])}",
+        }
+    )
+
+
+def alerts(profile: Json) -> pd.DataFrame:
+    """Return what deserves a look as (level, what, threshold, next step); empty when nothing does."""
+    rows = profile["rows"]
+    found: list[tuple[str, str, str, str]] = []
+    if rows["rejected"]:
+        found.append(
+            ("warning", f"{rows['rejected']:,} rows are rejected", "any", "see ledger.csv: line, column and reason")
+        )
+    if profile["gap_count"] > GAP_SHARE * rows["usable"]:
+        found.append(
+            ("warning", f"{profile['gap_count']:,} gaps in time", f"{GAP_SHARE:.0%} of rows", "check the source")
+        )
+    for feature in profile["features"]:
+        numbers = max(1, rows["usable"] * feature["bytes_per_row"] // 4)
+        if feature["nonfinite"] > NONFINITE_SHARE * numbers:
+            what = f"{feature['nonfinite'] / numbers:.1%} of {feature['name']} is NaN or infinite"
+            found.append(("warning", what, f"{NONFINITE_SHARE:.1%}", "leave it out with --features, or mend it"))
+        constant = sum(spread == 0 for spread in feature["std"])
+        if constant:
+            what = f"{constant} of {len(feature['std'])} channels of {feature['name']} never change"
+            found.append(("note", what, "standard deviation 0", "they teach nothing; the model scales them by 1"))
+    found += [("note", line, "any", "nothing to do where it is meant so") for line in profile["warnings"]]
+    return pd.DataFrame(found, columns=["level", "what", "threshold", "next step"])
+
+
+def features(profile: Json) -> pd.DataFrame:
+    """Return one row per feature: shape, bytes, non-finite numbers, and the range of its channels."""
+    return pd.DataFrame(
+        [
+            {
+                "feature": feature["name"],
+                "shape": " x ".join(map(str, feature["shape"])),
+                "bytes per row": f"{feature['bytes_per_row']:,}",
+                "not finite": f"{feature['nonfinite']:,}",
+                "mean": _span(feature["mean"]),
+                "sd": _span(feature["std"]),
+                "least": f"{min(feature['min']):.4g}",
+                "most": f"{max(feature['max']):.4g}",
+            }
+            for feature in profile["features"]
+        ]
+    )
+
+
+def targets(profile: Json) -> pd.DataFrame:
+    """Return one row per horizon: missing values, mean, spread and quantiles, in percent of return."""
+    return pd.DataFrame(
+        [
+            {"target": target["name"], "missing": f"{target['missing']:,}", "mean %": _percent(target["mean"])}
+            | {"sd %": _percent(target["std"])}
+            | {f"{float(q):.0%}": _percent(value) for q, value in target["quantiles"].items()}
+            for target in profile["targets"]
+        ]
+    )
+
+
+def rejected(profile: Json) -> pd.DataFrame:
+    """Return rejected rows by reason."""
+    return pd.DataFrame(sorted(profile["rejected"].items()), columns=["reason", "rows"])
+
+
+def limits(found: Sequence[Limit]) -> pd.DataFrame:
+    """Return every limit on memory that applies, the smallest first."""
+    return pd.DataFrame(
+        [
+            {"limit": item.source, "bytes": format_bytes(item.limit_bytes), "left": format_bytes(item.available_bytes)}
+            for item in sorted(found, key=lambda item: item.limit_bytes)
+        ]
+    )
+
+
+def decisions(plan: Json) -> pd.DataFrame:
+    """Return every automatic choice: what was found, what was changed, why, how to override it."""
+    return pd.DataFrame(plan["decisions"], columns=["found", "changed", "why", "override"])
+
+
+def predicted(plan: Json) -> pd.DataFrame:
+    """Return the predicted peak by term, the sum, and the measured peak with its ratio to the sum."""
+    lines = [(term, format_bytes(size)) for term, size in plan["predicted_terms"].items()]
+    lines.append(("predicted peak", format_bytes(plan["predicted_peak_bytes"])))
+    measured = plan["measured_peak_bytes"]
+    lines.append(("measured peak", format_bytes(measured) if measured else "no trial was run"))
+    if measured:
+        lines.append(("measured / predicted", f"{measured / plan['predicted_peak_bytes']:.2f}"))
+    return pd.DataFrame(lines, columns=["term", "memory"])
+
+
+def chosen(plan: Json) -> pd.DataFrame:
+    """Return the settings of the plan."""
+    names = ("model_size", "batch_size", "accum_steps", "effective_batch", "chunk_size", "cache_batches", "prefetch")
+    return settings_table({name: plan[name] for name in (*names, "precision", "jit")})
+
+
+def settings_table(settings: Json) -> pd.DataFrame:
+    """Return settings as (setting, value); a folder or file is shown by its name alone."""
+    shown = {name: _without_folder(value) for name, value in settings.items() if not isinstance(value, Mapping)}
+    return _pairs(shown, "setting")
+
+
+def validation(result: Json) -> pd.DataFrame:
+    """Return per horizon: MAE, the zero forecast's, their ratio (below 1 is better), share of right directions."""
+    lines = []
+    directions = result["validation"]["directional_accuracy"] or []
+    for step, ((mae, zero), share) in enumerate(zip(_mae_pairs(result), directions, strict=True), start=1):
+        ratio = mae / zero if mae is not None and zero else None
+        lines.append(
+            {
+                "horizon": step,
+                "MAE %": _percent(mae),
+                "zero forecast's MAE %": _percent(zero),
+                "ratio": "-" if ratio is None else f"{ratio:.4f}",
+                "better": "-" if ratio is None else "yes" if ratio < 1 else "no",
+                "right direction": "-" if share is None else f"{share:.1%}",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def rows(result: Json) -> pd.DataFrame:
+    """Return what became of every row read."""
+    return pd.DataFrame([(name, f"{count:,}") for name, count in result["rows"].items()], columns=["rows", "count"])
+
+
+def time_split(result: Json) -> pd.DataFrame:
+    """Return where the time went."""
+    seconds = result["time"]
+    wall, waited = seconds["wall_seconds"], seconds["data_wait_seconds"]
+    median = seconds["step_seconds_median"]
+    return _pairs(
+        {
+            "whole run": f"{wall:.1f} s",
+            "waiting for data": f"{waited:.1f} s ({waited / max(wall, 1e-9):.1%})",
+            "median optimizer step": "-" if median is None else f"{1000 * median:.0f} ms",
+        }
+    )
+
+
+def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
+    """Return memory per phase: before, after, change, peak above its start, seconds."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row.phase,
+                "before": format_bytes(row.before),
+                "after": format_bytes(row.after),
+                "change": format_bytes(row.after - row.before),
+                "peak above start": format_bytes(row.peak - row.before),
+                "seconds": f"{row.seconds:.1f}",
+            }
+            for row in table
+        ]
+    )
+
+
+def next_steps(result: Json) -> list[str]:
+    """Return what to try to lower the peak, from this run's numbers; each says what it would change."""
+    memory, size = result["memory"], result["batch_size"]
+    above = memory["peak_anon_bytes"] - memory["baseline_anon_bytes"]
+    steps = []
+    if size > 1:
+        steps.append(
+            f"halve batch_size to {size // 2} and double accum_steps to {2 * result['accum_steps']}: the same result; "
+            f"activations fall by half (at most {format_bytes(above / 2)} of the {format_bytes(above)} above the start)"
+        )
+    if result["settings"]["cache_batches"]:
+        steps.append("cache_batches=0: the cache holds assembled batches that a shuffled epoch does not use again")
+    if result["settings"]["no_lazy_loading"]:
+        steps.append("leave out no_lazy_loading: rows are then read when they are used")
+    steps.append("a smaller model_size: weights, their gradients and two optimizer slots shrink together")
+    return steps
+
+
+def _mae_pairs(result: Json) -> list[tuple[float | None, float | None]]:
+    scores = result["validation"]
+    return list(zip(scores["mae"] or [], scores["zero_mae"] or [], strict=True))
+
+
+def _pairs(values: Json, name: str = "what") -> pd.DataFrame:
+    return pd.DataFrame([(key, str(value)) for key, value in values.items()], columns=[name, "value"])
+
+
+def _without_folder(value: Any) -> Any:
+    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else value
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.4f}"
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

@@ -1,0 +1,221 @@
+"""`run`: notebooks 01 to 04 on one data file, each with the results of the one before, then pages and an index."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import errors
+from .errors import DataError, DeepTradeError, RunConflictError
+from .files import read_json, write_json
+from .parameters import check_parameters
+from .plan import read_plan
+from .report.index import write_index
+from .report.page import render_notebook
+from .settings import FitSettings
+from .sources import open_source
+
+NOTEBOOKS = {
+    "01_profile_dataset": "profile",
+    "02_auto_optimize": "optimize",
+    "03_train": "train",
+    "04_memory_report": "memory",
+}
+"""The notebooks of a run in order, and the folder below the run's that each writes."""
+
+PLANNED = ("batch_size", "grad_accum", "accum_steps", "chunk_size", "cache_batches", "prefetch", "precision")
+_BATCH = {"batch_size", "grad_accum", "accum_steps"}
+_STATE = "run.json"
+
+
+class NotebookError(Exception):
+    """A notebook failed through no fault of the user's; its pages are written and say where."""
+
+
+def run(
+    data: str | Path,
+    *,
+    out: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    sink: Callable[[str], None] | None = None,
+) -> Path:
+    """Run the notebooks on `data` and return the path of index.html.
+
+    Arguments: data, a file, folder or glob; out, the run's folder; parameters of the notebooks by name, text
+    is read as the declared type; fresh starts over; sink takes one line per notebook.
+
+    The same call on a finished folder changes nothing; on an unfinished one it goes on after the last finished
+    notebook. What the plan of 02 chose is what 03 uses, unless a parameter says otherwise.
+
+    Raises SettingsError and DataError before a kernel starts, RunConflictError for a folder of another run, the
+    error of a notebook that the user can mend, and NotebookError for others.
+    """
+    say = sink or (lambda line: None)
+    out = Path(out)
+    given = dict(parameters or {})
+    values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
+    with open_source(data) as source:
+        identity = {"data_id": source.content_id(), "parameters": {name: str(value) for name, value in given.items()}}
+    FitSettings(**values["03_train"])
+    if fresh:
+        remove_run(out)
+    state = _open_state(out, identity)
+    if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
+        say(f"{out} is done, nothing was changed; --fresh starts over")
+        return out / "index.html"
+    try:
+        for name in NOTEBOOKS:
+            if state["notebooks"][name]["status"] != "completed":
+                _run_one(name, data, out, values[name], state, say)
+    finally:
+        index = write_index(out)
+    return index
+
+
+def notebook_path(name: str) -> Path:
+    """Return the path of a notebook: in the repository, or where the wheel has put it."""
+    package = Path(__file__).parent
+    for folder in (package.parent / "notebooks", package / "notebooks"):
+        path = folder / f"{name}.ipynb"
+        if path.exists():
+            return path
+    raise DataError(f"notebook {name}.ipynb is not installed; install the package again")
+
+
+def remove_run(out: Path) -> None:
+    """Remove what `run` leaves in a folder, and nothing else."""
+    from .training.fit import remove_run as remove_training
+
+    remove_training(out / "train")
+    for folder in NOTEBOOKS.values():
+        for name in ("profile.json", "ledger.csv", "plan.json", "memory.json"):
+            (out / folder / name).unlink(missing_ok=True)
+        if (out / folder).is_dir() and not any((out / folder).iterdir()):
+            (out / folder).rmdir()
+    for name in NOTEBOOKS:
+        for ending in (".ipynb", ".html", ".full.html"):
+            (out / f"{name}{ending}").unlink(missing_ok=True)
+    for name in ("index.html", _STATE):
+        (out / name).unlink(missing_ok=True)
+
+
+def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The state of the run in `out`, new or found; RunConflictError when it is of another run."""
+    if not (out / _STATE).exists():
+        pending = {name: {"status": "pending"} for name in NOTEBOOKS}
+        state = {"schema_version": 1, **identity, "notebooks": pending}
+        write_json(out / _STATE, state)
+        return state
+    state = read_json(out / _STATE)
+    advice = "give another --out, or --fresh to start over"
+    if state["data_id"] != identity["data_id"]:
+        raise RunConflictError(f"{out} holds a run of other data; {advice}")
+    before, now = state["parameters"], identity["parameters"]
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            was, is_now = (repr(p[name]) if name in p else "not set" for p in (before, now))
+            raise RunConflictError(f"{out} holds a run with {name} {was}, now {is_now}; {advice}")
+    return state
+
+
+def _run_one(
+    name: str, data: str | Path, out: Path, values: dict[str, Any], state: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Execute one notebook, render both pages, note how it went."""
+    started = time.perf_counter()
+    say(f"{name}: started")
+    error: Exception | None = None
+    try:
+        _execute(notebook_path(name), out / f"{name}.ipynb", _complete(name, data, out, values, say))
+    except Exception as problem:  # noqa: BLE001 (noted, rendered, and raised again below)
+        error = problem
+    seconds = round(time.perf_counter() - started, 1)
+    status = {"status": "failed" if error else "completed", "seconds": seconds}
+    state["notebooks"][name] = status | ({"error": _one_line(error)} if error else {})
+    write_json(out / _STATE, state)
+    if (out / f"{name}.ipynb").exists():
+        render_notebook(out / f"{name}.ipynb", out / f"{name}.html", code=False)
+        render_notebook(out / f"{name}.ipynb", out / f"{name}.full.html", code=True)
+    if error:
+        raise _as_ours(name, error) from None
+    say(f"{name}: done in {seconds} s")
+
+
+def _complete(
+    name: str, data: str | Path, out: Path, values: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The values given, with the paths of this run and, for training, what the plan chose."""
+    folder = str((out / NOTEBOOKS[name]).resolve())
+    paths = {"run": str(out.resolve())} if name == "04_memory_report" else {"csv": _absolute(data)}
+    complete = {**values, **paths, "out": folder}
+    if name == "03_train":
+        planned = read_plan(out / "optimize" / "plan.json").settings(FitSettings())
+        kept = set(values) | (_BATCH if _BATCH & set(values) else set())
+        chosen = {option: getattr(planned, option) for option in PLANNED if option not in kept}
+        say("03_train: from the plan " + ", ".join(f"{option}={value}" for option, value in chosen.items()))
+        complete |= chosen
+    return complete
+
+
+def _absolute(data: str | Path) -> str:
+    return str(Path(data).absolute())
+
+
+def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
+    """Run one notebook by papermill in a kernel of this interpreter, quietly."""
+    import papermill
+
+    for logger in ("papermill", "traitlets"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with _this_interpreters_kernel():
+        papermill.execute_notebook(
+            str(notebook),
+            str(out),
+            parameters=values,
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=False,
+            store_widget_state=False,
+            start_timeout=120,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # its note on TCP would stand among our lines
+        )
+
+
+@contextmanager
+def _this_interpreters_kernel() -> Iterator[None]:
+    """Let 'python3' mean this interpreter: a user's own kernel of that name may be another environment's."""
+    folder = str(Path(sys.prefix) / "share" / "jupyter")
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JUPYTER_PATH"]
+        else:
+            os.environ["JUPYTER_PATH"] = before
+
+
+def _one_line(error: Exception) -> str:
+    """The error as the reader of a report needs it: the notebook's own error, not papermill's account of it."""
+    name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+    return " ".join(f"{name}: {value}".split())[:500]
+
+
+def _as_ours(name: str, error: Exception) -> Exception:
+    """The error to raise: one of ours where the notebook raised one of ours."""
+    if isinstance(error, DeepTradeError):
+        return error
+    kind = getattr(errors, getattr(error, "ename", ""), None)
+    if getattr(error, "ename", "") == "TooManyBadRowsError":
+        kind = DataError
+    if isinstance(kind, type) and issubclass(kind, DeepTradeError):
+        return kind(getattr(error, "evalue", str(error)))
+    return NotebookError(f"{name} failed: {_one_line(error)}; its pages say where")

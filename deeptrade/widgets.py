@@ -1,0 +1,122 @@
+"""Widgets of the explore notebook: they only choose arguments; plain functions answer, here and in batch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+
+from .dataset import Dataset
+from .errors import DeepTradeError, SettingsError
+from .memory import memory_limit, read_memory
+from .plan import Plan
+from .report import figures, tables
+from .settings import MODEL_SIZES
+from .tuning import optimize
+from .units import format_bytes
+
+
+def describe(data: Dataset) -> str:
+    """Return one sentence on an open dataset."""
+    rejected = int((~data.usable).sum())
+    return (
+        f"{data.name}: {data.rows:,} rows, {rejected:,} rejected, {len(data.schema.features)} features, "
+        f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
+        f"{format_bytes(data.rows * data.schema.row_bytes)} as float32."
+    )
+
+
+def show_row(data: Dataset, *, row: int, feature: str) -> None:
+    """Show the window of one feature in one row.
+
+    Raises SettingsError for a row that is not there or is rejected.
+    """
+    _check_row(data, row)
+    window = data.read(np.array([row]), [feature])[feature][0]
+    moment = pd.Timestamp(int(data.timestamps[row]), tz="UTC")
+    alt = f"{feature} of row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    figures.show(figures.window_chart(window, alt), alt=alt)
+
+
+def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
+    """Return the targets of one row, in percent; '-' where one is missing."""
+    _check_row(data, row)
+    values = data.targets[row]
+    names = [f"y_{step + 1}" for step in range(len(values))]
+    texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
+    return pd.DataFrame([texts], columns=names)
+
+
+def _check_row(data: Dataset, row: int) -> None:
+    if not 0 <= row < data.rows:
+        raise SettingsError(f"row={row} is not in the data; use 0 to {data.rows - 1}")
+    if not data.usable[row]:
+        entry = next(entry for entry in data.ledger if entry.row == row)
+        raise SettingsError(f"row={row} is rejected ({entry.reason}: {entry.detail}); choose another")
+
+
+def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
+    """Return a slider over rows and a list of features, with the window they choose."""
+    rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
+    names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
+    return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
+
+
+def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> Plan:
+    """Show the settings that a quick plan chooses, and return the plan."""
+    from IPython.display import Markdown, display
+
+    with tempfile.TemporaryDirectory() as folder:
+        plan = optimize(csv, out=folder, model_size=model_size, memory_limit=memory_limit, quick=True)
+    display(Markdown(tables.plan_verdict(plan.to_json())), tables.as_html(tables.chosen(plan.to_json())))
+    return plan
+
+
+def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Widget:
+    """Return choices of model size and memory limit, with the plan they give."""
+    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=model_size, description="model size")
+    limit = ipywidgets.Text(value="", placeholder="such as 2GiB", description="limit", continuous_update=False)
+
+    def answer(model_size: str, memory_limit: str) -> None:
+        show_plan(csv, model_size=model_size, memory_limit=memory_limit)
+
+    return _answered_by(answer, model_size=sizes, memory_limit=limit)
+
+
+def memory_line() -> str:
+    """Return one sentence on this process's memory and what is left."""
+    limit, memory = memory_limit(), read_memory()
+    return (
+        f"This notebook holds {format_bytes(memory.anon_bytes)} of anonymous memory; "
+        f"{format_bytes(limit.available_bytes)} are left below the limit of {format_bytes(limit.limit_bytes)} "
+        f"({limit.source})."
+    )
+
+
+def live_memory() -> ipywidgets.Widget:
+    """Return the sentence of `memory_line` with a button that says it anew."""
+    text, button = ipywidgets.HTML(memory_line()), ipywidgets.Button(description="look again")
+    button.on_click(lambda _: setattr(text, "value", memory_line()))
+    return ipywidgets.VBox([text, button])
+
+
+def _answered_by(answer: Any, **choices: ipywidgets.Widget) -> ipywidgets.Widget:
+    """The choices above the output of `answer(**values)`; an error the user can mend is one line of text."""
+    output = ipywidgets.Output()
+
+    def respond(_: Any = None) -> None:
+        output.clear_output(wait=True)
+        with output:
+            try:
+                answer(**{name: choice.value for name, choice in choices.items()})
+            except DeepTradeError as error:
+                output.append_stdout(f"{error}\n")
+
+    for choice in choices.values():
+        choice.observe(respond, names="value")
+    respond()
+    return ipywidgets.VBox([ipywidgets.HBox(list(choices.values())), output])
