@@ -60,3 +60,17 @@ def make_market(path: Path, *, rows: int = 60, horizons: int = 2, shapes: dict |
 def market(tmp_path: Path) -> Market:
     """Sixty rows, three features (one with an odd name), two horizons."""
     return make_market(tmp_path / "market.csv")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of the notebooks on a small file with an odd feature name and one rejected row."""
+    from deeptrade import run
+
+    folder = tmp_path_factory.mktemp("run")
+    market = make_market(folder / "market.csv", rows=120)
+    market.cells[7][1] = "[[[1]]]"
+    market.write()
+    parameters = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
+    run(market.path, out=folder / "out", parameters=parameters)
+    return folder / "out"

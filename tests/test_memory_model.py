@@ -5,9 +5,9 @@ import pytest
 
 from deeptrade.errors import SettingsError
 from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, predict_peak, training_room
-from deeptrade.sizes import count_parameters
 from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES, FitSettings
+from deeptrade.sizes import count_parameters
 
 GIB = 1 << 30
 ORIGINAL = Schema(

@@ -102,10 +102,9 @@ def predicted_terms(plan: Json) -> Figure:
         f"Predicted peak {format_bytes(peak)} is {peak / limit:.0%} of the limit; most of it is {largest}", height=2.2
     )
     left = 0.0
-    for number, (term, size) in enumerate(terms.items()):
-        axes.barh(
-            "predicted", size / _MIB, left=left, color=_SHADES[number % len(_SHADES)], label=term, edgecolor="white"
-        )
+    for number, (term, size) in enumerate(_largest_terms(terms, least=peak // 50).items()):
+        shade = _SHADES[number % len(_SHADES)]
+        axes.barh("predicted", size / _MIB, left=left, color=shade, label=term, edgecolor="white")
         left += size / _MIB
     if plan["measured_peak_bytes"]:
         axes.barh("measured", plan["measured_peak_bytes"] / _MIB, color=GREY)
@@ -114,6 +113,13 @@ def predicted_terms(plan: Json) -> Figure:
     axes.set_xlabel(f"anonymous memory [MiB]; the limit is {format_bytes(limit)} ({plan['limit_source']})")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     return figure
+
+
+def _largest_terms(terms: Mapping[str, int], *, least: int) -> dict[str, int]:
+    """The terms of at least `least` bytes, and the sum of the others."""
+    shown = {term: size for term, size in terms.items() if size >= least}
+    others = sum(terms.values()) - sum(shown.values())
+    return shown | ({"all others": others} if others else {})
 
 
 def loss_curve(history: pd.DataFrame) -> Figure:

@@ -100,7 +100,7 @@ def _failures(found: _Files) -> list[str]:
 
 def _verdicts(found: _Files) -> Iterator[tuple[str, str]]:
     yield "Data.", tables.data_verdict(found.profile) if found.profile else "Not profiled yet."
-    yield "Settings.", tables.plan_verdict(found.plan) if found.plan else _settings_line(found.result)
+    yield "Settings.", _settings_line(found)
     if found.result:
         yield "Training.", tables.training_verdict(found.result)
     elif len(found.history):
@@ -110,12 +110,14 @@ def _verdicts(found: _Files) -> Iterator[tuple[str, str]]:
     yield "Memory.", _memory_line(found)
 
 
-def _settings_line(result: dict[str, Any] | None) -> str:
+def _settings_line(found: _Files) -> str:
+    """What training used; before it has run, what the plan says."""
+    result = found.result
     if result is None:
-        return "Not chosen yet."
+        return tables.plan_verdict(found.plan) if found.plan else "Not chosen yet."
     return (
         f"{result['settings']['model_size']} with {result['batch_size']} rows per pass x {result['accum_steps']} "
-        f"passes = {result['effective_batch']} rows per step."
+        f"passes = {result['effective_batch']} rows per step, {result['settings']['precision']}."
     )
 
 

@@ -1,0 +1,101 @@
+import ast
+import subprocess
+import sys
+from dataclasses import fields
+from itertools import pairwise
+
+import nbformat
+import pytest
+
+from deeptrade.parameters import declared
+from deeptrade.runs import NOTEBOOKS, notebook_path
+from deeptrade.settings import FitSettings
+
+ALL = ["00_explore", *NOTEBOOKS]
+
+
+def read(name):
+    return nbformat.read(notebook_path(name), as_version=4)
+
+
+def parameters_cell(notebook):
+    return next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_papermill_reads_every_parameter_with_type_default_and_help(name):
+    found = declared(notebook_path(name))
+    statements = ast.parse(parameters_cell(read(name)).source).body
+    assert list(found) == [statement.target.id for statement in statements]
+    for statement in statements:
+        parameter = found[statement.target.id]
+        assert ast.literal_eval(parameter["default"]) == ast.literal_eval(statement.value)
+        assert parameter["inferred_type_name"] == statement.annotation.id
+        assert parameter["help"].strip()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_notebook_is_committed_clean(name):
+    notebook = read(name)
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_code_cell_is_short_and_follows_a_text_cell(name):
+    cells = read(name).cells
+    assert cells[0].cell_type == "markdown"
+    assert "parameters" in cells[1].metadata["tags"]
+    for before, cell in pairwise(cells[1:]):
+        if cell.cell_type == "code" and "parameters" not in before.metadata.get("tags", []):
+            assert before.cell_type == "markdown"
+        if cell.cell_type == "code":
+            assert len(cell.source.splitlines()) <= 12
+            assert not any(
+                isinstance(node, (ast.ClassDef, ast.FunctionDef)) for node in ast.walk(ast.parse(cell.source))
+            )
+
+
+def test_the_training_notebook_has_the_options_of_fit():
+    found = declared(notebook_path("03_train"))
+    assert list(found) == [item.name for item in fields(FitSettings)]
+    for item in fields(FitSettings):
+        assert ast.literal_eval(found[item.name]["default"]) == item.default
+        assert found[item.name]["help"].strip() == item.metadata["help"]
+
+
+def test_papermill_prints_the_help_of_a_notebook():
+    command = [sys.executable, "-m", "papermill", "--help-notebook", str(notebook_path("03_train"))]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "model_size: str (default" in text.replace("\n", " ").replace("  ", " ")
+
+
+def run_papermill(name, out, cwd, **parameters):
+    arguments = [part for key, value in parameters.items() for part in ("-r", key, str(value))]
+    command = [sys.executable, "-m", "papermill", str(notebook_path(name)), str(out), "--no-progress-bar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_explore_runs_in_batch_without_widgets(market, tmp_path):
+    done = run_papermill("00_explore", tmp_path / "o.ipynb", tmp_path, csv=market.path, interactive="")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "widget-view" not in (tmp_path / "o.ipynb").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["root", "notebooks", "elsewhere"])
+def test_training_by_papermill_works_from_any_folder(market, tmp_path, place):
+    cwd = {"root": notebook_path("03_train").parents[1], "notebooks": notebook_path("03_train").parent}.get(
+        place, tmp_path
+    )
+    options = {"csv": market.path, "out": tmp_path / "fit", "model_size": "tiny", "max_steps": 2}
+    done = run_papermill("03_train", tmp_path / "o.ipynb", cwd, **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "fit" / "result.json").exists()

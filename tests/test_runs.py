@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from deeptrade import run, runs
+from deeptrade.errors import DataError, RunConflictError, SettingsError
+from deeptrade.runs import NOTEBOOKS, NotebookError
+
+PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_notebooks_pages_and_results(finished_run):
+    for name, folder in NOTEBOOKS.items():
+        for ending in (".ipynb", ".html", ".full.html"):
+            assert (finished_run / f"{name}{ending}").stat().st_size > 1000
+        assert any((finished_run / folder).iterdir())
+    assert (finished_run / "index.html").exists()
+    state = json.loads((finished_run / "run.json").read_text())
+    assert {item["status"] for item in state["notebooks"].values()} == {"completed"}
+    assert [path.parent.name for path in finished_run.rglob("result.json")] == ["train"]
+
+
+def test_what_the_plan_chose_is_used_unless_a_parameter_says_otherwise(finished_run):
+    plan = json.loads((finished_run / "optimize" / "plan.json").read_text())
+    result = json.loads((finished_run / "train" / "result.json").read_text())
+    assert (result["batch_size"], result["accum_steps"]) == (4, 1)
+    assert plan["batch_size"] != 4
+    assert result["settings"]["chunk_size"] == plan["chunk_size"]
+    assert result["settings"]["skip_rl"] is True
+
+
+def test_the_same_run_again_says_it_is_done_and_changes_nothing(finished_run):
+    before, lines = times(finished_run), []
+    index = run(finished_run.parent / "market.csv", out=finished_run, parameters=PARAMETERS, sink=lines.append)
+    assert index == finished_run / "index.html"
+    assert "is done, nothing was changed" in lines[0]
+    assert times(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"max_steps": 4}, "max_steps '3', now '4'"), ({"seed": 1}, "seed not set, now '1'")]
+)
+def test_another_run_into_the_same_folder_is_refused(finished_run, change, words):
+    before = times(finished_run)
+    with pytest.raises(RunConflictError, match=words):
+        run(finished_run.parent / "market.csv", out=finished_run, parameters=PARAMETERS | change)
+    assert times(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"epoch": 3}, SettingsError, "did you mean 'epochs'"),
+        ({"epochs": "many"}, SettingsError, "epochs='many' is not of type int"),
+        ({"epochs": 0}, SettingsError, "epochs=0 is not accepted"),
+    ],
+)
+def test_wrong_parameters_stop_before_a_kernel_starts(market, tmp_path, monkeypatch, parameters, error, words):
+    monkeypatch.setattr(runs, "_execute", lambda *arguments: pytest.fail("a kernel was started"))
+    with pytest.raises(error, match=words):
+        run(market.path, out=tmp_path / "out", parameters=parameters)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_stops_before_anything_is_made(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        run(tmp_path / "none.csv", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def stand_in(monkeypatch, fail_at="", error=None):
+    """Notebooks that write what the next one needs, without kernels."""
+    done = []
+
+    def execute(notebook, out, values):
+        done.append(notebook.stem)
+        nbformat.write(nbformat.v4.new_notebook(), out)
+        if notebook.stem == fail_at:
+            raise error
+        if notebook.stem == "02_auto_optimize":
+            from deeptrade import optimize
+
+            optimize(values["csv"], out=values["out"], quick=True)
+
+    monkeypatch.setattr(runs, "_execute", execute)
+    return done
+
+
+class KernelError(Exception):
+    """As papermill reports an error inside a notebook."""
+
+    def __init__(self, ename, evalue):
+        super().__init__(f"long text about {ename}")
+        self.ename, self.evalue = ename, evalue
+
+
+def test_an_error_the_user_can_mend_is_raised_as_itself(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch, "02_auto_optimize", KernelError("DoesNotFitError", "needs 3 GiB"))
+    with pytest.raises(runs.errors.DoesNotFitError, match=r"^needs 3 GiB$"):
+        run(market.path, out=tmp_path / "out")
+    assert "failed:" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch, "03_train", KernelError("ZeroDivisionError", "division by zero"))
+    with pytest.raises(NotebookError, match="03_train failed: ZeroDivisionError: division by zero"):
+        run(market.path, out=tmp_path / "out")
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert "03_train: ZeroDivisionError: division by zero" in index
+    assert (tmp_path / "out" / "03_train.html").exists()
+    done = stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    assert done == ["03_train", "04_memory_report"]
+    assert "failed:" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    done = stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out", parameters={"seed": 5}, fresh=True)
+    assert done == list(NOTEBOOKS)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_is_refused(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    market.cells[3][-1] = "0.5"
+    market.write()
+    with pytest.raises(RunConflictError, match="other data"):
+        run(market.path, out=tmp_path / "out")
+
+
+def test_the_kernel_is_this_interpreter_whatever_the_path(market, tmp_path):
+    code = (
+        "import sys; sys.path = [p for p in sys.path if p]\n"
+        "from pathlib import Path\nimport nbformat\nfrom deeptrade.runs import _execute\n"
+        "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('import sys; print(sys.executable)')])\n"
+        f"nbformat.write(nb, {str(tmp_path / 'in.ipynb')!r})\n"
+        f"_execute(Path({str(tmp_path / 'in.ipynb')!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    output = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip()
+    assert output == sys.executable
