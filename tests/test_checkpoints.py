@@ -23,7 +23,7 @@ def named(path, value):
 
 
 def values(variables):
-    return [np.asarray(variable).tobytes() for variable in variables]
+    return [variable.numpy().tobytes() for variable in variables]
 
 
 def overwrite(variables):
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path, variables):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, variables, {})
     other = [*variables[:2], named("model_b/bias", np.zeros(4, np.float32))]
-    with pytest.raises(DataError, match="model_[ab]/bias"):
+    with pytest.raises(DataError, match=r"model_[ab]/bias"):
         checkpoints.restore(other)
 
 

@@ -34,7 +34,7 @@ def make_trainer(**options):
 
 
 def weights(trainer):
-    return [np.asarray(variable) for variable in trainer.variables]
+    return [variable.numpy() for variable in trainer.variables]
 
 
 def test_an_epoch_is_windows_of_the_effective_batch_and_a_short_last_one(reader):

@@ -93,7 +93,7 @@ def test_clipping_bounds_the_norm_of_the_averaged_gradient():
 
 
 def state_of(model, optimizer):
-    return [np.asarray(variable).tobytes() for variable in (*model.variables, *optimizer.variables)]
+    return [variable.numpy().tobytes() for variable in (*model.variables, *optimizer.variables)]
 
 
 def trained_step(model, **options):
@@ -144,7 +144,7 @@ def test_small_passes_end_where_large_ones_do_after_many_windows():
         step = AccumulatingStep(model, keras.optimizers.Adam(0.01), batch_size=sizes[0], target_scale=SCALE)
         for seed in range(40):
             feed(step, *batch(seed), sizes)
-        weights.append([np.asarray(v) for v in model.trainable_variables])
+        weights.append([v.numpy() for v in model.trainable_variables])
     assert relative_error(weights[1], weights[0]) <= 1e-5
 
 

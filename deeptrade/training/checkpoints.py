@@ -26,7 +26,7 @@ class Checkpoints:
 
     def save(self, step: int, variables: Sequence[Any], state: Mapping[str, Any]) -> None:
         """Write the variables by path and the plain state, then drop all but the newest two."""
-        arrays = {variable.path: np.asarray(variable) for variable in variables}
+        arrays = {variable.path: variable.numpy() for variable in variables}
         if len(arrays) != len(variables):
             raise ValueError("two variables share a path")
         text = np.frombuffer(json.dumps(dict(state)).encode(), np.uint8)
@@ -70,7 +70,7 @@ class Checkpoints:
 
 
 def _assign(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
-    wanted = {variable.path: (tuple(variable.shape), str(np.asarray(variable).dtype)) for variable in variables}
+    wanted = {variable.path: (tuple(variable.shape), str(variable.numpy().dtype)) for variable in variables}
     found = {path: (array.shape, str(array.dtype)) for path, array in arrays.items()}
     if wanted != found:
         different = sorted(set(wanted.items()) ^ set(found.items()))[0][0]

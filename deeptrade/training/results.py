@@ -86,5 +86,5 @@ def weights_sha256(variables: Sequence[Any]) -> str:
     """Return the SHA-256 over the little-endian float32 bytes of all variables, in path order."""
     digest = hashlib.sha256()
     for variable in sorted(variables, key=lambda variable: variable.path):
-        digest.update(np.ascontiguousarray(np.asarray(variable), "<f4").tobytes())
+        digest.update(np.ascontiguousarray(variable.numpy(), "<f4").tobytes())
     return digest.hexdigest()

@@ -1,0 +1,342 @@
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeptrade.errors import DataError, RunConflictError
+from deeptrade.ledger import read_ledger
+from deeptrade.settings import FitSettings
+from deeptrade.training.fit import fit
+from deeptrade.training.session import Session
+
+from .conftest import make_market
+
+QUICK = {
+    "model_size": "tiny",
+    "features": "arr_ctx",
+    "batch_size": 2,
+    "grad_accum": True,
+    "accum_steps": 2,
+    "val_ratio": 0.2,
+    "checkpoint_every": 4,
+    "skip_rl": True,
+}
+"""60 rows, 20% validate, 2 horizons: 46 train (12 steps an epoch), 4 are purged, 10 validate."""
+
+
+@pytest.fixture
+def train(market, tmp_path):
+    """A function that runs fit on the small market and returns its result; its lines are in `train.lines`."""
+
+    def run(out="run", **changes):
+        run.lines.clear()
+        settings = FitSettings(**{**QUICK, "csv": str(market.path), "out": str(tmp_path / out), **changes})
+        return fit(settings, given=changes, sink=run.lines.append, progress="silent")
+
+    run.lines = []
+    return run
+
+
+def comparable(out):
+    """What two equal runs share to the last bit."""
+    result = json.loads((out / "result.json").read_text())
+    kept = ("status", "rows", "steps", "epochs", "train", "validation", "weights_sha256", "data_id", "warnings")
+    files = [(out / name).read_bytes() for name in ("history.csv", "ledger.csv")]
+    return {name: result[name] for name in kept}, files
+
+
+def column(out, name):
+    with open(out / "history.csv", newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+def test_a_run_leaves_its_files_and_accounts_for_every_row(market, train, tmp_path):
+    market.cells[7][3] = "[[1.0]]"
+    market.write()
+    result = train(max_bad_rows=0.1, max_steps=5)
+    out = tmp_path / "run"
+    names = {"result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras", "checkpoints"}
+    assert {path.name for path in out.iterdir()} == {*names, "logs"}
+    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    rows = result["rows"]
+    assert rows == {"read": 60, "trained": 20, "validation": 10, "purged": 4, "rejected": 1, "unused": 25}
+    assert [(entry.row, entry.reason) for entry in read_ledger(out / "ledger.csv")] == [
+        (7, "shape"),
+        *((row, "purged") for row in range(46, 50)),
+    ]
+    assert column(out, "step") == ["1", "2", "3", "4", "5"]
+    assert (result["status"], result["steps"], result["effective_batch"]) == ("completed", 5, 4)
+
+
+def test_validation_comes_with_the_error_of_the_zero_forecast(train, market):
+    result = train(max_steps=1, learning_rate=1e-30)
+    expected = np.abs(market.targets[50:].astype(np.float32)).mean(axis=0)
+    np.testing.assert_allclose(result["validation"]["zero_mae"], expected, rtol=1e-5)
+    np.testing.assert_allclose(result["validation"]["mae"], expected, rtol=1e-5)
+
+
+def test_the_saved_model_has_the_weights_of_the_result(train, tmp_path):
+    import keras
+
+    from deeptrade.training.results import weights_sha256
+
+    result = train(max_steps=3)
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    assert weights_sha256(model.variables) == result["weights_sha256"]
+
+
+def test_two_runs_are_equal_to_the_last_bit(train, tmp_path):
+    for out in ("a", "b"):
+        train(out, max_steps=6)
+    assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
+
+
+def test_a_finished_run_says_so_and_changes_no_file(train, tmp_path):
+    first = train(epochs=1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert train(epochs=1) == json.loads(json.dumps(first))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert "is done: 12 steps" in train.lines[-1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_size": "small"},
+        {"learning_rate": 0.01},
+        {"clip_norm": 2.0},
+        {"seed": 1},
+        {"batch_size": 4},
+        {"features": "arr_5m"},
+        {"precision": "mixed_bfloat16"},
+        {"max_rows": 50},
+        {"val_ratio": 0.3},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_settings_are_refused_and_the_difference_is_named(finished, changes):
+    settings = FitSettings(**{**finished, **changes})
+    name = "effective_batch" if "batch_size" in changes else next(iter(changes))
+    with pytest.raises(RunConflictError, match=f"{name}=.*--fresh"):
+        fit(settings, given=changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The settings of a run of one step that is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    csv_path = make_market(folder / "market.csv").path
+    settings = {**QUICK, "csv": str(csv_path), "out": str(folder / "run"), "max_steps": 1}
+    fit(FitSettings(**settings), progress="silent")
+    return settings
+
+
+def test_other_data_are_refused(finished, tmp_path):
+    other = make_market(tmp_path / "other.csv", seed=1).path
+    with pytest.raises(RunConflictError, match="other data"):
+        fit(FitSettings(**{**finished, "csv": str(other)}))
+
+
+def test_a_longer_run_goes_on_and_equals_one_that_was_longer_from_the_start(train, tmp_path):
+    train("grown", max_steps=5)
+    train("grown", max_steps=0, epochs=1)
+    train("grown", epochs=2, max_steps=15)
+    train("straight", epochs=2, max_steps=15)
+    assert comparable(tmp_path / "grown") == comparable(tmp_path / "straight")
+
+
+def test_fresh_starts_over_and_leaves_other_people_s_files_alone(train, tmp_path):
+    train(max_steps=3)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    train(max_steps=2, seed=5, fresh=True)
+    assert column(tmp_path / "run", "step") == ["1", "2"]
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_changed_batch_size_goes_on_and_is_counted(train, tmp_path):
+    train(max_steps=3)
+    assert train(max_steps=6, batch_size=4, accum_steps=1)["micro_batch_changes"] == 1
+    train("straight", max_steps=6)
+    np.testing.assert_allclose(
+        np.array(column(tmp_path / "run", "loss"), float), np.array(column(tmp_path / "straight", "loss"), float), 1e-5
+    )
+
+
+def test_windows_that_are_not_finite_end_in_the_ledger_and_the_weights_stay_sound(train, tmp_path):
+    result = train(learning_rate=1e38, epochs=2)
+    left_out = [entry for entry in read_ledger(tmp_path / "run" / "ledger.csv") if entry.reason == "non_finite_step"]
+    rows = [entry.row for entry in left_out]
+    assert left_out
+    assert len(rows) == len(set(rows))
+    assert sum(result["rows"].values()) == 2 * result["rows"]["read"]
+    assert result["rows"]["trained"] + result["rows"]["rejected"] == 46
+    assert result["rows"]["rejected"] > 0
+    assert any("not finite" in line or "gradient norm" in line for line in train.lines)
+
+
+def test_training_stops_early_when_validation_does_not_improve_and_a_higher_patience_goes_on(train):
+    worse = {"epochs": 12, "learning_rate": 0.5, "clip_norm": 0.0}
+    stopped = train(**worse, early_stop_patience=1)
+    assert stopped["stopped_early"]
+    assert stopped["epochs"] < 12
+    further = train(**worse, early_stop_patience=12)
+    assert (further["epochs"], further["stopped_early"]) == (12, False)
+
+
+def test_a_run_that_fails_says_failed_and_can_be_continued(train, tmp_path, monkeypatch):
+    note = Session._note
+
+    def fail_at_six(self, record, tables):
+        if record.step == 6:
+            raise ZeroDivisionError("a bug")
+        note(self, record, tables)
+
+    monkeypatch.setattr(Session, "_note", fail_at_six)
+    with pytest.raises(ZeroDivisionError):
+        train(epochs=1)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "ZeroDivisionError: a bug" in result["warnings"]
+    monkeypatch.setattr(Session, "_note", note)
+    assert train(epochs=1)["status"] == "completed"
+    train("straight", epochs=1)
+    assert comparable(tmp_path / "run") == comparable(tmp_path / "straight")
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_starts_over(train, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_note", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(max_steps=2)
+    assert train(max_steps=2, learning_rate=0.01)["status"] == "completed"
+
+
+def test_switches_without_effect_are_named(train):
+    train(max_steps=1, grad_accum=False, accum_steps=8, skip_rl=False, no_tf_allow_growth=True)
+    text = "\n".join(train.lines)
+    for line in ("accum_steps=8 has no effect", "no agent was trained", "--no_tf_allow_growth has no effect"):
+        assert text.count(line) == 1
+
+
+def test_files_name_no_folder_but_those_that_were_given(train, tmp_path, market):
+    train(max_steps=1)
+    home = str(Path.home())
+    for path in (tmp_path / "run").rglob("*"):
+        if path.suffix in (".json", ".jsonl", ".csv"):
+            text = path.read_text().replace(str(market.path), "").replace(str(tmp_path / "run"), "")
+            assert home not in text
+            assert str(tmp_path) not in text
+
+
+def test_a_file_without_a_target_is_refused(market, train):
+    for cells in market.cells:
+        cells[-2:] = ["", ""]
+    market.write()
+    with pytest.raises(DataError, match="no training row has a target"):
+        train()
+
+
+def test_a_missing_file_costs_no_import_of_tensorflow(tmp_path):
+    code = """
+import sys
+from deeptrade.errors import DataError
+from deeptrade.settings import FitSettings
+from deeptrade.training.fit import fit
+try:
+    fit(FitSettings(csv=sys.argv[1] + "/none.csv", out=sys.argv[1] + "/run"))
+except DataError:
+    sys.exit("tensorflow" in sys.modules)
+sys.exit("no error")
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert not list(tmp_path.iterdir())
+
+
+def start_child(market, out, *options):
+    """Start the command line on 40 epochs, a few seconds of training."""
+    given = [f"--{name}" if value is True else f"--{name}={value}" for name, value in QUICK.items()]
+    command = [sys.executable, "-m", "deeptrade", "fit", "--csv", market.path, "--out", out, "--epochs=40", *given]
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_steps(child, out, steps):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and child.poll() is None:
+        history = out / "history.csv"
+        if history.exists() and history.read_bytes().count(b"\n") > steps:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"the child never came to step {steps}: {child.communicate()[0]}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A market, and what forty epochs on it leave when nothing disturbs them."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    market = make_market(folder / "market.csv")
+    return market, run_to_end(market, folder / "run")
+
+
+def test_a_run_stopped_by_sigterm_and_then_killed_ends_like_one_that_was_not(undisturbed, tmp_path):
+    market, expected = undisturbed
+    out = tmp_path / "run"
+    stop_at(market, out, 30, signal.SIGTERM, exit_code=143)
+    steps = len(column(out, "step"))
+    lines = stop_at(market, out, 250, signal.SIGKILL, exit_code=-9)
+    assert f"continuing after step {steps}," in lines  # SIGTERM loses no step
+    assert run_to_end(market, out) == expected
+    assert not list(out.rglob(".*.tmp"))
+
+
+def stop_at(market, out, steps, signal_number, *, exit_code):
+    """Start a child, send the signal once it has taken `steps` steps, and return the lines it wrote."""
+    child = start_child(market, out)
+    wait_for_steps(child, out, steps)
+    child.send_signal(signal_number)
+    lines = child.communicate(timeout=60)[0]
+    assert child.returncode == exit_code, lines
+    assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
+    return lines
+
+
+def run_to_end(market, out):
+    child = start_child(market, out)
+    lines = child.communicate(timeout=120)[0]
+    assert child.returncode == 0, lines
+    return comparable(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_time_saves_what_was_done(undisturbed, tmp_path, signal_number):
+    market, expected = undisturbed
+    out = tmp_path / "run"
+    for steps in (1, 90, 300):
+        stop_at(market, out, steps, signal_number, exit_code=128 + signal_number)
+    assert run_to_end(market, out) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 6, 90])
+def test_a_killed_run_ends_like_one_that_was_not(undisturbed, tmp_path, steps):
+    market, expected = undisturbed
+    stop_at(market, tmp_path / "run", steps, signal.SIGKILL, exit_code=-9)
+    assert run_to_end(market, tmp_path / "run") == expected
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_times_change_nothing(undisturbed, tmp_path):
+    market, expected = undisturbed
+    generator, out = np.random.default_rng(0), tmp_path / "run"
+    for _ in range(20):
+        child = start_child(market, out)
+        time.sleep(generator.uniform(3, 9))
+        child.kill()
+        child.wait()
+    assert run_to_end(market, out) == expected
