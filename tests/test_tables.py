@@ -1,0 +1,116 @@
+import pytest
+
+from deeptrade.memory import Sample
+from deeptrade.report import tables
+
+
+def make_result(mae=(0.01, 0.03), zero=(0.02, 0.02), status="completed"):
+    return {
+        "status": status,
+        "steps": 12,
+        "rows": {"read": 100, "trained": 80, "validation": 10, "purged": 4, "rejected": 6, "unused": 0},
+        "batch_size": 4,
+        "accum_steps": 2,
+        "validation": {"loss": 0.5, "mae": list(mae), "zero_mae": list(zero), "directional_accuracy": [0.5, None]},
+        "memory": {"peak_anon_bytes": 300 << 20, "baseline_anon_bytes": 100 << 20},
+        "time": {"wall_seconds": 20.0, "data_wait_seconds": 1.0, "step_seconds_median": 0.25},
+        "settings": {"cache_batches": 0, "no_lazy_loading": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("mae", "words"),
+    [
+        ((0.01, 0.01), "beats the zero forecast at all 2 horizons"),
+        ((0.01, 0.03), "beats the zero forecast at 1 of 2 horizons"),
+        ((0.03, 0.03), "does not beat the zero forecast at any of 2 horizons"),
+        ((0.02, 0.02), "does not beat the zero forecast at any of 2 horizons"),
+        ((0.01, None), "beats the zero forecast at all 1 horizons"),
+    ],
+)
+def test_the_training_verdict_says_plainly_which_forecast_is_better(mae, words):
+    assert words in tables.training_verdict(make_result(mae=mae))
+
+
+def test_a_run_that_was_stopped_is_not_called_done():
+    verdict = tables.training_verdict(make_result(status="interrupted"))
+    assert verdict == "Training interrupted after 12 steps, 80 rows; run again to continue."
+
+
+def test_the_validation_table_puts_the_ratio_beside_both_errors():
+    table = tables.validation(make_result())
+    assert table["ratio"].tolist() == ["0.5000", "1.5000"]
+    assert table["better"].tolist() == ["yes", "no"]
+    assert table["MAE %"].tolist() == ["1.0000", "3.0000"]
+    assert table["right direction"].tolist() == ["50.0%", "-"]
+
+
+@pytest.mark.parametrize(
+    ("peak", "words"),
+    [
+        (50, "Peak memory 50.0 MiB, within the limit of 100.0 MiB (cgroup v2): 50% left, in phase 'train'."),
+        (95, "tight within the limit of 100.0 MiB (cgroup v2): 5% left"),
+        (110, "over the limit of 100.0 MiB (cgroup v2): -10% left"),
+    ],
+)
+def test_the_memory_verdict_has_peak_limit_headroom_and_phase(peak, words):
+    assert words in tables.memory_verdict(peak << 20, 100 << 20, "cgroup v2", "train")
+
+
+def test_the_peak_sample_is_the_one_with_most_anonymous_memory():
+    samples = [Sample(float(at), "train", size, 10**9, 0) for at, size in enumerate((5, 9, 7))]
+    assert tables.peak_sample(samples).seconds == 1
+
+
+def make_profile(**changes):
+    feature = {"name": "arr_a", "shape": [2, 3], "bytes_per_row": 24, "nonfinite": 0}
+    feature |= {"mean": [1.0, 2.0, 3.0], "std": [1.0] * 3, "min": [0.0] * 3, "max": [9.0] * 3}
+    profile = {
+        "name": "market",
+        "rows": {"read": 100, "usable": 98, "rejected": 2},
+        "file_bytes": 5 << 20,
+        "features": [feature],
+        "targets": [{"name": "y_1"}],
+        "span": {"start": "2023-01-01T00:00:00+00:00", "end": "2023-02-01T00:00:00+00:00"},
+        "gap_count": 0,
+        "warnings": [],
+    }
+    return profile | changes
+
+
+def test_the_data_verdict_counts_rows_features_and_time():
+    expected = (
+        "market holds 100 rows (2 rejected) with 1 features and 1 horizons, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
+    )
+    assert tables.data_verdict(make_profile()) == expected
+
+
+def test_alerts_name_what_passes_its_threshold():
+    profile = make_profile(gap_count=5, warnings=["a line"])
+    profile["features"][0] |= {"nonfinite": 98 * 6 // 2, "std": [0.0, 1.0, 1.0]}
+    found = tables.alerts(profile)["what"].tolist()
+    assert found == [
+        "2 rows are rejected",
+        "5 gaps in time",
+        "50.0% of arr_a is NaN or infinite",
+        "1 of 3 channels of arr_a never change",
+        "a line",
+    ]
+    assert tables.alerts(make_profile(rows={"read": 1, "usable": 1, "rejected": 0})).empty
+
+
+def test_settings_are_shown_without_their_folders():
+    table = tables.settings_table({"csv": "/home/someone/data/market.csv", "out": "runs/x/", "seed": 1, "inner": {}})
+    assert table["value"].tolist() == ["market.csv", "x", "1"]
+
+
+def test_next_steps_say_what_halving_the_batch_can_save():
+    steps = tables.next_steps(make_result())
+    assert "halve batch_size to 2 and double accum_steps to 4" in steps[0]
+    assert "at most 100.0 MiB of the 200.0 MiB" in steps[0]
+
+
+def test_text_from_data_is_escaped_in_tables():
+    html = tables.as_html(tables.settings_table({"csv": "<script>alert(1)"})).data
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
