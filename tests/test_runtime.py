@@ -1,0 +1,106 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from deeptrade.training.runtime import Interrupted, StopRequest, choose_precision, usable_cpus
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "chosen"),
+    [
+        ("auto", 0, "float32"),
+        ("auto", 1, "mixed_float16"),
+        ("mixed_bfloat16", 0, "mixed_bfloat16"),
+        ("float32", 2, "float32"),
+    ],
+)
+def test_auto_precision_depends_on_the_gpu_and_a_given_one_is_kept(asked, gpus, chosen):
+    assert choose_precision(asked, gpus) == chosen
+
+
+def test_the_processors_counted_are_those_this_process_may_use():
+    code = "from deeptrade.training.runtime import usable_cpus; print(usable_cpus())"
+    one = {next(iter(os.sched_getaffinity(0)))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {one}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == 1
+    assert usable_cpus() == len(os.sched_getaffinity(0))
+
+
+def test_tensorflow_starts_without_a_word_and_says_how_it_was_set_up():
+    code = """
+from deeptrade.training.runtime import set_up_tensorflow, usable_cpus
+lines = []
+hardware = set_up_tensorflow(allow_growth=True, sink=lines.append)
+import tensorflow as tf
+assert hardware["op_determinism"] and hardware["intra_op_threads"] == usable_cpus(), hardware
+assert lines == [], lines
+again = set_up_tensorflow(allow_growth=True, sink=lines.append)
+tf.ones((2, 2)) @ tf.ones((2, 2))
+again = set_up_tensorflow(allow_growth=True, sink=lines.append)
+assert again == hardware, again
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_words_of_a_start_that_fails_are_not_lost():
+    code = """
+import os
+from deeptrade.training.runtime import _quiet_start
+with _quiet_start():
+    os.write(2, b"no such library")
+    raise ImportError("tensorflow")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "no such library" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_interrupts_at_once_with_the_exit_code_of_shells(number, code):
+    stop = StopRequest()
+    with pytest.raises(Interrupted) as caught, stop.listening():
+        signal.raise_signal(number)
+        time.sleep(5)
+    assert caught.value.exit_code == code
+    assert stop.signal_number == number
+
+
+def test_a_signal_within_a_window_waits_for_its_end():
+    stop = StopRequest()
+    with stop.listening(), stop.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        finished = stop.signal_number == signal.SIGTERM
+    assert finished
+
+
+def test_handlers_of_the_caller_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest().listening():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def listen():
+        with StopRequest().listening():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [before]
