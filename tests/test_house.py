@@ -37,6 +37,13 @@ def test_every_public_name_is_there():
         assert getattr(deeptrade, name) is not None
 
 
+def test_every_folder_of_the_package_is_installed_and_the_notebooks_too():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in (ROOT / "deeptrade").rglob("*.py")}
+    expected = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(packages) == expected | {"deeptrade.notebooks", "deeptrade.report.templates"}
+
+
 def test_make_alone_prints_its_targets():
     text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("demo", "test", "test-all", "lint", "lab", "report", "clean"):
