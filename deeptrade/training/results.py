@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import atomic_write, friendly_os_errors
+from ..files import atomic_write, friendly_os_errors, sync_folder
 
 if TYPE_CHECKING:  # importing it would import TensorFlow
     from .loop import StepRecord
@@ -20,6 +20,7 @@ HISTORY_COLUMNS = ("step", "epoch", "samples", "loss", "gradient_norm", "learnin
 TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
 RUN_FILES = ("result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras")
 RUN_FOLDERS = ("checkpoints", "logs")
+_UNFINISHED_MODEL = ".model.tmp.keras"  # Keras insists on the ending
 LATEST_STEPS = 100
 """Steps that the training loss of a result is averaged over."""
 
@@ -59,9 +60,10 @@ class StepTable:
 
 
 def read_column(path: Path, column: str) -> np.ndarray:
-    """Return one column of a step table as float64 (steps,)."""
+    """Return one column of a step table as float64 (steps,); a last line that was cut off is left out."""
     with open(path, newline="", encoding="utf-8") as file:
-        return np.array([_number(row[column]) for row in csv.DictReader(file)])
+        whole = (line for line in file if line.endswith("\n"))
+        return np.array([_number(row[column]) for row in csv.DictReader(whole)])
 
 
 def _number(text: str) -> float:
@@ -75,8 +77,20 @@ def latest_loss(history: Path) -> float | None:
     return float(np.average(loss, weights=targets)) if applied.any() else None
 
 
+def save_model(model: Any, path: Path) -> None:
+    """Save a Keras model; the file is whole and on disk before it has its name."""
+    temporary = path.with_name(_UNFINISHED_MODEL)
+    with friendly_os_errors(f"writing {path.name}"):
+        model.save(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
 def remove_leftovers(out: Path) -> None:
     """Remove unfinished files that a kill has left in a run's folders."""
+    (out / _UNFINISHED_MODEL).unlink(missing_ok=True)
     for folder in (out, *(out / name for name in RUN_FOLDERS)):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)

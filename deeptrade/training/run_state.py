@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,8 +63,8 @@ class RunState:
         self.batch_size = batch_size
 
     def note_validation(self, loss: float) -> None:
-        """Take an epoch's validation loss into account for early stopping."""
-        if self.best_validation is None or loss < self.best_validation:
+        """Take an epoch's validation loss into account for early stopping; one that is no number is no gain."""
+        if loss < (math.inf if self.best_validation is None else self.best_validation):
             self.best_validation, self.epochs_without_gain = loss, 0
         else:
             self.epochs_without_gain += 1

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
 from ..errors import DataError, DeepTradeError
-from ..files import sync_folder, write_json
+from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
 from ..model import build_forecaster
@@ -32,6 +32,7 @@ from .results import (
     latest_loss,
     read_column,
     remove_leftovers,
+    save_model,
     weights_sha256,
 )
 from .run_state import RunState
@@ -237,10 +238,7 @@ class Session:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
         validation = self.validation if self.state.position == 0 and self.validation else self._validate()
         with self.monitor.phase("save"):
-            temporary = self.out / ".model.keras"
-            self.trainer.model.save(temporary)
-            temporary.replace(self.out / "model.keras")
-            sync_folder(self.out)
+            save_model(self.trainer.model, self.out / "model.keras")
         result = self._write_result("completed", validation)
         self.sink(f"done after {self.state.step} steps: {_verdict(validation)}; {self.out / 'result.json'}")
         return result
@@ -251,7 +249,8 @@ class Session:
         try:
             yield
         except Interrupted:
-            self._write_result("interrupted", {})
+            with suppress(DeepTradeError):  # a full disk, say: the signal must come through
+                self._write_result("interrupted", {})
             self.sink(f"stopped after step {self.state.step}; progress is saved, run again to continue")
             raise
         except Exception as error:
