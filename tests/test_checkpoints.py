@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeptrade.errors import DataError
+from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.training.checkpoints import Checkpoints
 
 
@@ -81,14 +81,22 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     assert "step-0000000002.npz is damaged" in lines[0]
 
 
-def test_every_flipped_bit_of_the_numbers_is_found(tmp_path, variables):
-    Checkpoints(tmp_path).save(1, variables, {"step": 1})
+@pytest.mark.parametrize("bit", [0, 6])
+def test_a_flipped_bit_anywhere_is_found_or_harmless(tmp_path, variables, bit):
+    before, checkpoints = values(variables), Checkpoints(tmp_path)
+    checkpoints.save(1, variables, {"step": 1})
     path = tmp_path / "step-0000000001.npz"
     content = path.read_bytes()
-    for at in range(content.index(b"model_a/kernel.npy") + 146, content.index(b"model_a/bias.npy") - 46, 37):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
-        with pytest.raises(DataError, match="--fresh"):
-            Checkpoints(tmp_path).restore(variables)
+    found = 0
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
+        try:
+            state = checkpoints.restore(variables)
+        except DataError:
+            found += 1
+        else:
+            assert (state, values(variables)) == ({"step": 1}, before), at
+    assert found > sum(map(len, before))
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path, variables):
@@ -99,14 +107,28 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path, variables):
         checkpoints.restore(other)
 
 
-def test_a_save_that_fails_leaves_the_one_before(tmp_path, variables, monkeypatch):
-    checkpoints = Checkpoints(tmp_path)
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
+def test_a_save_that_fails_at_any_part_leaves_the_one_before(tmp_path, variables, monkeypatch, part):
+    checkpoints, before = Checkpoints(tmp_path), values(variables)
     checkpoints.save(1, variables, {"step": 1})
+    write, written = np.lib.format.write_array, []
 
-    def fail(*arguments, **options):
-        raise OSError(28, "No space left on device")
+    def fail_at_part(*arguments, **options):
+        written.append(1)
+        if len(written) > part:
+            raise OSError(28, "No space left on device")
+        write(*arguments, **options)
 
-    monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(Exception, match="No space left"):
+    monkeypatch.setattr(np.lib.format, "write_array", fail_at_part)
+    with pytest.raises(DoesNotFitError, match="No space left"):
         checkpoints.save(2, variables, {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000000001.npz"]
+    overwrite(variables)
+    assert checkpoints.restore(variables) == {"step": 1}
+    assert values(variables) == before
+
+
+def test_a_checkpoint_can_be_opened_with_numpy(tmp_path, variables):
+    Checkpoints(tmp_path).save(1, variables, {})
+    with np.load(tmp_path / "step-0000000001.npz") as archive:
+        np.testing.assert_array_equal(archive["model_a/bias"], variables[2].numpy())

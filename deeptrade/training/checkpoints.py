@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,9 @@ from ..files import atomic_write
 KEPT = 2
 _STATE = "__state__"
 
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises; RuntimeError where a flipped bit asks for a password or a newer format."""
+
 
 class Checkpoints:
     """The two newest checkpoints of a run in `folder`: NumPy archives whose parts carry checksums."""
@@ -25,13 +29,16 @@ class Checkpoints:
         self._folder, self._sink = folder, sink
 
     def save(self, step: int, variables: Sequence[Any], state: Mapping[str, Any]) -> None:
-        """Write the variables by path and the plain state, then drop all but the newest two."""
-        arrays = {variable.path: variable.numpy() for variable in variables}
-        if len(arrays) != len(variables):
+        """Write the variables by path and the plain state, then drop all but the newest two.
+
+        One variable is copied at a time, so a checkpoint costs no second set of weights in memory.
+        """
+        if len({variable.path for variable in variables}) != len(variables):
             raise ValueError("two variables share a path")
-        text = np.frombuffer(json.dumps(dict(state)).encode(), np.uint8)
-        with atomic_write(self._folder / f"step-{step:010d}.npz") as file:
-            np.savez(file, **{_STATE: text}, **arrays)  # type: ignore[arg-type]
+        with atomic_write(self._folder / f"step-{step:010d}.npz") as file, zipfile.ZipFile(file, "w") as archive:
+            _write_part(archive, _STATE, np.frombuffer(json.dumps(dict(state)).encode(), np.uint8))
+            for variable in variables:
+                _write_part(archive, variable.path, variable.numpy())
         for old in self._paths()[KEPT:]:
             old.unlink()
 
@@ -40,26 +47,29 @@ class Checkpoints:
 
         Raises DataError when checkpoints exist and none of them can be read, or one is of another model.
         """
-        arrays = self._newest(None)
-        if arrays is None:
+        path = self._newest(whole=True)
+        if path is None:
             return None
-        state = json.loads(arrays.pop(_STATE).tobytes())
-        _assign(variables, arrays)
-        return state
+        with zipfile.ZipFile(path) as archive:
+            _assign(variables, archive)
+            return _read_state(archive)
 
     def read_state(self) -> dict[str, Any] | None:
-        """Return the state alone of the newest sound checkpoint."""
-        arrays = self._newest([_STATE])
-        return None if arrays is None else json.loads(arrays[_STATE].tobytes())
+        """Return the state alone of the newest checkpoint in which it is sound."""
+        path = self._newest(whole=False)
+        if path is None:
+            return None
+        with zipfile.ZipFile(path) as archive:
+            return _read_state(archive)
 
-    def _newest(self, names: list[str] | None) -> dict[str, np.ndarray] | None:
-        """The parts `names` (None: all) of the newest checkpoint in which they are sound."""
+    def _newest(self, *, whole: bool) -> Path | None:
+        """The newest checkpoint that is sound (`whole`: in every part, else in its state)."""
         paths = self._paths()
         for path in paths:
             try:
-                with open(path, "rb") as file, np.load(file) as archive:
-                    return {name: archive[name] for name in names or archive.files}
-            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                _check(path, whole=whole)
+                return path
+            except _DAMAGE as error:
                 self._sink(f"checkpoint {path.name} is damaged ({error}); using the one before")
         if paths:
             raise DataError(f"no checkpoint in {self._folder} can be read; start over with --fresh")
@@ -69,11 +79,44 @@ class Checkpoints:
         return sorted(self._folder.glob("step-*.npz"), reverse=True)
 
 
-def _assign(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
-    wanted = {variable.path: (tuple(variable.shape), str(variable.numpy().dtype)) for variable in variables}
-    found = {path: (array.shape, str(array.dtype)) for path, array in arrays.items()}
+def _write_part(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
+        np.lib.format.write_array(part, array, allow_pickle=False)
+
+
+def _read_part(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as part:
+        return np.lib.format.read_array(part, allow_pickle=False)
+
+
+def _check(path: Path, *, whole: bool) -> None:
+    """Read what must be sound, one part at a time; raises where a checksum differs or a part is missing."""
+    with zipfile.ZipFile(path) as archive:
+        _read_state(archive)
+        damaged = archive.testzip() if whole else None
+    if damaged:
+        raise zipfile.BadZipFile(f"{damaged} has another checksum")
+
+
+def _read_state(archive: zipfile.ZipFile) -> dict[str, Any]:
+    return json.loads(_read_part(archive, _STATE).tobytes())
+
+
+def _assign(variables: Sequence[Any], archive: zipfile.ZipFile) -> None:
+    """Set every variable; nothing is set unless paths, shapes and dtypes are all as in the archive."""
+    wanted = {variable.path: (tuple(variable.shape), str(variable.dtype)) for variable in variables}
+    paths = [name.removesuffix(".npy") for name in archive.namelist()]
+    found = {path: _shape_and_dtype(archive, path) for path in paths if path != _STATE}
     if wanted != found:
         different = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise DataError(f"the checkpoint is of another model ({different!r} differs); start over with --fresh")
     for variable in variables:
-        variable.assign(arrays[variable.path])
+        variable.assign(_read_part(archive, variable.path))
+
+
+def _shape_and_dtype(archive: zipfile.ZipFile, path: str) -> tuple[tuple[int, ...], str]:
+    """Read the header alone."""
+    with archive.open(f"{path}.npy") as part:
+        np.lib.format.read_magic(part)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(part)
+    return shape, str(dtype)

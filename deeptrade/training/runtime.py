@@ -51,12 +51,12 @@ def set_up_tensorflow(*, allow_growth: bool, sink: Callable[[str], None]) -> dic
     try:
         tf.config.threading.set_intra_op_parallelism_threads(usable_cpus())
         tf.config.threading.set_inter_op_parallelism_threads(usable_cpus())
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError:
-        sink("TensorFlow has started before in this process; its thread counts stay as they are")
+        sink("TensorFlow has started before in this process; its threads and GPU memory growth stay as they are")
     if not gpus and not allow_growth:
         sink("--no_tf_allow_growth has no effect: it applies to GPUs, and there is none")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, allow_growth)
     return {
         "op_determinism": True,
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
