@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from papermill.inspection import inspect_notebook
 
 from .errors import SettingsError
+from .settings import as_declared
 
-_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+_KINDS = {kind.__name__: kind for kind in (bool, int, float, str)}
 
 
 def declared(notebook: Path) -> dict[str, dict[str, Any]]:
@@ -36,39 +36,9 @@ def check_parameters(given: Mapping[str, Any], notebooks: Mapping[str, Path]) ->
             raise SettingsError(f"parameter {name!r} is in none of the notebooks; {hint}")
     return {
         notebook: {
-            name: as_declared(name, value, parameters[name]["inferred_type_name"])
+            name: as_declared(name, value, _KINDS[parameters[name]["inferred_type_name"]])
             for name, value in given.items()
             if name in parameters
         }
         for notebook, parameters in declarations.items()
     }
-
-
-def as_declared(name: str, value: Any, kind: str) -> Any:
-    """Return the value as a plain bool, int, float or str, as `kind` names; text is read, other types must fit.
-
-    >>> as_declared("epochs", "3", "int"), as_declared("grad_accum", "yes", "bool")
-    (3, True)
-    """
-    plain = value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, Path) else value
-    try:
-        if kind == "bool":
-            return _as_bool(plain)
-        if kind == "str" and isinstance(plain, (list, tuple)):
-            return ",".join(map(str, plain))
-        if kind == "str" and isinstance(plain, str):
-            return plain
-        if kind == "int" and not isinstance(plain, (bool, float)):
-            return int(plain)
-        if kind == "float" and not isinstance(plain, bool):
-            return float(plain)
-    except (TypeError, ValueError):
-        pass
-    raise SettingsError(f"{name}={value!r} is not of type {kind}")
-
-
-def _as_bool(value: Any) -> bool:
-    text = str(value).lower()
-    if text in _TRUE + _FALSE:
-        return text in _TRUE
-    raise ValueError(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +13,7 @@ from .errors import SettingsError
 from .units import parse_bytes
 
 MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -93,6 +96,34 @@ def data_name(data: str | Path) -> str:
     for ending in (".gz", ".csv", ".parquet", ".h5", ".hdf5", ".dtstore"):
         name = name.removesuffix(ending)
     return name.replace("*", "").replace("?", "") or "data"
+
+
+def as_declared(name: str, value: Any, kind: type) -> Any:
+    """Return the value as a plain bool, int, float or str; text is read, values of other types must fit.
+
+    >>> as_declared("epochs", "3", int), as_declared("grad_accum", "yes", bool)
+    (3, True)
+    """
+    plain = value.item() if hasattr(value, "item") else str(value) if isinstance(value, Path) else value
+    text = str(plain).lower()
+    if kind is bool and text in _TRUE + _FALSE:
+        return text in _TRUE
+    if kind is str and isinstance(plain, (str, list, tuple)):
+        return plain if isinstance(plain, str) else ",".join(map(str, plain))
+    unfit = (bool, float) if kind is int else bool
+    if kind in (int, float) and not isinstance(plain, unfit):
+        with suppress(TypeError, ValueError):
+            return kind(plain)
+    raise SettingsError(f"{name}={value!r} is not of type {kind.__name__}")
+
+
+def annotated_values(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a notebook's parameters in their declared types, from its `globals()`: papermill's -r hands over text.
+
+    The parameters are the names that the notebook declares as `name: type = value`.
+    """
+    kinds = namespace["__annotations__"]
+    return {name: as_declared(name, namespace[name], kind) for name, kind in kinds.items()}
 
 
 def check_settings(settings: Any) -> None:

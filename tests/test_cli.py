@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(market, tmp_path, command):
         pytest.skip("a small disk cannot be mounted here")
     try:
         arguments = {"profile": [market.path, "--out", disk], "synth": [disk / "out.csv", "--rows", "50"]}[command]
-        (disk / "ballast").write_bytes(bytes(8 << 10))
+        (disk / "ballast").write_bytes(bytes(12 << 10))
         assert_one_line(deeptrade(command, *arguments), "No space left on device")
         assert {path.name for path in disk.iterdir()} <= {"ballast", "ledger.csv"}
     finally:

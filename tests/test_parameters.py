@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from deeptrade.errors import SettingsError
-from deeptrade.parameters import as_declared, check_parameters
+from deeptrade.parameters import check_parameters
 from deeptrade.runs import NOTEBOOKS, notebook_path
+from deeptrade.settings import annotated_values, as_declared
 
 ALL = {name: notebook_path(name) for name in NOTEBOOKS}
 
@@ -25,20 +26,20 @@ def test_a_misspelt_parameter_names_the_nearest():
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
     [
-        ("3", "int", 3),
-        (3, "int", 3),
-        (np.int64(3), "int", 3),
-        ("0.5", "float", 0.5),
-        (1, "float", 1.0),
-        (np.float32(0.5), "float", 0.5),
-        ("TRUE", "bool", True),
-        ("no", "bool", False),
-        (0, "bool", False),
-        (np.bool_(False), "bool", False),
-        ("007", "str", "007"),
-        ("NAN", "str", "NAN"),
-        (Path("a/b"), "str", "a/b"),
-        (("a", "b"), "str", "a,b"),
+        ("3", int, 3),
+        (3, int, 3),
+        (np.int64(3), int, 3),
+        ("0.5", float, 0.5),
+        (1, float, 1.0),
+        (np.float32(0.5), float, 0.5),
+        ("TRUE", bool, True),
+        ("no", bool, False),
+        (0, bool, False),
+        (np.bool_(False), bool, False),
+        ("007", str, "007"),
+        ("NAN", str, "NAN"),
+        (Path("a/b"), str, "a/b"),
+        (("a", "b"), str, "a,b"),
     ],
 )
 def test_values_become_plain_and_of_the_declared_type(value, kind, expected):
@@ -49,8 +50,13 @@ def test_values_become_plain_and_of_the_declared_type(value, kind, expected):
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("3.5", "int"), (3.5, "int"), (True, "int"), ("many", "float"), ("maybe", "bool"), (3, "str"), (None, "str")],
+    [("3.5", int), (3.5, int), (True, int), ("many", float), ("maybe", bool), (3, str), (None, str)],
 )
 def test_other_values_are_refused(value, kind):
-    with pytest.raises(SettingsError, match=f"^x=.* is not of type {kind}"):
+    with pytest.raises(SettingsError, match=f"^x=.* is not of type {kind.__name__}"):
         as_declared("x", value, kind)
+
+
+def test_a_notebook_s_parameters_are_its_annotated_names_in_their_types():
+    namespace = {"__annotations__": {"epochs": int, "quick": bool, "csv": str}, "epochs": "3", "quick": "", "csv": "7"}
+    assert annotated_values(namespace | {"other": 1}) == {"epochs": 3, "quick": False, "csv": "7"}

@@ -164,7 +164,8 @@ def killed(finished_run, tmp_path):
     """The run of a process that was killed in training: samples and steps, no result."""
     folder = tmp_path / "killed"
     shutil.copytree(finished_run / "train", folder)
-    (folder / "result.json").unlink()
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted", "steps": 0}))
     timeline = folder / "memory.jsonl"
     timeline.write_bytes(timeline.read_bytes()[:-20])
     return folder
@@ -174,9 +175,9 @@ def test_a_killed_run_has_a_page_that_says_what_is_known(killed):
     path = report_pages(killed)
     page = Page(path)
     text = "".join(page.text)
-    assert "Stopped without a result after 3 steps" in text
+    assert "It was stopped after 3 steps" in text
     assert "was killed or is still going" in text
-    assert len(page.all("img")) == 2
+    assert len(page.all("img")) == 3
 
 
 def test_a_failed_notebook_is_told_in_the_index(finished_run, tmp_path):

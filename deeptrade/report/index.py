@@ -56,6 +56,7 @@ class _Files:
         self.profile = _read(folder / "profile" / "profile.json") or _read(folder / "profile.json")
         self.plan = _read(folder / "optimize" / "plan.json") or _read(folder / "plan.json")
         self.result = _read(train / "result.json")
+        self.completed = self.result is not None and self.result["status"] == "completed"
         self.run = _read(folder / "run.json")
         timeline, history = train / "memory.jsonl", train / "history.csv"
         self.samples = read_timeline(timeline) if timeline.exists() else []
@@ -81,7 +82,7 @@ def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[st
             validation=to_html(tables.validation(result)) if result and scored else None,
             figures=drawings,
             pages=pages,
-            rows=to_html(tables.rows(result)) if result else None,
+            rows=to_html(tables.rows(result)) if result and found.completed else None,
             settings=to_html(tables.settings_table(result["settings"])) if result else None,
             versions=to_html(tables.settings_table(result["versions"])) if result else None,
         )
@@ -101,10 +102,11 @@ def _failures(found: _Files) -> list[str]:
 def _verdicts(found: _Files) -> Iterator[tuple[str, str]]:
     yield "Data.", tables.data_verdict(found.profile) if found.profile else "Not profiled yet."
     yield "Settings.", _settings_line(found)
-    if found.result:
+    if found.result and found.completed:
         yield "Training.", tables.training_verdict(found.result)
     elif len(found.history):
-        yield "Training.", f"Stopped without a result after {len(found.history):,} steps; run again to continue."
+        how = "failed" if found.result and found.result["status"] == "failed" else "was stopped"
+        yield "Training.", f"It {how} after {len(found.history):,} steps; run again to continue."
     else:
         yield "Training.", "Not run yet."
     yield "Memory.", _memory_line(found)
@@ -126,7 +128,9 @@ def _memory_line(found: _Files) -> str:
         peak = tables.peak_sample(found.samples)
         start = found.starts[-1]
         line = tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase)
-        return line if found.result else f"{line} The run was killed or is still going: this is the last that is known."
+        return (
+            line if found.completed else f"{line} The run was killed or is still going: this is the last that is known."
+        )
     if found.result:
         memory = found.result["memory"]
         return tables.memory_verdict(memory["peak_anon_bytes"], memory["limit_bytes"], memory["limit_source"])

@@ -44,15 +44,18 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
             f"made without --no_memory_monitor"
         )
     result, plan = _read(train / "result.json"), _read(folder / "optimize" / "plan.json")
+    completed = result is not None and result["status"] == "completed"
     start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
     report = MemoryReport(
         verdict=tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
-        honesty=_honesty(samples, start.interval_seconds, finished=result is not None),
+        honesty=_honesty(samples, start.interval_seconds, finished=completed),
         limit_bytes=start.limit_bytes,
         samples=samples,
         phases=phase_table(samples),
         plan=plan and {**plan, "measured_peak_bytes": peak.anon_bytes},
-        next_steps=tables.next_steps(result) if result else ["run it again: it continues from its last checkpoint"],
+        next_steps=tables.next_steps(result)
+        if result and completed
+        else ["run it again: it continues from its last checkpoint"],
     )
     if out is not None:
         content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}
@@ -72,7 +75,7 @@ def _honesty(samples: list[Sample], interval_seconds: float, *, finished: bool) 
     if runs > 1:
         lines.append(f"The run was started {runs} times; the timeline joins them.")
     if not finished:
-        lines.append("There is no result: the run was killed or is still going, and this is the last that is known.")
+        lines.append("The run has not completed: it was stopped or is still going, and this is the last that is known.")
     return " ".join(lines)
 
 

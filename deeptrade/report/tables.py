@@ -46,10 +46,8 @@ def plan_verdict(plan: Json) -> str:
 
 
 def training_verdict(result: Json) -> str:
-    """Return one sentence on how training went against the forecast that is always zero."""
+    """Return one sentence on how a completed training went against the forecast that is always zero."""
     steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
-    if result["status"] != "completed":
-        return f"Training {result['status']} after {steps}; run again to continue."
     better, total = count_better(result)
     if better == total:
         outcome = f"beats the zero forecast at all {total} horizons"
