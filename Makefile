@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_ROWS ?= 600
+DEMO_ROWS ?= 2000
+CHROMIUM ?= chromium
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-all lint lab report lock clean
@@ -20,7 +21,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 demo: $(VENV)/.ready ## make a small market, run the notebooks, leave reports/demo/index.html
 	$(BIN)/deeptrade synth reports/demo_data/market.csv --rows $(DEMO_ROWS) --seed 7
 	$(BIN)/deeptrade run reports/demo_data/market.csv --out reports/demo --fresh \
-	    -r model_size tiny -r batch_size 8 -r grad_accum true -r accum_steps 4 -r epochs 3 -r quick true -r seed 7
+	    -r model_size tiny -r batch_size 8 -r grad_accum true -r accum_steps 4 -r epochs 2 -r quick true -r seed 7
 	@echo "open reports/demo/index.html"
 
 test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)
@@ -38,7 +39,13 @@ lab: $(VENV)/.ready ## open JupyterLab on the notebooks
 
 report: demo ## render reports/sample from a demo run
 	rm -rf reports/sample && mkdir -p reports/sample
+	$(BIN)/papermill --no-progress-bar notebooks/00_explore.ipynb reports/demo/00_explore.ipynb \
+	    -r csv $(CURDIR)/reports/demo_data/market.csv -r interactive no -r model_size tiny
+	$(BIN)/python -c "from pathlib import Path; from deeptrade.report.page import render_notebook; \
+	    render_notebook(Path('reports/demo/00_explore.ipynb'), Path('reports/demo/00_explore.html'), code=False)"
 	cp reports/demo/*.html reports/sample/
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1250 \
+	    --screenshot=reports/sample/index.png file://$(CURDIR)/reports/sample/index.html 2>/dev/null
 
 lock: ## choose newest versions within pyproject.toml's bounds anew
 	$(PYTHON) -m venv $(VENV)

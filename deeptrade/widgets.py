@@ -13,7 +13,6 @@ import pandas as pd
 from .dataset import Dataset
 from .errors import DeepTradeError, SettingsError
 from .memory import memory_limit, read_memory
-from .plan import Plan
 from .report import figures, tables
 from .settings import MODEL_SIZES
 from .tuning import optimize
@@ -66,14 +65,13 @@ def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets
     return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
 
 
-def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> Plan:
-    """Show the settings that a quick plan chooses, and return the plan."""
+def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> None:
+    """Show the settings that a quick plan chooses."""
     from IPython.display import Markdown, display
 
     with tempfile.TemporaryDirectory() as folder:
         plan = optimize(csv, out=folder, model_size=model_size, memory_limit=memory_limit, quick=True)
     display(Markdown(tables.plan_verdict(plan.to_json())), tables.as_html(tables.chosen(plan.to_json())))
-    return plan
 
 
 def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Widget:
