@@ -6,15 +6,22 @@ are computed; the few constants were measured, and each says where. `optimize` c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .batches import CACHE_BYTES
 from .dataset import BLOCK_ROWS
+from .errors import DoesNotFitError
 from .memory.limits import Limit, find_limits, user_limit
 from .memory.process import read_memory
 from .schema import Feature, Schema
 from .settings import FitSettings
 from .sizes import SIZES, count_parameters
+from .units import format_bytes
 
 FLOAT_BYTES = 4
+
+MODEL_ERROR = 0.15
+"""Share by which a prediction may miss what a run holds (benchmarks/predicted_peak.py prints it for many)."""
 
 BASELINE_BYTES = 277_000_000
 """Anonymous bytes of a process that has imported TensorFlow 2.21 and the data path and multiplied two matrices.
@@ -69,6 +76,27 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
         "cache": min(settings.cache_batches * batch_bytes, CACHE_BYTES),
         "rows": _row_bytes(schema, settings, rows),
     }
+
+
+def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> None:
+    """Raise DoesNotFitError when training with these settings needs more than `room_bytes` of anonymous memory.
+
+    A prediction may be too high by MODEL_ERROR: only what is over even then is refused.
+    """
+    needed = sum(predict_peak(schema, settings).values())
+    if needed <= room_bytes * (1 + MODEL_ERROR):
+        return
+    sizes = (size for size in range(settings.batch_size - 1, 0, -1) if settings.effective_batch % size == 0)
+    fits = next(
+        (n for n in sizes if sum(predict_peak(schema, replace(settings, batch_size=n)).values()) <= room_bytes), 0
+    )
+    advice = (
+        f"batch_size={fits} with accum_steps={settings.effective_batch // fits}" if fits else "a smaller model_size"
+    )
+    raise DoesNotFitError(
+        f"batch_size={settings.batch_size} with model_size={settings.model_size!r} needs {format_bytes(needed)}, "
+        f"{format_bytes(room_bytes)} may be used; use {advice}, or raise --memory_limit"
+    )
 
 
 def _count_layers(schema: Schema, model_size: str) -> int:

@@ -16,7 +16,7 @@ from .schema import Schema
 from .settings import MODEL_SIZES, FitSettings
 from .sources import open_source
 from .trial import Trial, run_trial
-from .units import format_bytes, parse_bytes
+from .units import format_bytes
 
 __all__ = [
     "LARGE_FILE_BYTES",
@@ -118,13 +118,12 @@ def _look(base: FitSettings, effective_batch: int) -> _Case:
     finally:
         source.close()
     rows = file_bytes // (_TEXT_BYTES_PER_NUMBER * schema.row_bytes // 4)  # an estimate: nothing is counted
-    user_bytes = parse_bytes(base.memory_limit) if base.memory_limit else 0
     return _Case(
         schema=schema,
         file_bytes=file_bytes,
         rows=base.max_rows or rows,
         limit=memory_limit(base.memory_limit),
-        room_bytes=training_room(user_bytes),
+        room_bytes=training_room(base.memory_limit_bytes),
         effective_batch=effective_batch,
     )
 

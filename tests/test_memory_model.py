@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from deeptrade.errors import SettingsError
-from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, predict_peak, training_room
+from deeptrade.errors import DoesNotFitError, SettingsError
+from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, check_fits, predict_peak, training_room
 from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES, FitSettings
 from deeptrade.sizes import count_parameters
@@ -71,3 +71,15 @@ def test_the_baseline_is_what_a_process_with_tensorflow_holds():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == pytest.approx(BASELINE_BYTES, rel=0.25)
+
+
+def test_what_cannot_fit_is_refused_with_a_batch_that_would():
+    settings = FitSettings(model_size="medium", batch_size=512)
+    with pytest.raises(
+        DoesNotFitError, match=r"batch_size=512 with model_size='medium' needs .* GiB, 2\.0 GiB may be"
+    ) as e:
+        check_fits(ORIGINAL, settings, room_bytes=2 * GIB)
+    batch_size = int(str(e.value).split("use batch_size=")[1].split()[0])
+    check_fits(ORIGINAL, FitSettings(model_size="medium", batch_size=batch_size), room_bytes=2 * GIB)
+    with pytest.raises(DoesNotFitError, match="use a smaller model_size"):
+        check_fits(ORIGINAL, FitSettings(model_size="massive", batch_size=2), room_bytes=GIB // 2)

@@ -16,14 +16,14 @@ from . import tables
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """What a run's memory.jsonl, result.json and plan.json say; `plan` is None where there is none."""
+    """What a run's memory.jsonl, result.json say; `predicted` is None where there is no result."""
 
     verdict: str
     honesty: str
     limit_bytes: int
     samples: list[Sample]
     phases: list[PhaseRow]
-    plan: Mapping[str, Any] | None
+    predicted: Mapping[str, Any] | None
     next_steps: list[str]
 
 
@@ -43,7 +43,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
             f"{folder} holds no memory.jsonl with samples; give the folder of a run or of fit, "
             f"made without --no_memory_monitor"
         )
-    result, plan = _read(train / "result.json"), _read(folder / "optimize" / "plan.json")
+    result = _read(train / "result.json")
     completed = result is not None and result["status"] == "completed"
     start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
     report = MemoryReport(
@@ -52,7 +52,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
         limit_bytes=start.limit_bytes,
         samples=samples,
         phases=phase_table(samples),
-        plan=plan and {**plan, "measured_peak_bytes": peak.anon_bytes},
+        predicted=result and {**result["memory"], "measured_peak_bytes": peak.anon_bytes},
         next_steps=tables.next_steps(result)
         if result and completed
         else ["run it again: it continues from its last checkpoint"],

@@ -184,7 +184,10 @@ def decisions(plan: Json) -> pd.DataFrame:
 
 
 def predicted(plan: Json) -> pd.DataFrame:
-    """Return the predicted peak by term, the sum, and the measured peak with its ratio to the sum."""
+    """Return the predicted peak by term, the sum, and the measured peak with its ratio to the sum.
+
+    `plan` is a plan, or the memory part of a result with its `measured_peak_bytes`.
+    """
     lines = [(term, format_bytes(size)) for term, size in plan["predicted_terms"].items()]
     lines.append(("predicted peak", format_bytes(plan["predicted_peak_bytes"])))
     measured = plan["measured_peak_bytes"]

@@ -16,6 +16,7 @@ from ..errors import RunConflictError
 from ..files import read_json
 from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
+from ..memory_model import check_fits, training_room
 from ..rules import apply_rules
 from ..settings import FitSettings
 from ..sources import open_source
@@ -47,8 +48,9 @@ def fit(
     out = settings.out_dir
     earlier = None if settings.fresh else read_state(out / "checkpoints")
     with open_source(settings.csv, use_mmap=not settings.no_mmap) as source:
-        source.schema.select(settings.feature_names)
-        data_id, file_bytes, row_bytes = source.content_id(), source.file_bytes, source.schema.row_bytes
+        schema = source.schema
+        schema.select(settings.feature_names)
+        data_id, file_bytes, row_bytes = source.content_id(), source.file_bytes, schema.row_bytes
     limit = memory_limit(settings.memory_limit)
     settings, decisions = apply_rules(settings, given=given, file_bytes=file_bytes, limit=limit, row_bytes=row_bytes)
     result = None if settings.fresh else _completed_result(out)
@@ -63,6 +65,7 @@ def fit(
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
+    check_fits(schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
     with StopRequest().listening() as stop:
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
         if settings.fresh:

@@ -17,6 +17,7 @@ from ..errors import DataError, DeepTradeError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
+from ..memory_model import predict_peak
 from ..model import build_forecaster
 from ..settings import FitSettings
 from ..units import format_bytes
@@ -264,6 +265,7 @@ class Session:
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
         settings, state, monitor = self.settings, self.state, self.monitor
         current = self._train_reader.epoch_rows(state.epoch, 0, state.position)
+        predicted = predict_peak(self.data.schema, settings, rows=self.data.rows)
         timing = self.out / "timing.csv"
         steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
         result = {
@@ -283,6 +285,8 @@ class Session:
                 "peak_rss_bytes": monitor.peak_rss_bytes,
                 "limit_bytes": monitor.limit.limit_bytes,
                 "limit_source": monitor.limit.source,
+                "predicted_peak_bytes": sum(predicted.values()),
+                "predicted_terms": predicted,
             },
             "time": {
                 "wall_seconds": state.seconds + time.perf_counter() - self.started,
