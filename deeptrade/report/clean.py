@@ -10,7 +10,9 @@ from html import escape, unescape
 
 _TAG = re.compile(r"""(<!--.*?-->|</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^>"'])*>)""", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""\s+([^\s=>"'/]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+))?""")
-_ACTIVE = re.compile(r"<(script|style|iframe|object|embed|template)\b.*?</\1\s*>|<(link|meta|base)\b[^>]*>", re.I | re.S)
+_ACTIVE = re.compile(
+    r"<(script|style|iframe|object|embed|template)\b.*?</\1\s*>|<(link|meta|base)\b[^>]*>", re.I | re.S
+)
 _FOREIGN = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:|/|\\)", re.IGNORECASE)
 _PATH = re.compile(r"(?<![\w./])(?:file://)?(?:/[\w.@+~*?-]+){2,}/?")
 _LINKS = {"href", "src", "srcset", "action", "formaction", "poster", "data", "background", "xlink:href"}

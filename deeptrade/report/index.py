@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from ..errors import DataError
 from ..files import read_json
-from ..memory import read_starts, read_timeline
+from ..memory import phase_table, read_starts, read_timeline
 from . import figures, tables
 from .page import environment, to_html, write_page
 
@@ -41,7 +42,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")
     path = _write(folder, "report.html", pages=list(_pages(folder)), drawings=list(_drawings(found)))
-    if (folder / "run.json").exists():
+    if found.run:
         path = write_index(folder)
     if sink:
         sink(f"report: {path}")
@@ -58,37 +59,57 @@ class _Files:
         self.result = _read(train / "result.json")
         self.completed = self.result is not None and self.result["status"] == "completed"
         self.run = _read(folder / "run.json")
-        timeline, history = train / "memory.jsonl", train / "history.csv"
+        timeline = train / "memory.jsonl"
         self.samples = read_timeline(timeline) if timeline.exists() else []
         self.starts = read_starts(timeline) if timeline.exists() else []
-        self.history = pd.read_csv(history) if history.exists() else pd.DataFrame()
+        self.history = _read_history(train / "history.csv")
+
+    @property
+    def limit(self) -> tuple[int, str]:
+        """Bytes and source of the limit in force at last; (0, "") when no file says."""
+        if self.starts:
+            return self.starts[-1].limit_bytes, self.starts[-1].limit_source
+        memory = (self.result or {}).get("memory", {})
+        return memory.get("limit_bytes", 0), memory.get("limit_source", "")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+def _read_history(path: Path) -> pd.DataFrame:
+    """The steps that are whole; a last line that a kill has torn is left out."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    return pd.read_csv(StringIO(whole)) if whole else pd.DataFrame()
+
+
 def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[str, Markup]]) -> Path:
     found = _Files(folder)
     result = found.result
-    scored = result is not None and result["validation"]["mae"]
     body = (
         environment()
         .get_template("index.html.j2")
         .render(
-            name=(found.profile or {}).get("name") or folder.resolve().name,
+            when=found.starts[-1].time[:16].replace("T", " ") if found.starts else "",
             failures=_failures(found),
             verdicts=list(_verdicts(found)),
-            validation=to_html(tables.validation(result)) if result and scored else None,
+            validation=to_html(tables.validation(result)) if result and _scored(result) else None,
             figures=drawings,
+            phases=to_html(tables.phases(phase_table(found.samples))) if drawings and found.samples else None,
             pages=pages,
             rows=to_html(tables.rows(result)) if result and found.completed else None,
             settings=to_html(tables.settings_table(result["settings"])) if result else None,
-            versions=to_html(tables.settings_table(result["versions"])) if result else None,
+            versions=to_html(tables.settings_table(result["versions"], "package")) if result else None,
         )
     )
-    write_page(folder / name, title=f"DeepTrade: {folder.resolve().name}", body=Markup(body))
+    title = (found.profile or {}).get("name") or folder.resolve().name
+    write_page(folder / name, title=f"Run on {title}" if found.profile else f"Run {title}", body=Markup(body))
     return folder / name
+
+
+def _scored(result: Mapping[str, Any]) -> bool:
+    return bool(result["validation"].get("mae"))
 
 
 def _failures(found: _Files) -> list[str]:
@@ -100,40 +121,53 @@ def _failures(found: _Files) -> list[str]:
 
 
 def _verdicts(found: _Files) -> Iterator[tuple[str, str]]:
-    yield "Data.", tables.data_verdict(found.profile) if found.profile else "Not profiled yet."
+    yield "Data.", _data_line(found)
     yield "Settings.", _settings_line(found)
-    if found.result and found.completed:
-        yield "Training.", tables.training_verdict(found.result)
-    elif len(found.history):
-        how = "failed" if found.result and found.result["status"] == "failed" else "was stopped"
-        yield "Training.", f"It {how} after {len(found.history):,} steps; run again to continue."
-    else:
-        yield "Training.", "Not run yet."
+    yield "Training.", _training_line(found)
     yield "Memory.", _memory_line(found)
+
+
+def _data_line(found: _Files) -> str:
+    if found.profile:
+        return tables.data_verdict(found.profile)
+    if found.result:
+        rows = found.result["rows"]
+        return f"{rows['read']:,} rows read, {rows['rejected']:,} rejected; no profile was made."
+    return "Not profiled yet."
 
 
 def _settings_line(found: _Files) -> str:
     """What training used; before it has run, what the plan says."""
     result = found.result
     if result is None:
-        return tables.plan_verdict(found.plan) if found.plan else "Not chosen yet."
+        return tables.plan_verdict(found.plan) if found.plan else "Not known: there is no plan and no result yet."
+    passes = f"{result['accum_steps']} pass{'es' if result['accum_steps'] > 1 else ''}"
     return (
-        f"{result['settings']['model_size']} with {result['batch_size']} rows per pass x {result['accum_steps']} "
-        f"passes = {result['effective_batch']} rows per step, {result['settings']['precision']}."
+        f"{result['settings']['model_size']} with {result['batch_size']} rows per pass x {passes} "
+        f"= {result['effective_batch']} rows per step, {result['settings']['precision']}."
     )
 
 
+def _training_line(found: _Files) -> str:
+    status, steps = (found.result or {}).get("status"), len(found.history)
+    if found.result and status == "completed":
+        return tables.training_verdict(found.result)
+    if not steps:
+        return "It failed before its first step." if status == "failed" else "Not run yet."
+    how = {"failed": "failed", "interrupted": "was stopped"}.get(str(status), "was killed or is still going")
+    return f"It {how} after {steps:,} step{'s' if steps > 1 else ''}; run again to continue."
+
+
 def _memory_line(found: _Files) -> str:
+    limit_bytes, source = found.limit
+    if not limit_bytes:
+        return "Not measured yet."
     if found.samples:
         peak = tables.peak_sample(found.samples)
-        start = found.starts[-1]
-        line = tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase)
-        return (
-            line if found.completed else f"{line} The run was killed or is still going: this is the last that is known."
-        )
+        line = tables.memory_verdict(peak.anon_bytes, limit_bytes, source, peak.phase)
+        return line if found.completed else f"{line} That is the last that is known."
     if found.result:
-        memory = found.result["memory"]
-        return tables.memory_verdict(memory["peak_anon_bytes"], memory["limit_bytes"], memory["limit_source"])
+        return tables.memory_verdict(found.result["memory"]["peak_anon_bytes"], limit_bytes, source)
     return "Not measured yet."
 
 
@@ -142,11 +176,11 @@ def _drawings(found: _Files) -> Iterator[tuple[str, Markup]]:
     if found.samples:
         yield (
             "Memory over time with its phases and the limit",
-            _image(figures.memory_timeline(found.samples, found.starts[-1].limit_bytes)),
+            _image(figures.memory_timeline(found.samples, found.limit[0])),
         )
     if len(found.history):
         yield "Training loss by optimizer step", _image(figures.loss_curve(found.history))
-    if found.result and found.result["validation"]["mae"]:
+    if found.result and _scored(found.result):
         yield (
             "Validation error against the zero forecast's, by horizon",
             _image(figures.validation_errors(found.result)),
@@ -162,8 +196,15 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
     if run is None:
         return
     for name, title in TITLES.items():
-        item = run["notebooks"].get(name, {"status": "not run yet"})
         files = {kind: f"{name}{ending}" for kind, ending in (("reader", ".html"), ("full", ".full.html"))}
         there = {kind: file if (folder / file).exists() else None for kind, file in files.items()}
-        seconds = f" in {item['seconds']:g} s" if "seconds" in item else ""
-        yield {"title": title, "state": item["status"] + seconds, **there}
+        yield {"title": title, "state": _state(run["notebooks"].get(name, {})), **there}
+
+
+def _state(item: Mapping[str, Any]) -> str:
+    """How one notebook stands, from its entry in run.json."""
+    if item.get("status") == "failed":
+        return f"failed: {item.get('error', 'see its page')}"
+    if item.get("status") != "completed":
+        return "not run yet"
+    return f"completed in {item['seconds']:g} s" if "seconds" in item else "completed"

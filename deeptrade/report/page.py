@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import getpass
 import re
-import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +15,66 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..files import atomic_write
+from .clean import clean, scrub
 from .tables import settings_table
 
 _PARAMETERS = ("parameters", "injected-parameters")
+_PAPERMILL_MARKS = ("papermill-error-cell-tag",)
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST_ERROR = 500
 
 
 def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
     """Write an executed notebook as a page: for readers without code, prompts and warnings, or in full with them.
 
-    Cells tagged remove_cell, remove_input or remove_output are treated so. The parameters are shown as a table.
-    An error in a cell is told at the top.
+    The verdict, the first output that is one bold sentence, comes first; an error in a cell before it. Cells tagged
+    remove_cell, remove_input or remove_output are treated so. Readers see the parameters as a table at the end.
     """
     content = nbformat.read(notebook, as_version=4)
-    problem = _find_error(content)
+    content.cells = [cell for cell in content.cells if not _tagged(cell, *_PAPERMILL_MARKS)]
+    problem, title = _find_error(content), _take_title(content)
     settings = _read_parameters(content)
+    verdict = _take_verdict(content)
     if not code:
         _strip_for_readers(content)
-    body = _body(content, code=code)
-    title = _title(content, notebook.stem)
-    table = None if code else to_html(settings_table(settings))
-    write_page(html, title=title, body=Markup(body), problem=problem, settings=table, code=code)
+    _escape_outputs(content)
+    write_page(
+        html,
+        title=title or notebook.stem,
+        verdict=verdict,
+        body=Markup(_body(content, code=code)),
+        problem=problem,
+        settings=None if code or not settings else to_html(settings_table(settings)),
+        code=code,
+    )
 
 
 def write_page(
-    path: Path, *, title: str, body: Markup, problem: str = "", settings: Markup | None = None, code: bool = False
+    path: Path,
+    *,
+    title: str,
+    body: Markup,
+    verdict: str = "",
+    problem: str = "",
+    settings: Markup | None = None,
+    code: bool = False,
 ) -> None:
-    """Write one page around a body of HTML, scrubbed of paths and names that are nobody's business."""
+    """Write one page around a body of HTML, cleaned of addresses, scripts, and names that are nobody's business."""
     text = (
         environment()
         .get_template("page.html.j2")
         .render(
-            title=title,
+            title=scrub(title),
             style=Markup(_style(code)),
-            body=body,
-            problem=problem,
-            settings=settings,
+            body=Markup(clean(body)),
+            verdict=scrub(verdict),
+            problem=scrub(problem),
+            settings=None if settings is None else Markup(clean(settings)),
             footer=f"DeepTrade {__version__}. This page needs no network and runs no script.",
         )
     )
     with atomic_write(path) as file:
-        file.write(scrub(text).encode())
+        file.write(text.encode())
 
 
 def environment() -> Environment:
@@ -66,28 +85,6 @@ def environment() -> Environment:
 def to_html(table: pd.DataFrame) -> Markup:
     """Return a table as HTML, its text escaped."""
     return Markup(table.to_html(index=False, border=0, escape=True, justify="left"))
-
-
-def scrub(text: str) -> str:
-    """Return the text without home paths, and without the user's and the host's name as whole words ('root' stays).
-
-    Folders of absolute paths are left out, their last part stays: /data/x/market.csv becomes market.csv.
-    """
-    head, mark, images = "", "", text
-    parts = re.split(r'(src="data:[^"]*")', images)
-    for number in range(0, len(parts), 2):
-        parts[number] = _scrub_text(parts[number])
-    return head + mark + "".join(parts)
-
-
-def _scrub_text(text: str) -> str:
-    text = re.sub(
-        r"(?<![\w.<:/&#;-])(?:/[\w.@+~-]+){2,}/?", lambda match: match[0].rstrip("/").rpartition("/")[2], text
-    )
-    names = {getpass.getuser(), Path.home().name, socket.gethostname()} - {"root", "", "localhost"}
-    for name in names:
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "...", text)
-    return text
 
 
 def _style(code: bool) -> str:
@@ -114,8 +111,7 @@ def _body(content: Any, *, code: bool) -> str:
     exporter.exclude_anchor_links = True
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
     body, _ = exporter.from_notebook_node(content)
-    body = re.sub(r"<style.*?</style>|<script.*?</script>", "", body, flags=re.DOTALL)
-    return re.sub(r'<table[^>]*class="dataframe".*?</table>', r'<div class="scroll">\g<0></div>', body, flags=re.DOTALL)
+    return re.sub(r"<table\b.*?</table>", r'<div class="scroll">\g<0></div>', body, flags=re.DOTALL)
 
 
 def _strip_for_readers(content: Any) -> None:
@@ -128,8 +124,21 @@ def _strip_for_readers(content: Any) -> None:
             ]
 
 
+def _escape_outputs(content: Any) -> None:
+    """Make Markdown outputs plain of HTML: their text may come from the data, as a file's or a column's name."""
+    for output in _outputs(content):
+        text = output.get("data", {}).get("text/markdown")
+        if text is not None:
+            output.data["text/markdown"] = text.replace("&", "&amp;").replace("<", "&lt;")
+
+
 def _tagged(cell: Any, *tags: str) -> bool:
     return any(tag in cell.metadata.get("tags", []) for tag in tags)
+
+
+def _outputs(content: Any) -> Iterator[Any]:
+    for cell in content.cells:
+        yield from cell.get("outputs", [])
 
 
 def _read_parameters(content: Any) -> dict[str, Any]:
@@ -138,23 +147,54 @@ def _read_parameters(content: Any) -> dict[str, Any]:
     for tag in _PARAMETERS:
         for cell in content.cells:
             if _tagged(cell, tag):
-                for statement in ast.parse(cell.source).body:
-                    target = getattr(statement, "target", None) or getattr(statement, "targets", [None])[0]
-                    if isinstance(target, ast.Name) and getattr(statement, "value", None) is not None:
-                        values[target.id] = ast.literal_eval(statement.value)
+                values |= _read_assignments(cell.source)
+    return values
+
+
+def _read_assignments(source: str) -> dict[str, Any]:
+    """Names and values of plain assignments; a value that is no constant is shown as it is written."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # the cell itself has failed then, and the page says so
+        return {}
+    values = {}
+    for statement in statements:
+        target = getattr(statement, "target", None) or getattr(statement, "targets", [None])[0]
+        value = getattr(statement, "value", None)
+        if isinstance(target, ast.Name) and value is not None:
+            values[target.id] = value.value if isinstance(value, ast.Constant) else ast.unparse(value)
     return values
 
 
 def _find_error(content: Any) -> str:
-    for cell in content.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return f"{output.ename}: {output.evalue}"
+    """The first error in one line, '' where there is none."""
+    for output in _outputs(content):
+        if output.output_type == "error":
+            line = " ".join(_ANSI.sub("", f"{output.ename}: {output.evalue}").split())
+            return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]} ..."
+    if content.metadata.get("papermill", {}).get("exception"):
+        return "the notebook's process ended before its last cell; the system may have ended it for lack of memory"
     return ""
 
 
-def _title(content: Any, default: str) -> str:
+def _take_title(content: Any) -> str:
+    """Take the first heading out of its cell."""
     for cell in content.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.splitlines()[0].removeprefix("# ")
-    return default
+            title, _, cell.source = cell.source.partition("\n")
+            return title.removeprefix("# ").strip()
+    return ""
+
+
+def _take_verdict(content: Any) -> str:
+    """Return the first output that is one bold sentence, and take it away unless it stands under its own heading."""
+    heading = False
+    for cell in content.cells:
+        heading = cell.source.startswith("#") if cell.cell_type == "markdown" else heading
+        for output in cell.get("outputs", []):
+            found = re.fullmatch(r"\*\*([^\n]+)\*\*", output.get("data", {}).get("text/markdown", "").strip())
+            if found:
+                if not heading:
+                    cell.outputs.remove(output)
+                return found[1]
+    return ""

@@ -15,6 +15,8 @@ Json = Mapping[str, Any]
 GAP_SHARE, NONFINITE_SHARE, HEADROOM_SHARE = 0.01, 0.001, 0.10
 """Thresholds of alerts: gaps per row, non-finite numbers per number, memory left below the limit."""
 
+_PATHS = {"csv", "out", "run"}
+
 
 def as_html(table: pd.DataFrame) -> Any:
     """Return a table as a notebook shows it: without its index, all rows, text from data escaped."""
@@ -203,10 +205,10 @@ def chosen(plan: Json) -> pd.DataFrame:
     return settings_table({name: plan[name] for name in (*names, "precision", "jit")})
 
 
-def settings_table(settings: Json) -> pd.DataFrame:
-    """Return settings as (setting, value); a folder or file is shown by its name alone."""
-    shown = {name: _without_folder(value) for name, value in settings.items() if not isinstance(value, Mapping)}
-    return _pairs(shown, "setting")
+def settings_table(settings: Json, name: str = "setting") -> pd.DataFrame:
+    """Return settings as (setting, value); a folder or file is shown by its name alone, groups are left out."""
+    shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    return _pairs({key: _without_folder(value) if key in _PATHS else value for key, value in shown.items()}, name)
 
 
 def validation(result: Json) -> pd.DataFrame:
