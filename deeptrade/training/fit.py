@@ -7,6 +7,7 @@ so that a wrong path costs no import of TensorFlow.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def fit(
     Raises DataError, SettingsError, DoesNotFitError, RunConflictError; Interrupted after SIGINT or SIGTERM, with
     progress saved.
     """
+    started = time.perf_counter()
     out = settings.out_dir
     earlier = None if settings.fresh else read_state(out / "checkpoints")
     with open_source(settings.csv, use_mmap=not settings.no_mmap) as source:
@@ -75,7 +77,9 @@ def fit(
         from .session import Session
 
         with monitor, _checked(settings, limit, monitor, sink) as data:
-            session = Session(settings, data, state, monitor=monitor, stop=stop, hardware=hardware, sink=sink)
+            session = Session(
+                settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
+            )
             return session.run(progress)
 
 

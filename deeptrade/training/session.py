@@ -46,7 +46,10 @@ _LOG_EVERY = 10
 
 
 class Session:
-    """What lives as long as one call of `fit`; `run` trains, validates, writes the files and returns the result."""
+    """What lives as long as one call of `fit`; `run` trains, validates, writes the files and returns the result.
+
+    `started` is the performance counter when the call began: reading and checking the data count as its time.
+    """
 
     def __init__(
         self,
@@ -57,13 +60,14 @@ class Session:
         monitor: MemoryMonitor,
         stop: StopRequest,
         hardware: dict[str, Any],
+        started: float,
         sink: Callable[[str], None],
     ):
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
         self.out = settings.out_dir
         self.split = data.split(settings.val_ratio)
-        self.started = time.perf_counter()
+        self.started = started
         self.validation: dict[str, Any] = {}
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
@@ -105,19 +109,22 @@ class Session:
         )
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(model, batch_size=rows, target_scale=scale)
-        self._validation_reader = self._reader(self.split.validation, rows, shuffle=False)
-        self._train_reader = self._reader(train, settings.batch_size, shuffle=True)
-
-    def _reader(self, rows: np.ndarray, batch_size: int, *, shuffle: bool) -> BatchReader:
-        return BatchReader(
+        self._validation_reader = BatchReader(
             self.data,
-            rows,
-            batch_size=batch_size,
-            features=self.settings.feature_names,
-            shuffle=shuffle,
-            seed=self.settings.seed,
-            cache_batches=self.settings.cache_batches,
-            prefetch=self.settings.prefetch,
+            self.split.validation,
+            batch_size=rows,
+            features=settings.feature_names,
+            shuffle=False,
+            prefetch=settings.prefetch,
+        )
+        self._train_reader = BatchReader(
+            self.data,
+            train,
+            batch_size=settings.batch_size,
+            features=settings.feature_names,
+            seed=settings.seed,
+            cache_batches=settings.cache_batches,
+            prefetch=settings.prefetch,
         )
 
     def run(self, progress: str) -> dict[str, Any]:
@@ -208,7 +215,8 @@ class Session:
         state = self.state
         self._save(tables)
         self.validation = self._validate()
-        state.note_validation(self.validation["loss"])
+        if _has_targets(self.validation):
+            state.note_validation(self.validation["loss"])
         tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
         self.sink(
             f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {_verdict(self.validation)}"
@@ -308,6 +316,12 @@ class Session:
 
 def _verdict(validation: dict[str, Any]) -> str:
     """How many horizons beat the forecast that is always zero."""
+    if not _has_targets(validation):
+        return "no validation row has a target, so nothing is known of its errors"
     pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
     better = sum(mae < zero for mae, zero in pairs)
     return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
+
+
+def _has_targets(validation: dict[str, Any]) -> bool:
+    return bool(np.isfinite(validation["zero_mae"]).any())

@@ -1,0 +1,66 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from deeptrade.dataset import open_dataset
+from deeptrade.order import Split
+from deeptrade.training.accounting import count_rows, ledger_entries
+
+
+@dataclass
+class Rows:
+    """As much of a dataset as counting needs: ten rows, two of them rejected."""
+
+    rows = 10
+    usable = np.array([True] * 10)
+
+
+@pytest.fixture
+def data():
+    data = Rows()
+    data.usable = data.usable.copy()
+    data.usable[[1, 2]] = False
+    return data
+
+
+SPLIT = Split(train=np.array([0, 3, 4, 5]), validation=np.array([8, 9]), purged=np.array([6, 7]))
+
+
+def count(data, epochs, current, left_out=()):
+    rows = count_rows(data, SPLIT, epochs=epochs, current=np.array(current, int), left_out=left_out)
+    assert sum(rows.values()) == 2 * rows["read"]
+    return rows
+
+
+def test_rows_not_reached_are_unused_and_none_are_after_an_epoch(data):
+    assert count(data, 0, [5, 0]) == {
+        "read": 10, "trained": 2, "validation": 2, "purged": 2, "rejected": 2, "unused": 2
+    }  # fmt: skip
+    assert count(data, 1, [])["unused"] == 0
+    assert count(data, 1, [3])["trained"] == 4
+
+
+def test_a_row_left_out_in_every_epoch_is_rejected_and_one_trained_in_another_is_not(data):
+    first = {"epoch": 0, "rows": [3, 4], "detail": ""}
+    again = {"epoch": 1, "rows": [4, 5], "detail": ""}
+    assert count(data, 0, [3, 4], [first])["rejected"] == 2 + 2
+    assert count(data, 1, [], [first])["trained"] == 2
+    assert count(data, 1, [3], [first])["trained"] == 3
+    assert count(data, 2, [], [first, again])["trained"] == 3
+
+
+def test_the_ledger_has_each_row_once_and_knows_its_line(market):
+    market.cells[7][3] = "[[1.0]]"
+    market.write()
+    with open_dataset(market.path, max_bad_rows=0.1) as dataset:
+        left_out = [{"epoch": epoch, "rows": [2, 9], "detail": f"step {epoch}"} for epoch in (0, 1)]
+        split = Split(train=np.arange(40), validation=np.arange(50, 60), purged=np.array([45, 46]))
+        entries = ledger_entries(dataset, split, left_out)
+    rows = [(entry.row, entry.reason, entry.detail) for entry in entries if entry.reason != "shape"]
+    assert [entry.row for entry in entries] == [7, 45, 46, 2, 9]
+    assert rows[2:] == [(2, "non_finite_step", "step 0"), (9, "non_finite_step", "step 0")]
+    lines = market.lines()
+    for entry in entries:
+        assert entry.line == entry.row + 2
+        assert entry.byte_offset == sum(map(len, lines[: entry.row + 1]))

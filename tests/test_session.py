@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+
+from deeptrade.errors import DoesNotFitError
+from deeptrade.memory import read_timeline
+from deeptrade.settings import FitSettings
+from deeptrade.training import session as module
+from deeptrade.training.fit import fit
+
+QUICK = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
+
+
+@pytest.fixture
+def settings(market, tmp_path):
+    """Settings of a run on the small market: 46 rows train, 10 validate."""
+
+    def make(out="run", **changes):
+        return FitSettings(**{**QUICK, "csv": str(market.path), "out": str(tmp_path / out), **changes})
+
+    return make
+
+
+def train(settings, lines=None):
+    return fit(settings, sink=(lines if lines is not None else []).append, progress="silent")
+
+
+def test_how_rows_are_read_and_watched_does_not_change_what_is_learned(settings):
+    plain = train(settings("plain", max_steps=3))
+    careful = {"no_mmap": True, "prefetch": 0, "chunk_size": 7, "no_memory_monitor": True, "no_aggressive_gc": True}
+    greedy = {"no_lazy_loading": True, "cache_batches": 3, "prefetch": 9, "checkpoint_every": 1}
+    for name, changes in (("careful", careful), ("greedy", greedy)):
+        assert train(settings(name, max_steps=3, **changes))["weights_sha256"] == plain["weights_sha256"], name
+
+
+def test_without_the_monitor_there_is_no_timeline_and_the_peak_is_the_kernel_s(settings, tmp_path):
+    result = train(settings(max_steps=1, no_memory_monitor=True))
+    assert not (tmp_path / "run" / "memory.jsonl").exists()
+    assert result["memory"]["peak_anon_bytes"] == result["memory"]["peak_rss_bytes"] > 0
+
+
+def test_the_timeline_names_what_the_run_did(settings, tmp_path):
+    result = train(settings(epochs=1))
+    samples = read_timeline(tmp_path / "run" / "memory.jsonl")
+    phases = list(dict.fromkeys(sample.phase for sample in samples if sample.phase))
+    assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
+    assert max(sample.anon_bytes for sample in samples) <= result["memory"]["peak_anon_bytes"]
+
+
+def test_a_file_whose_latest_rows_have_no_target_is_not_judged_and_not_stopped_early(market, settings):
+    for cells in market.cells[40:]:
+        cells[-2:] = ["", ""]
+    market.write()
+    lines = []
+    result = train(settings(epochs=3, early_stop_patience=1), lines)
+    assert (result["epochs"], result["stopped_early"]) == (3, False)
+    assert result["validation"]["loss"] is None or np.isnan(result["validation"]["loss"])
+    assert "no validation row has a target" in lines[-1]
+    assert not any("MAE below" in line for line in lines)
+
+
+def test_the_time_of_a_run_is_that_of_the_whole_call_and_adds_up(settings, monkeypatch):
+    opened = module.Session.__init__
+
+    def slow(self, *arguments, started, **options):
+        opened(self, *arguments, started=started - 100, **options)
+
+    monkeypatch.setattr(module.Session, "__init__", slow)
+    assert 100 < train(settings(max_steps=1))["time"]["wall_seconds"] < 160
+    assert 200 < train(settings(max_steps=2))["time"]["wall_seconds"] < 260
+
+
+def test_validation_does_not_fill_a_cache(settings, monkeypatch):
+    caches = []
+    close = module.BatchReader.close
+    monkeypatch.setattr(module.BatchReader, "close", lambda self: (caches.append(len(self._cache)), close(self)))
+    train(settings(epochs=1, cache_batches=5))
+    assert sorted(caches) == [0, 5]
+
+
+def test_a_full_disk_at_a_checkpoint_fails_in_one_line_and_the_run_can_go_on(settings, tmp_path, monkeypatch):
+    save, saves = module.Checkpoints.save, []
+
+    def fill_up(self, *arguments):
+        saves.append(1)
+        if len(saves) == 2:
+            timing = tmp_path / "run" / "timing.csv"
+            timing.write_text(timing.read_text()[:-4])  # the last line did not fit either
+            raise DoesNotFitError("writing step-4.npz: No space left on device; free some space")
+        save(self, *arguments)
+
+    monkeypatch.setattr(module.Checkpoints, "save", fill_up)
+    with pytest.raises(DoesNotFitError, match="No space left"):
+        train(settings(max_steps=6, checkpoint_every=2))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "No space left" in result["warnings"][-1]
+    monkeypatch.setattr(module.Checkpoints, "save", save)
+    resumed = train(settings(max_steps=6, checkpoint_every=2))
+    assert resumed["weights_sha256"] == train(settings("straight", max_steps=6))["weights_sha256"]
+
+
+def test_settings_that_cannot_fit_are_refused_before_a_folder_is_made(settings, tmp_path):
+    with pytest.raises(DoesNotFitError, match=r"needs .*--memory_limit"):
+        train(settings(model_size="gigantic", features="", memory_limit="1GiB"))
+    assert not (tmp_path / "run").exists()
