@@ -11,7 +11,7 @@ from dataclasses import replace
 from .batches import CACHE_BYTES
 from .dataset import BLOCK_ROWS
 from .errors import DoesNotFitError
-from .memory.limits import Limit, find_limits, user_limit
+from .memory.limits import Limit, find_limits
 from .memory.process import read_memory
 from .schema import Feature, Schema
 from .settings import FitSettings
@@ -91,7 +91,9 @@ def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> Non
         (n for n in sizes if sum(predict_peak(schema, replace(settings, batch_size=n)).values()) <= room_bytes), 0
     )
     advice = (
-        f"batch_size={fits} with accum_steps={settings.effective_batch // fits}" if fits else "a smaller model_size"
+        f"--grad_accum --batch_size {fits} --accum_steps {settings.effective_batch // fits}"
+        if fits
+        else "a smaller model_size"
     )
     raise DoesNotFitError(
         f"batch_size={settings.batch_size} with model_size={settings.model_size!r} needs {format_bytes(needed)}, "
@@ -141,10 +143,8 @@ def training_room(user_limit_bytes: int = 0) -> int:
     process counts against that kind of limit without holding it.
     """
     own = read_memory().anon_bytes
-    limits = find_limits()
-    if user_limit_bytes:
-        limits.append(user_limit(user_limit_bytes))
-    return max(0, min(_room(limit, own) for limit in limits))
+    room = min(_room(limit, own) for limit in find_limits())
+    return max(0, min(room, user_limit_bytes) if user_limit_bytes else room)
 
 
 def _room(limit: Limit, own_bytes: int) -> int:

@@ -118,12 +118,13 @@ def _look(base: FitSettings, effective_batch: int) -> _Case:
     finally:
         source.close()
     rows = file_bytes // (_TEXT_BYTES_PER_NUMBER * schema.row_bytes // 4)  # an estimate: nothing is counted
+    room_bytes = training_room(base.memory_limit_bytes)
     return _Case(
         schema=schema,
         file_bytes=file_bytes,
         rows=base.max_rows or rows,
-        limit=memory_limit(base.memory_limit),
-        room_bytes=training_room(base.memory_limit_bytes),
+        limit=replace(memory_limit(base.memory_limit), available_bytes=room_bytes),
+        room_bytes=room_bytes,
         effective_batch=effective_batch,
     )
 

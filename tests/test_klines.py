@@ -175,7 +175,7 @@ def test_what_is_built_can_be_trained_on(tmp_path, klines):
     [
         (b"", "is empty"),
         (b"\x1f\x8bnot gzip", "cannot be read"),
-        (bytes(range(256)), ""),
+        (bytes(range(256)), "expected exchange klines"),
         (b"open_time,open,high,low,close,volume\n", "header but no rows"),
         (b"open_time,open,high,low,close\n1,1,1,1,1\n", "columns; expected|no column 'volume'"),
         (b"1690848000000,1,1,1,x,1\n1690848060000,1,1,1,1,1\n", "close='x' is not a number"),

@@ -79,7 +79,7 @@ def test_what_cannot_fit_is_refused_with_a_batch_that_would():
         DoesNotFitError, match=r"batch_size=512 with model_size='medium' needs .* GiB, 2\.0 GiB may be"
     ) as e:
         check_fits(ORIGINAL, settings, room_bytes=2 * GIB)
-    batch_size = int(str(e.value).split("use batch_size=")[1].split()[0])
+    batch_size = int(str(e.value).split("--batch_size ")[1].split()[0])
     check_fits(ORIGINAL, FitSettings(model_size="medium", batch_size=batch_size), room_bytes=2 * GIB)
     with pytest.raises(DoesNotFitError, match="use a smaller model_size"):
         check_fits(ORIGINAL, FitSettings(model_size="massive", batch_size=2), room_bytes=GIB // 2)
