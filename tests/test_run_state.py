@@ -1,10 +1,12 @@
 import math
+import subprocess
+import sys
 
 import pytest
 
 from deeptrade.errors import RunConflictError
 from deeptrade.settings import FitSettings
-from deeptrade.training.run_state import MATHS, RunState, check_same_run, keep_batch_size, maths_of
+from deeptrade.training.run_state import MATHS, RunState, alone_in, check_same_run, keep_batch_size, maths_of
 
 
 def state_of(settings, **changes):
@@ -61,3 +63,18 @@ def test_a_change_of_the_batch_size_is_counted_once():
     for batch_size in (4, 2, 2, 8):
         state.take_batch_size(batch_size)
     assert (state.micro_batch_changes, state.batch_size) == (2, 8)
+
+
+def test_a_folder_is_held_by_one_run_at_a_time_and_free_when_that_is_killed(tmp_path):
+    out = tmp_path / "runs" / "a"
+    code = "import sys, time, pathlib; from deeptrade.training.run_state import alone_in\n"
+    code += "with alone_in(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, out], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(RunConflictError, match=r"another process is training into .*--out"), alone_in(out):
+            pass
+        child.kill()
+        child.wait()
+    for _ in range(2):
+        with alone_in(out):
+            assert not list(out.iterdir())

@@ -22,7 +22,7 @@ from ..rules import apply_rules
 from ..settings import FitSettings
 from ..sources import open_source
 from .results import RUN_FILES, RUN_FOLDERS
-from .run_state import RunState, check_same_run, keep_batch_size, maths_of, read_state
+from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 Sink = Callable[[str], None]
@@ -68,7 +68,7 @@ def fit(
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
     check_fits(schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
-    with StopRequest().listening() as stop:
+    with StopRequest().listening() as stop, alone_in(out):
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
         if settings.fresh:
             remove_run(out)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunConflictError
+from ..files import friendly_os_errors
 from ..settings import FitSettings
 from .checkpoints import Checkpoints
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 MATHS = (
     "model_size",
@@ -107,3 +115,33 @@ def read_state(checkpoints: Path) -> RunState | None:
     """Return the state of the newest sound checkpoint in a folder, or None when there is none."""
     state = Checkpoints(checkpoints).read_state()
     return None if state is None else RunState(**state)
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Hold the folder of a run, made where missing: two processes that write there would ruin each other's files.
+
+    The lock is on the folder itself, so it leaves no file and ends with the process, however that ends. File systems
+    without such locks give none. Raises RunConflictError when another run holds the folder.
+    """
+    with friendly_os_errors(f"making the folder {out.name}"):
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY)
+    try:
+        _lock(descriptor, out)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, out: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunConflictError(
+            f"another process is training into {out}; wait until it has ended, or give another --out"
+        ) from None
+    except OSError:  # a file system without locks, such as some network folders
+        return
