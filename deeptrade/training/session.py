@@ -13,17 +13,17 @@ import tensorflow as tf
 
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
-from ..errors import DataError, DeepTradeError
+from ..errors import DeepTradeError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
 from ..memory_model import predict_peak
-from ..model import build_forecaster
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import count_rows, ledger_entries
+from .assembly import build_trainer, target_scale
 from .checkpoints import Checkpoints
-from .loop import StepRecord, Trainer
+from .loop import StepRecord
 from .metrics import Validation
 from .progress import Progress
 from .results import (
@@ -83,32 +83,10 @@ class Session:
 
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
-        schema = self.data.schema.select(settings.feature_names)
-        targets = self.data.targets[train].astype(np.float64)
-        known = np.isfinite(targets).any(axis=0)
-        if not known.any():
-            raise DataError("no training row has a target; nothing can be learned from this file")
-        scale = np.ones(targets.shape[1], np.float32)
-        scale[known] = np.nanstd(targets[:, known], axis=0)
-        scale[scale == 0] = 1
-        model = build_forecaster(
-            schema,
-            model_size=settings.model_size,
-            statistics=self.data.statistics(train, schema.names),
-            target_scale=scale,
-            precision=self.state.maths["precision"],
-            seed=settings.seed,
-        )
-        self.trainer = Trainer(
-            model,
-            batch_size=settings.batch_size,
-            accum_steps=settings.steps_per_update,
-            target_scale=scale,
-            learning_rate=settings.learning_rate,
-            clip_norm=settings.clip_norm,
-        )
+        scale = target_scale(self.data.targets[train])
+        self.trainer = build_trainer(settings, self.data, train, scale=scale, precision=self.state.maths["precision"])
         rows = max(VALIDATION_ROWS, settings.batch_size)
-        self._validation = Validation(model, batch_size=rows, target_scale=scale)
+        self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
         self._validation_reader = BatchReader(
             self.data,
             self.split.validation,
