@@ -42,9 +42,63 @@ def test_validation_bars_are_the_relative_errors():
 
 def test_the_loss_curve_says_whether_it_fell():
     history = pd.DataFrame({"step": range(1, 101), "loss": np.linspace(1, 0.5, 100)})
-    assert "fell from 1.000 to 0.51" in figures.loss_curve(history).axes[0].get_title(loc="left")
+    assert "fell from 0.977 to 0.523 in 100 steps" in figures.loss_curve(history).axes[0].get_title(loc="left")
     risen = history.assign(loss=history["loss"][::-1].to_numpy())
     assert "did not fall" in figures.loss_curve(risen).axes[0].get_title(loc="left")
+
+
+def test_steps_without_a_finite_loss_are_left_out_of_the_curve():
+    history = pd.DataFrame({"step": [1, 2, 3], "loss": [np.nan, 1.0, 0.5]})
+    axes = figures.loss_curve(history).axes[0]
+    assert axes.get_title(loc="left") == "Training loss fell from 1.000 to 0.500 in 2 steps"
+    assert list(axes.lines[0].get_xdata()) == [2, 3]
+    assert "No step" in figures.loss_curve(history[:1]).axes[0].get_title(loc="left")
+
+
+def test_directions_within_the_reach_of_chance_do_not_count_as_better():
+    result = make_result()
+    result["validation"]["directional_accuracy"] = [0.55, 0.65]
+    result["rows"]["validation"] = 100  # a coin reaches 0.5 + 1.96 * 0.5 / 10 = 0.598
+    axes = figures.directional_accuracy(result).axes[0]
+    assert axes.get_title(loc="left") == "The direction is right in 60.0% on average; 1 of 2 horizons beat chance"
+    low, high = axes.patches[0].get_y(), axes.patches[0].get_y() + axes.patches[0].get_height()
+    np.testing.assert_allclose([low, high], [0.402, 0.598])
+
+
+def test_without_a_known_target_titles_say_so():
+    result = make_result(mae=(None, None), zero=(None, None))
+    result["validation"]["directional_accuracy"] = [None, None]
+    for draw in (figures.validation_errors, figures.directional_accuracy):
+        assert draw(result).axes[0].get_title(loc="left") == "No validation target is known"
+
+
+def test_gaps_are_drawn_where_and_as_long_as_they_are():
+    gap = {"after": "2023-01-02T00:00:00+00:00", "seconds": 43_200}
+    span = {"start": "2023-01-01T00:00:00+00:00", "end": "2023-01-05T00:00:00+00:00"}
+    axes = figures.time_coverage({"gap_count": 1, "gaps": [gap], "span": span}).axes[0]
+    assert axes.get_title(loc="left") == "1 gap in time"
+    rows, breaks = (line.get_xdata() for line in axes.lines)
+    np.testing.assert_allclose([breaks[0] - rows[0], breaks[1] - breaks[0]], [1, 0.5])
+
+
+def test_the_spread_of_returns_is_its_title_and_its_lines():
+    quantiles = {"0.01": -0.02, "0.25": -0.01, "0.5": 0.0, "0.75": 0.01, "0.99": 0.02}
+    known = {"name": "y_1", "std": 0.005, "quantiles": quantiles}
+    unknown = {"name": "y_2", "std": None, "quantiles": {}}
+    axes = figures.target_distribution({"targets": [known, unknown]}).axes[0]
+    assert axes.get_title(loc="left") == "Returns spread by 0.50% (sd) one step ahead, by 0.50% at y_1"
+    assert list(axes.lines[0].get_ydata()) == [-0.02, 0.02]
+    nothing = figures.target_distribution({"targets": [unknown]})
+    assert nothing.axes[0].get_title(loc="left") == "No target is known"
+
+
+def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda content, **options: shown.append((content, options)))
+    figures.show(figures.memory_timeline(timeline(), 500 * MIB), alt="a <peak>")
+    content, options = shown[0]
+    assert content["image/png"].startswith(b"\x89PNG")
+    assert options["metadata"]["image/png"]["alt"] == "a <peak>"
 
 
 def test_small_terms_of_a_prediction_are_one():
@@ -55,9 +109,11 @@ def test_small_terms_of_a_prediction_are_one():
         "limit_bytes": 500 * MIB,
         "limit_source": "user",
     }
-    axes = figures.predicted_terms(plan).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["limit 500.0 MiB", "baseline", "all others"]
-    assert "60% of the limit; most of it is baseline" in axes.get_title(loc="left")
+    figure = figures.predicted_terms(plan)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["limit 500.0 MiB", "baseline", "all others"]
+    assert "60% of the limit; most of it is baseline" in figure.axes[0].get_title(loc="left")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [300, 1, 310]
 
 
 def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():

@@ -1,6 +1,6 @@
 import pytest
 
-from deeptrade.memory import Sample
+from deeptrade.memory import Limit, PhaseRow, Sample
 from deeptrade.report import tables
 
 
@@ -32,6 +32,19 @@ def test_the_training_verdict_says_plainly_which_forecast_is_better(mae, words):
     assert words in tables.training_verdict(make_result(mae=mae))
 
 
+def test_the_training_verdict_holds_the_average_over_horizons_too():
+    verdict = tables.training_verdict(make_result(mae=(0.01, 0.04)))
+    assert verdict == (
+        "After 12 steps, 80 rows, the validation error (MAE) beats the zero forecast at 1 of 2 horizons; "
+        "on average over horizons it is 25.0% higher."
+    )
+
+
+def test_nothing_is_said_of_forecasts_without_a_known_target():
+    verdict = tables.training_verdict(make_result(mae=(None, None), zero=(None, None)))
+    assert verdict == "After 12 steps, 80 rows, no validation target is known: nothing can be said of the forecasts."
+
+
 def test_the_validation_table_puts_the_ratio_beside_both_errors():
     table = tables.validation(make_result())
     assert table["ratio"].tolist() == ["0.5000", "1.5000"]
@@ -45,7 +58,7 @@ def test_the_validation_table_puts_the_ratio_beside_both_errors():
     [
         (50, "Peak memory 50.0 MiB, within the limit of 100.0 MiB (cgroup v2): 50% left, in phase 'train'."),
         (95, "tight within the limit of 100.0 MiB (cgroup v2): 5% left"),
-        (110, "over the limit of 100.0 MiB (cgroup v2): -10% left"),
+        (110, "over the limit of 100.0 MiB (cgroup v2): 10% over"),
     ],
 )
 def test_the_memory_verdict_has_peak_limit_headroom_and_phase(peak, words):
@@ -94,9 +107,54 @@ def test_alerts_name_what_passes_its_threshold():
     assert tables.alerts(make_profile(rows={"read": 1, "usable": 1, "rejected": 0})).empty
 
 
+def test_features_show_shape_and_range_without_exponents():
+    profile = make_profile()
+    profile["features"][0] |= {"mean": [0.123456, 95_760.4, 3.0], "max": [1.5e6, 0.0, 0.0]}
+    row = tables.features(profile).iloc[0]
+    assert row["shape"] == "2×3"
+    assert row["mean"] == "0.1235 to 95,760"
+    assert (row["sd"], row["least"], row["most"]) == ("1", "0", "1,500,000")
+
+
+def test_targets_are_in_percent_with_named_quantiles():
+    target = {"name": "y_1", "missing": 1200, "mean": 0.001, "std": None, "quantiles": {"0": -0.1, "0.5": 0, "0.99": 1}}
+    table = tables.targets({"targets": [target]})
+    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "least", "median", "quantile 0.99"]
+    assert table.iloc[0].tolist() == ["y_1", "1,200", "0.1000", "-", "-10.0000", "0.0000", "100.0000"]
+
+
+def test_limits_begin_with_the_smallest():
+    found = [Limit("machine", 8 << 30, 5 << 30), Limit("cgroup v2", 2 << 30, 1 << 30)]
+    assert tables.limits(found).to_numpy().tolist() == [
+        ["cgroup v2", "2.0 GiB", "1.0 GiB"],
+        ["machine", "8.0 GiB", "5.0 GiB"],
+    ]
+
+
+def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
+    row = PhaseRow(phase="train", before=100 << 20, after=120 << 20, peak=150 << 20, seconds=2.04)
+    expected = ["train", "100.0 MiB", "120.0 MiB", "20.0 MiB", "50.0 MiB", "2.0"]
+    assert tables.phases([row]).iloc[0].tolist() == expected
+
+
+@pytest.mark.parametrize(("measured", "last"), [(None, "no trial was run"), (90 << 20, "0.90")])
+def test_predicted_and_measured_peak_stand_together(measured, last):
+    terms = {"baseline": 60 << 20, "weights": 40 << 20}
+    plan = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": measured}
+    table = tables.predicted(plan)
+    assert table["memory"].tolist()[:3] == ["60.0 MiB", "40.0 MiB", "100.0 MiB"]
+    assert table["memory"].iloc[-1] == last
+
+
+def test_time_is_split_into_waiting_and_the_rest():
+    assert tables.time_split(make_result())["value"].tolist() == ["20.0 s", "1.0 s (5.0%)", "250 ms"]
+
+
 def test_settings_are_shown_without_their_folders():
-    table = tables.settings_table({"csv": "/home/someone/data/market.csv", "out": "runs/x/", "seed": 1, "inner": {}})
-    assert table["value"].tolist() == ["market.csv", "x", "1"]
+    table = tables.settings_table(
+        {"csv": "/home/someone/data/market.csv", "out": "runs/x/", "features": "a/b,c/d", "inner": {}}
+    )
+    assert table["value"].tolist() == ["market.csv", "x", "a/b,c/d"]
 
 
 def test_next_steps_say_what_halving_the_batch_can_save():

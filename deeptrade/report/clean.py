@@ -41,7 +41,7 @@ def scrub(text: str) -> str:
     if len(home) > 1:
         text = re.sub(rf"(?<![\w./]){re.escape(home)}(?![\w/.-])", "~", text)
     text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)
-    for name in _private_names(home):
+    for name in sorted(_private_names(home), key=len, reverse=True):  # box.example before box
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "...", text)
     return text
 

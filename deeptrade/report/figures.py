@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..memory import Sample
 from ..units import format_bytes
@@ -47,9 +47,18 @@ def to_png(figure: Figure) -> bytes:
 def _axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
+    _finish(axes, title)
     return figure, axes
+
+
+def _finish(axes: Axes, title: str = "") -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_below(figure: Figure) -> None:
+    """Put the legend under the axes, where it takes no width from them."""
+    figure.legend(loc="outside lower left", ncols=4, fontsize=8, frameon=False)
 
 
 def target_distribution(profile: Json) -> Figure:
@@ -58,9 +67,7 @@ def target_distribution(profile: Json) -> Figure:
     spread = [target["std"] for target in known]
     title = "No target is known"
     if known:
-        title = (
-            f"Returns spread from {100 * spread[0]:.2f}% (sd) one step ahead to {100 * spread[-1]:.2f}% at {len(known)}"
-        )
+        title = f"Returns spread by {spread[0]:.2%} (sd) one step ahead, by {spread[-1]:.2%} at {known[-1]['name']}"
     figure, axes = _axes(title)
     for position, target in enumerate(known, start=1):
         quantiles = target["quantiles"]
@@ -80,7 +87,7 @@ def target_distribution(profile: Json) -> Figure:
 def time_coverage(profile: Json) -> Figure:
     """Return the time line of the rows, with gaps as breaks."""
     count = profile["gap_count"]
-    title = f"{count} gaps in time" if count else "The rows follow each other without a gap"
+    title = f"{count:,} gap{'s' * (count > 1)} in time" if count else "The rows follow each other without a gap"
     figure, axes = _axes(title, height=1.4)
     start, end = (date2num(datetime.fromisoformat(profile["span"][side])) for side in ("start", "end"))
     axes.plot([start, end], [0, 0], color=BLUE, linewidth=8, solid_capstyle="butt")
@@ -88,6 +95,9 @@ def time_coverage(profile: Json) -> Figure:
         after = date2num(datetime.fromisoformat(gap["after"]))
         axes.plot([after, after + gap["seconds"] / 86_400], [0, 0], color=RED, linewidth=12)
     axes.xaxis_date()
+    locator = AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.set_yticks([])
     axes.set_xlabel("time of the row (UTC); breaks are marked")
     axes.spines["left"].set_visible(False)
@@ -99,7 +109,7 @@ def predicted_terms(plan: Json) -> Figure:
     terms, peak, limit = plan["predicted_terms"], plan["predicted_peak_bytes"], plan["limit_bytes"]
     largest = max(terms, key=terms.get)
     figure, axes = _axes(
-        f"Predicted peak {format_bytes(peak)} is {peak / limit:.0%} of the limit; most of it is {largest}", height=2.2
+        f"Predicted peak {format_bytes(peak)} is {peak / limit:.0%} of the limit; most of it is {largest}", height=2.4
     )
     left = 0.0
     for number, (term, size) in enumerate(_largest_terms(terms, least=peak // 50).items()):
@@ -111,7 +121,7 @@ def predicted_terms(plan: Json) -> Figure:
     if limit < 4 * peak:
         axes.axvline(limit / _MIB, color=RED, linestyle="--", label=f"limit {format_bytes(limit)}")
     axes.set_xlabel(f"anonymous memory [MiB]; the limit is {format_bytes(limit)} ({plan['limit_source']})")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    _legend_below(figure)
     return figure
 
 
@@ -123,20 +133,24 @@ def _largest_terms(terms: Mapping[str, int], *, least: int) -> dict[str, int]:
 
 
 def loss_curve(history: pd.DataFrame) -> Figure:
-    """Return the training loss by optimizer step, with a running median."""
-    loss = history["loss"].to_numpy(float)
-    window = max(1, len(loss) // 20)
-    smooth = pd.Series(loss).rolling(window, min_periods=1).median().to_numpy()
-    title = "No step was taken"
+    """Return the training loss by optimizer step, with a running median; the title compares its first and last."""
+    history = history[np.isfinite(history["loss"].astype(float))]
+    loss = history["loss"].astype(float)
+    window = max(1, len(loss) // 10)
+    smooth = loss.rolling(window).median().dropna().to_numpy()
+    title = "No step has a finite loss"
     if len(loss):
         word = "fell" if smooth[-1] < smooth[0] else "did not fall: it went"
-        title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss)} steps"
+        title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss):,} steps"
     figure, axes = _axes(title)
-    axes.plot(history["step"], loss, color=BLUE, linewidth=0.6, alpha=0.5, label="each step")
-    axes.plot(history["step"], smooth, color=RED, linewidth=1.8, label=f"median of {window} steps")
+    axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
+    if window > 1:
+        label = f"median of the last {window} steps"
+        axes.plot(history["step"].iloc[window - 1 :], smooth, color=RED, linewidth=2, label=label)
+        axes.legend(fontsize=8, frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("Huber loss\n[sd of the target]")
-    axes.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -144,7 +158,8 @@ def validation_errors(result: Json) -> Figure:
     """Return the MAE per horizon relative to the zero forecast's."""
     scores = result["validation"]
     better, total = count_better(result)
-    figure, axes = _axes(f"The model's error is below the zero forecast's at {better} of {total} horizons")
+    title = f"The model's error is below the zero forecast's at {better} of {total} horizons"
+    figure, axes = _axes(title if total else "No validation target is known")
     ratios = np.array(
         [m / z if m is not None and z else np.nan for m, z in zip(scores["mae"], scores["zero_mae"], strict=True)]
     )
@@ -160,18 +175,29 @@ def validation_errors(result: Json) -> Figure:
 
 
 def directional_accuracy(result: Json) -> Figure:
-    """Return the share of right directions per horizon against a coin's one half."""
+    """Return the share of right directions per horizon, with the range in which a coin's would lie.
+
+    The range is that of 95% of coins thrown once per validation row. Forecasts of neighbouring rows overlap in
+    time, so in truth chance reaches further.
+    """
     shares = np.array([np.nan if s is None else s for s in result["validation"]["directional_accuracy"]], float)
-    mean = np.nanmean(shares) if np.isfinite(shares).any() else np.nan
-    figure, axes = _axes(f"The direction is right in {mean:.1%} of cases on average over horizons")
+    chance = 1.96 * 0.5 / np.sqrt(max(1, result["rows"]["validation"]))
+    title = "No validation target is known"
+    if np.isfinite(shares).any():
+        better = int((shares > 0.5 + chance).sum())
+        mean = np.nanmean(shares)
+        title = f"The direction is right in {mean:.1%} on average; {better} of {len(shares)} horizons beat chance"
+    figure, axes = _axes(title)
     steps = np.arange(1, len(shares) + 1)
+    label = f"95% of coins, {result['rows']['validation']:,} throws"
+    axes.axhspan(0.5 - chance, 0.5 + chance, color=GREY, alpha=0.2, linewidth=0, label=label)
+    axes.axhline(0.5, color=RED, linestyle="--", linewidth=1, label="a coin on average")
     axes.plot(steps, shares, "o-", color=BLUE)
-    axes.axhline(0.5, color=RED, linestyle="--", linewidth=1, label="a coin")
     axes.set_xticks(steps)
     axes.set_xlabel("steps ahead")
     axes.set_ylabel("right direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(fontsize=8, frameon=False)
+    _legend_below(figure)
     return figure
 
 
@@ -182,7 +208,7 @@ def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
     resident = np.array([sample.rss_bytes for sample in samples]) / _MIB
     peak = int(anonymous.argmax())
     phase = samples[peak].phase or "no phase"
-    figure, axes = _axes(f"Memory peaks at {anonymous[peak]:,.0f} MiB in phase {phase!r}", height=3.4)
+    figure, axes = _axes(f"Memory peaks at {anonymous[peak]:,.0f} MiB in phase {phase!r}", height=3.8)
     _shade_phases(axes, samples, times)
     axes.plot(times, resident, color=GREY, linewidth=1, label="resident (with mapped files)")
     axes.plot(times, anonymous, color=BLUE, linewidth=1.8, label="anonymous (counts against the limit)")
@@ -194,7 +220,7 @@ def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time [s]")
     axes.set_ylabel("memory [MiB]")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    _legend_below(figure)
     return figure
 
 
@@ -218,7 +244,7 @@ def _shade_phases(axes: Axes, samples: Sequence[Sample], times: np.ndarray) -> N
         inside = list(group)
         if name:
             label = None if name in labelled else f"phase {name}"
-            axes.axvspan(times[inside[0]], times[inside[-1]], color=colours[name], alpha=0.25, linewidth=0, label=label)
+            axes.axvspan(times[inside[0]], times[inside[-1]], color=colours[name], alpha=0.35, linewidth=0, label=label)
             labelled.add(name)
 
 
@@ -242,7 +268,8 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
     change = close[-1] / close[0] - 1 if close[0] else np.nan
     figure = Figure(figsize=(8, 4), layout="constrained")
     price_axes, volume_axes = figure.subplots(2, sharex=True, height_ratios=[3, 1])
-    price_axes.set_title(f"{name}: the close changes by {change:+.2%} over {len(flat)} bars", loc="left", fontsize=11)
+    _finish(price_axes, f"{name}: the close changes by {change:+.2%} over {len(flat)} bars")
+    _finish(volume_axes)
     price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=BLUE, alpha=0.25, linewidth=0, label="low to high")
     price_axes.plot(steps, close, color=BLUE, linewidth=1.2, label="close")
     price_axes.set_ylabel("price")
@@ -250,6 +277,4 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
     volume_axes.bar(steps, volume, color=GREY, width=1)
     volume_axes.set_ylabel("volume")
     volume_axes.set_xlabel("bars before the row")
-    for axes in (price_axes, volume_axes):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -100,7 +100,7 @@ def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[st
             pages=pages,
             rows=to_html(tables.rows(result)) if result and found.completed else None,
             settings=to_html(tables.settings_table(result["settings"])) if result else None,
-            versions=to_html(tables.settings_table(result["versions"], "package")) if result else None,
+            versions=to_html(tables.versions_table(result["versions"])) if result else None,
         )
     )
     title = (found.profile or {}).get("name") or folder.resolve().name

@@ -45,7 +45,6 @@ def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
         body=Markup(_body(content, code=code)),
         problem=problem,
         settings=None if code or not settings else to_html(settings_table(settings)),
-        code=code,
     )
 
 
@@ -57,7 +56,6 @@ def write_page(
     verdict: str = "",
     problem: str = "",
     settings: Markup | None = None,
-    code: bool = False,
 ) -> None:
     """Write one page around a body of HTML, cleaned of addresses, scripts, and names that are nobody's business."""
     text = (
@@ -65,7 +63,7 @@ def write_page(
         .get_template("page.html.j2")
         .render(
             title=scrub(title),
-            style=Markup(_style(code)),
+            style=Markup(_style(body)),
             body=Markup(clean(body)),
             verdict=scrub(verdict),
             problem=scrub(problem),
@@ -87,14 +85,21 @@ def to_html(table: pd.DataFrame) -> Markup:
     return Markup(table.to_html(index=False, border=0, escape=True, justify="left"))
 
 
-def _style(code: bool) -> str:
+def _style(body: str) -> str:
+    """The style sheet, with colours for the kinds of code that occur in the body, in light and dark."""
     style = environment().loader.get_source(environment(), "style.css")[0]  # type: ignore[union-attr]
-    if not code:
+    kinds = sorted(set(re.findall(r'<span class="(\w{1,3})">', body)))
+    if not kinds:
         return style
+    light, dark = (_code_colours(name, kinds) for name in ("default", "github-dark"))
+    return f"{style}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+
+
+def _code_colours(name: str, kinds: list[str]) -> str:
     from pygments.formatters import HtmlFormatter
 
-    light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
-    return f"{style}\n{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}"
+    rules = HtmlFormatter(style=name).get_style_defs(".highlight").splitlines()
+    return "\n".join(rule for rule in rules if rule.startswith(tuple(f".highlight .{kind} " for kind in kinds)))
 
 
 def _body(content: Any, *, code: bool) -> str:
@@ -172,9 +177,14 @@ def _find_error(content: Any) -> str:
         if output.output_type == "error":
             line = " ".join(_ANSI.sub("", f"{output.ename}: {output.evalue}").split())
             return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]} ..."
-    if content.metadata.get("papermill", {}).get("exception"):
+    if "papermill" in content.metadata and any(_left_undone(cell) for cell in content.cells):
         return "the notebook's process ended before its last cell; the system may have ended it for lack of memory"
     return ""
+
+
+def _left_undone(cell: Any) -> bool:
+    """A kernel that dies leaves no error, only cells without a number (nor a status one could trust)."""
+    return cell.cell_type == "code" and bool(cell.source.strip()) and cell.execution_count is None
 
 
 def _take_title(content: Any) -> str:

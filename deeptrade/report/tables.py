@@ -51,6 +51,8 @@ def training_verdict(result: Json) -> str:
     """Return one sentence on how a completed training went against the forecast that is always zero."""
     steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
     better, total = count_better(result)
+    if not total:
+        return f"After {steps}, no validation target is known: nothing can be said of the forecasts."
     if better == total:
         outcome = f"beats the zero forecast at all {total} horizons"
     elif better:
@@ -59,7 +61,9 @@ def training_verdict(result: Json) -> str:
         outcome = (
             f"does not beat the zero forecast at any of {total} horizons: on this data, zero is the better forecast"
         )
-    return f"After {steps}, the validation error (MAE) {outcome}."
+    ratio = _mean_ratio(result)
+    average = f"; on average over horizons it is {abs(ratio - 1):.1%} {'lower' if ratio < 1 else 'higher'}"
+    return f"After {steps}, the validation error (MAE) {outcome}{average}."
 
 
 def count_better(result: Json) -> tuple[int, int]:
@@ -68,14 +72,21 @@ def count_better(result: Json) -> tuple[int, int]:
     return sum(mae < zero for mae, zero in pairs), len(pairs)
 
 
+def _mean_ratio(result: Json) -> float:
+    """The mean over horizons of the MAE over the zero forecast's; 1 where no such ratio is known."""
+    ratios = [mae / zero for mae, zero in _mae_pairs(result) if mae is not None and zero]
+    return sum(ratios) / len(ratios) if ratios else 1.0
+
+
 def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
     """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
     left = 1 - peak_bytes / limit_bytes
     where = f", in phase {phase!r}" if phase else ""
     word = "over" if left < 0 else "tight within" if left < HEADROOM_SHARE else "within"
+    rest = f"{-left:.0%} over" if left < 0 else f"{left:.0%} left"
     return (
         f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
-        f"{100 * left:.0f}% left{where}."
+        f"{rest}{where}."
     )
 
 
@@ -140,13 +151,13 @@ def features(profile: Json) -> pd.DataFrame:
         [
             {
                 "feature": feature["name"],
-                "shape": " x ".join(map(str, feature["shape"])),
+                "shape": "×".join(map(str, feature["shape"])),
                 "bytes per row": f"{feature['bytes_per_row']:,}",
                 "not finite": f"{feature['nonfinite']:,}",
                 "mean": _span(feature["mean"]),
                 "sd": _span(feature["std"]),
-                "least": f"{min(feature['min']):.4g}",
-                "most": f"{max(feature['max']):.4g}",
+                "least": _number(min(feature["min"])),
+                "most": _number(max(feature["max"])),
             }
             for feature in profile["features"]
         ]
@@ -159,10 +170,14 @@ def targets(profile: Json) -> pd.DataFrame:
         [
             {"target": target["name"], "missing": f"{target['missing']:,}", "mean %": _percent(target["mean"])}
             | {"sd %": _percent(target["std"])}
-            | {f"{float(q):.0%}": _percent(value) for q, value in target["quantiles"].items()}
+            | {_quantile_name(float(q)): _percent(value) for q, value in target["quantiles"].items()}
             for target in profile["targets"]
         ]
     )
+
+
+def _quantile_name(share: float) -> str:
+    return {0.0: "least", 0.5: "median", 1.0: "most"}.get(share, f"quantile {share:g}")
 
 
 def rejected(profile: Json) -> pd.DataFrame:
@@ -205,10 +220,15 @@ def chosen(plan: Json) -> pd.DataFrame:
     return settings_table({name: plan[name] for name in (*names, "precision", "jit")})
 
 
-def settings_table(settings: Json, name: str = "setting") -> pd.DataFrame:
+def settings_table(settings: Json) -> pd.DataFrame:
     """Return settings as (setting, value); a folder or file is shown by its name alone, groups are left out."""
     shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    return _pairs({key: _without_folder(value) if key in _PATHS else value for key, value in shown.items()}, name)
+    return _pairs({key: _without_folder(value) if key in _PATHS else value for key, value in shown.items()}, "setting")
+
+
+def versions_table(versions: Json) -> pd.DataFrame:
+    """Return packages and their versions."""
+    return pd.DataFrame(versions.items(), columns=["package", "version"])
 
 
 def validation(result: Json) -> pd.DataFrame:
@@ -303,4 +323,9 @@ def _percent(value: float | None) -> str:
 
 def _span(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float) -> str:
+    """Four digits; large numbers whole, with separators, rather than with an exponent."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
