@@ -27,8 +27,8 @@ def measure(path: str, peer: bool) -> dict:
     import numpy as np
 
     from deeptrade.batches import BatchReader
-    from deeptrade.dataset import open_dataset
     from deeptrade.memory import MemoryMonitor
+    from deeptrade.opening import open_dataset
 
     with MemoryMonitor(interval_seconds=0.02) as monitor, open_dataset(path) as data:
         reader = BatchReader(data, np.arange(data.rows), batch_size=BATCH_SIZE, prefetch=0)
@@ -53,7 +53,7 @@ def read_plainly(data, rows) -> int:
 
     csv.field_size_limit(1 << 30)
     for row in rows:
-        text = data._source.record(int(row)).decode()
+        text = data._contents.record(int(row)).decode()
         cells = next(csv.reader([text]))
         for cell in cells[1 : 1 + len(data.schema.features)]:
             np.asarray(json.loads(cell), np.float32)

@@ -30,9 +30,7 @@ def main() -> None:
         folder = Path(name)
         data = folder / "market.csv"
         synthesize(data, rows=options.rows)
-        source = open_source(data)
-        schema = source.schema
-        source.close()
+        schema = open_source(data).schema
         results = [
             measure(schema, options.rows, FitSettings(csv=str(data), model_size=size, batch_size=batch), folder)
             for size in options.sizes

@@ -13,7 +13,10 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import SettingsError
-from .order import epoch_order
+from .order import Rows, epoch_order
+
+_SLAB = 4096
+"""Positions of an epoch's order that are computed at once: one by one they cost as much as gathering the rows."""
 
 CACHE_BYTES = 256 << 20
 """Most bytes the batch cache holds, whatever cache_batches asks for."""
@@ -76,7 +79,7 @@ class BatchCache:
 class BatchReader:
     """Batches of some rows of a dataset, the same for the same (data, rows, seed, epoch), whatever their size.
 
-    Arguments: dataset; row_ids int64, the rows to serve; batch_size in rows; features by name (None: all);
+    Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all);
     shuffle, a full permutation per epoch drawn from seed; cache_batches, assembled batches kept in memory;
     prefetch, batches read ahead in the background. The last batch of an epoch is short, never dropped.
     """
@@ -84,7 +87,7 @@ class BatchReader:
     def __init__(
         self,
         dataset: Dataset,
-        row_ids: np.ndarray,
+        rows: Rows,
         *,
         batch_size: int,
         features: Sequence[str] | None = None,
@@ -95,11 +98,12 @@ class BatchReader:
     ):
         if batch_size < 1:
             raise SettingsError(f"batch_size={batch_size} is not accepted; use at least 1")
-        self.dataset, self.row_ids = dataset, np.asarray(row_ids, np.int64)
+        self.dataset, self.rows = dataset, rows
         self.batch_size, self.prefetch = batch_size, prefetch
         self.schema = dataset.schema.select(features)
         self._shuffle, self._seed = shuffle, seed
         self._cache = BatchCache(cache_batches)
+        self._slab = (-1, 0, np.empty(0, np.int64))
 
     def __enter__(self) -> BatchReader:
         return self
@@ -114,7 +118,7 @@ class BatchReader:
     @property
     def samples(self) -> int:
         """Rows per epoch."""
-        return len(self.row_ids)
+        return len(self.rows)
 
     def __len__(self) -> int:
         return math.ceil(self.samples / self.batch_size)
@@ -123,9 +127,13 @@ class BatchReader:
         """Return the int64 row numbers at positions [start, stop) of an epoch."""
         stop = min(stop, self.samples)
         if not self._shuffle:
-            return self.row_ids[start:stop]
-        order = epoch_order(self.samples, key=self.dataset.data_id, seed=self._seed, epoch=epoch)
-        return self.row_ids[order[start:stop]]
+            return self.rows.numbers(start, stop)
+        slab_epoch, first, rows = self._slab
+        if slab_epoch != epoch or not first <= start <= stop <= first + len(rows):
+            order = epoch_order(self.samples, key=self.dataset.data_id, seed=self._seed, epoch=epoch)
+            first, rows = start, self.rows.at(order[start : max(stop, start + _SLAB)])
+            self._slab = (epoch, first, rows)
+        return rows[start - first : stop - first].copy()
 
     def fetch(self, epoch: int, start: int, stop: int) -> Batch:
         """Return the batch of positions [start, stop) of an epoch."""
@@ -133,7 +141,7 @@ class BatchReader:
         batch = self._cache.get(key)
         if batch is None:
             rows = self.epoch_rows(epoch, start, stop)
-            batch = Batch(self.dataset.read(rows, self.schema.names), self.dataset.targets[rows], rows)
+            batch = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
             self._cache.put(key, batch)
         return batch
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import DeepTradeError
+from .errors import DataError, DeepTradeError
 from .settings import MODEL_SIZES, FitSettings, data_name
 
 
@@ -96,10 +96,25 @@ def _build_parser() -> argparse.ArgumentParser:
     build.add_argument("--step", default="20min", help="time between rows and between horizons [%(default)s]")
     build.add_argument("--horizons", type=int, default=10, help="targets, in steps ahead [%(default)s]")
 
+    compiled = command("compile", _compile)
+    compiled.add_argument("data", metavar="DATA")
+    compiled.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="blocks read at once; 0: all processors [0]"
+    )
+    compiled.add_argument(
+        "--full_check", action="store_true", help="compare every byte with what the store was made of"
+    )
+    compiled.add_argument("--fresh", action="store_true", help="start over")
+    for name in ("store", "memory_limit", "chunk_size", "max_bad_rows"):
+        _add_setting(compiled, name)
+
+    verify = command("verify", _verify)
+    verify.add_argument("store", metavar="STORE")
+
     profile = command("profile", _profile)
     profile.add_argument("data", metavar="DATA")
     profile.add_argument("--out", required=True, metavar="DIR")
-    for name in ("max_rows", "chunk_size"):
+    for name in ("store", "max_rows", "chunk_size"):
         _add_setting(profile, name)
 
     optimize = command("optimize", _optimize)
@@ -108,7 +123,8 @@ def _build_parser() -> argparse.ArgumentParser:
     optimize.add_argument("--effective_batch", type=int, default=32, help="rows per optimizer step [%(default)s]")
     optimize.add_argument("--quick", action="store_true", help="rules and memory model alone, no trial run")
     optimize.add_argument("--model_size", default="small", choices=MODEL_SIZES)
-    _add_setting(optimize, "memory_limit")
+    for name in ("store", "memory_limit"):
+        _add_setting(optimize, name)
 
     fit = command("fit", _fit)
     for item in fields(FitSettings):
@@ -171,6 +187,43 @@ def _build(options: argparse.Namespace) -> None:
     )
 
 
+def _compile(options: argparse.Namespace) -> None:
+    """parse any data once, to a store that is mapped; continues after a kill"""
+    from .progress import ByteProgress
+    from .store import compile_store
+
+    given = {name: value for name, value in _given(options).items() if name != "fresh"}
+    settings = FitSettings(**given)
+    progress = ByteProgress("compiling", sink=print_line)
+    try:
+        path = compile_store(
+            options.data,
+            store=settings.store,
+            workers=options.workers,
+            memory_limit=settings.memory_limit,
+            chunk_size=settings.chunk_size,
+            max_bad_rows=settings.max_bad_rows,
+            full_check=options.full_check,
+            fresh=options.fresh,
+            sink=print_line,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    print_line(f"store: {path}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """check every checksum of a store"""
+    from .store import verify_store
+
+    damage = verify_store(options.store)
+    if damage:
+        more = f" and {len(damage) - 10} more" if len(damage) > 10 else ""
+        raise DataError(f"{options.store} is damaged: {'; '.join(damage[:10])}{more}; compile it again with --fresh")
+    print_line(f"{options.store}: every block of every file has its checksum")
+
+
 def _profile(options: argparse.Namespace) -> None:
     """say what a data file holds, in DIR/profile.json"""
     from .profiling import profile
@@ -192,6 +245,7 @@ def _optimize(options: argparse.Namespace) -> None:
     optimize(
         options.data,
         out=options.out,
+        store=_given(options).get("store", ""),
         memory_limit=_given(options).get("memory_limit", ""),
         effective_batch=options.effective_batch,
         model_size=options.model_size,

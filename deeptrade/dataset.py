@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import DataError, DoesNotFitError
+from .errors import DataError, DoesNotFitError, SettingsError
 from .ledger import LedgerEntry
-from .order import Split, chronological_split
-from .schema import Schema
-from .sources import open_source
-from .sources.csv import CsvSource, Parsed
-from .sources.diagnosis import RowFault, read_timestamp
+from .order import Rows, Split, chronological_split
+from .schema import Feature, Schema
 from .statistics import FeatureStatistics, Moments, merge_all
 from .units import format_bytes
 
-BLOCK_ROWS = 256
-"""Rows per block of statistics and unit of parallel work: 6.6 MiB of float32 in the original's layout."""
+if TYPE_CHECKING:
+    from .batches import BatchReader
 
-_PARSE_BYTES = 16 << 20
-_NO_TIME = np.iinfo(np.int64).min
+SPLITS = ("train", "validation", "all")
+_LOAD_ROWS = 256
 
 
 class TooManyBadRowsError(DataError):
@@ -35,28 +30,87 @@ class TooManyBadRowsError(DataError):
         self.ledger = ledger
 
 
+class UsableRows(Protocol):
+    """Where the numbers are: usable rows, numbered from 0 without gaps. Safe from several threads."""
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """int64 (usable rows,), ns UTC."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """float32 (usable rows, horizons), NaN where missing."""
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        """Return float32 (rows, horizons), a fresh array."""
+
+    def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+        """Return float32 (rows, *shape) by feature name, fresh arrays."""
+
+    def locate(self, usable: int) -> tuple[int, int]:
+        """Return (line from 1, byte offset) in the source."""
+
+    def close(self) -> None:
+        """Give back maps and files."""
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """What is known of a block of rows: how many, how many usable, their NaN or infinite numbers, their moments."""
+
+    rows: int
+    usable: int
+    nonfinite: Mapping[str, int]
+    moments: Mapping[str, Moments]
+
+
+@dataclass
+class Summary:
+    """What one pass over a source has told.
+
+    name, file_bytes: of the source. data_id: 'sha256:...' of its content by samples; content_hash: of every byte, ''
+    where not known. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
+    should know of data that was accepted, one line each.
+    """
+
+    name: str
+    file_bytes: int
+    data_id: str
+    schema: Schema
+    content_hash: str = ""
+    rows: int = 0
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    blocks: Sequence[BlockSummary] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def usable(self) -> Rows:
+        """The rows that are not rejected."""
+        return Rows(0, self.rows, [entry.row for entry in self.ledger])
+
+    @property
+    def nonfinite(self) -> dict[str, int]:
+        """NaN or infinite numbers by feature, in usable rows."""
+        return {name: sum(block.nonfinite[name] for block in self.blocks) for name in self.schema.names}
+
+
 class Dataset:
     """Rows of one data file (or several in time order), numbered from 0 in file order; use as a context manager.
 
     name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256:...' of the content. rows: in the file.
-    timestamps: int64 (rows,), ns UTC. targets: float32 (rows, horizons), NaN where missing. usable: bool (rows,),
-    False where the row is rejected. ledger: the rejected rows. nonfinite: NaN or infinite numbers by feature, in
-    usable rows. warnings: one line each.
+    rejected: int64, the numbers of the rows that are not usable; ledger: why. timestamps: int64 (usable rows,), ns
+    UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by feature,
+    in usable rows. warnings: one line each.
     """
 
-    def __init__(self, source: CsvSource, *, data_id: str, sink: Callable[[str], None]):
-        self._source, self._sink = source, sink
-        self.name, self.file_bytes, self.data_id = source.name, source.file_bytes, data_id
-        self.schema: Schema = source.schema
-        self.rows = source.rows
-        self.timestamps = np.full(self.rows, _NO_TIME, np.int64)
-        self.targets = np.full((self.rows, self.schema.horizons), np.nan, np.float32)
-        self.usable = np.ones(self.rows, bool)
-        self.ledger: list[LedgerEntry] = []
-        self.nonfinite = dict.fromkeys(self.schema.names, 0)
-        self.warnings: list[str] = []
-        self._blocks: list[dict[str, Moments]] = []
-        self._loaded: dict[str, np.ndarray] | None = None
+    def __init__(self, summary: Summary, contents: UsableRows):
+        self._summary, self._contents = summary, contents
+        self.name, self.file_bytes = summary.name, summary.file_bytes
+        self.data_id, self.content_hash = summary.data_id, summary.content_hash
+        self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
+        self.nonfinite, self.warnings = summary.nonfinite, summary.warnings
+        self.rejected = np.array([entry.row for entry in summary.ledger], np.int64)
+        self.usable = summary.usable
 
     def __enter__(self) -> Dataset:
         return self
@@ -66,59 +120,141 @@ class Dataset:
 
     def close(self) -> None:
         """Give back maps, files and loaded rows."""
-        self._loaded = None
-        self._source.close()
+        self._contents.close()
 
-    def locate(self, row: int) -> tuple[int, int]:
-        """Return (line from 1, byte offset) of a row in its file."""
-        return self._source.locate(row)
+    @property
+    def timestamps(self) -> np.ndarray:
+        """int64 (usable rows,), ns UTC, in file order."""
+        return self._contents.timestamps[: len(self.usable)]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """float32 (usable rows, horizons), NaN where missing, in file order."""
+        return self._contents.targets[: len(self.usable)]
+
+    def is_usable(self, row: int) -> bool:
+        """Whether a row is not rejected."""
+        at = np.searchsorted(self.rejected, row)
+        return not (at < len(self.rejected) and self.rejected[at] == row)
 
     def entry(self, row: int, column: str, reason: str, detail: str) -> LedgerEntry:
-        """Return a ledger entry for a row."""
-        return LedgerEntry(row, *self.locate(row), column, reason, detail)
+        """Return a ledger entry for a usable row."""
+        return LedgerEntry(row, *self._contents.locate(int(self._usable(np.array([row]))[0])), column, reason, detail)
 
     def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Return float32 (len(row_ids), *shape) by feature name, fresh arrays; safe from several threads.
 
         Raises DataError for a row that is rejected or has changed since it was checked.
         """
-        chosen = self.schema.select(features).features
+        return self._contents.read(self._usable(row_ids), self.schema.select(features).features)
+
+    def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
+        return self._contents.read_targets(self._usable(row_ids))
+
+    def read_times(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return int64 (len(row_ids),), ns UTC."""
+        return np.take(self.timestamps, self._usable(row_ids))
+
+    def _usable(self, row_ids: np.ndarray) -> np.ndarray:
+        """The places of rows among the usable ones."""
         rows = np.asarray(row_ids, np.int64)
-        if not self.usable[rows].all():
-            bad = rows[~self.usable[rows]][0]
-            raise DataError(f"row {bad} is rejected; see the ledger, and read usable rows only")
-        if self._loaded is not None:
-            return {feature.name: self._loaded[feature.name][rows] for feature in chosen}
-        parsed = self._source.parse(rows, chosen)
-        for position, fault in parsed.faults.items():
-            raise DataError(f"row {rows[position]} cannot be read any more ({fault}); has the file changed?")
-        return parsed.features
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.rows}")
+        if not len(self.rejected):
+            return rows
+        before = np.searchsorted(self.rejected, rows)
+        bad = self.rejected[np.minimum(before, len(self.rejected) - 1)] == rows
+        if bad.any():
+            raise DataError(f"row {rows[bad][0]} is rejected; see the ledger, and read usable rows only")
+        return rows - before
 
     def split(self, val_ratio: float) -> Split:
         """Return the chronological split with a purge gap of `horizons` rows on each side of its boundary."""
-        return chronological_split(self.usable, val_ratio=val_ratio, horizons=self.schema.horizons)
+        return chronological_split(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
 
-    def statistics(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
-        """Return the statistics over exactly these rows (ascending), from whole blocks and re-read part blocks."""
+    def part(self, split: str, *, val_ratio: float = 0.1) -> Rows:
+        """Return the rows of 'train', 'validation' or 'all'; SettingsError for another name."""
+        if split not in SPLITS:
+            raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
+        return self.usable if split == "all" else getattr(self.split(val_ratio), split)
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        features: Sequence[str] | None = None,
+        split: str = "train",
+        shuffle: bool = True,
+        seed: int = 0,
+        cache_batches: int = 0,
+        prefetch: int = 2,
+        val_ratio: float = 0.1,
+    ) -> BatchReader:
+        """Return a reader of batches; arguments as `MemoryEfficientGenerator`, no TensorFlow needed."""
+        from .batches import BatchReader
+
+        return BatchReader(
+            self,
+            self.part(split, val_ratio=val_ratio),
+            batch_size=batch_size,
+            features=features,
+            shuffle=shuffle,
+            seed=seed,
+            cache_batches=cache_batches,
+            prefetch=prefetch,
+        )
+
+    def statistics(self, rows: Rows, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
+        """Return the statistics over exactly these rows, from whole blocks and re-read part blocks."""
         chosen = self.schema.select(features).features
-        wanted = np.zeros(self.rows, bool)
-        wanted[row_ids] = True
         parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
-        for number, whole in enumerate(self._blocks):
-            block = slice(number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS)
-            here = np.flatnonzero(wanted[block]) + block.start
-            if not len(here):
-                continue
-            if np.array_equal(wanted[block], self.usable[block]):
-                block_moments = whole
-            else:
-                block_moments = {feature.name: Moments(feature) for feature in chosen}
-                values = self.read(here, [feature.name for feature in chosen])
-                for name, moments in block_moments.items():
-                    moments.add(values[name])
-            for name, list_of_parts in parts.items():
-                list_of_parts.append(block_moments[name])
+        wanted = self._usable(rows.numbers(0, 1))
+        first = int(wanted[0]) if len(wanted) else 0
+        start = 0
+        for block in self._summary.blocks:
+            stop = start + block.usable
+            left, right = max(start, first), min(stop, first + len(rows))
+            if left < right:
+                whole = right - left == block.usable
+                moments = block.moments if whole else self._moments(np.arange(left, right), chosen)
+                for name, list_of_parts in parts.items():
+                    list_of_parts.append(moments[name])
+            start = stop
         return {feature.name: merge_all(feature, parts[feature.name]) for feature in chosen}
+
+    def _moments(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, Moments]:
+        values = self._contents.read(usable, features)
+        moments = {feature.name: Moments(feature) for feature in features}
+        for name, table in moments.items():
+            table.add(values[name])
+        return moments
+
+    def first(self, rows: int) -> Dataset:
+        """Return the dataset of the first `rows` rows (all where there are fewer); it takes this one's place."""
+        if rows >= self.rows:
+            return self
+        whole, summary = self._summary, replace(self._summary, rows=rows)
+        summary.ledger = [entry for entry in whole.ledger if entry.row < rows]
+        usable, blocks, start = summary.usable, [], 0
+        for block in whole.blocks:
+            if start + block.usable > len(usable):
+                block = self._part_of_block(start, len(usable))
+            blocks.append(block)
+            start += block.usable
+            if start == len(usable):
+                break
+        summary.blocks = blocks
+        summary.warnings = find_warnings(
+            summary, self._contents.timestamps[: len(usable)], self._contents.targets[: len(usable)], notes=()
+        )
+        return Dataset(summary, self._contents)
+
+    def _part_of_block(self, start: int, stop: int) -> BlockSummary:
+        values = self._contents.read(np.arange(start, stop), self.schema.features)
+        nonfinite = {name: int(np.count_nonzero(~np.isfinite(array))) for name, array in values.items()}
+        moments = self._moments(np.arange(start, stop), self.schema.features)
+        return BlockSummary(stop - start, stop - start, nonfinite, moments)
 
     def load(self, *, limit_bytes: int) -> None:
         """Read all rows into memory.
@@ -131,150 +267,40 @@ class Dataset:
                 f"no_lazy_loading needs {format_bytes(needed)} for {self.rows} rows, {format_bytes(limit_bytes)} "
                 f"are available; leave it out, or use fewer rows with max_rows"
             )
-        loaded = {f.name: np.zeros((self.rows, *f.shape), np.float32) for f in self.schema.features}
-        for start in range(0, self.rows, BLOCK_ROWS):
-            rows = np.flatnonzero(self.usable[start : start + BLOCK_ROWS]) + start
-            for name, values in self.read(rows).items():
-                loaded[name][rows] = values
-        self._loaded = loaded
+        self._contents = _LoadedRows(self._contents, self.schema, len(self.usable))
 
 
-def open_dataset(
-    data: str | Path,
-    *,
-    max_bad_rows: float = 0.01,
-    max_rows: int = 0,
-    chunk_size: int = 10_000,
-    horizons: int = 10,
-    use_mmap: bool = True,
-    load_all: bool = False,
-    memory_limit: int = 0,
-    sink: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
-    """Open data and check every row of it once, on all cores.
+class _LoadedRows:
+    """All usable rows in memory."""
 
-    Arguments: data, a CSV file, or a folder or glob of them; max_bad_rows, the share of rejected rows above which
-    it stops; max_rows, use only the first (0: all); chunk_size, most rows parsed at once; horizons, targets
-    computed where the data holds a price only; load_all, keep all rows in memory, within memory_limit bytes;
-    sink takes a line of text; progress takes (rows checked, rows).
+    def __init__(self, contents: UsableRows, schema: Schema, rows: int):
+        self._contents = contents
+        self._arrays = {f.name: np.empty((rows, *f.shape), np.float32) for f in schema.features}
+        for start in range(0, rows, _LOAD_ROWS):
+            some = np.arange(start, min(start + _LOAD_ROWS, rows))
+            for name, values in contents.read(some, schema.features).items():
+                self._arrays[name][some] = values
 
-    Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
-    """
-    source = open_source(data, use_mmap=use_mmap, horizons=horizons)
-    try:
-        source.index(max_rows=max_rows)
-        dataset = Dataset(source, data_id=source.content_id(), sink=sink or (lambda line: None))
-        _check(dataset, chunk_size=chunk_size, progress=progress)
-        _refuse_too_many(dataset, max_bad_rows)
-        if load_all:
-            dataset.load(limit_bytes=memory_limit or _available_bytes())
-    except BaseException:
-        source.close()
-        raise
-    return dataset
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self._contents.timestamps
 
+    @property
+    def targets(self) -> np.ndarray:
+        return self._contents.targets
 
-def _available_bytes() -> int:
-    from .memory.limits import memory_limit
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        return self._contents.read_targets(usable)
 
-    return memory_limit().available_bytes
+    def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+        return {feature.name: self._arrays[feature.name][usable] for feature in features}
 
+    def locate(self, usable: int) -> tuple[int, int]:
+        return self._contents.locate(usable)
 
-@dataclass(frozen=True)
-class _CheckedBlock:
-    """What one block of rows told: per row its number columns, time and fault; moments over its usable rows."""
-
-    start: int
-    numbers: np.ndarray
-    timestamps: np.ndarray
-    faults: dict[int, RowFault]
-    nonfinite: np.ndarray
-    moments: dict[str, Moments]
-
-
-def _check(dataset: Dataset, *, chunk_size: int, progress: Callable[[int, int], None] | None) -> None:
-    chunk = max(1, min(chunk_size, BLOCK_ROWS, _PARSE_BYTES // dataset.schema.row_bytes))
-    if chunk < min(chunk_size, dataset.rows):
-        dataset._sink(
-            f"chunk_size={chunk_size} lowered to {chunk} rows ({format_bytes(chunk * dataset.schema.row_bytes)}): "
-            f"rows are checked in blocks of at most {BLOCK_ROWS} rows and {format_bytes(_PARSE_BYTES)}"
-        )
-    prices = np.full(dataset.rows, np.nan, np.float32)
-    for block in _in_parallel(dataset, chunk):
-        rows = slice(block.start, block.start + len(block.timestamps))
-        dataset.timestamps[rows] = block.timestamps
-        if dataset.schema.target_source == "price":
-            prices[rows] = block.numbers[:, 0]
-        else:
-            dataset.targets[rows] = np.where(np.isfinite(block.numbers), block.numbers, np.nan)
-        for position, fault in sorted(block.faults.items()):
-            row = block.start + position
-            dataset.usable[row] = False
-            dataset.ledger.append(dataset.entry(row, fault.column, fault.reason, fault.detail))
-        for name, count in zip(dataset.schema.names, block.nonfinite, strict=True):
-            dataset.nonfinite[name] += int(count)
-        dataset._blocks.append(block.moments)
-        if progress:
-            progress(rows.stop, dataset.rows)
-    if dataset.schema.target_source == "price":
-        dataset.targets[:] = returns_ahead(prices, dataset.schema.horizons)
-    dataset.targets[~dataset.usable] = np.nan
-    dataset.warnings.extend(_warnings(dataset))
-
-
-def _in_parallel(dataset: Dataset, chunk: int) -> Iterator[_CheckedBlock]:
-    """Blocks in file order, checked by one thread per core with one block of read-ahead each."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    starts = iter(range(0, dataset.rows, BLOCK_ROWS))
-    with ThreadPoolExecutor(workers, thread_name_prefix="deeptrade-check") as pool:
-        waiting: list[Future[_CheckedBlock]] = []
-        try:
-            for start in starts:
-                waiting.append(pool.submit(_check_block, dataset, start, chunk))
-                if len(waiting) > workers:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _check_block(dataset: Dataset, start: int, chunk: int) -> _CheckedBlock:
-    features = dataset.schema.features
-    stop = min(start + BLOCK_ROWS, dataset.rows)
-    moments = {feature.name: Moments(feature) for feature in features}
-    numbers, timestamps, faults = [], np.full(stop - start, _NO_TIME, np.int64), {}
-    nonfinite = np.zeros(len(features), np.int64)
-    for first in range(start, stop, chunk):
-        rows = np.arange(first, min(first + chunk, stop))
-        parsed = dataset._source.parse(rows, features, timestamps=True)
-        chunk_faults = dict(parsed.faults)
-        for position, text in enumerate(parsed.timestamps):
-            fault = chunk_faults.get(position) or _empty_feature(parsed, position, dataset.schema)
-            try:
-                if fault:
-                    raise fault
-                timestamps[first - start + position] = read_timestamp(text)
-            except RowFault as found:
-                chunk_faults[position] = found
-        good = np.ones(len(rows), bool)
-        good[list(chunk_faults)] = False
-        for name, table in moments.items():
-            table.add(parsed.features[name] if good.all() else parsed.features[name][good])
-        nonfinite += parsed.non_finite[good].sum(axis=0)
-        numbers.append(parsed.numbers)
-        faults.update({first - start + position: fault for position, fault in chunk_faults.items()})
-    return _CheckedBlock(start, np.concatenate(numbers), timestamps, faults, nonfinite, moments)
-
-
-def _empty_feature(parsed: Parsed, position: int, schema: Schema) -> RowFault | None:
-    """A fault when a feature of the row holds not one finite number."""
-    for feature, count in zip(schema.features, parsed.non_finite[position], strict=True):
-        if count == feature.size:
-            return RowFault("non_finite", feature.name, f"all {feature.size} numbers are NaN or infinite")
-    return None
+    def close(self) -> None:
+        self._arrays.clear()
+        self._contents.close()
 
 
 def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
@@ -289,35 +315,51 @@ def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
     return np.clip(ahead, -1, 1).astype(np.float32)
 
 
-def _refuse_too_many(dataset: Dataset, max_bad_rows: float) -> None:
-    rejected = len(dataset.ledger)
-    if rejected > max_bad_rows * dataset.rows or rejected == dataset.rows:
-        first = dataset.ledger[0]
+def make_targets(schema: Schema, numbers: np.ndarray, usable: Rows) -> np.ndarray:
+    """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
+
+    A price counts at the row it stands in: a rejected row between two others takes its step, but gives no price.
+    """
+    if schema.target_source == "columns":
+        return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
+    prices = np.full(usable.stop, np.nan, np.float32)
+    prices[usable.numbers()] = numbers[:, 0]
+    return returns_ahead(prices, schema.horizons)[usable.numbers()]
+
+
+def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:
+    """Raise TooManyBadRowsError when more than the share `max_bad_rows` of the rows, or all of them, are rejected."""
+    rejected = len(ledger)
+    if rejected > max_bad_rows * rows or rejected == rows:
+        first = ledger[0]
         raise TooManyBadRowsError(
-            f"{rejected} of {dataset.rows} rows are rejected, max_bad_rows={max_bad_rows:g} allows "
-            f"{int(max_bad_rows * dataset.rows)}; first: line {first.line}, column {first.column!r}, "
+            f"{rejected} of {rows} rows are rejected, max_bad_rows={max_bad_rows:g} allows "
+            f"{int(max_bad_rows * rows)}; first: line {first.line}, column {first.column!r}, "
             f"{first.reason}: {first.detail}; mend the file or raise --max_bad_rows",
-            dataset.ledger,
+            ledger,
         )
 
 
-def _warnings(dataset: Dataset) -> Iterator[str]:
-    source = dataset._source
+def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray, *, notes: Iterable[str]) -> list[str]:
+    """Return what a user should know of data that was accepted, one line each; `notes` of the source come first."""
+    lines = list(notes)
+    steps = np.diff(timestamps)
+    for found, word in ((steps < 0, "go back in time"), (steps == 0, "repeat the one before")):
+        if found.any():
+            first = int(summary.usable.at(np.array([found.argmax() + 1]))[0])
+            lines.append(f"{int(found.sum())} timestamps {word}, first at row {first}; their rows are kept")
+    missing = int(np.isnan(targets).sum())
+    if missing:
+        lines.append(f"{missing} targets are missing; they are masked in the loss")
+    for name, count in summary.nonfinite.items():
+        if count:
+            lines.append(f"{count} numbers of {name!r} are NaN or infinite; the model sees the training mean there")
+    return lines
+
+
+def source_notes(source: Any) -> Iterator[str]:
+    """Yield what a source itself gives to mind: columns that are not used, a file that may be cut off."""
     if source.unused_columns:
         yield f"{len(source.unused_columns)} columns are not used: {', '.join(source.unused_columns)[:200]}"
-    times = dataset.timestamps[dataset.usable]
-    rows = np.flatnonzero(dataset.usable)
-    for step, word in (
-        (np.diff(times) < 0, "go back in time"),
-        (np.diff(times) == 0, "repeat the one before"),
-    ):
-        if step.any():
-            yield f"{int(step.sum())} timestamps {word}, first at row {rows[1:][step][0]}; their rows are kept"
-    missing = np.isnan(dataset.targets[dataset.usable]).sum()
-    if missing:
-        yield f"{int(missing)} targets are missing; they are masked in the loss"
-    for name, count in dataset.nonfinite.items():
-        if count:
-            yield f"{count} numbers of {name!r} are NaN or infinite; the model sees the training mean there"
-    if not source.ends_with_line_break():
+    if not source.ends_whole():
         yield "the file does not end with a line break; its last line may be cut off"

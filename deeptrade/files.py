@@ -6,12 +6,17 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import DataError, DoesNotFitError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -59,6 +64,49 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
+    """Hold a folder, made where missing, for this process alone; at the end it goes where it is empty.
+
+    Where another process holds it, `taken` is called, which may raise; else this one waits. The lock is on the folder
+    itself, so it leaves no file and ends with the process, however that ends. File systems without locks give none.
+    """
+    while True:
+        with friendly_os_errors(f"making the folder {folder.name}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(descriptor, taken)
+            if not _is_at(descriptor, folder):  # renamed or removed by the process that held it
+                continue
+            yield
+            return
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _lock(descriptor: int, taken: Callable[[], None]) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        taken()
+    except OSError:  # a file system without locks, such as some network folders
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _is_at(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -12,10 +12,9 @@ import keras
 import numpy as np
 
 from .batches import Batch, BatchReader
-from .dataset import Dataset, open_dataset
+from .dataset import SPLITS, Dataset
 from .errors import SettingsError
-
-SPLITS = ("train", "validation", "all")
+from .opening import open_dataset
 
 
 class MemoryEfficientGenerator(keras.utils.PyDataset):
@@ -55,18 +54,15 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self._owned = None if isinstance(data, Dataset) else open_dataset(data, chunk_size=chunk_size, **options)
         self.dataset: Dataset = data if isinstance(data, Dataset) else self._owned  # type: ignore[assignment]
         try:
-            rows = np.flatnonzero(self.dataset.usable)
-            if split != "all":
-                rows = getattr(self.dataset.split(val_ratio), split)
-            self.reader = BatchReader(
-                self.dataset,
-                rows,
+            self.reader: BatchReader = self.dataset.batches(
                 batch_size=batch_size,
                 features=features,
+                split=split,
                 shuffle=shuffle,
                 seed=seed,
                 cache_batches=cache_batches,
                 prefetch=prefetch,
+                val_ratio=val_ratio,
             )
         except BaseException:
             self.close()

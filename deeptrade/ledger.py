@@ -38,14 +38,19 @@ class LedgerEntry:
 COLUMNS = tuple(field.name for field in fields(LedgerEntry))
 
 
-def write_ledger(path: str | Path, entries: Iterable[LedgerEntry]) -> None:
-    """Write the entries as CSV with a header, whole or not at all."""
+def ledger_text(entries: Iterable[LedgerEntry]) -> str:
+    """Return the entries as CSV with a header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(astuple(entry) for entry in entries)
+    return text.getvalue()
+
+
+def write_ledger(path: str | Path, entries: Iterable[LedgerEntry]) -> None:
+    """Write the entries as CSV with a header, whole or not at all."""
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(ledger_text(entries).encode())
 
 
 def read_ledger(path: str | Path) -> list[LedgerEntry]:

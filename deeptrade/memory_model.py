@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .batches import CACHE_BYTES
-from .dataset import BLOCK_ROWS
 from .errors import DoesNotFitError
 from .memory.limits import Limit, find_limits
 from .memory.process import read_memory
 from .schema import Feature, Schema
 from .settings import FitSettings
 from .sizes import SIZES, count_parameters
+from .sources.blocks import BLOCK_BYTES
 from .units import format_bytes
 
 FLOAT_BYTES = 4
@@ -126,14 +126,13 @@ def _activation_floats(feature: Feature, units: int, depth: int) -> int:
 
 
 def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
-    """The reader's share: index and targets of every row, blocks being checked, all rows where they are loaded.
+    """The reader's share: times and targets of every row, blocks being compiled, all rows where they are loaded.
 
-    An index entry is four int64; two threads hold a parsed block and a float64 copy of its widest feature each.
+    Two threads hold the text of a block and its numbers each.
     """
-    index = rows * (4 * 8 + 8 + FLOAT_BYTES * schema.horizons + 1)
-    block = min(settings.chunk_size, BLOCK_ROWS) * schema.row_bytes
+    index = rows * (2 * 8 + FLOAT_BYTES * schema.horizons)
     loaded = rows * schema.row_bytes if settings.no_lazy_loading else 0
-    return index + 2 * 2 * block + loaded
+    return index + 2 * 2 * BLOCK_BYTES + loaded
 
 
 def training_room(user_limit_bytes: int = 0) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,36 +14,71 @@ ORDER_VERSION = 1
 _ROUNDS = 6
 
 
+class Rows:
+    """The row numbers start..stop-1 without the rejected ones, in constant memory: usable row i is computed from i.
+
+    `rejected` holds all rejected row numbers of the data, int64, ascending.
+    """
+
+    def __init__(self, start: int, stop: int, rejected: np.ndarray | Sequence[int] = ()):
+        self.start, self.stop = start, max(start, stop)
+        self._rejected = np.asarray(rejected, np.int64)
+        # Usable row number n of the whole data is n + the count of rejected rows before it: entry k of the
+        # rejected rows has that many usable rows before it.
+        self._usable_before = self._rejected - np.arange(len(self._rejected))
+        self._first, last = (edge - int(np.searchsorted(self._rejected, edge)) for edge in (self.start, self.stop))
+        self._count = last - self._first
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rows) and np.array_equal(self.numbers(), other.numbers())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the int64 row numbers at int64 positions from 0."""
+        usable = positions + self._first
+        if not len(self._rejected):
+            return usable
+        return usable + np.searchsorted(self._usable_before, usable, side="right")
+
+    def numbers(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return the int64 row numbers at positions [start, stop)."""
+        return self.at(np.arange(start, len(self) if stop is None else min(stop, len(self)), dtype=np.int64))
+
+
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, int64, ascending."""
+    """The rows of the three parts, each ascending."""
 
-    train: np.ndarray
-    validation: np.ndarray
-    purged: np.ndarray
+    train: Rows
+    validation: Rows
+    purged: Rows
 
 
-def chronological_split(usable: np.ndarray, *, val_ratio: float, horizons: int) -> Split:
-    """Split rows by time: the latest share `val_ratio` validates; rows near the boundary are left out.
+def chronological_split(
+    rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int
+) -> Split:
+    """Split `rows` rows by time: the latest share `val_ratio` validates; rows near the boundary are left out.
 
-    `usable` is bool (rows,) in time order. At least `horizons` rows on each side of the boundary are purged, so
-    that no training target looks into validation and no validation row's past targets were trained on.
+    `rejected` are row numbers, ascending, that are in no part. At least `horizons` rows on each side of the
+    boundary are purged, so that no training target looks into validation and no validation row's past targets were
+    trained on.
 
     Raises SettingsError when a part would be empty.
     """
-    rows = len(usable)
     boundary = rows - max(1, round(rows * val_ratio))
-    numbers = np.flatnonzero(usable)
-    train = numbers[numbers < boundary - horizons]
-    validation = numbers[numbers >= boundary + horizons]
-    if not len(train) or not len(validation):
-        empty = "validation" if len(train) else "training"
+    left, right = max(0, boundary - horizons), min(rows, boundary + horizons)
+    split = Split(Rows(0, left, rejected), Rows(right, rows, rejected), Rows(left, right, rejected))
+    if not len(split.train) or not len(split.validation):
+        empty = "validation" if len(split.train) else "training"
         raise SettingsError(
             f"val_ratio={val_ratio} of {rows} rows leaves no {empty} row after purging {horizons} rows on each side "
             f"of the boundary; use more rows or another val_ratio"
         )
-    purged = numbers[(numbers >= boundary - horizons) & (numbers < boundary + horizons)]
-    return Split(train, validation, purged)
+    return split
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import Dataset, open_dataset
+from .dataset import Dataset
 from .files import write_json
 from .ledger import write_ledger
 from .memory import MemoryMonitor
+from .opening import open_dataset
 from .statistics import FeatureStatistics
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
@@ -26,13 +27,14 @@ def profile(
     data: str | Path,
     *,
     out: str | Path | None = None,
+    store: str | Path = "",
     max_rows: int = 0,
     max_bad_rows: float = 1.0,
     chunk_size: int = 10_000,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Return the profile of a data file; with `out`, also write out/profile.json and out/ledger.csv.
+    """Return the profile of data, from its store where one holds it; with `out`, write profile.json and ledger.csv.
 
     Sizes are bytes, times seconds, statistics per channel over all usable rows, non-finite numbers left out.
     Rejected rows are counted, whatever their share, unless `max_bad_rows` says otherwise.
@@ -43,7 +45,13 @@ def profile(
     with (
         MemoryMonitor() as monitor,
         open_dataset(
-            data, max_rows=max_rows, max_bad_rows=max_bad_rows, chunk_size=chunk_size, sink=sink, progress=progress
+            data,
+            store=store,
+            max_rows=max_rows,
+            max_bad_rows=max_bad_rows,
+            chunk_size=chunk_size,
+            sink=sink,
+            progress=progress,
         ) as dataset,
     ):
         result = describe(dataset)
@@ -57,17 +65,17 @@ def profile(
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the profile of a checked dataset."""
-    usable = np.flatnonzero(dataset.usable)
-    statistics = dataset.statistics(usable)
+    usable = len(dataset.usable)
+    statistics = dataset.statistics(dataset.usable)
     return {
         "schema_version": 1,
         "name": dataset.name,
         "data_id": dataset.data_id,
         "file_bytes": dataset.file_bytes,
-        "sizes": {"csv_bytes": dataset.file_bytes, "float32_bytes": len(usable) * dataset.schema.row_bytes},
-        "rows": {"read": dataset.rows, "usable": len(usable), "rejected": dataset.rows - len(usable)},
+        "sizes": {"csv_bytes": dataset.file_bytes, "float32_bytes": usable * dataset.schema.row_bytes},
+        "rows": {"read": dataset.rows, "usable": usable, "rejected": dataset.rows - usable},
         "target_source": dataset.schema.target_source,
-        **_describe_times(dataset.timestamps[usable]),
+        **_describe_times(dataset.timestamps),
         "features": [
             {
                 "name": feature.name,
@@ -79,7 +87,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             for feature in dataset.schema.features
         ],
         "targets": [
-            _describe_target(f"y_{step + 1}", dataset.targets[usable, step]) for step in range(dataset.schema.horizons)
+            _describe_target(f"y_{step + 1}", dataset.targets[:, step]) for step in range(dataset.schema.horizons)
         ],
         "rejected": dict(Counter(entry.reason for entry in dataset.ledger)),
         "warnings": dataset.warnings,

@@ -14,12 +14,14 @@ from typing import Any
 from . import errors
 from .errors import DataError, DeepTradeError, RunConflictError
 from .files import read_json, write_json
+from .opening import look_at
 from .parameters import check_parameters
 from .plan import read_plan
+from .progress import ByteProgress
 from .report.index import write_index
 from .report.page import render_notebook
 from .settings import FitSettings
-from .sources import open_source
+from .store import compile_store
 
 NOTEBOOKS = {
     "01_profile_dataset": "profile",
@@ -61,12 +63,15 @@ def run(
     out = Path(out)
     given = dict(parameters or {})
     values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
-    with open_source(data) as source:
-        identity = {"data_id": source.content_id(), "parameters": {name: str(value) for name, value in given.items()}}
-    FitSettings(**values["03_train"])
+    settings = FitSettings(**values["03_train"])
+    head = look_at(data, store=settings.store)
     if fresh:
         remove_run(out)
-    state = _open_state(out, identity)
+    if not head.content_hash and not settings.max_rows:
+        _compile_first(data, settings, say)
+        head = look_at(data, store=settings.store)
+    identity = {"data_id": head.data_id, "content_hash": head.content_hash}
+    state = _open_state(out, identity | {"parameters": {name: str(value) for name, value in given.items()}})
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return out / "index.html"
@@ -77,6 +82,17 @@ def run(
     finally:
         index = write_index(out)
     return index
+
+
+def _compile_first(data: str | Path, settings: FitSettings, say: Callable[[str], None]) -> None:
+    """Parse the data once, so that every notebook reads its store; rejected rows are for the notebooks to judge."""
+    progress = ByteProgress("compiling", sink=say)
+    try:
+        compile_store(
+            data, store=settings.store, chunk_size=settings.chunk_size, max_bad_rows=1.0, sink=say, progress=progress
+        )
+    finally:
+        progress.close()
 
 
 def notebook_path(name: str) -> Path:
@@ -115,7 +131,8 @@ def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
         return state
     state = read_json(out / _STATE)
     advice = "give another --out, or --fresh to start over"
-    if state["data_id"] != identity["data_id"]:
+    hashes = state.get("content_hash"), identity["content_hash"]
+    if state["data_id"] != identity["data_id"] or (all(hashes) and hashes[0] != hashes[1]):
         raise RunConflictError(f"{out} holds a run of other data; {advice}")
     before, now = state["parameters"], identity["parameters"]
     for name in sorted({*before, *now}):

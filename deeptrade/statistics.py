@@ -37,13 +37,13 @@ class Moments:
     """Running moments of one feature; `add` takes rows in file order, `merge` later rows' moments."""
 
     def __init__(self, feature: Feature):
-        self._steps = feature.shape[0] if feature.is_sequence else 1
+        self._steps, self._channels = (feature.shape[0] if feature.is_sequence else 1), feature.channels
         self._values = _empty_table(feature.channels)
         self._relative = _empty_table(feature.channels if feature.is_sequence else 0)
 
     def add(self, values: np.ndarray) -> None:
         """Count rows of float32 (rows, *shape)."""
-        rows = values.reshape(len(values), self._steps, -1)
+        rows = values.reshape(len(values), self._steps, self._channels)
         _add_values(rows, self._values)
         if self._relative.shape[1]:
             _add_relative(rows, self._relative)
@@ -52,6 +52,24 @@ class Moments:
         """Count the rows that `later` has counted, after those counted here."""
         for mine, other in ((self._values, later._values), (self._relative, later._relative)):
             _merge_tables(mine, other)
+
+    @staticmethod
+    def width(feature: Feature) -> int:
+        """Return how many numbers the moments of a feature are."""
+        return 5 * feature.channels * (2 if feature.is_sequence else 1)
+
+    def numbers(self) -> np.ndarray:
+        """Return the moments as float64 (width,), for `from_numbers`."""
+        return np.concatenate([self._values.ravel(), self._relative.ravel()])
+
+    @classmethod
+    def from_numbers(cls, feature: Feature, numbers: np.ndarray) -> Moments:
+        """Return the moments that `numbers` returned."""
+        moments = cls(feature)
+        values, relative = moments._values, moments._relative
+        values.ravel()[:] = numbers[: values.size]
+        relative.ravel()[:] = numbers[values.size :]
+        return moments
 
     def result(self) -> FeatureStatistics:
         """Return what has been counted."""

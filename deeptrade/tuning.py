@@ -10,11 +10,11 @@ from .errors import DoesNotFitError, SettingsError
 from .files import friendly_os_errors, write_json
 from .memory.limits import Limit, memory_limit
 from .memory_model import predict_peak, training_room
+from .opening import look_at
 from .plan import Plan, plan_from_json, read_plan
 from .rules import LARGE_FILE_BYTES, Decision, apply_rules, batch_settings
 from .schema import Schema
 from .settings import MODEL_SIZES, FitSettings
-from .sources import open_source
 from .trial import Trial, run_trial
 from .units import format_bytes
 
@@ -39,13 +39,13 @@ SATURATING_BATCH = 32
 batch 32 on 2 cores, where matrix products already run at their full rate."""
 
 MOST_TRIALS = 3
-_TEXT_BYTES_PER_NUMBER = 15  # JSON text of the original's files: 100 KB for 6,604 numbers
 
 
 def optimize(
     data: str | Path,
     *,
     out: str | Path,
+    store: str | Path = "",
     memory_limit: str = "",
     effective_batch: int = 0,
     model_size: str = "small",
@@ -55,7 +55,7 @@ def optimize(
 ) -> Plan:
     """Choose settings that fit the limit, write them to out/plan.json and return them.
 
-    Arguments: data as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
+    Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
     effective_batch, rows per optimizer step (0: 32); quick, no trial run; settings, what else the run will use
     (features, seed, ...); sink takes one line per decision and trial. Reads the head of the file only.
 
@@ -64,7 +64,9 @@ def optimize(
     say = sink or (lambda line: None)
     if effective_batch < 0:
         raise SettingsError(f"effective_batch={effective_batch} is not accepted; use at least 1, or 0 for the default")
-    base = replace(settings or FitSettings(), csv=str(data), model_size=model_size, memory_limit=memory_limit)
+    base = replace(
+        settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=memory_limit
+    )
     case = _look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
     with friendly_os_errors(f"making the folder {Path(out).name}"):
         Path(out).mkdir(parents=True, exist_ok=True)
@@ -112,17 +114,12 @@ class _Case:
 
 
 def _look(base: FitSettings, effective_batch: int) -> _Case:
-    source = open_source(base.csv, use_mmap=not base.no_mmap)
-    try:
-        schema, file_bytes = source.schema, source.file_bytes
-    finally:
-        source.close()
-    rows = file_bytes // (_TEXT_BYTES_PER_NUMBER * schema.row_bytes // 4)  # an estimate: nothing is counted
+    head = look_at(base.csv, store=base.store)
     room_bytes = training_room(base.memory_limit_bytes)
     return _Case(
-        schema=schema,
-        file_bytes=file_bytes,
-        rows=base.max_rows or rows,
+        schema=head.schema,
+        file_bytes=head.file_bytes,
+        rows=base.max_rows or head.rows,
         limit=replace(memory_limit(base.memory_limit), available_bytes=room_bytes),
         room_bytes=room_bytes,
         effective_batch=effective_batch,

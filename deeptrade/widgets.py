@@ -21,7 +21,7 @@ from .units import format_bytes
 
 def describe(data: Dataset) -> str:
     """Return one sentence on an open dataset."""
-    rejected = int((~data.usable).sum())
+    rejected = len(data.rejected)
     return (
         f"{data.name}: {data.rows:,} rows, {rejected:,} rejected, {len(data.schema.features)} features, "
         f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
@@ -36,7 +36,7 @@ def show_row(data: Dataset, *, row: int, feature: str) -> None:
     """
     _check_row(data, row)
     window = data.read(np.array([row]), [feature])[feature][0]
-    moment = pd.Timestamp(int(data.timestamps[row]), tz="UTC")
+    moment = pd.Timestamp(int(data.read_times(np.array([row]))[0]), tz="UTC")
     alt = f"{feature} of row {row}, {moment:%Y-%m-%d %H:%M} UTC"
     figures.show(figures.window_chart(window, alt), alt=alt)
 
@@ -44,7 +44,7 @@ def show_row(data: Dataset, *, row: int, feature: str) -> None:
 def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
     """Return the targets of one row, in percent; '-' where one is missing."""
     _check_row(data, row)
-    values = data.targets[row]
+    values = data.read_targets(np.array([row]))[0]
     names = [f"y_{step + 1}" for step in range(len(values))]
     texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
     return pd.DataFrame([texts], columns=names)
@@ -53,7 +53,7 @@ def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
 def _check_row(data: Dataset, row: int) -> None:
     if not 0 <= row < data.rows:
         raise SettingsError(f"row={row} is not in the data; use 0 to {data.rows - 1}")
-    if not data.usable[row]:
+    if not data.is_usable(row):
         entry = next(entry for entry in data.ledger if entry.row == row)
         raise SettingsError(f"row={row} is rejected ({entry.reason}: {entry.detail}); choose another")
 

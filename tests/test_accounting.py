@@ -3,28 +3,25 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from deeptrade.dataset import open_dataset
-from deeptrade.order import Split
+from deeptrade.opening import open_dataset
+from deeptrade.order import Rows, Split
 from deeptrade.training.accounting import count_rows, ledger_entries
 
 
 @dataclass
-class Rows:
+class Data:
     """As much of a dataset as counting needs: ten rows, two of them rejected."""
 
     rows = 10
-    usable = np.array([True] * 10)
+    rejected = (1, 2)
 
 
 @pytest.fixture
 def data():
-    data = Rows()
-    data.usable = data.usable.copy()
-    data.usable[[1, 2]] = False
-    return data
+    return Data()
 
 
-SPLIT = Split(train=np.array([0, 3, 4, 5]), validation=np.array([8, 9]), purged=np.array([6, 7]))
+SPLIT = Split(train=Rows(0, 6, [1, 2]), validation=Rows(8, 10), purged=Rows(6, 8))
 
 
 def count(data, epochs, current, left_out=()):
@@ -55,7 +52,7 @@ def test_the_ledger_has_each_row_once_and_knows_its_line(market):
     market.write()
     with open_dataset(market.path, max_bad_rows=0.1) as dataset:
         left_out = [{"epoch": epoch, "rows": [2, 9], "detail": f"step {epoch}"} for epoch in (0, 1)]
-        split = Split(train=np.arange(40), validation=np.arange(50, 60), purged=np.array([45, 46]))
+        split = Split(train=Rows(0, 40), validation=Rows(50, 60), purged=Rows(45, 47))
         entries = ledger_entries(dataset, split, left_out)
     rows = [(entry.row, entry.reason, entry.detail) for entry in entries if entry.reason != "shape"]
     assert [entry.row for entry in entries] == [7, 45, 46, 2, 9]

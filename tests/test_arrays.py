@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeptrade.opening import open_dataset
 from deeptrade.sources import arrays
-from deeptrade.sources.csv import open_csv
 
 
 def parse(text, shape):
@@ -130,21 +130,15 @@ def test_records_are_found_whatever_the_line_breaks(tmp_path, mapped):
     text = '\ufefftimestamp,arr_a,y_1\r\n1,"[1.0, 2.0]",0.5\r\n\r\n2,"[1.0,\r\n 2.0]",0.5\n3,"[3.0, 4.0]",0.25'
     path = tmp_path / "odd.csv"
     path.write_bytes(text.encode())
-    source = open_csv(path, use_mmap=mapped)
-    source.index()
-    parsed = source.parse(np.arange(source.rows), source.schema.features, timestamps=True)
-    np.testing.assert_array_equal(parsed.features["arr_a"], [[1, 2], [1, 2], [3, 4]])
-    assert parsed.timestamps == [b"1", b"2", b"3"]
-    assert source.lines.tolist() == [2, 4, 6]
-    source.close()
+    with open_dataset(path, use_mmap=mapped) as data:
+        np.testing.assert_array_equal(data.read(np.arange(3))["arr_a"], [[1, 2], [1, 2], [3, 4]])
+        assert (data.timestamps // 10**9).tolist() == [1, 2, 3]
+        assert [data.entry(row, "", "", "").line for row in range(3)] == [2, 4, 6]
 
 
 def test_a_lost_closing_quote_costs_one_row_not_the_rest_of_the_file(tmp_path):
     path = tmp_path / "cut.csv"
     path.write_text('timestamp,arr_a,y_1\n1,"[1.0, 2.0]",0.5\n2,"[1.0, 2.\n3,"[3.0, 4.0]",0.25\n')
-    source = open_csv(path)
-    source.index()
-    parsed = source.parse(np.arange(source.rows), source.schema.features)
-    assert {row: fault.reason for row, fault in parsed.faults.items()} == {1: "cut_off"}
-    np.testing.assert_array_equal(parsed.features["arr_a"][[0, 2]], [[1, 2], [3, 4]])
-    source.close()
+    with open_dataset(path, max_bad_rows=0.5) as data:
+        assert [(entry.row, entry.line, entry.reason) for entry in data.ledger] == [(1, 3, "cut_off")]
+        np.testing.assert_array_equal(data.read(np.array([0, 2]))["arr_a"], [[1, 2], [3, 4]])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from deeptrade.dataset import open_dataset
 from deeptrade.errors import DataError
+from deeptrade.opening import open_dataset
+from deeptrade.order import Rows
 from deeptrade.settings import FitSettings
 from deeptrade.training.assembly import build_trainer, target_scale
 
@@ -27,7 +28,7 @@ def test_a_file_without_any_target_is_refused():
 
 def test_the_model_knows_the_training_rows_and_no_others(market):
     settings = FitSettings(model_size="tiny", features="arr_ctx", batch_size=3, grad_accum=True, accum_steps=5)
-    rows, scale = np.arange(10, 30), np.ones(2, np.float32)
+    rows, scale = Rows(10, 30), np.ones(2, np.float32)
     with open_dataset(market.path) as data:
         trainer = build_trainer(settings, data, rows, scale=scale, precision="float32")
     means = [v.numpy() for v in trainer.model.non_trainable_variables if v.name == "mean"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from deeptrade.batches import BatchCache, BatchReader
-from deeptrade.dataset import open_dataset
 from deeptrade.errors import DataError
+from deeptrade.opening import open_dataset
+from deeptrade.order import Rows
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def background_threads():
 
 
 def test_a_batch_holds_the_rows_its_ids_name(data, market):
-    reader = BatchReader(data, np.arange(50), batch_size=8, features=["arr_ctx"])
+    reader = BatchReader(data, Rows(0, 50), batch_size=8, features=["arr_ctx"])
     batch = reader.batch(3, epoch=2)
     assert list(batch.inputs) == ["arr_ctx"]
     np.testing.assert_array_equal(
@@ -37,14 +38,14 @@ def test_a_batch_holds_the_rows_its_ids_name(data, market):
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
 def test_the_rows_of_an_epoch_do_not_depend_on_batch_size_or_prefetch(data, batch_size, prefetch):
-    plain = BatchReader(data, np.arange(50), batch_size=50, seed=3).batch(0, epoch=1).row_ids
-    reader = BatchReader(data, np.arange(50), batch_size=batch_size, seed=3, prefetch=prefetch)
+    plain = BatchReader(data, Rows(0, 50), batch_size=50, seed=3).batch(0, epoch=1).row_ids
+    reader = BatchReader(data, Rows(0, 50), batch_size=batch_size, seed=3, prefetch=prefetch)
     np.testing.assert_array_equal(ids(reader.stream(1)), plain)
     assert sorted(plain.tolist()) == list(range(50))
 
 
 def test_a_stream_resumes_at_any_sample(data):
-    reader = BatchReader(data, np.arange(50), batch_size=8)
+    reader = BatchReader(data, Rows(0, 50), batch_size=8)
     whole = ids(reader.stream(0))
     for start in range(51):
         rest = [batch.row_ids for batch in reader.stream(0, start=start, batch_size=5)]
@@ -52,7 +53,7 @@ def test_a_stream_resumes_at_any_sample(data):
 
 
 def test_arrays_belong_to_the_caller_also_when_they_come_from_the_cache(data):
-    reader = BatchReader(data, np.arange(50), batch_size=8, shuffle=False, cache_batches=2)
+    reader = BatchReader(data, Rows(0, 50), batch_size=8, shuffle=False, cache_batches=2)
     first = reader.batch(0)
     kept = first.copy()
     first.inputs["arr_5m"][:] = -1
@@ -63,14 +64,14 @@ def test_arrays_belong_to_the_caller_also_when_they_come_from_the_cache(data):
 
 
 def test_a_cached_batch_is_not_read_again(data, monkeypatch):
-    reader = BatchReader(data, np.arange(50), batch_size=8, shuffle=False, cache_batches=1)
+    reader = BatchReader(data, Rows(0, 50), batch_size=8, shuffle=False, cache_batches=1)
     reader.batch(0)
     monkeypatch.setattr(data, "read", lambda *arguments: pytest.fail("read again"))
     reader.batch(0, epoch=1)
 
 
 def test_the_cache_keeps_the_last_used_within_its_bytes(data):
-    reader = BatchReader(data, np.arange(48), batch_size=8, shuffle=False)
+    reader = BatchReader(data, Rows(0, 48), batch_size=8, shuffle=False)
     batches = [reader.batch(index) for index in range(4)]
     cache = BatchCache(10, limit_bytes=2 * batches[0].nbytes)
     cache.put((0, 0, 8), batches[0])
@@ -83,14 +84,14 @@ def test_the_cache_keeps_the_last_used_within_its_bytes(data):
 
 
 def test_a_batch_larger_than_the_cache_is_not_kept(data):
-    batch = BatchReader(data, np.arange(48), batch_size=8).batch(0)
+    batch = BatchReader(data, Rows(0, 48), batch_size=8).batch(0)
     cache = BatchCache(10, limit_bytes=batch.nbytes - 1)
     cache.put((0, 0, 8), batch)
     assert len(cache) == cache.nbytes == 0
 
 
 def test_no_thread_is_left_after_the_end_a_break_an_exception_or_a_lost_stream(data):
-    reader = BatchReader(data, np.arange(50), batch_size=4, prefetch=3)
+    reader = BatchReader(data, Rows(0, 50), batch_size=4, prefetch=3)
     for _ in reader.stream(0):
         pass
     for _ in reader.stream(0):
@@ -106,8 +107,8 @@ def test_no_thread_is_left_after_the_end_a_break_an_exception_or_a_lost_stream(d
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller(data, market):
-    reader = BatchReader(data, np.arange(50), batch_size=4, shuffle=False, prefetch=3)
-    data.usable[9] = False
+    reader = BatchReader(data, Rows(0, 50), batch_size=4, shuffle=False, prefetch=3)
+    data.rejected = np.array([9])
     stream = reader.stream(0)
     with pytest.raises(DataError, match="row 9 is rejected"):
         for _ in stream:
@@ -116,7 +117,7 @@ def test_an_error_while_reading_ahead_reaches_the_caller(data, market):
 
 
 def test_batches_are_read_ahead_while_the_caller_works(data, monkeypatch):
-    reader = BatchReader(data, np.arange(50), batch_size=4, shuffle=False, prefetch=2)
+    reader = BatchReader(data, Rows(0, 50), batch_size=4, shuffle=False, prefetch=2)
     read, plain = [], data.read
     monkeypatch.setattr(data, "read", lambda rows, names: read.append(rows[0]) or plain(rows, names))
     stream = reader.stream(0)

@@ -26,7 +26,7 @@ def test_items_are_inputs_by_name_and_targets(generator, market):
 
 def test_an_epoch_serves_every_training_row_once_and_the_last_batch_is_short(generator):
     rows = np.concatenate([generator.row_ids(index) for index in range(len(generator))])
-    assert sorted(rows.tolist()) == generator.dataset.split(0.1).train.tolist()
+    assert sorted(rows.tolist()) == generator.dataset.split(0.1).train.numbers().tolist()
     assert len(generator[len(generator) - 1][1]) == len(rows) % 8
 
 

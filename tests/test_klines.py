@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.dataset import open_dataset
 from deeptrade.errors import DataError, SettingsError
+from deeptrade.opening import open_dataset
 from deeptrade.sources.klines import CHANNELS, COLUMNS, build
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -166,7 +166,7 @@ def test_flat_prices_leave_undefined_numbers_undefined(tmp_path, klines):
 def test_what_is_built_can_be_trained_on(tmp_path, klines):
     build_from(tmp_path, klines)
     with open_dataset(tmp_path / "rows.csv") as data:
-        assert data.usable.all()
+        assert not data.ledger
         assert [feature.shape for feature in data.schema.features] == [(20, 9), (20, 9), (42,), (11,)]
 
 
@@ -219,5 +219,5 @@ def test_three_real_months_give_about_5900_rows(tmp_path):
     assert result.gaps == result.repeated == 0
     assert 5_800 < result.rows < 5_950
     with open_dataset(tmp_path / "near.csv", max_rows=300) as data:
-        assert data.usable.all()
+        assert not data.ledger
         np.testing.assert_allclose(np.diff(data.timestamps), 1200e9)

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from deeptrade.batches import BatchReader
-from deeptrade.dataset import open_dataset
 from deeptrade.errors import SettingsError
 from deeptrade.generator import MemoryEfficientGenerator
+from deeptrade.opening import open_dataset
+from deeptrade.order import Rows
 from deeptrade.training.loop import Trainer
 
 FEATURE = "arr_ctx"
@@ -20,7 +21,7 @@ def dataset(market):
 
 @pytest.fixture
 def reader(dataset):
-    return BatchReader(dataset, np.arange(23), batch_size=4, features=[FEATURE])
+    return BatchReader(dataset, Rows(0, 23), batch_size=4, features=[FEATURE])
 
 
 def make_model(seed=0):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.errors import SettingsError
-from deeptrade.order import chronological_split, epoch_order
+from deeptrade.order import Rows, chronological_split, epoch_order
 
 
 @given(count=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
@@ -45,10 +45,20 @@ def test_shuffled_neighbours_are_far_apart():
 
 
 def test_the_split_is_by_time_with_a_gap_of_horizons_on_each_side():
-    split = chronological_split(np.ones(100, bool), val_ratio=0.2, horizons=10)
-    assert split.train.tolist() == list(range(70))
-    assert split.purged.tolist() == list(range(70, 90))
-    assert split.validation.tolist() == list(range(90, 100))
+    split = chronological_split(100, val_ratio=0.2, horizons=10)
+    assert split.train.numbers().tolist() == list(range(70))
+    assert split.purged.numbers().tolist() == list(range(70, 90))
+    assert split.validation.numbers().tolist() == list(range(90, 100))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 70)))
+@settings(deadline=None, max_examples=200)
+def test_rows_are_the_numbers_from_start_to_stop_without_the_rejected(start, stop, rejected):
+    rows = Rows(start, stop, sorted(rejected))
+    expected = [row for row in range(start, stop) if row not in rejected]
+    assert rows.numbers().tolist() == expected
+    assert len(rows) == len(expected)
+    assert [rows.at(np.array([position]))[0] for position in range(len(rows))] == expected
 
 
 @given(st.integers(30, 300), st.floats(0.05, 0.5), st.integers(1, 8), st.randoms())
@@ -56,14 +66,15 @@ def test_the_split_is_by_time_with_a_gap_of_horizons_on_each_side():
 def test_no_training_target_looks_into_validation(rows, val_ratio, horizons, random):
     usable = np.array([random.random() > 0.1 for _ in range(rows)])
     try:
-        split = chronological_split(usable, val_ratio=val_ratio, horizons=horizons)
+        split = chronological_split(rows, np.flatnonzero(~usable), val_ratio=val_ratio, horizons=horizons)
     except SettingsError:
         return
-    assert split.train[-1] + horizons < split.validation[0]
-    together = np.concatenate([split.train, split.purged, split.validation])
+    parts = [part.numbers() for part in (split.train, split.purged, split.validation)]
+    assert parts[0][-1] + horizons < parts[2][0]
+    together = np.concatenate(parts)
     np.testing.assert_array_equal(together, np.flatnonzero(usable))
 
 
 def test_too_few_rows_are_refused():
     with pytest.raises(SettingsError, match="leaves no validation row after purging 10 rows"):
-        chronological_split(np.ones(100, bool), val_ratio=0.05, horizons=10)
+        chronological_split(100, val_ratio=0.05, horizons=10)

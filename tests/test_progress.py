@@ -2,9 +2,9 @@ import sys
 
 import pytest
 
+from deeptrade import progress as module
 from deeptrade.errors import SettingsError
-from deeptrade.training import progress as module
-from deeptrade.training.progress import Progress
+from deeptrade.progress import Progress
 
 
 @pytest.fixture

@@ -43,8 +43,18 @@ def test_every_setting_that_changes_the_weights_is_compared():
     for name in MATHS:
         maths = maths_of(settings, "float32") | {name: "other"}
         with pytest.raises(RunConflictError, match=f"runs/a holds a run with {name}=.*given 'other'.*--fresh"):
-            check_same_run(state_of(settings), data_id="sha256:a", maths=maths, out="runs/a")
-    check_same_run(state_of(settings), data_id="sha256:a", maths=maths_of(settings, "float32"), out="runs/a")
+            check_same_run(state_of(settings), data_id="sha256:a", content_hash="", maths=maths, out="runs/a")
+    same = {"data_id": "sha256:a", "maths": maths_of(settings, "float32"), "out": "runs/a"}
+    check_same_run(state_of(settings), content_hash="", **same)
+
+
+def test_the_hash_of_every_byte_is_compared_where_both_are_known():
+    settings = FitSettings()
+    same = {"data_id": "sha256:a", "maths": {}, "out": "runs/a"}
+    check_same_run(state_of(settings, content_hash="xxh3:1"), content_hash="", **same)
+    check_same_run(state_of(settings, content_hash=""), content_hash="xxh3:1", **same)
+    with pytest.raises(RunConflictError, match=r"other data \(xxh3:1, given xxh3:2\)"):
+        check_same_run(state_of(settings, content_hash="xxh3:1"), content_hash="xxh3:2", **same)
 
 
 def test_a_run_keeps_the_batch_size_it_began_with_unless_one_is_asked_for():

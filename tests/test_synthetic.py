@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.dataset import open_dataset
 from deeptrade.errors import SettingsError
+from deeptrade.opening import open_dataset
 from deeptrade.sources.synthetic import oracle_r2, synthesize
 
 ROWS = 120
@@ -28,7 +28,7 @@ def test_the_file_is_in_the_original_layout(path):
         shapes = [feature.cell_shape for feature in data.schema.features]
         assert shapes == [(1, 241, 9)] * 3 + [(1, 24, 1), (1, 12), (1, 63), (1, 11)]
         assert data.rows == ROWS
-        assert data.usable.all()
+        assert not data.ledger
         assert not any(data.nonfinite.values())
         assert set(np.diff(data.timestamps)) == {1200 * 10**9}
     assert 95_000 < path.stat().st_size / ROWS < 115_000

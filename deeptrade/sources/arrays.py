@@ -1,8 +1,9 @@
-"""JSON text to float32: compiled parsers that read CSV records straight from mapped bytes.
+"""JSON text to float32: compiled parsers that read CSV records straight from bytes.
 
 The result equals `np.float32(json.loads(text))` bit for bit. A number is read as a 64-bit integer of up to 19
-digits times one power of ten, in double precision. Where that product is exact (Clinger 1990: integer at most
-2**53, power at most 22) or its error cannot change the float32 it rounds to, it is used. All other cells, and
+digits, eight digits at a time, times one power of ten in double precision. Where the error of that product cannot
+change the float32 it rounds to, it is used; else, where a product or quotient is exact, that one (Clinger 1990:
+integer at most 2**53, power at most 22). All other cells, and
 all cells that do not have the expected shape, are left to the slow exact path in `diagnosis`: about one number
 in 2**25 for 17-digit text.
 
@@ -28,7 +29,10 @@ MAX_AXES = 8
 _U = np.uint64
 _QUOTE, _COMMA, _NEWLINE, _RETURN, _SPACE, _TAB = 34, 44, 10, 13, 32, 9
 _OPEN, _CLOSE, _MINUS, _PLUS, _POINT, _ZERO, _NINE = 91, 93, 45, 43, 46, 48, 57
-_POWERS = np.array([float(f"1e{power}") for power in range(309)])
+_POWERS = np.array([float(f"1e{power}") for power in range(-308, 309)])
+_TENS = np.array([10**count for count in range(9)], np.uint64)
+_LEAST_FULL = np.array([10 ** (19 - count) for count in range(9)], np.uint64)
+"""A mantissa below entry n has room for n more digits: 19 digits always fit into 64 bits."""
 _NAN = np.float32(np.nan)
 _INFINITY = np.float32(np.inf)
 
@@ -54,19 +58,72 @@ def _load_eight(typingctx: Any, data: Any, position: Any) -> Any:
     return types.uint64(data, types.int64), generate
 
 
+@intrinsic
+def _byte(typingctx: Any, data: Any, position: Any) -> Any:
+    """One byte of a uint8 array, without bounds check: numba's own indexing looks for negative positions each time."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.load(cgutils.gep(builder, array.data, arguments[1]))
+
+    return types.uint8(data, types.int64), generate
+
+
+@intrinsic
+def _trailing_zeros(typingctx: Any, value: Any) -> Any:
+    """Zero bits below the lowest one bit of a uint64; 64 where there is none."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
 @njit(nogil=True, cache=True, inline="always")
-def _eight_digits(word: Any) -> Any:
-    """Whether all eight bytes of `word` are ASCII digits."""
+def _count_digits(word: Any) -> Any:
+    """How many of the eight bytes of `word` are ASCII digits before the first that is none, 0 to 8.
+
+    A carry out of a byte reaches only bytes behind the first that is no digit.
+    """
     high = _U(0xF0F0F0F0F0F0F0F0)
-    return ((word & high) | (((word + _U(0x0606060606060606)) & high) >> _U(4))) == _U(0x3333333333333333)
+    other = ((word & high) | (((word + _U(0x0606060606060606)) & high) >> _U(4))) ^ _U(0x3333333333333333)
+    return _trailing_zeros(other) >> _U(3)
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _eight_digits_value(word: Any) -> Any:
-    """The number that eight ASCII digits spell (pairs, then fours, then all eight)."""
+def _digits_value(word: Any, count: Any) -> Any:
+    """The number that the first `count` bytes of `word` spell, 1 to 8 digits (pairs, then fours, then all eight)."""
+    word = word << ((_U(8) - count) << _U(3))
     word = (word & _U(0x0F0F0F0F0F0F0F0F)) * _U(2561) >> _U(8)
     word = (word & _U(0x00FF00FF00FF00FF)) * _U(6553601) >> _U(16)
     return (word & _U(0x0000FFFF0000FFFF)) * _U(42949672960001) >> _U(32)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _append_digits(data: Any, position: int, end: int, mantissa: Any) -> tuple[int, Any, int]:
+    """Take in all digits from `position`: (position behind them, mantissa, how many did not fit into it).
+
+    Digits beyond the nineteenth are left out; a number that has them goes to the slow path unless its rounding is sure.
+    """
+    left_out = 0
+    while position + 8 <= len(data):
+        word = _load_eight(data, position)
+        count = _count_digits(word)
+        if count == _U(0):
+            return position, mantissa, left_out
+        if mantissa >= _LEAST_FULL[count]:
+            break
+        mantissa = mantissa * _TENS[count] + _digits_value(word, count)
+        position += int(count)
+        if count < _U(8):
+            return position, mantissa, left_out
+    while position < end and _ZERO <= _byte(data, position) <= _NINE:
+        if mantissa < _LEAST_FULL[1]:
+            mantissa = mantissa * _U(10) + _U(_byte(data, position) - _ZERO)
+        else:
+            left_out += 1
+        position += 1
+    return position, mantissa, left_out
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -81,7 +138,7 @@ def _find_quote(data: Any, position: int, end: int) -> int:
     """Position of the next double quote, or `end`."""
     while position + 8 <= end and not _has_byte(_load_eight(data, position), _U(0x2222222222222222)):
         position += 8
-    while position < end and data[position] != _QUOTE:
+    while position < end and _byte(data, position) != _QUOTE:
         position += 1
     return position
 
@@ -91,7 +148,7 @@ def _matches(data: Any, position: int, end: int, word: bytes) -> bool:
     if position + len(word) > end:
         return False
     for offset in range(len(word)):  # noqa: SIM110 (compiled code has no generators)
-        if data[position + offset] != word[offset]:
+        if _byte(data, position + offset) != word[offset]:
             return False
     return True
 
@@ -120,53 +177,35 @@ def _rounds_surely(value: float) -> bool:
 @njit(nogil=True, cache=True)
 def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
     """Read one JSON number: (position after it, float32, 0), or state -1 where the slow path must decide."""
-    negative = data[position] == _MINUS
+    negative = _byte(data, position) == _MINUS
     start = position
     if negative:
         position += 1
-    if position >= end or data[position] < _ZERO or data[position] > _NINE:
+    if position >= end or _byte(data, position) < _ZERO or _byte(data, position) > _NINE:
         return _parse_word(data, start, end)
-    if data[position] == _ZERO and position + 1 < end and _ZERO <= data[position + 1] <= _NINE:
+    if _byte(data, position) == _ZERO and position + 1 < end and _ZERO <= _byte(data, position + 1) <= _NINE:
         return start, _NAN, _UNSURE
 
-    mantissa = _U(0)
-    power = 0
     whole = True
-    while position < end and _ZERO <= data[position] <= _NINE:
-        if mantissa < _U(10**18):
-            mantissa = mantissa * _U(10) + _U(data[position] - _ZERO)
-        else:
-            power += 1
-        position += 1
-    if position < end and data[position] == _POINT:
+    position, mantissa, power = _append_digits(data, position, end, _U(0))
+    if position < end and _byte(data, position) == _POINT:
         whole = False
-        position += 1
-        first = position
-        while position + 8 <= end and mantissa < _U(10**11):
-            word = _load_eight(data, position)
-            if not _eight_digits(word):
-                break
-            mantissa = mantissa * _U(10**8) + _eight_digits_value(word)
-            power -= 8
-            position += 8
-        while position < end and _ZERO <= data[position] <= _NINE:
-            if mantissa < _U(10**18):
-                mantissa = mantissa * _U(10) + _U(data[position] - _ZERO)
-                power -= 1
-            position += 1
+        first = position + 1
+        position, mantissa, left_out = _append_digits(data, first, end, mantissa)
+        power += left_out - (position - first)
         if position == first:
             return start, _NAN, _UNSURE
-    if position < end and (data[position] == 101 or data[position] == 69):  # e, E
+    if position < end and (_byte(data, position) == 101 or _byte(data, position) == 69):  # e, E
         whole = False
         position += 1
         sign = 1
-        if position < end and (data[position] == _MINUS or data[position] == _PLUS):
-            sign = -1 if data[position] == _MINUS else 1
+        if position < end and (_byte(data, position) == _MINUS or _byte(data, position) == _PLUS):
+            sign = -1 if _byte(data, position) == _MINUS else 1
             position += 1
         first = position
         exponent = 0
-        while position < end and _ZERO <= data[position] <= _NINE:
-            exponent = min(exponent * 10 + (data[position] - _ZERO), 100_000)
+        while position < end and _ZERO <= _byte(data, position) <= _NINE:
+            exponent = min(exponent * 10 + (_byte(data, position) - _ZERO), 100_000)
             position += 1
         if position == first:
             return start, _NAN, _UNSURE
@@ -174,15 +213,14 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
 
     value = np.float64(mantissa)
     if mantissa != _U(0):
-        if power < -308 or power > 308:
+        if power < -300 or power > 300:
             return start, _NAN, _UNSURE
-        if power < 0:
-            value /= _POWERS[-power]
-        elif power > 0:
-            value *= _POWERS[power]
-        exact = mantissa <= _U(2**53) and -22 <= power <= 22
-        if not exact and not _rounds_surely(value):
-            return start, _NAN, _UNSURE
+        value *= _POWERS[power + 308]
+        if not _rounds_surely(value):
+            if mantissa > _U(2**53) or power < -22 or power > 22:
+                return start, _NAN, _UNSURE
+            value = np.float64(mantissa)
+            value = value / _POWERS[308 - power] if power < 0 else value * _POWERS[308 + power]
     if negative and not (whole and value == 0):  # json reads -0 as the integer 0
         value = -value
     return position, np.float32(value), _FINE
@@ -191,7 +229,10 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
 @njit(nogil=True, cache=True, inline="always")
 def _skip_blanks(data: Any, position: int, end: int) -> int:
     while position < end and (
-        data[position] == _SPACE or data[position] == _TAB or data[position] == _NEWLINE or data[position] == _RETURN
+        _byte(data, position) == _SPACE
+        or _byte(data, position) == _TAB
+        or _byte(data, position) == _NEWLINE
+        or _byte(data, position) == _RETURN
     ):
         position += 1
     return position
@@ -213,30 +254,40 @@ def parse_array(
     position = _skip_blanks(data, position, end)
     while position < end:
         # A value is due: a list opens, or at the innermost level a run of numbers follows.
-        if data[position] == _OPEN and depth < axes:
+        if _byte(data, position) == _OPEN and depth < axes:
             depth += 1
             counts[depth] = 0
             position = _skip_blanks(data, position + 1, end)
             continue
-        if depth != axes or counts[axes] == lengths[axes - 1]:
+        if depth != axes:
             return position, non_finite, _UNSURE
-        position, value, state = parse_number(data, position, end)
-        if state != _FINE:
-            return position, non_finite, _UNSURE
-        out[written] = value
-        written += 1
-        if not np.isfinite(value):
-            non_finite += 1
-        counts[axes] += 1
-        # A value has ended: lists close until a comma announces the next one.
+        filled, room = counts[axes], lengths[axes - 1]
         while True:
+            if filled == room:
+                return position, non_finite, _UNSURE
+            position, value, state = parse_number(data, position, end)
+            if state != _FINE:
+                return position, non_finite, _UNSURE
+            out[written] = value
+            written += 1
+            filled += 1
+            non_finite += not np.isfinite(value)
+            if position + 2 < end and _byte(data, position) == _COMMA and _byte(data, position + 1) == _SPACE:
+                position += 2  # as json.dumps writes it
+                if _byte(data, position) > _SPACE:
+                    continue
+            else:
+                position = _skip_blanks(data, position, end)
+                if position >= end or _byte(data, position) != _COMMA:
+                    break
+                position += 1
             position = _skip_blanks(data, position, end)
             if position >= end:
                 return position, non_finite, _UNSURE
-            if data[position] == _COMMA:
-                position = _skip_blanks(data, position + 1, end)
-                break
-            if data[position] != _CLOSE or counts[depth] != lengths[depth - 1]:
+        counts[axes] = filled
+        # The run has ended: lists close until a comma announces the next one.
+        while True:
+            if position >= end or _byte(data, position) != _CLOSE or counts[depth] != lengths[depth - 1]:
                 return position, non_finite, _UNSURE
             position += 1
             depth -= 1
@@ -245,23 +296,27 @@ def parse_array(
             counts[depth] += 1
             if counts[depth] > lengths[depth - 1]:
                 return position, non_finite, _UNSURE
+            position = _skip_blanks(data, position, end)
+            if position < end and _byte(data, position) == _COMMA:
+                position = _skip_blanks(data, position + 1, end)
+                break
     return position, non_finite, _UNSURE
 
 
 @njit(nogil=True, cache=True)
 def _after_field(data: Any, position: int, end: int) -> int:
     """Position after an unread field's last byte; -1 when its closing quote is missing."""
-    if position < end and data[position] == _QUOTE:
+    if position < end and _byte(data, position) == _QUOTE:
         position += 1
         while True:
             position = _find_quote(data, position, end)
             if position >= end:
                 return -1
-            if position + 1 < end and data[position + 1] == _QUOTE:
+            if position + 1 < end and _byte(data, position + 1) == _QUOTE:
                 position += 2
                 continue
             return position + 1
-    while position < end and data[position] != _COMMA:
+    while position < end and _byte(data, position) != _COMMA:
         position += 1
     return position
 
@@ -284,11 +339,11 @@ def _parse_record(
     columns = plan.shape[0]
     for column in range(columns):
         if column:
-            if position >= end or data[position] != _COMMA:
+            if position >= end or _byte(data, position) != _COMMA:
                 return column
             position += 1
         kind, slot = plan[column, 0], plan[column, 1]
-        quoted = position < end and data[position] == _QUOTE
+        quoted = position < end and _byte(data, position) == _QUOTE
         if kind == FEATURE:
             axes, size, base = plan[column, 2], plan[column, 3], plan[column, 4]
             position, non_finite, state = parse_array(
@@ -299,12 +354,12 @@ def _parse_record(
                 return column
             position = _skip_blanks(data, position, end)
             if quoted:
-                if position >= end or data[position] != _QUOTE:
+                if position >= end or _byte(data, position) != _QUOTE:
                     return column
                 position += 1
         elif kind == NUMBER:
             numbers[row, slot] = _NAN
-            if position < end and data[position] != _COMMA:
+            if position < end and _byte(data, position) != _COMMA:
                 position, value, state = parse_number(data, position, end)
                 if state != _FINE:
                     return column
@@ -357,14 +412,35 @@ def _starts_record(data: Any, position: int) -> bool:
     limit = min(len(data) - 1, position + 256)
     seen = position
     while seen < limit:
-        byte = data[seen]
+        byte = _byte(data, seen)
         if byte == _QUOTE:
-            return seen > position and data[seen - 1] == _COMMA and data[seen + 1] == _OPEN
+            return seen > position and _byte(data, seen - 1) == _COMMA and _byte(data, seen + 1) == _OPEN
         plain = _ZERO <= byte <= _NINE or byte in (_COMMA, _MINUS, _PLUS, _POINT)
         if not (plain or byte in (_SPACE, 58, 84, 90, 101)):  # : T Z e
             return False
         seen += 1
     return False
+
+
+@njit(nogil=True, cache=True)
+def find_line(data: Any, position: int, stop: int) -> int:
+    """Where the first record after a line break in [position, stop) begins, as far as can be told; else `stop`.
+
+    A break behind which a record clearly begins is preferred to one that may lie inside a quoted cell.
+    """
+    first = -1
+    while position < stop:
+        while position + 8 <= stop and not _has_byte(_load_eight(data, position), _U(0x0A0A0A0A0A0A0A0A)):
+            position += 8
+        while position < stop and _byte(data, position) != _NEWLINE:
+            position += 1
+        if position < stop:
+            position += 1
+            if _starts_record(data, position):
+                return position
+            if first < 0:
+                first = position
+    return first if first >= 0 else stop
 
 
 @njit(nogil=True, cache=True)
@@ -385,11 +461,11 @@ def find_records(data: Any, position: int, stop: int, line: int, starts: Any, en
                 if _has_byte(word, _U(0x2222222222222222)) or _has_byte(word, _U(0x0A0A0A0A0A0A0A0A)):
                     break
                 position += 8
-            while position < size and data[position] != _QUOTE and data[position] != _NEWLINE:
+            while position < size and _byte(data, position) != _QUOTE and _byte(data, position) != _NEWLINE:
                 position += 1
             if position >= size:
                 break
-            if data[position] == _QUOTE:
+            if _byte(data, position) == _QUOTE:
                 quoted = not quoted
             else:
                 line += 1
@@ -398,7 +474,7 @@ def find_records(data: Any, position: int, stop: int, line: int, starts: Any, en
             position += 1
         end = position
         position += 1
-        if end > start and data[end - 1] == _RETURN:
+        if end > start and _byte(data, end - 1) == _RETURN:
             end -= 1
         if end > start:
             starts[count], ends[count], lines[count] = start, end, first_line

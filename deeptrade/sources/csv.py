@@ -1,145 +1,339 @@
-"""A CSV file (or several in time order) as numbered rows: any row is one seek and one parse.
+"""CSV text, one file or several in time order, plain or gzip, cut into blocks of whole records.
 
-Opening finds where each record begins; reading maps the file and hands the records to the compiled parser.
-Nothing is kept but eight bytes a row and column of the index.
+A block holds the records that begin in its stretch of bytes. Where its first record begins is guessed from the text
+around, so that all blocks can be read at once; whoever puts the blocks together checks that each begins where the one
+before has ended, and has it read again from there where it does not (only line breaks inside cells can mislead).
 """
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
-import mmap
+import gzip
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
 from ..schema import Feature, Schema, infer_columns, unused_columns
-from ..settings import data_name
 from . import arrays
-from .diagnosis import (
-    RowFault,
-    check_cells,
-    decode,
-    infer_cell_shape,
-    read_cell,
-    read_number,
-    read_timestamp,
-    split_record,
-)
+from .blocks import BLOCK_BYTES, Block, Place, make_block
+from .diagnosis import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
+from .identity import content_id
+from .records import Parsed, RecordParser, Text
 
-_SPAN_BYTES = 64 << 20
+LONGEST_RECORD = 64 << 20
+"""Most bytes of one record; a cell that lost its closing quote must not pull the rest of the file into memory."""
+
+_LOOK_AHEAD = 256 << 10
+_GZIP_LOOK_AHEAD = 4 << 20
 _SAMPLE_ROWS = 8
-_ACCEPTED = "a CSV file, or a folder or glob of CSV files"
+_HEADER_BYTES = 4 << 20
+
+
+class TextFile:
+    """The text of one file by byte ranges: plain reads, or a gzip stream that is read forwards only."""
+
+    def __init__(self, path: Path):
+        self.path, self.compressed = path, path.suffix.lower() == ".gz"
+        with friendly_os_errors(f"reading {path.name}"):
+            self.size = path.stat().st_size
+
+    @property
+    def text_size(self) -> int:
+        """Bytes of text; for gzip a guess, as its numbers shrink to some 40%."""
+        return int(2.5 * self.size) if self.compressed else self.size
+
+    def head(self, size: int) -> np.ndarray:
+        """Return up to `size` first bytes as uint8."""
+        if not self.compressed:
+            return read_range(self.path, 0, min(size, self.size))
+        return next(self.ranges([(0, size)]))[1]
+
+    def ranges(self, edges: Sequence[tuple[int, int]] | Iterator[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (start, bytes) of a gzip's text for each (start, stop), whose starts must rise; fewer bytes at its end.
+
+        Ends before the first range that begins behind the text.
+        """
+        with friendly_os_errors(f"reading {self.path.name}"), gzip.open(self.path, "rb") as stream:
+            held, at = bytearray(), 0
+            for start, stop in edges:
+                while at + len(held) < stop:
+                    try:
+                        more = stream.read(min(stop - at - len(held), 1 << 20))
+                    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                        raise DataError(
+                            f"{self.path.name} is not whole gzip data ({error}); decompress or fetch it again"
+                        ) from None
+                    if not more:
+                        break
+                    held += more
+                    if at + len(held) <= start:
+                        at, held = at + len(held), bytearray()
+                del held[: start - at]
+                at = max(at, start)
+                if not held:
+                    return
+                yield start, np.frombuffer(bytes(held[: stop - start]), np.uint8)
+
+
+def read_range(path: Path, start: int, stop: int) -> np.ndarray:
+    """Return bytes [start, stop) of a file as uint8; DataError where it has become shorter."""
+    buffer = np.empty(stop - start, np.uint8)
+    with friendly_os_errors(f"reading {path.name}"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            filled = 0
+            while filled < len(buffer):
+                count = os.preadv(descriptor, [buffer[filled:].data], start + filled)
+                if not count:
+                    raise DataError(f"{path.name} has become shorter while it was read; run again when it is whole")
+                filled += count
+        finally:
+            os.close(descriptor)
+    return buffer
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """Records as numbers: `features` float32 (records, *shape) each, `numbers` float32 (records, columns).
+class CsvTask:
+    """One block to read: picklable, so that any executor can run it.
 
-    `timestamps` holds each record's timestamp text (empty unless asked for), `non_finite` int64
-    (records, features), `faults` why a record could not be read, by its position.
+    place: its stretch of bytes. exact: whether place.start is where its first record begins, or has to be found.
+    size: of the file's text when it was opened; 0 with `data`, the text from place.start - 1 (from place.start where
+    exact) that a gzip stream gave.
     """
 
-    features: dict[str, np.ndarray]
-    numbers: np.ndarray
-    timestamps: list[bytes]
-    non_finite: np.ndarray
-    faults: dict[int, RowFault]
+    path: Path
+    place: Place
+    exact: bool
+    size: int
+    parser: RecordParser
+    features: tuple[Feature, ...]
+    chunk_size: int
+    data: np.ndarray | None = None
 
-
-class CsvFile:
-    """The bytes of one file: a memory map, or plain reads where `use_mmap` is off."""
-
-    def __init__(self, path: Path, *, use_mmap: bool):
-        self.path = path
-        with friendly_os_errors(f"reading {path.name}"):
-            self._file = open(path, "rb")  # noqa: SIM115 (open as long as the source)
-            self.size = os.fstat(self._file.fileno()).st_size
-            self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) if self.size and use_mmap else None
-        self._mapped = np.frombuffer(self._map, np.uint8) if self._map else None
+    def from_start(self, start: int) -> CsvTask:
+        """Return the task for the same stretch whose first record begins at `start`."""
+        data = None if self.data is None else self.data[start - self._begin :]
+        return replace(self, place=replace(self.place, start=start), exact=True, data=data)
 
     @property
-    def mapped(self) -> bool:
-        """Whether `view` costs no read."""
-        return self._mapped is not None
+    def _begin(self) -> int:
+        return self.place.start - (not self.exact)
 
-    def view(self, start: int, stop: int) -> np.ndarray:
-        """Return bytes [start, stop) as uint8: a view of the map, or a fresh copy."""
-        if self._mapped is not None:
-            return self._mapped[start:stop]
-        return np.frombuffer(os.pread(self._file.fileno(), stop - start, start), np.uint8)
+    def run(self) -> Block:
+        """Read, find and parse the block's records."""
+        begin, look_ahead = self._begin, _LOOK_AHEAD
+        while True:
+            data, at_end = self._text(begin, look_ahead)
+            start = 0 if self.exact else int(arrays.find_line(data, 0, min(len(data), self.place.stop - begin)))
+            found = _Found.room_for(self.place.stop - begin - start)
+            count, used, lines = arrays.find_records(
+                data, start, self.place.stop - begin, 0, found.starts, found.ends, found.lines
+            )
+            if used < len(data) or at_end:
+                break
+            look_ahead *= 4
+            self._check_length(begin + int(found.starts[max(0, count - 1)]), look_ahead)
+        starts, ends, row_lines = (edges[:count] for edges in (found.starts, found.ends, found.lines))
+        text = Text(data, starts, ends)
+        parsed = _parse_in_chunks(self.parser, text, self.features, self.chunk_size)
+        timestamps, faults = np.zeros(count, np.int64), dict(parsed.faults)
+        for position, stamp in enumerate(parsed.timestamps):
+            if position not in faults:
+                try:
+                    timestamps[position] = read_timestamp(stamp)
+                except RowFault as fault:
+                    faults[position] = fault
+        return make_block(
+            Place(self.place.file, begin + start, begin + max(used, start)),
+            lines=int(lines),
+            source_hash=xxhash.xxh3_128_hexdigest(data[start:used].data),
+            schema_features=self.features,
+            features=parsed.features,
+            non_finite=parsed.non_finite[:, : len(self.features)],
+            numbers=parsed.numbers,
+            timestamps=timestamps,
+            positions=np.stack([row_lines, begin + starts, begin + ends], axis=1),
+            faults=faults,
+        )
 
-    def gather(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (bytes, starts, ends) in which the records lie: the whole map, or only those records read."""
-        if self._mapped is not None:
-            return self._mapped, starts, ends
-        lengths = ends - starts
-        stops = np.cumsum(lengths)
-        buffer = np.empty(int(stops[-1]), np.uint8)
-        for start, length, stop in zip(starts, lengths, stops, strict=True):
-            os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
-        return buffer, stops - lengths, stops
+    def _text(self, begin: int, look_ahead: int) -> tuple[np.ndarray, bool]:
+        """Return the text from `begin` to some way behind the stretch, and whether it is all there is."""
+        if self.data is not None:
+            return self.data, len(self.data) < self.place.stop - begin + _GZIP_LOOK_AHEAD
+        stop = min(self.size, self.place.stop + look_ahead)
+        return read_range(self.path, begin, stop), stop == self.size
 
-    def close(self) -> None:
-        """Give back the map and the file."""
-        self._mapped = None
-        if self._map is not None:
-            try:
-                self._map.close()
-            except BufferError:  # a reader still holds a view; the map goes with it
-                self._map = None
-        self._file.close()
+    def _check_length(self, start: int, look_ahead: int) -> None:
+        most = LONGEST_RECORD if self.data is None else _GZIP_LOOK_AHEAD
+        if look_ahead > most:
+            raise DataError(
+                f"{self.path.name} has a record of over {most >> 20} MiB at byte {start}; "
+                f"is a closing quote missing there? Mend it and run again"
+            )
+
+
+def _parse_in_chunks(parser: RecordParser, text: Text, features: Sequence[Feature], chunk_size: int) -> Parsed:
+    """Parse at most `chunk_size` records at once."""
+    if len(text) <= chunk_size:
+        return parser.parse([(text, np.arange(len(text)))], features, timestamps=True)
+    parts = []
+    for start in range(0, len(text), chunk_size):
+        chunk = Text(text.data, text.starts[start : start + chunk_size], text.ends[start : start + chunk_size])
+        parts.append((start, parser.parse([(chunk, np.arange(len(chunk)))], features, timestamps=True)))
+    return Parsed(
+        {f.name: np.concatenate([part.features[f.name] for _, part in parts]) for f in features},
+        np.concatenate([part.numbers for _, part in parts]),
+        [stamp for _, part in parts for stamp in part.timestamps],
+        np.concatenate([part.non_finite for _, part in parts]),
+        {start + position: fault for start, part in parts for position, fault in part.faults.items()},
+    )
+
+
+@dataclass
+class _Found:
+    starts: np.ndarray
+    ends: np.ndarray
+    lines: np.ndarray
+
+    @classmethod
+    def room_for(cls, text_bytes: int) -> _Found:
+        """Room for as many records as the text can hold: each has at least two bytes."""
+        return cls(*(np.empty(max(16, text_bytes // 2 + 1), np.int64) for _ in range(3)))
 
 
 class CsvSource:
-    """Rows of DeepTrade CSV text, by number from 0 in time order of the files.
+    """Rows of DeepTrade CSV text, in time order of the files.
 
-    `schema` is inferred from the header and the first rows; `columns` is the header; `number_columns` the
-    targets y_1..y_H, or price. Raises DataError for anything that is not such a file.
+    schema: inferred from the header and the first rows. columns: the header. number_columns: the targets y_1..y_H, or
+    price. Raises DataError for anything that is not such text.
     """
 
-    def __init__(self, paths: Sequence[Path], *, name: str, use_mmap: bool = True, horizons: int = 10):
-        self.name = name
-        self._files = [CsvFile(path, use_mmap=use_mmap) for path in paths]
-        try:
-            headers = [_read_header(file) for file in self._files]
-            self.columns, self._data_starts = headers[0][0], [start for _, start in headers]
-            for file, (columns, _) in zip(self._files, headers, strict=True):
-                if columns != self.columns:
-                    raise DataError(f"{file.path.name} has other columns than {self._files[0].path.name}")
-            self.file_bytes = sum(file.size for file in self._files)
-            names, steps, target_source = infer_columns(self.columns)
-            self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
-            features = tuple(self._infer_feature(name) for name in names)
-            self.schema = Schema(features, steps or horizons, target_source)
-        except BaseException:
-            self.close()
-            raise
+    kind = "csv"
+
+    def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
+        self.name, self.paths = name, list(paths)
+        self._files = [TextFile(path) for path in paths]
+        headers = [_read_header(file) for file in self._files]
+        self.columns, self._data_starts = headers[0][0], [start for _, start in headers]
+        for file, (columns, _) in zip(self._files, headers, strict=True):
+            if columns != self.columns:
+                raise DataError(f"{file.path.name} has other columns than {self._files[0].path.name}")
+        self.file_bytes = sum(file.size for file in self._files)
+        names, steps, target_source = infer_columns(self.columns)
+        self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
+        self.parser = RecordParser(tuple(self.columns), tuple(self.number_columns))
+        records = self._first_records()
+        self.schema = Schema(
+            tuple(self._infer_feature(name, records) for name in names), steps or horizons, target_source
+        )
+        self.row_text_bytes = sum(map(len, records)) / len(records)
         self.unused_columns = unused_columns(self.columns)
-        self.starts = self.ends = self.lines = self.files = np.empty(0, np.int64)
 
-    def __enter__(self) -> CsvSource:
-        return self
+    @property
+    def seekable(self) -> bool:
+        """Whether any row can be read by itself, which a gzip stream does not allow."""
+        return not any(file.compressed for file in self._files)
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def estimate_rows(self) -> int:
+        """Return about how many rows there are, from the length of the first ones."""
+        return max(1, int(sum(file.text_size for file in self._files) / self.row_text_bytes))
 
-    def _infer_feature(self, name: str) -> Feature:
+    def content_id(self) -> str:
+        """Return 'sha256:...' over schema, sizes and samples of the files."""
+        return content_id(self.paths, ["csv 1", self.schema.to_json()])
+
+    def first_line(self, file: int) -> int:
+        """Return the line number, from 1, of the first record's line in a file."""
+        return 2
+
+    def progress(self, place: Place) -> tuple[int, int]:
+        """Return how many bytes of text lie before the end of a place, and in all; a guess where files are gzip."""
+        sizes = [file.text_size for file in self._files]
+        return sum(sizes[: place.file]) + min(place.stop, sizes[place.file]), sum(sizes)
+
+    def tasks(self, *, after: Place | None = None, chunk_size: int = 10_000) -> Iterator[CsvTask]:
+        """Yield one task per block in order, from the block behind `after` on.
+
+        Blocks end at multiples of BLOCK_BYTES, so they are the same wherever one begins.
+        """
+        first = after.file if after else 0
+        for number in range(first, len(self._files)):
+            start = after.stop if after and number == first else self._data_starts[number]
+            yield from self._file_tasks(number, start, chunk_size)
+
+    def _file_tasks(self, number: int, start: int, chunk_size: int) -> Iterator[CsvTask]:
+        file = self._files[number]
+        task = CsvTask(
+            file.path, Place(number, start, 0), True, file.size, self.parser, self.schema.features, chunk_size
+        )
+        if not file.compressed:
+            for place, exact in _stretches(number, start, file.size):
+                yield replace(task, place=place, exact=exact)
+            return
+        stretches, ahead = _stretches(number, start), _stretches(number, start)
+        wanted = ((p.start - (not exact), p.stop + _GZIP_LOOK_AHEAD) for p, exact in ahead)
+        for (place, exact), (_, data) in zip(stretches, file.ranges(wanted), strict=False):
+            yield replace(task, place=place, exact=exact, data=data, size=0)
+
+    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool]]:
+        """Yield for each place, in order, the XXH3-128 of its text now and whether its block would end there again.
+
+        Ends early where the text does.
+        """
+        for number, file in enumerate(self._files):
+            inside = [place for place in places if place.file == number]
+            wanted = [(place.start, place.stop + 1) for place in inside]
+            if file.compressed:
+                texts = (data for _, data in file.ranges(wanted))
+            else:
+                texts = (read_range(file.path, min(a, file.size), min(b, file.size)) for a, b in wanted)
+            for place, data in zip(inside, texts, strict=False):
+                size = place.stop - place.start
+                if len(data) < size:
+                    return
+                ends_text, text = len(data) == size, data[:size]
+                whole_stretch = place.stop >= _stretch_end(place.start) and text[-1:].tobytes() == b"\n"
+                yield xxhash.xxh3_128_hexdigest(text.data), ends_text or whole_stretch
+
+    def ends_whole(self) -> bool:
+        """Whether the last file's last byte is a line break; without one its last line may be cut off."""
+        file = self._files[-1]
+        return file.compressed or read_range(file.path, file.size - 1, file.size).tobytes() == b"\n"
+
+    def _first_records(self) -> list[bytes]:
+        start, size = self._data_starts[0], _HEADER_BYTES
+        while True:
+            head = self._files[0].head(start + size)
+            data = head[start:]
+            found = _Found.room_for(2 * _SAMPLE_ROWS)
+            edges = (part[:_SAMPLE_ROWS] for part in (found.starts, found.ends, found.lines))
+            count, used, _ = arrays.find_records(data, 0, len(data), 2, *edges)
+            if used < len(data) or len(head) < start + size or size > LONGEST_RECORD:
+                break
+            size *= 4
+        if not count:
+            raise DataError(f"{self._files[0].path.name} has a header but no rows")
+        return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
+
+    def _infer_feature(self, name: str, records: Sequence[bytes]) -> Feature:
         """The shape most of the first rows agree on, so that one bad row does not decide."""
         column, shapes = self.columns.index(name), Counter[tuple[int, ...]]()
         fault = "no row"
-        for text in self._first_records():
-            cells = split_record(text).cells
+        for text in records:
+            record = split_record(text)
             try:
-                if column < len(cells):
-                    shapes[infer_cell_shape(cells[column], name)] += 1
+                if column < len(record.cells):
+                    shapes[infer_cell_shape(record.cells[column], name)] += 1
+                else:
+                    check_cells(record, self.columns)
             except RowFault as error:
                 fault = error.detail
         if not shapes:
@@ -149,214 +343,39 @@ class CsvSource:
             raise DataError(f"column {name!r} has {len(shape)} axes; at most {arrays.MAX_AXES} are accepted")
         return Feature(name, shape)
 
-    def _first_records(self) -> list[bytes]:
-        file, start = self._files[0], self._data_starts[0]
-        data = file.view(start, file.size if file.mapped else min(file.size, start + _SPAN_BYTES))
-        found = _Found.empty(_SAMPLE_ROWS)
-        count, _, _ = arrays.find_records(data, 0, len(data), 2, found.starts, found.ends, found.lines)
-        if not count:
-            raise DataError(f"{file.path.name} has a header but no rows")
-        return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
 
-    def index(self, *, max_rows: int = 0) -> None:
-        """Find every record; the first `max_rows` if set."""
-        parts: list[_Found] = []
-        rows = 0
-        for number, file in enumerate(self._files):
-            for found in _find_in_file(file, self._data_starts[number]):
-                found.files = np.full(len(found.starts), number, np.int64)
-                parts.append(found)
-                rows += len(found.starts)
-                if max_rows and rows >= max_rows:
-                    break
-            if max_rows and rows >= max_rows:
-                break
-        if not rows:
-            raise DataError(f"{self.name} has a header but no rows")
-        for field in ("starts", "ends", "lines", "files"):
-            joined = np.concatenate([getattr(part, field) for part in parts])
-            setattr(self, field, joined[:max_rows] if max_rows else joined)
-
-    @property
-    def rows(self) -> int:
-        """Rows found by `index`."""
-        return len(self.starts)
-
-    def locate(self, row: int) -> tuple[int, int]:
-        """Return (line from 1, byte offset) of a row within its file."""
-        return int(self.lines[row]), int(self.starts[row])
-
-    def ends_with_line_break(self) -> bool:
-        """Whether the last file's last byte is a line break; without one its last line may be cut off."""
-        file = self._files[-1]
-        return file.view(file.size - 1, file.size).tobytes() == b"\n"
-
-    def content_id(self) -> str:
-        """Return 'sha256:...' over schema, sizes, first and last MiB and 16 sampled 64 KiB blocks of each file."""
-        digest = hashlib.sha256(json.dumps(["csv 1", self.schema.to_json()]).encode())
-        for file in self._files:
-            digest.update(str(file.size).encode())
-            generator = np.random.default_rng(file.size)
-            blocks = [(0, 1 << 20), (max(0, file.size - (1 << 20)), file.size)]
-            blocks += [(int(at), int(at) + (64 << 10)) for at in generator.integers(0, max(1, file.size), 16)]
-            for start, stop in blocks:
-                digest.update(file.view(start, min(stop, file.size)).tobytes())
-        return f"sha256:{digest.hexdigest()}"
-
-    def record(self, row: int) -> bytes:
-        """Return the text of one row, without its line break."""
-        return self._files[self.files[row]].view(int(self.starts[row]), int(self.ends[row])).tobytes()
-
-    def parse(self, rows: np.ndarray, features: Sequence[Feature], *, timestamps: bool = False) -> Parsed:
-        """Read rows (int64 row numbers, any order) into fresh arrays; bad rows are named in `faults`."""
-        count = len(rows)
-        plan, lengths, bases = self._plan(features, count)
-        out = np.empty(int(bases[-1]), np.float32)
-        numbers = np.full((count, len(self.number_columns)), np.nan, np.float32)
-        spans = np.zeros((count, 2), np.int64)
-        non_finite = np.zeros((count, max(1, len(features))), np.int64)
-        trouble = np.full(count, -1, np.int64)
-        outputs = (plan, lengths, out, numbers, spans, non_finite, trouble)
-        file_of = self.files[rows]
-        for number in np.unique(file_of):
-            where = np.flatnonzero(file_of == number)
-            data, starts, ends = self._files[number].gather(self.starts[rows[where]], self.ends[rows[where]])
-            arrays.parse_records(data, starts, ends, where, *outputs)
-        values = {
-            feature.name: out[base : base + count * feature.size].reshape(count, *feature.shape)
-            for feature, base in zip(features, bases[:-1], strict=True)
-        }
-        parsed = Parsed(values, numbers, [], non_finite, {})
-        stamps = [b""] * count
-        for position in np.flatnonzero(trouble >= 0):
-            try:
-                stamps[position] = self._parse_slowly(parsed, int(position), int(rows[position]), features)
-                spans[position] = 0
-            except RowFault as fault:
-                parsed.faults[int(position)] = fault
-        if timestamps:
-            for position in np.flatnonzero(spans[:, 1]):
-                start, stop = self.starts[rows[position]] + spans[position]
-                stamps[position] = self._files[file_of[position]].view(int(start), int(stop)).tobytes()
-            parsed.timestamps.extend(stamps)
-        return parsed
-
-    def _plan(self, features: Sequence[Feature], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the kernel does with each column: (plan, lengths, bases) as `parse_records` describes them."""
-        plan = np.zeros((len(self.columns), 5), np.int64)
-        lengths = np.zeros((max(1, len(features)), arrays.MAX_AXES), np.int64)
-        bases = np.cumsum([0] + [feature.size * count for feature in features])
-        plan[0, 0] = arrays.TEXT
-        for slot, name in enumerate(self.number_columns):
-            plan[self.columns.index(name), :2] = arrays.NUMBER, slot
-        for slot, feature in enumerate(features):
-            axes = len(feature.cell_shape)
-            lengths[slot, :axes] = feature.cell_shape
-            plan[self.columns.index(feature.name)] = arrays.FEATURE, slot, axes, feature.size, bases[slot]
-        return plan, lengths, bases
-
-    def _parse_slowly(self, parsed: Parsed, position: int, row: int, features: Sequence[Feature]) -> bytes:
-        """Fill one position by the exact path and return its timestamp text; RowFault when the row is bad."""
-        record = split_record(self.record(row))
-        check_cells(record, self.columns)
-        cells = dict(zip(self.columns, record.cells, strict=True))
-        decode(cells["timestamp"], "timestamp")
-        for slot, feature in enumerate(features):
-            values = read_cell(cells[feature.name], feature).reshape(feature.shape)
-            parsed.features[feature.name][position] = values
-            parsed.non_finite[position, slot] = np.count_nonzero(~np.isfinite(values))
-        for slot, name in enumerate(self.number_columns):
-            parsed.numbers[position, slot] = read_number(cells[name], name)
-        return cells["timestamp"]
-
-    def close(self) -> None:
-        """Give back every map and file."""
-        for file in self._files:
-            file.close()
+def _stretches(file: int, start: int, size: int | None = None) -> Iterator[tuple[Place, bool]]:
+    """Yield the stretches of a text from `start`, up to `size` or for ever; the first one's start is exact."""
+    exact = True
+    while size is None or start < size:
+        stop = _stretch_end(start)
+        yield Place(file, start, stop if size is None else min(stop, size)), exact
+        start, exact = stop, False
 
 
-@dataclass
-class _Found:
-    starts: np.ndarray
-    ends: np.ndarray
-    lines: np.ndarray
-    files: np.ndarray
-
-    @classmethod
-    def empty(cls, rows: int) -> _Found:
-        return cls(*(np.empty(rows, np.int64) for _ in range(4)))
+def _stretch_end(start: int) -> int:
+    return (start // BLOCK_BYTES + 1) * BLOCK_BYTES
 
 
-def _find_in_file(file: CsvFile, start: int) -> Iterator[_Found]:
-    """Records of one file, span by span, so that plain reads stay small."""
-    line = 2
-    while start < file.size:
-        stop = min(file.size, start + _SPAN_BYTES)
-        # A mapped span is searched to the end of its last record; a plain read ends with its bytes.
-        data = file.view(start, file.size if file.mapped else stop)
-        found = _Found.empty(max(1024, (stop - start) // 64))
-        count, used, next_line = arrays.find_records(data, 0, stop - start, line, found.starts, found.ends, found.lines)
-        if not file.mapped and stop < file.size and used >= len(data):
-            # The last record runs past the bytes read: it is read again at the head of the next span.
-            count -= 1
-            if count <= 0:
-                raise DataError(f"{file.path.name} has a line over {_SPAN_BYTES >> 20} MiB; leave out --no_mmap")
-            used, next_line = int(found.starts[count]), int(found.lines[count])
-        for field in (found.starts, found.ends):
-            field[:count] += start
-        yield _Found(*(getattr(found, f)[:count].copy() for f in ("starts", "ends", "lines", "files")))
-        start, line = start + used, next_line
-
-
-def _read_header(file: CsvFile) -> tuple[list[str], int]:
+def _read_header(file: TextFile) -> tuple[list[str], int]:
     """Return the column names and where the first record begins."""
     if not file.size:
         raise DataError(f"{file.path.name} is empty; expected a CSV with a header and rows")
-    head = file.view(0, min(file.size, 1 << 22)).tobytes()
-    line, found, _ = head.partition(b"\n")
+    line, found, _ = file.head(_HEADER_BYTES).tobytes().partition(b"\n")
     try:
         text = line.decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text or not text.isprintable():
-        raise DataError(f"{file.path.name} is not a text file; expected {_ACCEPTED}")
+        raise DataError(f"{file.path.name} is not a text file; expected a CSV with a header and rows")
     return [cell.decode() for cell in split_record(text.encode()).cells], len(line) + len(found)
 
 
-def open_csv(data: str | Path, *, use_mmap: bool = True, horizons: int = 10) -> CsvSource:
-    """Open a CSV file, or a folder or glob of CSV files ordered by their first timestamp.
-
-    Raises DataError when there is none, or it is not DeepTrade CSV.
-    """
-    paths = find_files(data)
-    name = data_name(data)
-    if len(paths) > 1:
-        paths = sorted(paths, key=_first_timestamp)
-    return CsvSource(paths, name=name, use_mmap=use_mmap, horizons=horizons)
-
-
-def find_files(data: str | Path) -> list[Path]:
-    """Return the CSV files that `data` names: one file, the *.csv of a folder, or a glob's matches."""
-    path = Path(data)
-    if path.is_dir():
-        paths = sorted(path.glob("*.csv"))
-        if not paths:
-            raise DataError(f"folder {path.name!r} holds no .csv file; expected {_ACCEPTED}")
-        return paths
-    if not path.exists():
-        matches = sorted(Path(match) for match in glob.glob(str(data))) if glob.has_magic(str(data)) else []
-        if not matches:
-            raise DataError(f"{data} does not exist; give {_ACCEPTED}, or make one: deeptrade synth {data} --rows 2000")
-        return matches
-    if path.suffix.lower() in (".gz", ".zip", ".parquet", ".h5", ".hdf5"):
-        raise DataError(f"{path.name} is {path.suffix}, which is not read yet; expected {_ACCEPTED}")
-    return [path]
-
-
-def _first_timestamp(path: Path) -> tuple[int, str]:
-    with friendly_os_errors(f"reading {path.name}"), open(path, "rb") as file:
-        file.readline()
-        cell = file.readline().partition(b",")[0].strip(b'"\r\n')
+def first_timestamp(path: Path) -> tuple[int, str]:
+    """Return the time of a CSV's first row, 0 where there is none, and its name: the order of several files."""
+    file = TextFile(path)
+    lines = file.head(_LOOK_AHEAD).tobytes().split(b"\n", 2) if file.size else []
+    cell: Any = lines[1].partition(b",")[0].strip(b'"\r\n') if len(lines) > 1 else b""
     try:
         return read_timestamp(cell), path.name
     except RowFault:

@@ -19,7 +19,7 @@ LeftOut = Mapping[str, Any]
 def ledger_entries(data: Dataset, split: Split, left_out: Iterable[LeftOut]) -> list[LedgerEntry]:
     """Return rejected and purged rows by number, then rows the trainer left out, each once, as they came."""
     why = "too near the boundary between training and validation"
-    purged = [data.entry(int(row), "", "purged", why) for row in split.purged]
+    purged = [data.entry(int(row), "", "purged", why) for row in split.purged.numbers()]
     first_reason: dict[int, str] = {}
     for window in left_out:
         for row in window["rows"]:
@@ -44,6 +44,6 @@ def count_rows(
         "trained": reached - never,
         "validation": len(split.validation),
         "purged": len(split.purged),
-        "rejected": int((~data.usable).sum()) + never,
+        "rejected": len(data.rejected) + never,
         "unused": len(split.train) - reached,
     }

@@ -7,6 +7,7 @@ import numpy as np
 from ..dataset import Dataset
 from ..errors import DataError
 from ..model import build_forecaster
+from ..order import Rows
 from ..settings import FitSettings
 from .loop import Trainer
 
@@ -25,10 +26,8 @@ def target_scale(targets: np.ndarray) -> np.ndarray:
     return scale
 
 
-def build_trainer(
-    settings: FitSettings, data: Dataset, rows: np.ndarray, *, scale: np.ndarray, precision: str
-) -> Trainer:
-    """Return an untrained trainer whose model knows the statistics of `rows`, int64 row numbers.
+def build_trainer(settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str) -> Trainer:
+    """Return an untrained trainer whose model knows the statistics of `rows`.
 
     scale float32 (horizons,) is the unit of forecasts and errors; precision a Keras dtype policy.
     """

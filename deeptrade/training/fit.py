@@ -12,15 +12,16 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..dataset import Dataset, TooManyBadRowsError, open_dataset
+from ..dataset import Dataset, TooManyBadRowsError
 from ..errors import RunConflictError
 from ..files import read_json
 from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..memory_model import check_fits, training_room
+from ..opening import look_at, open_dataset
+from ..progress import ByteProgress
 from ..rules import apply_rules
 from ..settings import FitSettings
-from ..sources import open_source
 from .results import RUN_FILES, RUN_FOLDERS
 from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
@@ -49,17 +50,17 @@ def fit(
     started = time.perf_counter()
     out = settings.out_dir
     earlier = None if settings.fresh else read_state(out / "checkpoints")
-    with open_source(settings.csv, use_mmap=not settings.no_mmap) as source:
-        schema = source.schema
-        schema.select(settings.feature_names)
-        data_id, file_bytes, row_bytes = source.content_id(), source.file_bytes, schema.row_bytes
+    head = look_at(settings.csv, store=settings.store)
+    head.schema.select(settings.feature_names)
     limit = memory_limit(settings.memory_limit)
-    settings, decisions = apply_rules(settings, given=given, file_bytes=file_bytes, limit=limit, row_bytes=row_bytes)
+    settings, decisions = apply_rules(
+        settings, given=given, file_bytes=head.file_bytes, limit=limit, row_bytes=head.schema.row_bytes
+    )
     result = None if settings.fresh else _completed_result(out)
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
-        check_same_run(earlier, data_id=data_id, maths=maths, out=str(out))
+        check_same_run(earlier, data_id=head.data_id, content_hash=head.content_hash, maths=maths, out=str(out))
         if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
             return result
@@ -67,16 +68,19 @@ def fit(
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
-    check_fits(schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
+    check_fits(head.schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
     with StopRequest().listening() as stop, alone_in(out):
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
         if settings.fresh:
             remove_run(out)
-        state = earlier or _new_state(settings, data_id, hardware["gpus"])
+        state = earlier or _new_state(settings, head.data_id, hardware["gpus"])
         monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session
 
-        with monitor, _checked(settings, limit, monitor, sink) as data:
+        with monitor, _checked(settings, limit, monitor, sink, progress) as data:
+            if earlier is not None:  # a store made only now has seen every byte
+                check_same_run(earlier, data_id=data.data_id, content_hash=data.content_hash, maths={}, out=str(out))
+            state.content_hash = data.content_hash or state.content_hash
             session = Session(
                 settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
             )
@@ -102,12 +106,15 @@ def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[s
         yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
 
 
-def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: Sink) -> Dataset:
-    """Check every row; where too many are bad, the ledger of all of them is left in the run's folder."""
+def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
+    """Check every row, compiling the data where that is not done; too many bad ones leave their ledger in `out`."""
+    reading = ByteProgress("reading", face=progress, sink=sink)
     with monitor.phase("check"):
         try:
             return open_dataset(
                 settings.csv,
+                store=settings.store,
+                compiled=True,
                 max_bad_rows=settings.max_bad_rows,
                 max_rows=settings.max_rows,
                 chunk_size=settings.chunk_size,
@@ -115,10 +122,13 @@ def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: 
                 load_all=settings.no_lazy_loading,
                 memory_limit=limit.available_bytes,
                 sink=sink,
+                progress=reading,
             )
         except TooManyBadRowsError as error:
             write_ledger(settings.out_dir / "ledger.csv", error.ledger)
             raise
+        finally:
+            reading.close()
 
 
 def remove_run(out: Path) -> None:

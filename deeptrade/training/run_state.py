@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunConflictError
-from ..files import friendly_os_errors
+from ..files import locked_folder
 from ..settings import FitSettings
 from .checkpoints import Checkpoints
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
 
 MATHS = (
     "model_size",
@@ -41,6 +35,7 @@ class RunState:
     data_id: str
     maths: dict[str, Any]
     batch_size: int
+    content_hash: str = ""
     epoch: int = 0
     position: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -96,13 +91,18 @@ def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection
     return replace(settings, batch_size=state.batch_size, grad_accum=accum_steps > 1, accum_steps=kept)
 
 
-def check_same_run(state: RunState, *, data_id: str, maths: dict[str, Any], out: str) -> None:
-    """Raise RunConflictError naming the difference, unless the run in `out` is of this data and these settings."""
-    if state.data_id != data_id:
-        raise RunConflictError(
-            f"{out} holds a run of other data ({state.data_id[:15]}, given {data_id[:15]}); "
-            f"give another --out, or --fresh to start over"
-        )
+def check_same_run(state: RunState, *, data_id: str, content_hash: str, maths: dict[str, Any], out: str) -> None:
+    """Raise RunConflictError naming the difference, unless the run in `out` is of this data and these settings.
+
+    The hashes of every byte are compared where both are known.
+    """
+    hashes = state.content_hash, content_hash
+    for was, now in ((state.data_id, data_id), hashes if all(hashes) else ("", "")):
+        if was != now:
+            raise RunConflictError(
+                f"{out} holds a run of other data ({was[:15]}, given {now[:15]}); "
+                f"give another --out, or --fresh to start over"
+            )
     for name, value in maths.items():
         if state.maths.get(name) != value:
             raise RunConflictError(
@@ -119,29 +119,15 @@ def read_state(checkpoints: Path) -> RunState | None:
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Hold the folder of a run, made where missing: two processes that write there would ruin each other's files.
+    """Hold the folder of a run: two processes that write there would ruin each other's files.
 
-    The lock is on the folder itself, so it leaves no file and ends with the process, however that ends. File systems
-    without such locks give none. Raises RunConflictError when another run holds the folder.
+    Raises RunConflictError when another run holds the folder.
     """
-    with friendly_os_errors(f"making the folder {out.name}"):
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out, os.O_RDONLY)
-    try:
-        _lock(descriptor, out)
-        yield
-    finally:
-        os.close(descriptor)
 
-
-def _lock(descriptor: int, out: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    def refuse() -> None:
         raise RunConflictError(
             f"another process is training into {out}; wait until it has ended, or give another --out"
         ) from None
-    except OSError:  # a file system without locks, such as some network folders
-        return
+
+    with locked_folder(out, taken=refuse):
+        yield

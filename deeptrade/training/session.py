@@ -18,6 +18,7 @@ from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
 from ..memory_model import predict_peak
+from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import count_rows, ledger_entries
@@ -25,7 +26,6 @@ from .assembly import build_trainer, target_scale
 from .checkpoints import Checkpoints
 from .loop import StepRecord
 from .metrics import Validation
-from .progress import Progress
 from .results import (
     HISTORY_COLUMNS,
     TIMING_COLUMNS,
@@ -83,7 +83,7 @@ class Session:
 
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
-        scale = target_scale(self.data.targets[train])
+        scale = target_scale(self.data.read_targets(train.numbers()))
         self.trainer = build_trainer(settings, self.data, train, scale=scale, precision=self.state.maths["precision"])
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)

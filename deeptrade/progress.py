@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, one updated line in a notebook, plain lines in batch, or nothing."""
+"""How far work is: a bar on a terminal, one updated line in a notebook, plain lines in batch, or nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import SettingsError
+from .errors import SettingsError
+from .units import format_bytes
 
 FACES = ("auto", "terminal", "notebook", "plain", "silent")
 _PLAIN_SECONDS, _NOTEBOOK_SECONDS = 30.0, 1.0
+_BYTES_SECONDS = 10.0
 
 
 class Progress:
@@ -63,6 +65,46 @@ class Progress:
             f'<progress value="{step}" max="{self._total}" aria-label="training steps done"></progress> '
             f"step {step} of {self._total}: {html.escape(text)}"
         )
+
+
+class ByteProgress:
+    """How much of some bytes is done, with rate and time left; a face as `Progress`, `what` names the work.
+
+    Call it with (bytes done, bytes in all). Work that takes less than ten seconds is shown on a terminal alone.
+    """
+
+    def __init__(self, what: str, *, face: str = "auto", sink: Callable[[str], None] = lambda line: None):
+        self._what, self._sink = what, sink
+        self._face = _choose_face() if face == "auto" else face
+        self._started = self._last = time.monotonic()
+        self._first = -1
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell that `done` of `total` bytes are done."""
+        if self._first < 0:
+            self._first = done
+        if self._face == "terminal":
+            if self._bar is None:
+                from tqdm import tqdm
+
+                settings = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "dynamic_ncols": True}
+                self._bar = tqdm(desc=self._what, total=total, initial=done, leave=False, **settings)
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+            return
+        now = time.monotonic()
+        if self._face != "silent" and now - self._last >= _BYTES_SECONDS:
+            self._last = now
+            rate = (done - self._first) / (now - self._started)
+            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            amount = f"{format_bytes(done)} of {format_bytes(total)}"
+            self._sink(f"{self._what}: {amount}, {format_bytes(rate)}/s{left}")
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _choose_face() -> str:

@@ -1,0 +1,178 @@
+"""Data of any kind as a checked dataset: from its store, or straight from CSV text where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .dataset import (
+    BlockSummary,
+    Dataset,
+    Summary,
+    find_warnings,
+    make_targets,
+    refuse_too_many,
+    source_notes,
+)
+from .errors import DataError
+from .ledger import LedgerEntry
+from .scan import read_blocks, reading_threads, worker_count
+from .schema import Schema
+from .sources import open_source
+from .sources.blocks import BLOCK_BYTES
+from .sources.direct import CsvRows
+from .store import compile_store, is_current, is_store, open_store, read_manifest, store_path
+from .units import format_bytes
+
+
+def open_dataset(
+    data: str | Path,
+    *,
+    store: str | Path = "",
+    compiled: bool = False,
+    max_bad_rows: float = 0.01,
+    max_rows: int = 0,
+    chunk_size: int = 10_000,
+    horizons: int = 10,
+    use_mmap: bool = True,
+    load_all: bool = False,
+    memory_limit: int = 0,
+    sink: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Open data whose every row has been checked.
+
+    Where a store holds the data, it is read; with `compiled` one is made first, unless max_rows asks for a part only.
+    Else the CSV text itself is checked and read, and a line says so.
+
+    Arguments: data, a store, or what `open_source` takes; store, where its store lies (default: beside it);
+    max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first (0: all); chunk_size,
+    most rows parsed at once; horizons, targets computed where the data holds a price only; use_mmap off reads plainly;
+    load_all, keep all rows in memory, within memory_limit bytes; sink takes a line of text; progress takes (bytes
+    read, bytes).
+
+    Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
+    """
+    say = sink or (lambda line: None)
+    path = store_path(data, store)
+    source = None if is_store(data) else open_source(data, horizons=horizons)
+    stored = source is None or (path.exists() and is_current(path, source))
+    if source and not stored and (not source.seekable or (compiled and not max_rows)):
+        compile_store(
+            data,
+            store=path,
+            max_bad_rows=max_bad_rows,
+            chunk_size=chunk_size,
+            horizons=horizons,
+            sink=sink,
+            progress=progress,
+        )
+        stored = True
+    if stored:
+        dataset = open_store(path, use_mmap=use_mmap)
+    else:
+        dataset = read_directly(
+            source, max_rows=max_rows, chunk_size=chunk_size, use_mmap=use_mmap, sink=say, progress=progress
+        )
+    try:
+        if max_rows:
+            dataset = dataset.first(max_rows)
+        refuse_too_many(dataset.ledger, dataset.rows, max_bad_rows)
+        if load_all:
+            dataset.load(limit_bytes=memory_limit or _available_bytes())
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of data before any row is read; `rows` is an estimate where it is not in a store.
+
+    content_hash: '' where no store holds the data.
+    """
+
+    schema: Schema
+    data_id: str
+    content_hash: str
+    file_bytes: int
+    rows: int
+
+
+def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> Head:
+    """Return what data holds by its head, or by the manifest of a store that holds it; DataError where it is none."""
+    path = store_path(data, store)
+    source = None if is_store(data) else open_source(data, horizons=horizons)
+    if source is None or (path.exists() and is_current(path, source)):
+        manifest = read_manifest(path)
+        known = manifest.source
+        return Head(manifest.schema, known["data_id"], known["content_hash"], known["file_bytes"], manifest.rows)
+    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows())
+
+
+def read_directly(
+    source: Any,
+    *,
+    max_rows: int = 0,
+    chunk_size: int = 10_000,
+    use_mmap: bool = True,
+    sink: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Check CSV text (the first `max_rows` rows, or all) on all cores and return its rows as they lie in the text."""
+    sink(f"{source.name} has no store: rows are read from its text; deeptrade compile makes every later read faster")
+    _say_chunk(source, chunk_size, sink)
+    summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
+    blocks: list[BlockSummary] = []
+    numbers, times, lines = [], [], [0] * len(source.paths)
+    rows = CsvRows(source, use_mmap=use_mmap)
+    try:
+        with reading_threads() as pool:
+            for block in read_blocks(source, pool, at_once=worker_count() + 1, chunk_size=chunk_size):
+                file = block.place.file
+                first_line = source.first_line(file) + lines[file]
+                lines[file] += block.lines
+                summary.ledger += [
+                    LedgerEntry(summary.rows + f.row, first_line + f.line, f.byte_offset, f.column, f.reason, f.detail)
+                    for f in block.faults
+                ]
+                summary.rows += block.rows
+                blocks.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))
+                numbers.append(block.numbers)
+                times.append(block.timestamps)
+                rows.add(block, first_line=first_line)
+                if progress:
+                    progress(*source.progress(block.place))
+                if max_rows and summary.rows >= max_rows:
+                    break
+        if not summary.rows:
+            raise DataError(f"{source.name} has a header but no rows")
+        summary.blocks = blocks
+        targets = make_targets(source.schema, np.concatenate(numbers), summary.usable)
+        timestamps = np.concatenate(times)
+        rows.finish(timestamps, targets)
+        summary.warnings = find_warnings(summary, timestamps, targets, notes=source_notes(source))
+    except BaseException:
+        rows.close()
+        raise
+    return Dataset(summary, rows)
+
+
+def _say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
+    rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
+    if rows < min(chunk_size, source.estimate_rows()):
+        sink(
+            f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
+            f"parsed at once"
+        )
+
+
+def _available_bytes() -> int:
+    from .memory.limits import memory_limit
+
+    return memory_limit().available_bytes

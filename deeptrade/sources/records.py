@@ -1,0 +1,118 @@
+"""CSV records to numbers: the compiled parser for what is as expected, the exact slow path for all else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..schema import Feature
+from . import arrays
+from .diagnosis import RowFault, check_cells, decode, read_cell, read_number, split_record
+
+
+@dataclass(frozen=True)
+class Text:
+    """Records in memory: record i is data[starts[i]:ends[i]], without its line break. data uint8, edges int64."""
+
+    data: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def record(self, index: int) -> bytes:
+        """Return the bytes of one record."""
+        return self.data[self.starts[index] : self.ends[index]].tobytes()
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Records as numbers: `features` float32 (records, *shape) each, `numbers` float32 (records, columns).
+
+    `timestamps` holds each record's timestamp text (empty unless asked for), `non_finite` int64
+    (records, features), `faults` why a record could not be read, by its position.
+    """
+
+    features: dict[str, np.ndarray]
+    numbers: np.ndarray
+    timestamps: list[bytes]
+    non_finite: np.ndarray
+    faults: dict[int, RowFault]
+
+
+@dataclass(frozen=True)
+class RecordParser:
+    """Reads records of a CSV with the header `columns`; `number_columns` are the targets y_1..y_H, or price."""
+
+    columns: tuple[str, ...]
+    number_columns: tuple[str, ...]
+
+    def parse(
+        self, texts: Sequence[tuple[Text, np.ndarray]], features: Sequence[Feature], *, timestamps: bool = False
+    ) -> Parsed:
+        """Read records into fresh arrays; bad ones are named in `faults`.
+
+        Arguments: texts, pairs of records and the int64 positions they get in the result, which together are
+        0..count-1; features to read.
+        """
+        count = sum(len(where) for _, where in texts)
+        plan, lengths, bases = self._plan(features, count)
+        out = np.empty(int(bases[-1]), np.float32)
+        numbers = np.full((count, len(self.number_columns)), np.nan, np.float32)
+        spans = np.zeros((count, 2), np.int64)
+        non_finite = np.zeros((count, max(1, len(features))), np.int64)
+        trouble = np.full(count, -1, np.int64)
+        for text, where in texts:
+            arrays.parse_records(
+                text.data, text.starts, text.ends, where, plan, lengths, out, numbers, spans, non_finite, trouble
+            )
+        values = {
+            feature.name: out[base : base + count * feature.size].reshape(count, *feature.shape)
+            for feature, base in zip(features, bases[:-1], strict=True)
+        }
+        parsed = Parsed(values, numbers, [b""] * count, non_finite, {})
+        for text, where in texts:
+            for index in np.flatnonzero(trouble[where] >= 0):
+                position = int(where[index])
+                try:
+                    parsed.timestamps[position] = self._parse_slowly(
+                        parsed, position, text.record(int(index)), features
+                    )
+                except RowFault as fault:
+                    parsed.faults[position] = fault
+            if timestamps:
+                for index in np.flatnonzero((trouble[where] < 0) & (spans[where, 1] > 0)):
+                    start, stop = text.starts[index] + spans[where[index]]
+                    parsed.timestamps[where[index]] = text.data[start:stop].tobytes()
+        return parsed
+
+    def _plan(self, features: Sequence[Feature], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernel does with each column: (plan, lengths, bases) as `parse_records` describes them."""
+        plan = np.zeros((len(self.columns), 5), np.int64)
+        lengths = np.zeros((max(1, len(features)), arrays.MAX_AXES), np.int64)
+        bases = np.cumsum([0] + [feature.size * count for feature in features])
+        plan[0, 0] = arrays.TEXT
+        for slot, name in enumerate(self.number_columns):
+            plan[self.columns.index(name), :2] = arrays.NUMBER, slot
+        for slot, feature in enumerate(features):
+            axes = len(feature.cell_shape)
+            lengths[slot, :axes] = feature.cell_shape
+            plan[self.columns.index(feature.name)] = arrays.FEATURE, slot, axes, feature.size, bases[slot]
+        return plan, lengths, bases
+
+    def _parse_slowly(self, parsed: Parsed, position: int, text: bytes, features: Sequence[Feature]) -> bytes:
+        """Fill one position by the exact path and return its timestamp text; RowFault when the row is bad."""
+        record = split_record(text)
+        check_cells(record, self.columns)
+        cells = dict(zip(self.columns, record.cells, strict=True))
+        decode(cells["timestamp"], "timestamp")
+        for slot, feature in enumerate(features):
+            values = read_cell(cells[feature.name], feature).reshape(feature.shape)
+            parsed.features[feature.name][position] = values
+            parsed.non_finite[position, slot] = np.count_nonzero(~np.isfinite(values))
+        for slot, name in enumerate(self.number_columns):
+            parsed.numbers[position, slot] = read_number(cells[name], name)
+        return cells["timestamp"]

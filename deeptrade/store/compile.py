@@ -1,0 +1,248 @@
+"""Any source to a store, once: read in parallel, written in order, continued after a kill, published whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ..dataset import Summary, find_warnings, make_targets, refuse_too_many, source_notes
+from ..errors import DataError, DoesNotFitError
+from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
+from ..ledger import ledger_text
+from ..scan import read_blocks, reading_threads, worker_count
+from ..schema import Schema
+from ..sources import open_source
+from ..units import format_bytes
+from .layout import (
+    JOURNAL,
+    LEDGER,
+    MANIFEST,
+    TIMESTAMPS,
+    BlockRecord,
+    Manifest,
+    all_columns,
+    derived_columns,
+    ledger_entries,
+)
+from .location import (
+    find_manifest,
+    is_current,
+    look,
+    note_seen,
+    partial_path,
+    reading_of,
+    store_path,
+)
+from .reader import BlockSummary, checksum
+from .writer import StoreWriter
+
+Sink = Callable[[str], None]
+
+
+def compile_store(
+    data: str | Path,
+    *,
+    store: str | Path = "",
+    workers: int = 0,
+    memory_limit: str = "",
+    chunk_size: int = 10_000,
+    max_bad_rows: float = 0.01,
+    full_check: bool = False,
+    fresh: bool = False,
+    horizons: int = 10,
+    executor: Executor | None = None,
+    sink: Sink | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Compile data to a store and return its path; where the store holds the data already, nothing is read again.
+
+    Arguments: data, a file, folder or glob; store, where it goes (default: beside the data); workers, blocks read at
+    once (0: one per processor); memory_limit, such as 512MiB, bounds the blocks held; chunk_size, most rows parsed at
+    once; max_bad_rows, the share of rejected rows above which it stops; full_check, compare every byte with what the
+    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads);
+    sink takes a line of text; progress takes (bytes read, bytes).
+
+    After a kill it goes on behind the last whole block; rows appended to the data are all that is parsed then. Equal
+    data gives equal bytes in every file.
+
+    Raises DataError, TooManyBadRowsError, DoesNotFitError for a full disk or a block over the memory limit.
+    """
+    say = sink or (lambda line: None)
+    path = store_path(data, store)
+    source = open_source(data, horizons=horizons)
+    partial = partial_path(path)
+    with friendly_os_errors(f"making the store {path.name}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked_folder(partial, taken=lambda: say(f"waiting: another process is making {path.name}")):
+        _restore_old(path)
+        if fresh:
+            _empty(partial)
+        elif is_current(path, source, full_check=full_check):
+            (path / JOURNAL).unlink(missing_ok=True)
+            say(f"{path.name} holds this data already, nothing was changed")
+            _empty(partial)
+            return path
+        started, seen = time.perf_counter(), look(source.paths)
+        _check_disk(path, source, partial)
+        with StoreWriter(partial, source.schema, reading_of(source)) as writer:
+            kept = _usable_blocks(writer, source, path if not fresh else None, say)
+            writer.keep(kept)
+            with nullcontext(executor) if executor else reading_threads(workers) as pool:
+                at_once = workers or worker_count()
+                for block in read_blocks(
+                    source,
+                    pool,
+                    at_once=at_once,
+                    after=kept[-1].place if kept else None,
+                    chunk_size=chunk_size,
+                ):
+                    writer.add(block, first_line=_next_line(writer.records, block.place.file, source))
+                    if progress:
+                        progress(*source.progress(block.place))
+            if look(source.paths) != seen:
+                raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
+            manifest = _finish(writer, source, max_bad_rows)
+        _publish(partial, path, seen)
+    seconds = time.perf_counter() - started
+    parsed = sum(block.rows for block in manifest.blocks[len(kept) :])
+    say(
+        f"{path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
+        f"{parsed} rows parsed in {seconds:.1f} s"
+    )
+    return path
+
+
+def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink) -> list[BlockRecord]:
+    """The blocks that are there already: from a compile that was ended, or from the store of an earlier state."""
+    records = writer.journaled()
+    manifest = None if records or old is None else find_manifest(old)
+    if manifest is not None and manifest.source["reading"] == reading_of(source):
+        records = manifest.blocks
+        for column in writer.columns:
+            with friendly_os_errors(f"copying {column.file}"):
+                shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
+    sound = list(writer.sound_blocks(records))
+    kept = []
+    for record, (found, final) in zip(sound, source.check([record.place for record in sound]), strict=False):
+        if found != record.source_hash or not final:
+            break
+        kept.append(record)
+    if kept:
+        say(f"going on behind row {sum(record.rows for record in kept)}, {len(kept)} blocks are there")
+    return kept
+
+
+def _next_line(records: list[BlockRecord], file: int, source: Any) -> int:
+    """The number of the line that follows the blocks of one file."""
+    return source.first_line(file) + sum(record.lines for record in records if record.place.file == file)
+
+
+def _check_disk(path: Path, source: Any, partial: Path) -> None:
+    """Refuse before the first byte what the disk cannot hold."""
+    needed = source.estimate_rows() * sum(c.stride for c in all_columns(source.schema) if not c.per_block)
+    held = sum(file.stat().st_size for file in partial.iterdir())
+    with friendly_os_errors(f"looking at the disk of {path.name}"):
+        free = shutil.disk_usage(path.parent).free
+    if needed - held > free:
+        raise DoesNotFitError(
+            f"the store of {source.name} needs about {format_bytes(needed)} of disk, {format_bytes(free)} are free at "
+            f"{path.parent}; free some space, or choose another place with --store"
+        )
+
+
+def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
+    """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
+    schema, records = writer.schema, writer.records
+    ledger = list(ledger_entries(records, source.first_line(0)))
+    rows = sum(record.rows for record in records)
+    if not rows:
+        raise DataError(f"{source.name} has a header but no rows")
+    refuse_too_many(ledger, rows, max_bad_rows)
+    summary = Summary(source.name, source.file_bytes, "", schema, rows=rows, ledger=ledger)
+    summary.blocks = [
+        BlockSummary(record.rows, record.usable, dict(zip(schema.names, record.nonfinite, strict=True)), {})
+        for record in records
+    ]
+    targets = _write_targets(writer, summary)
+    timestamps = writer.written(next(column for column in writer.columns if column.file == TIMESTAMPS))
+    content = ledger_text(ledger).encode()
+    with atomic_write(writer.folder / LEDGER) as file:
+        file.write(content)
+    hashes = [[record.place.file, record.place.start, record.place.stop, record.source_hash] for record in records]
+    manifest = Manifest(
+        schema,
+        {
+            "kind": source.kind,
+            "reading": reading_of(source),
+            "data_id": source.content_id(),
+            "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),
+            "file_bytes": source.file_bytes,
+            "file_sizes": [file.stat().st_size for file in source.paths],
+            "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
+        },
+        records,
+        find_warnings(summary, timestamps, targets, notes=source_notes(source)),
+    )
+    write_json(writer.folder / MANIFEST, manifest.to_json())
+    writer.sync()
+    return manifest
+
+
+def _write_targets(writer: StoreWriter, summary: Summary) -> np.ndarray:
+    """Return the targets of all usable rows; where they come from prices, write them and their checksums first."""
+    schema, records = writer.schema, writer.records
+    numbers = writer.written(_number_column(writer, schema))
+    targets = make_targets(schema, numbers, summary.usable)
+    for column in derived_columns(schema):
+        with atomic_write(writer.folder / column.file) as file:
+            file.write(np.ascontiguousarray(targets, column.dtype).data)
+        start = 0
+        for record in records:
+            record.checksums[column.file] = checksum(targets[start : start + record.usable])
+            start += record.usable
+    return targets
+
+
+def _number_column(writer: StoreWriter, schema: Schema) -> Any:
+    return writer.columns[len(schema.features)]
+
+
+def _publish(partial: Path, path: Path, seen: list[list[Any]]) -> None:
+    """Give the finished folder its name; a store that has the name already is there until the new one is."""
+    old = _old_path(path)
+    with friendly_os_errors(f"publishing {path.name}"):
+        if path.exists():
+            os.rename(path, old)
+        os.rename(partial, path)
+        sync_folder(path.parent)
+        (path / JOURNAL).unlink()
+        shutil.rmtree(old, ignore_errors=True)
+    note_seen(path, seen)  # last: a kill before it costs one look at every byte, never a wrong answer
+
+
+def _old_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _restore_old(path: Path) -> None:
+    """A kill between two renames of `_publish` leaves the old store under a name of its own: take it back, or away."""
+    old = _old_path(path)
+    if old.exists():
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, path)
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()

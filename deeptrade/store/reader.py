@@ -1,0 +1,299 @@
+"""An opened store: rows gathered from mapped files (or read plainly), every block checked when it is first touched."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ..dataset import BlockSummary, Dataset, Summary
+from ..errors import DataError
+from ..files import friendly_os_errors
+from ..ledger import LedgerEntry, read_ledger
+from ..schema import Feature, Schema
+from ..statistics import Moments
+from .layout import (
+    ENDING,
+    LEDGER,
+    POSITIONS,
+    STATISTICS,
+    TARGETS,
+    TIMESTAMPS,
+    Column,
+    Manifest,
+    all_columns,
+    feature_columns,
+    read_manifest,
+)
+
+
+def open_store(path: str | Path, *, use_mmap: bool = True) -> Dataset:
+    """Open a compiled store; reading it needs no TensorFlow and no text.
+
+    use_mmap off reads with plain reads, for file systems that cannot map.
+    Raises DataError where the folder is no store, or a file of it is not as long as it must be.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    rows = StoreRows(path, manifest, use_mmap=use_mmap)
+    summary = Summary(
+        name=path.resolve().name.removesuffix(ENDING),
+        file_bytes=manifest.source["file_bytes"],
+        data_id=manifest.source["data_id"],
+        content_hash=manifest.source["content_hash"],
+        schema=manifest.schema,
+        rows=manifest.rows,
+        ledger=_ledger(path) if manifest.usable < manifest.rows else [],
+        blocks=_BlockSummaries(manifest, rows),
+        warnings=manifest.warnings,
+    )
+    return Dataset(summary, rows)
+
+
+def _ledger(path: Path) -> list[LedgerEntry]:
+    with friendly_os_errors(f"reading {LEDGER} of {path.name}"):
+        return read_ledger(path / LEDGER)
+
+
+class CheckedFile:
+    """One flat file: `take` gathers rows, after checking the blocks they lie in against their checksums once.
+
+    Raises DataError naming file and block where a bit has changed.
+    """
+
+    def __init__(self, store: Path, column: Column, edges: np.ndarray, checksums: Sequence[str], *, use_mmap: bool):
+        self._column, self._edges, self._checksums = column, edges, checksums
+        self._name = f"{store.name}/{column.file}"
+        with friendly_os_errors(f"reading {self._name}"):
+            self._file = os.open(store / column.file, os.O_RDONLY)
+        size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
+        if size != needed:
+            os.close(self._file)
+            raise DataError(f"{self._name} has {size} bytes, must have {needed}; compile the store again with --fresh")
+        self._map = mmap.mmap(self._file, 0, prot=mmap.PROT_READ) if use_mmap and size else None
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
+        self._array = self._view() if self._map is not None else None
+        self._unchecked = np.ones(len(checksums), bool)
+        self._all_checked = False
+        self._lock = Lock()
+
+    def _view(self) -> np.ndarray:
+        return np.frombuffer(self._map, self._column.dtype).reshape(-1, *self._column.shape)  # type: ignore[arg-type]
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Return the rows at int64 places, a fresh array."""
+        if not self._all_checked:
+            self._check_at(places)
+        if self._array is not None:
+            return np.take(self._array, places, axis=0)
+        return self._read_plainly(places)
+
+    def whole(self) -> np.ndarray:
+        """Return all rows: a view of the map, or a fresh array."""
+        self.check_all()
+        return self._array if self._array is not None else self._read(0, int(self._edges[-1]))
+
+    def check_all(self) -> None:
+        """Check every block."""
+        for block in np.flatnonzero(self._unchecked):
+            self._check(int(block))
+        self._all_checked = True
+
+    def faults(self) -> list[int]:
+        """Return the numbers of all blocks that differ from their checksums."""
+        return [block for block in range(len(self._checksums)) if not self._is_sound(block)]
+
+    def release(self) -> None:
+        """Give the pages mapped so far back to the system; they come again when they are used."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def close(self) -> None:
+        """Give back the map and the file."""
+        self._array = None
+        if self._map is not None:
+            try:
+                self._map.close()
+            except BufferError:  # a view of `whole` is still held; the map goes with it
+                self._map = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _check_at(self, places: np.ndarray) -> None:
+        blocks = np.unique(np.searchsorted(self._edges, places, side="right") - 1)
+        for block in blocks[self._unchecked[blocks]]:
+            self._check(int(block))
+        self._all_checked = not self._unchecked.any()
+
+    def _check(self, block: int) -> None:
+        if not self._is_sound(block):
+            raise DataError(
+                f"{self._name} is damaged in block {block} (places {self._edges[block]} to "
+                f"{self._edges[block + 1] - 1}); "
+                f"compile the store again with --fresh"
+            )
+        self._unchecked[block] = False
+
+    def _is_sound(self, block: int) -> bool:
+        """Whether a block has its checksum; read plainly, so that the file lies in memory only as the page cache."""
+        start, stop = (int(edge) for edge in self._edges[block : block + 2])
+        return checksum(self._read(start, stop)) == self._checksums[block]
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        rows = np.empty((stop - start, *self._column.shape), self._column.dtype)
+        self._read_into(rows, start)
+        return rows
+
+    def _read_into(self, rows: np.ndarray, start: int) -> None:
+        view, offset = memoryview(rows.data).cast("B") if rows.size else memoryview(b""), start * self._column.stride
+        while len(view):
+            count = os.preadv(self._file, [view], offset)
+            if not count:
+                raise DataError(f"{self._name} has become shorter; compile the store again with --fresh")
+            view, offset = view[count:], offset + count
+
+    def _read_plainly(self, places: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(places), *self._column.shape), self._column.dtype)
+        if self._column.stride:
+            for at, place in enumerate(places):
+                self._read_into(rows[at : at + 1], int(place))
+        return rows
+
+
+def checksum(values: np.ndarray) -> str:
+    """Return the XXH3-64 of an array's bytes."""
+    data = np.ascontiguousarray(values)
+    return xxhash.xxh3_64_hexdigest(data.data if data.size else b"")
+
+
+def checked_files(path: Path, manifest: Manifest, *, use_mmap: bool) -> dict[str, CheckedFile]:
+    """Open every column of a store by its file name."""
+    by_row = np.cumsum([0] + [block.usable for block in manifest.blocks])
+    by_block = np.arange(len(manifest.blocks) + 1)
+    opened: dict[str, CheckedFile] = {}
+    try:
+        for column in all_columns(manifest.schema):
+            edges = by_block if column.per_block else by_row
+            sums = [block.checksums[column.file] for block in manifest.blocks]
+            opened[column.file] = CheckedFile(path, column, edges, sums, use_mmap=use_mmap)
+    except BaseException:
+        for file in opened.values():
+            file.close()
+        raise
+    return opened
+
+
+class StoreRows:
+    """The usable rows of a store; safe from several threads."""
+
+    def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool):
+        self._files = checked_files(path, manifest, use_mmap=use_mmap)
+        names = manifest.schema.names
+        columns = feature_columns(manifest.schema)
+        self._features = {name: self._files[column.file] for name, column in zip(names, columns, strict=True)}
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """int64 (usable rows,), ns UTC."""
+        return self._files[TIMESTAMPS].whole()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """float32 (usable rows, horizons), NaN where missing."""
+        return self._files[TARGETS].whole()
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        """Return float32 (rows, horizons), a fresh array."""
+        return self._files[TARGETS].take(usable)
+
+    def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+        """Return float32 (rows, *shape) by feature name, fresh arrays; files of other features are not touched."""
+        return {feature.name: self._features[feature.name].take(usable) for feature in features}
+
+    def locate(self, usable: int) -> tuple[int, int]:
+        """Return (line from 1, byte offset) of a usable row in its source."""
+        line, offset = self._files[POSITIONS].take(np.array([usable]))[0]
+        return int(line), int(offset)
+
+    def moments(self, block: int) -> np.ndarray:
+        """Return the float64 numbers of one block's statistics."""
+        return self._files[STATISTICS].take(np.array([block]))[0]
+
+    def release(self) -> None:
+        """Give mapped pages back to the system."""
+        for file in self._files.values():
+            file.release()
+
+    def close(self) -> None:
+        """Give back maps and files."""
+        for file in self._files.values():
+            file.close()
+
+
+class _BlockSummaries(Sequence[BlockSummary]):
+    """The blocks of a store; their statistics are read when asked for."""
+
+    def __init__(self, manifest: Manifest, rows: StoreRows):
+        self._manifest, self._rows = manifest, rows
+
+    def __len__(self) -> int:
+        return len(self._manifest.blocks)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        block, schema = self._manifest.blocks[index], self._manifest.schema
+        nonfinite = dict(zip(schema.names, block.nonfinite, strict=True))
+        return BlockSummary(block.rows, block.usable, nonfinite, _Moments(schema, self._rows, index))
+
+
+class _Moments(dict[str, Moments]):
+    """Moments by feature of one block, read when one is asked for."""
+
+    def __init__(self, schema: Schema, rows: StoreRows, block: int):
+        super().__init__()
+        self._schema, self._rows, self._block = schema, rows, block
+
+    def __missing__(self, name: str) -> Moments:
+        numbers, at = self._rows.moments(self._block), 0
+        for feature in self._schema.features:
+            width = Moments.width(feature)
+            self[feature.name] = Moments.from_numbers(feature, numbers[at : at + width])
+            at += width
+        return self[name]
+
+
+def verify_store(path: str | Path) -> list[str]:
+    """Return one line per file and block of a store that differs from its checksum; empty where all is sound.
+
+    Raises DataError where the folder is no store or a file has a wrong length.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    lines = []
+    if manifest.usable < manifest.rows and _ledger_differs(path, manifest):
+        lines.append(f"{LEDGER} differs from the manifest")
+    files = checked_files(path, manifest, use_mmap=False)
+    try:
+        for name, file in files.items():
+            lines += [f"{name}, block {block} of {len(manifest.blocks)}" for block in file.faults()]
+    finally:
+        for file in files.values():
+            file.close()
+    return lines
+
+
+def _ledger_differs(path: Path, manifest: Manifest) -> bool:
+    try:
+        content = (path / LEDGER).read_bytes()
+    except OSError:
+        return True
+    return xxhash.xxh3_64_hexdigest(content) != manifest.source["ledger_checksum"]

@@ -1,0 +1,179 @@
+"""A store in the making: blocks appended to its files, and a journal that says which of them are whole.
+
+A block's numbers are written first, its line in the journal after them. Whatever ends the process between two writes,
+the journal's whole lines name exactly the blocks that are there; what lies behind them is cut off when work goes on.
+Checksums tell whether a power cut took what the journal promises.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import friendly_os_errors, sync_folder
+from ..schema import Schema
+from ..sources.blocks import Block
+from .layout import (
+    JOURNAL,
+    POSITIONS,
+    PRICES,
+    STATISTICS,
+    TARGETS,
+    TIMESTAMPS,
+    BlockRecord,
+    Column,
+    feature_columns,
+    written_columns,
+)
+from .reader import checksum
+
+_SYNC_BYTES = 64 << 20
+"""Bytes between two flushes to disk, in the background: the last flush then has little left to do."""
+
+
+class StoreWriter:
+    """The files of an unfinished store in `folder`, opened for appending; `head` is what the journal is made for."""
+
+    def __init__(self, folder: Path, schema: Schema, head: dict[str, Any]):
+        self.folder, self.schema = folder, schema
+        self.columns = written_columns(schema)
+        self.records: list[BlockRecord] = []
+        self._usable = 0
+        self._head = json.dumps(head, sort_keys=True)
+        self._files: dict[str, int] = {}
+        self._syncing: Future[None] | None = None
+        self._unsynced = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="deeptrade-sync")
+
+    def __enter__(self) -> StoreWriter:
+        with friendly_os_errors(f"writing the store {self.folder.name}"):
+            for name in [JOURNAL, *(column.file for column in self.columns)]:
+                self._files[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def journaled(self) -> list[BlockRecord]:
+        """Return the blocks that the journal names; none where it was made for another source or schema."""
+        lines = (self.folder / JOURNAL).read_bytes().split(b"\n")[:-1]  # a last line without its break is torn
+        if not lines or lines[0].decode(errors="replace") != self._head:
+            return []
+        records = []
+        for line in lines[1:]:
+            try:
+                records.append(BlockRecord.from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError):
+                break
+        return records
+
+    def keep(self, records: list[BlockRecord]) -> None:
+        """Go on behind these blocks: cut every file and the journal to them."""
+        with friendly_os_errors(f"writing the store {self.folder.name}"):
+            for column in self.columns:
+                os.ftruncate(self._files[column.file], _items(column, records) * column.stride)
+            os.ftruncate(self._files[JOURNAL], 0)
+            self._append(JOURNAL, 0, "".join(line + "\n" for line in [self._head, *map(_line, records)]).encode())
+        self.records, self._usable = list(records), sum(record.usable for record in records)
+
+    def sound_blocks(self, records: list[BlockRecord]) -> Iterator[BlockRecord]:
+        """Yield the blocks whose bytes in the files have their checksums, up to the first that has not."""
+        ends = {column.file: 0 for column in self.columns}
+        for record in records:
+            for column in self.columns:
+                size = _items(column, [record]) * column.stride
+                data = os.pread(self._files[column.file], size, ends[column.file])
+                if len(data) != size or checksum(np.frombuffer(data, np.uint8)) != record.checksums[column.file]:
+                    return
+                ends[column.file] += size
+            yield record
+
+    def add(self, block: Block, *, first_line: int) -> BlockRecord:
+        """Append a block; `first_line` is the number of its first line in its file."""
+        parts = self._parts(block, first_line)
+        record = BlockRecord(
+            place=block.place,
+            rows=block.rows,
+            usable=block.usable,
+            lines=block.lines,
+            source_hash=block.source_hash,
+            nonfinite=[block.nonfinite[name] for name in self.schema.names],
+            checksums={name: checksum(values) for name, values in parts.items()},
+            faults=block.faults,
+        )
+        with friendly_os_errors(f"writing the store {self.folder.name}"):
+            for column in self.columns:
+                items = len(self.records) if column.per_block else self._usable
+                self._append(column.file, items * column.stride, parts[column.file])
+            self._append(JOURNAL, os.fstat(self._files[JOURNAL]).st_size, (_line(record) + "\n").encode())
+            self.records.append(record)
+            self._usable += record.usable
+            self._unsynced += sum(values.nbytes for values in parts.values())
+            if self._unsynced >= _SYNC_BYTES:
+                self._sync_behind()
+        return record
+
+    def _parts(self, block: Block, first_line: int) -> dict[str, np.ndarray]:
+        """A block's part of every file, in the store's byte order."""
+        names = [column.file for column in feature_columns(self.schema)]
+        parts = {file: block.features[name] for file, name in zip(names, self.schema.names, strict=True)}
+        if self.schema.target_source == "price":
+            parts[PRICES] = block.numbers
+        else:
+            parts[TARGETS] = np.where(np.isfinite(block.numbers), block.numbers, np.float32(np.nan))
+        parts[TIMESTAMPS] = block.timestamps
+        parts[POSITIONS] = block.positions[:, :2] + np.array([first_line, 0])
+        parts[STATISTICS] = np.concatenate([block.moments[name].numbers() for name in self.schema.names])
+        return {
+            column.file: np.ascontiguousarray(parts[column.file], np.dtype(column.dtype)) for column in self.columns
+        }
+
+    def _append(self, name: str, offset: int, data: Any) -> None:
+        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        while len(view):
+            count = os.pwrite(self._files[name], view, offset)
+            view, offset = view[count:], offset + count
+
+    def _sync_behind(self) -> None:
+        """Flush what has been written in the background, unless the last flush is still going on."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        self._unsynced = 0
+        self._syncing = self._pool.submit(self._sync)
+
+    def _sync(self) -> None:
+        for file in list(self._files.values()):
+            os.fsync(file)
+
+    def sync(self) -> None:
+        """Bring everything to disk."""
+        with friendly_os_errors(f"writing the store {self.folder.name}"):
+            if self._syncing is not None:
+                self._syncing.result()
+            self._sync()
+            sync_folder(self.folder)
+
+    def written(self, column: Column) -> np.ndarray:
+        """Return what has been written to a column so far, (usable rows, *shape)."""
+        with friendly_os_errors(f"reading {column.file}"):
+            return np.fromfile(self.folder / column.file, column.dtype).reshape(-1, *column.shape)
+
+
+def _line(record: BlockRecord) -> str:
+    return json.dumps(record.to_json(), ensure_ascii=False)
+
+
+def _items(column: Column, records: list[BlockRecord]) -> int:
+    """How many strides of a column these blocks take."""
+    return len(records) if column.per_block else sum(record.usable for record in records)
