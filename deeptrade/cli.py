@@ -111,6 +111,10 @@ def _build_parser() -> argparse.ArgumentParser:
     verify = command("verify", _verify)
     verify.add_argument("store", metavar="STORE")
 
+    export = command("export", _export)
+    export.add_argument("store", metavar="STORE")
+    export.add_argument("out", metavar="OUT.parquet")
+
     profile = command("profile", _profile)
     profile.add_argument("data", metavar="DATA")
     profile.add_argument("--out", required=True, metavar="DIR")
@@ -222,6 +226,13 @@ def _verify(options: argparse.Namespace) -> None:
         more = f" and {len(damage) - 10} more" if len(damage) > 10 else ""
         raise DataError(f"{options.store} is damaged: {'; '.join(damage[:10])}{more}; compile it again with --fresh")
     print_line(f"{options.store}: every block of every file has its checksum")
+
+
+def _export(options: argparse.Namespace) -> None:
+    """write the rows of a store to a Parquet file"""
+    from .store.export import export_parquet
+
+    export_parquet(options.store, options.out, sink=print_line)
 
 
 def _profile(options: argparse.Namespace) -> None:

@@ -257,9 +257,9 @@ def test_files_that_are_no_data_are_one_clear_line(tmp_path, case):
 
 
 def test_missing_file_and_empty_folder_are_one_clear_line(tmp_path):
-    with pytest.raises(DataError, match=r"does not exist; give a CSV file"):
+    with pytest.raises(DataError, match=r"does not exist; give a CSV \(also"):
         open_dataset(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"holds no \.csv file"):
+    with pytest.raises(DataError, match=r"holds no \.csv or other data file"):
         open_dataset(tmp_path)
 
 
