@@ -96,8 +96,13 @@ class BatchReader:
         cache_batches: int = 0,
         prefetch: int = 2,
     ):
-        if batch_size < 1:
-            raise SettingsError(f"batch_size={batch_size} is not accepted; use at least 1")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("cache_batches", cache_batches, 0),
+            ("prefetch", prefetch, 0),
+        ):
+            if value < least:
+                raise SettingsError(f"{name}={value} is not accepted; use at least {least}")
         self.dataset, self.rows = dataset, rows
         self.batch_size, self.prefetch = batch_size, prefetch
         self.schema = dataset.schema.select(features)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import DataError, DeepTradeError
+from .errors import DataError, DeepTradeError, Interrupted
+from .files import friendly_os_errors
 from .settings import MODEL_SIZES, FitSettings, data_name
 
 
@@ -22,22 +26,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         _refuse_unknown(parser, options.command, unknown[0])
     try:
-        options.run(options)
+        with _ending_on_sigterm(), friendly_os_errors("writing the output"):
+            options.run(options)
     except DeepTradeError as error:
         print(f"deeptrade {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
-    except BrokenPipeError:
-        # The reader of our output has gone: point it elsewhere, so that the interpreter's last flush is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0
 
 
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that child processes and temporary files do not stay behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def print_line(line: str) -> None:
-    """Print one line at once, also into a pipe."""
-    print(line, flush=True)
+    """Print one line at once, also into a pipe; where its reader has gone, the work goes on in silence."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:

@@ -306,9 +306,9 @@ class _LoadedRows:
 def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
     """Return y[t, i-1] = price[t+i] / price[t] - 1 clamped to [-1, 1], float32 (rows, horizons).
 
-    NaN where one of the two prices is missing or not above zero, and at the end.
+    NaN where one of the two prices is missing, infinite or not above zero, and at the end.
     """
-    prices = np.where(prices > 0, prices, np.nan).astype(np.float64)
+    prices = np.where(np.isfinite(prices) & (prices > 0), prices, np.nan).astype(np.float64)
     ahead = np.full((len(prices), horizons), np.nan)
     for step in range(1, min(horizons, len(prices) - 1) + 1):
         ahead[:-step, step - 1] = prices[step:] / prices[:-step] - 1
@@ -362,4 +362,4 @@ def source_notes(source: Any) -> Iterator[str]:
     if source.unused_columns:
         yield f"{len(source.unused_columns)} columns are not used: {', '.join(source.unused_columns)[:200]}"
     if not source.ends_whole():
-        yield "the file does not end with a line break; its last line may be cut off"
+        yield "a file does not end with a line break; its last line may be cut off"

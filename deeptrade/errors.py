@@ -19,3 +19,11 @@ class DoesNotFitError(DeepTradeError):
 
 class RunConflictError(DeepTradeError):
     """The output folder holds a run of other data or other settings."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The work was stopped by a signal; `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import psutil
 
 from .errors import DataError, DoesNotFitError
 
@@ -41,9 +44,12 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
     The folder of `path` is made. The content is on disk (fsync) before the name is.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays a link
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a file; give the name of a file to write")
     with friendly_os_errors(f"writing {path.name}"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
@@ -55,6 +61,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes have left of the same file."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -102,6 +116,22 @@ def _lock(descriptor: int, taken: Callable[[], None]) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process holds the folder by `locked_folder`; False where that cannot be known."""
+    if fcntl is None or not folder.is_dir():
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _is_at(descriptor: int, folder: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), folder.stat())
@@ -109,11 +139,13 @@ def _is_at(descriptor: int, folder: Path) -> bool:
         return False
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write plain data as JSON, whole or not at all; NaN and infinities become null."""
-    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)
+def write_json(path: str | Path, content: Any) -> Any:
+    """Write plain data as JSON, whole or not at all, and return it as written: NaN and infinities become null."""
+    written = _finite(content)
+    text = json.dumps(written, indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
         file.write(text.encode() + b"\n")
+    return written
 
 
 def _finite(content: Any) -> Any:

@@ -112,11 +112,11 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         """Serve from the read-ahead stream while batches are asked for in order; else read just this one."""
         with self._lock:
             in_order = index == self._expected
-            self._expected = index + 1
             if not in_order:
                 self._drop_stream()
             elif self._stream is None:
                 self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size)
+            self._expected = index + 1
             if self._stream is not None:
                 return next(self._stream)
         return self.reader.batch(index, epoch=self.epoch)

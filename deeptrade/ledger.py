@@ -10,18 +10,6 @@ from pathlib import Path
 
 from .files import atomic_write
 
-REASONS = (
-    "shape",
-    "ragged",
-    "missing",
-    "non_finite",
-    "cut_off",
-    "encoding",
-    "purged",
-    "non_finite_step",
-    "read_error",
-)
-
 
 @dataclass(frozen=True)
 class LedgerEntry:

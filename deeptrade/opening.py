@@ -22,11 +22,21 @@ from .errors import DataError
 from .ledger import LedgerEntry
 from .scan import read_blocks, reading_threads, worker_count
 from .schema import Schema
+from .settings import check_settings, limited
 from .sources import open_source
-from .sources.blocks import BLOCK_BYTES
+from .sources.blocks import BLOCK_BYTES, fault_detail
 from .sources.direct import CsvRows
 from .store import compile_store, is_current, is_store, open_store, read_manifest, store_path
 from .units import format_bytes
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The numbers among the arguments of `open_dataset`, with the limits that `fit` has for them."""
+
+    max_rows: int = limited("max_rows")
+    chunk_size: int = limited("chunk_size")
+    max_bad_rows: float = limited("max_bad_rows")
 
 
 def open_dataset(
@@ -57,6 +67,7 @@ def open_dataset(
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
+    check_settings(_Reading(max_rows, chunk_size, max_bad_rows))
     say = sink or (lambda line: None)
     path = store_path(data, store)
     source = None if is_store(data) else open_source(data, horizons=horizons)
@@ -137,10 +148,10 @@ def read_directly(
                 file = block.place.file
                 first_line = source.first_line(file) + lines[file]
                 lines[file] += block.lines
-                summary.ledger += [
-                    LedgerEntry(summary.rows + f.row, first_line + f.line, f.byte_offset, f.column, f.reason, f.detail)
-                    for f in block.faults
-                ]
+                for fault in block.faults:
+                    place = summary.rows + fault.row, first_line + fault.line, fault.byte_offset
+                    detail = fault_detail(fault, file, len(source.paths))
+                    summary.ledger.append(LedgerEntry(*place, fault.column, fault.reason, detail))
                 summary.rows += block.rows
                 blocks.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))
                 numbers.append(block.numbers)

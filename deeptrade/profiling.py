@@ -56,6 +56,7 @@ def profile(
     ):
         result = describe(dataset)
         ledger = dataset.ledger
+    result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
     if out is not None:
         write_ledger(Path(out) / "ledger.csv", ledger)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from . import errors
-from .errors import DataError, DeepTradeError, RunConflictError
+from .errors import DataError, DeepTradeError, Interrupted, RunConflictError, SettingsError
 from .files import read_json, write_json
 from .opening import look_at
 from .parameters import check_parameters
@@ -34,6 +38,7 @@ NOTEBOOKS = {
 PLANNED = ("batch_size", "grad_accum", "accum_steps", "chunk_size", "cache_batches", "prefetch", "precision")
 _BATCH = {"batch_size", "grad_accum", "accum_steps"}
 _STATE = "run.json"
+_OWN = ("csv", "out", "run")
 
 
 class NotebookError(Exception):
@@ -62,16 +67,24 @@ def run(
     say = sink or (lambda line: None)
     out = Path(out)
     given = dict(parameters or {})
+    for name in _OWN:
+        if name in given:
+            raise SettingsError(
+                f"parameter {name!r} is set by run itself; name the data first, and the folder by --out"
+            )
     values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
     settings = FitSettings(**values["03_train"])
     head = look_at(data, store=settings.store)
+    head.schema.select(settings.feature_names)
+    if values["02_auto_optimize"].get("effective_batch", 1) < 1:
+        raise SettingsError(f"effective_batch={given['effective_batch']} is not accepted; use at least 1")
     if fresh:
         remove_run(out)
     if not head.content_hash and not settings.max_rows:
         _compile_first(data, settings, say)
         head = look_at(data, store=settings.store)
     identity = {"data_id": head.data_id, "content_hash": head.content_hash}
-    state = _open_state(out, identity | {"parameters": {name: str(value) for name, value in given.items()}})
+    state = _open_state(out, identity | {"parameters": {name: _declared(values, name) for name in given}})
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return out / "index.html"
@@ -82,6 +95,11 @@ def run(
     finally:
         index = write_index(out)
     return index
+
+
+def _declared(values: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """A parameter's value in its declared type, as text: '1e-3' and '0.001' are one."""
+    return next(str(of_notebook[name]) for of_notebook in values.values() if name in of_notebook)
 
 
 def _compile_first(data: str | Path, settings: FitSettings, say: Callable[[str], None]) -> None:
@@ -150,16 +168,21 @@ def _run_one(
     say(f"{name}: started")
     error: Exception | None = None
     try:
-        _execute(notebook_path(name), out / f"{name}.ipynb", _complete(name, data, out, values, say))
+        with _signals_to_kernel() as stop:
+            _execute(notebook_path(name), out / f"{name}.ipynb", _complete(name, data, out, values, say))
     except Exception as problem:  # noqa: BLE001 (noted, rendered, and raised again below)
         error = problem
     seconds = round(time.perf_counter() - started, 1)
     status = {"status": "failed" if error else "completed", "seconds": seconds}
+    if error and stop:
+        status["status"] = "interrupted"
     state["notebooks"][name] = status | ({"error": _one_line(error)} if error else {})
     write_json(out / _STATE, state)
     if (out / f"{name}.ipynb").exists():
         render_notebook(out / f"{name}.ipynb", out / f"{name}.html", code=False)
         render_notebook(out / f"{name}.ipynb", out / f"{name}.full.html", code=True)
+    if error and stop:
+        raise Interrupted(stop[0]) from None
     if error:
         raise _as_ours(name, error) from None
     say(f"{name}: done in {seconds} s")
@@ -191,10 +214,11 @@ def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
     for logger in ("papermill", "traitlets"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    with _this_interpreters_kernel():
+    unfinished = out.with_name(f".{out.name}")
+    with _this_interpreters_kernel(), _named_when_whole(unfinished, out):
         papermill.execute_notebook(
             str(notebook),
-            str(out),
+            str(unfinished),
             parameters=values,
             kernel_name="python3",
             progress_bar=False,
@@ -203,6 +227,45 @@ def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             start_timeout=120,
             extra_arguments=["--IPKernelApp.log_level=40"],  # its note on TCP would stand among our lines
         )
+
+
+@contextmanager
+def _named_when_whole(unfinished: Path, out: Path) -> Iterator[None]:
+    """Give a notebook its name when it has been executed or has failed; one that a full disk cut off gets none."""
+    try:
+        yield
+    finally:
+        with suppress(DataError, OSError):
+            read_json(unfinished)
+            unfinished.replace(out)
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _signals_to_kernel() -> Iterator[list[int]]:
+    """Hand SIGINT and SIGTERM to the notebook's kernel, which saves and stops; yields the signals that came.
+
+    The kernel is in a session of its own, so a terminal does not reach it, and it dies with this process.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def forward(number: int, frame: object) -> None:
+        came.append(number)
+        kernels = [p for p in psutil.Process().children() if "ipykernel_launcher" in p.cmdline()]
+        if not kernels or len(came) > 1:
+            raise Interrupted(number)
+        for kernel in kernels:
+            kernel.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .errors import DataError, SettingsError
 
 FEATURE_PREFIX = "arr_"
-_TARGET = re.compile(r"y_(\d+)")
+_TARGET = re.compile(r"y_([1-9]\d*)")
 
 
 @dataclass(frozen=True)

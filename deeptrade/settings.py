@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -58,6 +60,8 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if not self.csv:
+            raise SettingsError("csv='' names no data; give a file, a folder, a glob or a store")
         if self.memory_limit:
             parse_bytes(self.memory_limit)
 
@@ -90,6 +94,12 @@ class FitSettings:
     def out_dir(self) -> Path:
         """Where the run is written: `out`, or runs/NAME with NAME the data file's name without its ending."""
         return Path(self.out) if self.out else Path("runs") / data_name(self.csv)
+
+
+def limited(name: str) -> Any:
+    """Return a dataclass field with the default and limits of a setting of `fit`."""
+    item = next(item for item in fields(FitSettings) if item.name == name)
+    return field(default=item.default, metadata=item.metadata)
 
 
 def data_name(data: str | Path) -> str:
@@ -132,6 +142,17 @@ def annotated_values(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return {name: as_declared(name, namespace[name], kind) for name, kind in kinds.items()}
 
 
+def injected_names(namespace: Mapping[str, Any]) -> frozenset[str]:
+    """Return the parameters that papermill set in this notebook, from its `globals()`; also those set to the default.
+
+    They are the names that its injected cell, which begins with '# Parameters', assigns.
+    """
+    cells = [source for source in namespace.get("In", ()) if source.startswith("# Parameters\n")]
+    statements = [statement for source in cells for statement in ast.parse(source).body]
+    names = (target for s in statements if isinstance(s, ast.Assign) for target in s.targets)
+    return frozenset(name.id for name in names if isinstance(name, ast.Name))
+
+
 def check_settings(settings: Any) -> None:
     """Check every field of a settings dataclass against its declared type and limits.
 
@@ -154,8 +175,8 @@ def _limit_broken(value: Any, rule: Any) -> str:
     if "choices" in rule and value not in rule["choices"]:
         near = get_close_matches(str(value), rule["choices"], n=1)
         return (f"did you mean {near[0]!r}? " if near else "") + f"choose from {', '.join(rule['choices'])}"
-    if isinstance(value, float) and value != value:
-        return "use a number"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "use a finite number"
     checks = (
         ("least", lambda limit: value >= limit, "use at least"),
         ("most", lambda limit: value <= limit, "use at most"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,12 @@ class Trial:
     exit_code: int
     message: str = ""
 
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
+        words = ("may be used", "MemoryError", "ResourceExhausted", "OOM", "bad_alloc")
+        return self.exit_code < 0 or any(word in self.message for word in words)
+
 
 def run_trial(
     settings: FitSettings,
@@ -67,6 +74,12 @@ def run_trial(
         exit_code=exit_code,
         message=message,
     )
+
+
+def remove_trials(folder: Path) -> None:
+    """Remove what trials that were killed have left in a folder."""
+    for leftover in folder.glob(".trial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import DoesNotFitError, SettingsError
+from .errors import DataError, DoesNotFitError, SettingsError
 from .files import friendly_os_errors, write_json
 from .memory.limits import Limit, memory_limit
 from .memory_model import predict_peak, training_room
@@ -15,7 +15,7 @@ from .plan import Plan, plan_from_json, read_plan
 from .rules import LARGE_FILE_BYTES, Decision, apply_rules, batch_settings
 from .schema import Schema
 from .settings import MODEL_SIZES, FitSettings
-from .trial import Trial, run_trial
+from .trial import Trial, remove_trials, run_trial
 from .units import format_bytes
 
 __all__ = [
@@ -70,6 +70,7 @@ def optimize(
     case = _look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
     with friendly_os_errors(f"making the folder {Path(out).name}"):
         Path(out).mkdir(parents=True, exist_ok=True)
+        remove_trials(Path(out))
     chosen, decisions = _choose(case, base)
     for decision in decisions:
         say(decision.line())
@@ -172,7 +173,7 @@ def _standing_decisions(settings: FitSettings) -> list[Decision]:
     precision = Decision(
         found="no GPU" if settings.precision == "float32" else "the precision asked for, or a GPU",
         changed=f"precision {settings.precision}, no XLA compilation",
-        why="on a CPU 16-bit formats are not faster, and XLA took 680 MB more for one model",
+        why="on a CPU 16-bit formats are not faster, and XLA holds a compiled copy of every program",
         override="give --precision to choose it yourself",
     )
     reading = Decision(
@@ -210,6 +211,8 @@ def _try_out(case: _Case, chosen: FitSettings, *, folder: Path, sink: Callable[[
         sink(_trial_line(trial))
         if trial.exit_code == 0:
             break
+        if not trial.lacked_memory:
+            raise DataError(f"a trial run failed: {trial.message}")
     return trials
 
 

@@ -153,3 +153,57 @@ def test_a_reader_that_leaves_does_not_end_in_a_traceback(market, tmp_path):
     command = f"{sys.executable} -m deeptrade profile {market.path} --out {tmp_path / 'p'} | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_does_not_end_the_work(market, tmp_path):
+    command = f"{sys.executable} -m deeptrade compile {market.path} --store {tmp_path / 's.dtstore'} | true"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "s.dtstore" / "manifest.json").exists()
+
+
+def test_a_full_standard_output_is_one_line(market, tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "deeptrade", "profile", market.path, "--out", tmp_path / "p"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert_one_line(result, "writing the output: No space left on device")
+
+
+def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
+    first = deeptrade("compile", market.path)
+    assert first.returncode == 0
+    assert first.stdout.splitlines()[-1] == f"store: {tmp_path / 'market.dtstore'}"
+    again = deeptrade("compile", market.path, "--full-check")
+    assert "holds this data already, nothing was changed" in again.stdout
+    store = tmp_path / "market.dtstore"
+    assert deeptrade("verify", store).stdout == f"{store}: every block of every file has its checksum\n"
+    assert deeptrade("export", store, tmp_path / "m.parquet").returncode == 0
+    content = bytearray((store / "targets.f32").read_bytes())
+    content[5] ^= 4
+    (store / "targets.f32").write_bytes(content)
+    assert_one_line(deeptrade("verify", store), "is damaged: targets.f32, block 0 of 1; compile it again with --fresh")
+    assert_one_line(deeptrade("verify", tmp_path), "is not a store", "deeptrade compile")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["synth", ".", "--rows", "2"], ["is not a file"]),
+        (["profile", "", "--out", "out"], ["no data is given"]),
+        (["fit", "--csv", ""], ["csv='' names no data"]),
+        (["fit", "--learning_rate", "inf"], ["learning_rate=inf is not accepted; use a finite number"]),
+    ],
+)
+def test_values_that_name_nothing_are_one_line(tmp_path, arguments, words):
+    assert_one_line(deeptrade(*arguments, cwd=tmp_path), *words)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"status": "ok"}', "[1]"])
+@pytest.mark.parametrize("name", ["result.json", "plan.json", "profile.json", "memory.jsonl"])
+def test_a_report_on_files_of_something_else_is_one_line(tmp_path, name, content):
+    (tmp_path / name).write_text(content + "\n")
+    assert_one_line(deeptrade("report", tmp_path), str(tmp_path))

@@ -277,3 +277,58 @@ def test_reading_needs_no_tensorflow(market):
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("price", ["Infinity", "1e300", "-Infinity"])
+def test_an_infinite_price_gives_no_target(tmp_path, price):
+    market = make_market(tmp_path / "m.csv", horizons=1, rows=8)
+    market.header[-1] = "price"
+    for row in market.cells:
+        row[-1] = "2.0"
+    market.cells[4][-1] = price
+    market.write()
+    with open_dataset(market.path, horizons=1) as data:
+        np.testing.assert_array_equal(data.targets[:, 0], np.float32([0, 0, 0, *[np.nan] * 2, 0, 0, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_rows": -5}, "max_rows=-5 is not accepted; use at least 0"),
+        ({"chunk_size": 0}, "chunk_size=0 is not accepted; use at least 1"),
+        ({"max_bad_rows": -1.0}, "max_bad_rows=-1.0 is not accepted; use at least 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(market, options, words):
+    with pytest.raises(SettingsError, match=words):
+        open_dataset(market.path, **options)
+
+
+def test_a_rejected_row_of_several_files_names_its_file(tmp_path):
+    market = make_market(tmp_path / "whole.csv")
+    market.cells[30][1] = "[[[1]]]"
+    market.write()
+    folder = tmp_path / "months"
+    folder.mkdir()
+    lines = market.lines()
+    (folder / "1.csv").write_bytes(b"".join(lines[:21]))
+    (folder / "2.csv").write_bytes(lines[0] + b"".join(lines[21:]))
+    with open_dataset(folder, max_bad_rows=0.1) as data:
+        (entry,) = data.ledger
+        assert (entry.row, entry.line) == (30, 12)
+        assert entry.detail == "file 2 of 2: shape 1x1x1, expected 1x7x3"
+
+
+@pytest.mark.parametrize("stamp", ["20230101120000", "0001-01-01T00:00:00", "9999-12-31", "10000000000"])
+def test_a_time_that_int64_cannot_hold_costs_its_row(market, stamp):
+    market.cells[3][0] = stamp
+    market.write()
+    with open_dataset(market.path, max_bad_rows=0.1) as data:
+        assert [(entry.row, entry.column, entry.reason) for entry in data.ledger] == [(3, "timestamp", "encoding")]
+
+
+def test_eight_digits_are_a_date(market):
+    market.cells[0][0] = "20230101"
+    market.write()
+    with open_dataset(market.path) as data:
+        assert data.timestamps[0] == 1_672_531_200 * 10**9

@@ -1,10 +1,13 @@
 import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from deeptrade.errors import DataError, DoesNotFitError
-from deeptrade.files import atomic_write, friendly_os_errors, read_json, write_json
+from deeptrade.files import atomic_write, friendly_os_errors, is_held, locked_folder, read_json, write_json
 from deeptrade.ledger import LedgerEntry, read_ledger, write_ledger
 
 
@@ -60,3 +63,41 @@ def test_the_ledger_comes_back_as_it_was_written(tmp_path):
     write_ledger(tmp_path / "ledger.csv", entries)
     assert read_ledger(tmp_path / "ledger.csv") == entries
     assert (tmp_path / "ledger.csv").read_text().startswith("row,line,byte_offset,column,reason,detail\n3,5,1000,")
+
+
+def test_a_device_is_not_replaced_and_a_link_stays_a_link(tmp_path):
+    with pytest.raises(DataError, match=r"/dev/null is not a file"), atomic_write("/dev/null"):
+        pass
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with atomic_write(tmp_path / "link.txt") as file:
+        file.write(b"new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    (tmp_path / ".a.txt.999999999.tmp").write_text("torn")
+    alive = tmp_path / f".a.txt.{os.getppid()}.tmp"
+    alive.write_text("in the making")
+    with atomic_write(tmp_path / "a.txt"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", alive.name}
+
+
+def test_a_held_folder_is_seen_and_waited_for(tmp_path):
+    assert not is_held(tmp_path)
+    code = (
+        "import sys, time, pathlib; from deeptrade.files import locked_folder\n"
+        "with locked_folder(pathlib.Path(sys.argv[1]), taken=print):\n"
+        "    print('held', flush=True); time.sleep(1)\n"
+    )
+    folder = tmp_path / "made"
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        assert is_held(folder)
+        told = []
+        with locked_folder(folder, taken=lambda: told.append(True)):
+            (folder / "kept").touch()
+        assert told
+    assert folder.exists()

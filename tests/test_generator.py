@@ -58,3 +58,14 @@ def test_plain_keras_fit_works(market):
 def test_a_split_that_is_not_there_is_refused(market):
     with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, validation, all"):
         MemoryEfficientGenerator(market.path, batch_size=8, split="test")
+
+
+def test_batches_are_read_ahead_again_after_a_jump(generator):
+    generator[3]
+    assert generator._stream is None
+    generator[4]
+    assert generator._stream is not None
+    generator[1]
+    for index in (2, 3):
+        np.testing.assert_array_equal(generator[index][1], generator.reader.batch(index).targets)
+    assert generator._stream is not None

@@ -272,7 +272,7 @@ def test_a_step_torn_by_a_kill_is_left_out(tmp_path):
     write_timeline(tmp_path)
     (tmp_path / "history.csv").write_text("step,loss\n1,0.5\n2,0.25\n3,0.1")
     words = Page(report_pages(tmp_path)).words
-    assert "Training. It was killed or is still going after 2 steps; run again to continue." in words
+    assert "Training. It was killed after 2 steps; run again to continue." in words
 
 
 def test_the_report_says_where_it_is(tmp_path):

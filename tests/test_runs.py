@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from deeptrade import run, runs
 from deeptrade.errors import DataError, RunConflictError, SettingsError
 from deeptrade.runs import NOTEBOOKS, NotebookError
+from tests.conftest import make_market
 
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
 
@@ -151,3 +154,56 @@ def test_the_kernel_is_this_interpreter_whatever_the_path(market, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
     output = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip()
     assert output == sys.executable
+
+
+def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
+    market = make_market(tmp_path / "market.csv", rows=400)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
+    for name, value in (("model_size", "tiny"), ("quick", "true"), ("epochs", "300"), ("batch_size", "4")):
+        command += ["-r", name, value]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    history = out / "train" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") > 5):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in errors
+    result = json.loads((out / "train" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert result["steps"] >= 5
+    state = json.loads((out / "run.json").read_text())["notebooks"]
+    assert [item["status"] for item in state.values()] == ["completed", "completed", "interrupted", "pending"]
+    assert "stopped by a signal" in (out / "index.html").read_text()
+    assert (out / "03_train.html").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("csv", "other.csv"), ("out", "x"), ("run", "y")])
+def test_parameters_that_run_sets_itself_are_refused(tmp_path, market, name, value):
+    with pytest.raises(SettingsError, match=f"parameter '{name}' is set by run itself"):
+        run(market.path, out=tmp_path / "out", parameters={name: value})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("effective_batch", -3), ("features", "arr_5mm")])
+def test_values_that_cannot_work_stop_before_a_kernel_starts(tmp_path, market, name, value):
+    with pytest.raises(SettingsError, match=r"arr_5m|effective_batch=-3"):
+        run(market.path, out=tmp_path / "out", parameters={name: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_value_spelled_otherwise_is_the_same_run(finished_run):
+    lines = []
+    spelled = PARAMETERS | {"quick": "TRUE", "batch_size": 4, "max_steps": "03"}
+    run(finished_run.parent / "market.csv", out=finished_run, parameters=spelled, sink=lines.append)
+    assert "is done, nothing was changed" in lines[0]
+
+
+def test_a_run_without_samples_comes_to_its_end_and_says_so(tmp_path, market):
+    parameters = {"model_size": "tiny", "max_steps": 1, "quick": True, "no_memory_monitor": True, "skip_rl": True}
+    index = run(market.path, out=tmp_path / "out", parameters=parameters | {"val_ratio": 0.3})
+    assert "No samples were taken; resident memory" in index.read_text()

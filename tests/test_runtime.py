@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from deeptrade.training.runtime import Interrupted, StopRequest, choose_precision, usable_cpus
+from deeptrade.errors import Interrupted
+from deeptrade.scan import worker_count
+from deeptrade.training.runtime import StopRequest, choose_precision
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def test_auto_precision_depends_on_the_gpu_and_a_given_one_is_kept(asked, gpus, 
 
 
 def test_the_processors_counted_are_those_this_process_may_use():
-    code = "from deeptrade.training.runtime import usable_cpus; print(usable_cpus())"
+    code = "from deeptrade.training.runtime import worker_count; print(worker_count())"
     one = {next(iter(os.sched_getaffinity(0)))}
     done = subprocess.run(
         [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {one}); {code}"],
@@ -33,16 +35,16 @@ def test_the_processors_counted_are_those_this_process_may_use():
         check=True,
     )
     assert int(done.stdout) == 1
-    assert usable_cpus() == len(os.sched_getaffinity(0))
+    assert worker_count() == len(os.sched_getaffinity(0))
 
 
 def test_tensorflow_starts_without_a_word_and_says_how_it_was_set_up():
     code = """
-from deeptrade.training.runtime import set_up_tensorflow, usable_cpus
+from deeptrade.training.runtime import set_up_tensorflow, worker_count
 lines = []
 hardware = set_up_tensorflow(allow_growth=True, sink=lines.append)
 import tensorflow as tf
-assert hardware["op_determinism"] and hardware["intra_op_threads"] == usable_cpus(), hardware
+assert hardware["op_determinism"] and hardware["intra_op_threads"] == worker_count(), hardware
 assert lines == [], lines
 again = set_up_tensorflow(allow_growth=True, sink=lines.append)
 tf.ones((2, 2)) @ tf.ones((2, 2))

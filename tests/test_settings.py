@@ -15,7 +15,7 @@ from deeptrade.units import format_bytes, parse_bytes
         ({"model_size": "smal"}, "model_size='smal' is not accepted; did you mean 'small'\\? choose from tiny"),
         ({"val_ratio": 1.0}, "val_ratio=1.0 is not accepted; use a value below 1"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 is not accepted; use a value above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate=nan is not accepted; use a number"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan is not accepted; use a finite number"),
         ({"memory_limit": "lots"}, "size 'lots' is not understood; accepted are forms like 1500000, 512MiB"),
     ],
 )

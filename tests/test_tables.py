@@ -45,6 +45,18 @@ def test_nothing_is_said_of_forecasts_without_a_known_target():
     assert verdict == "After 12 steps, 80 rows, no validation target is known: nothing can be said of the forecasts."
 
 
+def test_forecasts_that_are_no_numbers_are_called_that():
+    verdict = tables.training_verdict(make_result(mae=(None, None)))
+    assert verdict == (
+        "After 12 steps, 80 rows, the forecasts are no finite numbers: training has diverged; lower learning_rate."
+    )
+
+
+def test_a_profile_of_the_first_rows_does_not_speak_for_the_file():
+    profile = make_profile() | {"max_rows": 100}
+    assert tables.data_verdict(profile).startswith("Of market only the first rows were looked at: 100 rows")
+
+
 def test_the_validation_table_puts_the_ratio_beside_both_errors():
     table = tables.validation(make_result())
     assert table["ratio"].tolist() == ["0.5000", "1.5000"]

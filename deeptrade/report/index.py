@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ..errors import DataError
-from ..files import read_json
+from ..files import is_held, read_json
 from ..memory import phase_table, read_starts, read_timeline
 from . import figures, tables
 from .page import environment, to_html, write_page
@@ -38,6 +38,15 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the --out of a run")
+    try:
+        return _report(folder, sink)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{folder} holds files that no run has written ({type(error).__name__}: {error}); give the --out of a run"
+        ) from None
+
+
+def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
     found = _Files(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")
@@ -59,6 +68,7 @@ class _Files:
         self.result = _read(train / "result.json")
         self.completed = self.result is not None and self.result["status"] == "completed"
         self.run = _read(folder / "run.json")
+        self.running = is_held(train)
         timeline = train / "memory.jsonl"
         self.samples = read_timeline(timeline) if timeline.exists() else []
         self.starts = read_starts(timeline) if timeline.exists() else []
@@ -152,9 +162,11 @@ def _training_line(found: _Files) -> str:
     status, steps = (found.result or {}).get("status"), len(found.history)
     if found.result and status == "completed":
         return tables.training_verdict(found.result)
+    if found.running:
+        return f"It is still going, after {steps:,} step{'s' * (steps != 1)} so far."
     if not steps:
         return "It failed before its first step." if status == "failed" else "Not run yet."
-    how = {"failed": "failed", "interrupted": "was stopped"}.get(str(status), "was killed or is still going")
+    how = {"failed": "failed", "interrupted": "was stopped"}.get(str(status), "was killed")
     return f"It {how} after {steps:,} step{'s' if steps > 1 else ''}; run again to continue."
 
 
@@ -167,7 +179,7 @@ def _memory_line(found: _Files) -> str:
         line = tables.memory_verdict(peak.anon_bytes, limit_bytes, source, peak.phase)
         return line if found.completed else f"{line} That is the last that is known."
     if found.result:
-        return tables.memory_verdict(found.result["memory"]["peak_anon_bytes"], limit_bytes, source)
+        return tables.unsampled_verdict(found.result["memory"])
     return "Not measured yet."
 
 
@@ -205,6 +217,8 @@ def _state(item: Mapping[str, Any]) -> str:
     """How one notebook stands, from its entry in run.json."""
     if item.get("status") == "failed":
         return f"failed: {item.get('error', 'see its page')}"
+    if item.get("status") == "interrupted":
+        return "stopped by a signal"
     if item.get("status") != "completed":
         return "not run yet"
     return f"completed in {item['seconds']:g} s" if "seconds" in item else "completed"

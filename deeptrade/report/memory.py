@@ -32,36 +32,52 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
 
     With `out`, out/memory.json gets verdict, phases and next steps.
 
-    Raises DataError when there is no timeline.
+    Raises DataError when there is neither a timeline nor a result.
     """
     folder = Path(run)
     train = folder / "train" if (folder / "train").is_dir() else folder
     timeline = train / "memory.jsonl"
     samples = read_timeline(timeline) if timeline.exists() else []
-    if not samples:
-        raise DataError(
-            f"{folder} holds no memory.jsonl with samples; give the folder of a run or of fit, "
-            f"made without --no_memory_monitor"
-        )
     result = _read(train / "result.json")
+    if not samples and not result:
+        raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the folder of a run or of fit")
     completed = result is not None and result["status"] == "completed"
-    start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
+    again = ["run it again: it continues from its last checkpoint"]
     report = MemoryReport(
-        verdict=tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
-        honesty=_honesty(samples, start.interval_seconds, finished=completed),
-        limit_bytes=start.limit_bytes,
+        **(_sampled(samples, timeline, finished=completed) if samples else _unsampled(result or {})),
         samples=samples,
         phases=phase_table(samples),
-        predicted=result and {**result["memory"], "measured_peak_bytes": peak.anon_bytes},
-        next_steps=tables.next_steps(result)
-        if result and completed
-        else ["run it again: it continues from its last checkpoint"],
+        predicted=result and {**result["memory"], "measured_peak_bytes": _measured(samples)},
+        next_steps=tables.next_steps(result) if result and completed else again,
     )
     if out is not None:
         content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}
         phases = [asdict(row) for row in report.phases]
         write_json(Path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
     return report
+
+
+def _sampled(samples: list[Sample], timeline: Path, *, finished: bool) -> dict[str, Any]:
+    start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
+    return {
+        "verdict": tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
+        "honesty": _honesty(samples, start.interval_seconds, finished=finished),
+        "limit_bytes": start.limit_bytes,
+    }
+
+
+def _unsampled(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said of a run made with no_memory_monitor."""
+    return {
+        "verdict": tables.unsampled_verdict(result["memory"]),
+        "honesty": "The run took no samples (no_memory_monitor): there is no timeline, and the kernel's peak counts "
+        "pages of mapped files that it would give back.",
+        "limit_bytes": result["memory"]["limit_bytes"],
+    }
+
+
+def _measured(samples: list[Sample]) -> int | None:
+    return tables.peak_sample(samples).anon_bytes if samples else None
 
 
 def _honesty(samples: list[Sample], interval_seconds: float, *, finished: bool) -> str:

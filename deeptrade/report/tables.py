@@ -30,10 +30,16 @@ def data_verdict(profile: Json) -> str:
     rows = profile["rows"]
     rejected = f"{rows['rejected']:,} rejected" if rows["rejected"] else "none rejected"
     return (
-        f"{profile['name']} holds {rows['read']:,} rows ({rejected}) with {len(profile['features'])} features and "
+        f"{_subject(profile)} {rows['read']:,} rows ({rejected}) with {len(profile['features'])} features and "
         f"{len(profile['targets'])} horizons, {profile['span']['start'][:10]} to {profile['span']['end'][:10]}, "
         f"{format_bytes(profile['file_bytes'])} as CSV."
     )
+
+
+def _subject(profile: Json) -> str:
+    """Who holds the rows: the file, or its first part where only that was looked at."""
+    first = profile.get("max_rows") and profile["rows"]["read"] == profile["max_rows"]
+    return f"Of {profile['name']} only the first rows were looked at:" if first else f"{profile['name']} holds"
 
 
 def plan_verdict(plan: Json) -> str:
@@ -51,6 +57,8 @@ def training_verdict(result: Json) -> str:
     """Return one sentence on how a completed training went against the forecast that is always zero."""
     steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
     better, total = count_better(result)
+    if not total and any(zero is not None for _, zero in _mae_pairs(result)):
+        return f"After {steps}, the forecasts are no finite numbers: training has diverged; lower learning_rate."
     if not total:
         return f"After {steps}, no validation target is known: nothing can be said of the forecasts."
     if better == total:
@@ -67,7 +75,7 @@ def training_verdict(result: Json) -> str:
 
 
 def count_better(result: Json) -> tuple[int, int]:
-    """Return (horizons whose validation MAE is below the zero forecast's, horizons with targets)."""
+    """Return (horizons whose validation MAE is below the zero forecast's, horizons where both are known)."""
     pairs = [(mae, zero) for mae, zero in _mae_pairs(result) if mae is not None and zero is not None]
     return sum(mae < zero for mae, zero in pairs), len(pairs)
 
@@ -87,6 +95,15 @@ def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: 
     return (
         f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
         f"{rest}{where}."
+    )
+
+
+def unsampled_verdict(memory: Json) -> str:
+    """Return one sentence on a run without samples: the kernel's peak counts mapped files too, so it is no verdict."""
+    return (
+        f"No samples were taken; resident memory, mapped files included, peaked at "
+        f"{format_bytes(memory['peak_rss_bytes'])} (limit {format_bytes(memory['limit_bytes'])}, "
+        f"{memory['limit_source']})."
     )
 
 

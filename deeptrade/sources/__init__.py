@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..files import friendly_os_errors
 from ..settings import data_name
 from .columnar import Hdf5Source, ParquetSource
 from .csv import CsvSource, first_timestamp
@@ -39,6 +40,13 @@ def open_source(data: str | Path, *, horizons: int = 10) -> Any:
 def find_files(data: str | Path) -> list[Path]:
     """Return the files that `data` names: one file, those of a folder, or a glob's matches."""
     path = Path(data)
+    if not str(data):
+        raise DataError(f"no data is given; expected {_ACCEPTED}")
+    with friendly_os_errors(f"looking for {path}"):
+        return _find_files(data, path)
+
+
+def _find_files(data: str | Path, path: Path) -> list[Path]:
     if path.is_dir():
         endings = tuple(ending for endings in _KINDS for ending in endings)
         paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings))

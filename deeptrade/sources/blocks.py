@@ -76,6 +76,11 @@ class Block:
         return sum(array.nbytes for array in arrays)
 
 
+def fault_detail(fault: Fault, file: int, files: int) -> str:
+    """Return the detail of a rejected row, with the number of its file where there are several."""
+    return f"file {file + 1} of {files}: {fault.detail}" if files > 1 else fault.detail
+
+
 def make_block(
     place: Place,
     *,

@@ -304,9 +304,9 @@ class CsvSource:
                 yield xxhash.xxh3_128_hexdigest(text.data), ends_text or whole_stretch
 
     def ends_whole(self) -> bool:
-        """Whether the last file's last byte is a line break; without one its last line may be cut off."""
-        file = self._files[-1]
-        return file.compressed or read_range(file.path, file.size - 1, file.size).tobytes() == b"\n"
+        """Whether every file's last byte is a line break; without one its last line may be cut off."""
+        plain = [file for file in self._files if not file.compressed]
+        return all(read_range(file.path, file.size - 1, file.size).tobytes() == b"\n" for file in plain)
 
     def _first_records(self) -> list[bytes]:
         start, size = self._data_starts[0], _HEADER_BYTES

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +15,7 @@ import numpy as np
 
 from ..schema import Feature, array_shape
 
+_BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
 
@@ -141,7 +144,8 @@ def read_number(cell: bytes, column: str) -> float:
 def read_timestamp(cell: bytes) -> int:
     """Return nanoseconds since 1970 UTC of ISO 8601 text or epoch seconds, ms, us or ns (told by magnitude).
 
-    ISO text without an offset is UTC. Raises RowFault for an empty cell or other text.
+    ISO text without an offset is UTC; eight digits are a date (20230101). Raises RowFault for an empty cell, other
+    text, and times that int64 nanoseconds cannot hold (before 1677, after 2262).
 
     >>> read_timestamp(b"2023-01-01T00:00:00Z") == read_timestamp(b"1672531200") == read_timestamp(b"1672531200000")
     True
@@ -149,10 +153,16 @@ def read_timestamp(cell: bytes) -> int:
     text = decode(cell, "timestamp")
     if text.lower() in _MISSING:
         raise RowFault("missing", "timestamp", "the cell is empty")
-    try:
-        return _epoch_nanoseconds(text)
-    except (ValueError, ArithmeticError):
-        pass
+    nanoseconds = _read_time(text)
+    if not -(2**63) < nanoseconds < 2**63:
+        raise RowFault("encoding", "timestamp", f"{text!r:.60} lies outside the years 1678 to 2261")
+    return nanoseconds
+
+
+def _read_time(text: str) -> int:
+    if not _BASIC_DATE.fullmatch(text):
+        with suppress(ValueError, ArithmeticError):
+            return _epoch_nanoseconds(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

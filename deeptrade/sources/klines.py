@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ CHANNELS = (
 """Of a window; a source of six columns gives the first five, and the others are left out, not filled."""
 
 _TIME_NAMES = ("open_time", "timestamp", "time", "date", "datetime")
+_UNREADABLE = (UnicodeDecodeError, OSError, EOFError, zlib.error)
 _ACCEPTED = "exchange klines as .csv or .csv.gz: open time, open, high, low, close, volume, and six more or none"
 
 
@@ -86,6 +88,8 @@ def build(
     Raises DataError for files that are not klines, SettingsError for lengths that do not fit them.
     """
     layout = Layout(tuple(parse_length(text.strip()) for text in timeframes), window, parse_length(step), horizons)
+    if Path(out).exists() and any(Path(out).samefile(path) for path in _expand(paths)):
+        raise DataError(f"--out {out} is one of the klines themselves; give another file")
     base, repeated = read_klines(paths, sink=sink)
     layout.check(base.interval)
     columns = _columns(layout, base.values.shape[1])
@@ -195,7 +199,14 @@ def _read_file(path: Path) -> pd.DataFrame:
         header = not first[:1].isdigit()
         names = [name.strip().lower() for name in first.split(",")] if header else list(COLUMNS)
         table = pd.read_csv(path, header=0 if header else None, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (UnicodeDecodeError, OSError, EOFError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (
+        UnicodeDecodeError,
+        OSError,
+        EOFError,
+        zlib.error,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         raise DataError(f"{path.name} cannot be read ({reason}); expected {_ACCEPTED}") from None
     if table.shape[1] not in (6, 12) and not header:

@@ -53,6 +53,8 @@ class Layout:
                 raise SettingsError(
                     f"{name} {short_name(length)} is not a multiple of the source's {short_name(interval)} bars"
                 )
+        if len(set(self.timeframes)) < len(self.timeframes):
+            raise SettingsError(f"timeframes {', '.join(map(short_name, self.timeframes))}: one is given twice")
         for length in self.timeframes:
             if _DAY % length:
                 raise SettingsError(f"timeframe {short_name(length)} does not divide a day; use such as 5min, 1h, 1D")

@@ -28,7 +28,7 @@ _START = 1_640_995_200 * SECOND  # 2022-01-01
 _CHUNK_BARS = 8192
 
 _PERSISTENCE = 0.5 ** (1 / 12)  # of m, per bar: half-life one hour
-_EDGE = 0.083  # k at signal 1: the best forecast explains 2.3% to 4.8% of the variance, by horizon
+_EDGE = 0.083  # k at signal 1: the best forecast explains 2.3% to 4.7% of the variance, by horizon
 _CALM, _TURBULENT = 0.0008, 0.002
 _SWITCH = 1 / 600  # chance per bar that the regime changes
 _SHOCK, _MEMORY = 0.08, 0.90  # GARCH: weight of the last squared return and of the last variance

@@ -162,7 +162,7 @@ def _check_disk(path: Path, source: Any, partial: Path) -> None:
 def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
     schema, records = writer.schema, writer.records
-    ledger = list(ledger_entries(records, source.first_line(0)))
+    ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
     rows = sum(record.rows for record in records)
     if not rows:
         raise DataError(f"{source.name} has a header but no rows")

@@ -25,7 +25,7 @@ from ..errors import DataError
 from ..files import read_json
 from ..ledger import LedgerEntry
 from ..schema import Schema
-from ..sources.blocks import Fault, Place
+from ..sources.blocks import Fault, Place, fault_detail
 from ..statistics import Moments
 
 FORMAT, VERSION = "deeptrade store", 1
@@ -155,17 +155,17 @@ def read_manifest(store: Path) -> Manifest:
     )
 
 
-def ledger_entries(blocks: list[BlockRecord], first_line: int) -> Iterator[LedgerEntry]:
-    """Yield the rejected rows of blocks, with row and line counted from the source's beginning.
+def ledger_entries(blocks: list[BlockRecord], *, first_line: int, files: int) -> Iterator[LedgerEntry]:
+    """Yield the rejected rows of blocks, rows counted from the source's beginning, lines from their file's.
 
-    `first_line` is the number of the line that follows a file's header.
+    `first_line` is the number of the line that follows a file's header, `files` how many the source has.
     """
     row, line, file = 0, first_line, 0
     for block in blocks:
         if block.place.file != file:
             file, line = block.place.file, first_line
         for fault in block.faults:
-            yield LedgerEntry(
-                row + fault.row, line + fault.line, fault.byte_offset, fault.column, fault.reason, fault.detail
-            )
+            detail = fault_detail(fault, file, files)
+            place = row + fault.row, line + fault.line, fault.byte_offset
+            yield LedgerEntry(*place, fault.column, fault.reason, detail)
         row, line = row + block.rows, line + block.lines

@@ -17,8 +17,8 @@ class Validation:
     """Sums of errors per horizon over batches of at most `batch_size` rows, NaN targets left out.
 
     `evaluate` returns loss (mean Huber loss in units of target_scale), and per horizon mae, zero_mae (the forecast
-    is always 0) and directional_accuracy (share of signs that agree, where target and forecast are not 0); NaN
-    where there is no target.
+    is always 0) and directional_accuracy (share of signs that agree, where target and forecast are finite and not
+    0); NaN where there is no target.
     """
 
     def __init__(self, model: keras.Model, *, batch_size: int, target_scale: np.ndarray):
@@ -51,7 +51,7 @@ class Validation:
         loss, _ = summed_loss(targets, forecasts, self._scale)
         valid = tf.math.is_finite(targets)
         known = tf.where(valid, targets, 0.0)
-        signed = valid & (known != 0) & (forecasts != 0)
+        signed = valid & (known != 0) & (forecasts != 0) & tf.math.is_finite(forecasts)
         rows = (
             tf.cast(valid, tf.float32),
             tf.where(valid, tf.abs(known - forecasts), 0.0),

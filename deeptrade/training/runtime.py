@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-def usable_cpus() -> int:
-    """Return the number of processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from ..errors import Interrupted
+from ..scan import worker_count
 
 
 @contextmanager
@@ -49,8 +47,8 @@ def set_up_tensorflow(*, allow_growth: bool, sink: Callable[[str], None]) -> dic
         gpus = tf.config.list_physical_devices("GPU")
     tf.config.experimental.enable_op_determinism()
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(usable_cpus())
-        tf.config.threading.set_inter_op_parallelism_threads(usable_cpus())
+        tf.config.threading.set_intra_op_parallelism_threads(worker_count())
+        tf.config.threading.set_inter_op_parallelism_threads(worker_count())
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError:
@@ -87,14 +85,6 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was stopped by a signal and its progress is saved; `exit_code` is 128 + the signal's number."""
-
-    def __init__(self, signal_number: int):
-        super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number
 
 
 class StopRequest:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
-from ..errors import DeepTradeError
+from ..errors import DeepTradeError, Interrupted
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
@@ -37,7 +37,7 @@ from .results import (
     weights_sha256,
 )
 from .run_state import RunState
-from .runtime import Interrupted, StopRequest, versions
+from .runtime import StopRequest, versions
 
 VALIDATION_ROWS = 32
 """Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
@@ -281,15 +281,20 @@ class Session:
             },
             "weights_sha256": weights_sha256(self.trainer.model.variables),
             "micro_batch_changes": state.micro_batch_changes,
-            "warnings": [*self.data.warnings, *filter(None, (monitor.problem, problem))],
+            "warnings": [*self.data.warnings, *filter(None, (self._left_out_line(), monitor.problem, problem))],
             "data_id": self.data.data_id,
             "horizons": self.data.schema.horizons,
             "stopped_early": state.stops_early(settings),
             "settings": asdict(settings) | {"precision": state.maths["precision"], "hardware": self.hardware},
             "versions": versions(),
         }
-        write_json(self.out / "result.json", result)
-        return result
+        return write_json(self.out / "result.json", result)
+
+    def _left_out_line(self) -> str:
+        count = len(self.state.left_out)
+        if not count:
+            return ""
+        return f"{count} of {self.state.step} steps were not finite and changed nothing; their rows are in the ledger"
 
 
 def _verdict(validation: dict[str, Any]) -> str:
