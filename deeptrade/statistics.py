@@ -44,9 +44,7 @@ class Moments:
     def add(self, values: np.ndarray) -> None:
         """Count rows of float32 (rows, *shape)."""
         rows = values.reshape(len(values), self._steps, self._channels)
-        _add_values(rows, self._values)
-        if self._relative.shape[1]:
-            _add_relative(rows, self._relative)
+        _add_rows(rows, self._values, self._relative)
 
     def merge(self, later: Moments) -> None:
         """Count the rows that `later` has counted, after those counted here."""
@@ -123,12 +121,14 @@ def _merge_tables(table: np.ndarray, other: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _add_values(rows: np.ndarray, table: np.ndarray) -> None:
+def _add_rows(rows: np.ndarray, table: np.ndarray, relative: np.ndarray) -> None:
+    """Count float32 (rows, steps, channels) in `table` and, where it has channels, in `relative`."""
     steps, channels = rows.shape[1], rows.shape[2]
-    count, total, squares = np.empty(channels), np.empty(channels), np.empty(channels)
+    count, total, size, squares = np.empty(channels), np.empty(channels), np.empty(channels), np.empty(channels)
     for row in range(rows.shape[0]):
         count[:] = 0.0
         total[:] = 0.0
+        size[:] = 0.0
         squares[:] = 0.0
         for step in range(steps):
             for channel in range(channels):
@@ -136,6 +136,7 @@ def _add_values(rows: np.ndarray, table: np.ndarray) -> None:
                 if np.isfinite(value):
                     count[channel] += 1
                     total[channel] += value
+                    size[channel] += abs(value)
                     table[_MINIMUM, channel] = min(table[_MINIMUM, channel], value)
                     table[_MAXIMUM, channel] = max(table[_MAXIMUM, channel], value)
         total /= np.maximum(count, 1.0)
@@ -146,30 +147,9 @@ def _add_values(rows: np.ndarray, table: np.ndarray) -> None:
                     squares[channel] += (value - total[channel]) ** 2
         for channel in range(channels):
             _merge_one(table, channel, count[channel], total[channel], squares[channel])
-
-
-@njit(nogil=True, cache=True)
-def _add_relative(rows: np.ndarray, table: np.ndarray) -> None:
-    steps, channels = rows.shape[1], rows.shape[2]
-    scale, total, squares = np.empty(channels), np.empty(channels), np.empty(channels)
-    for row in range(rows.shape[0]):
-        scale[:] = 0.0
-        total[:] = 0.0
-        squares[:] = 0.0
-        for step in range(steps):
-            for channel in range(channels):
-                scale[channel] += abs(np.float64(rows[row, step, channel]))
-        scale /= steps
-        for step in range(steps):
-            for channel in range(channels):
-                total[channel] += np.float64(rows[row, step, channel])
-        total /= steps
-        for step in range(steps):
-            for channel in range(channels):
-                squares[channel] += (np.float64(rows[row, step, channel]) - total[channel]) ** 2
-        for channel in range(channels):
-            # The mean and spread of r follow from those of x: r is x shifted and scaled.
-            if np.isfinite(scale[channel]) and scale[channel] > 0:
+            scale = size[channel] / steps
+            if relative.shape[1] and count[channel] == steps and scale > 0:
+                # The mean and spread of r follow from those of x: r is x shifted and scaled.
                 last = np.float64(rows[row, steps - 1, channel])
-                center = (total[channel] - last) / scale[channel]
-                _merge_one(table, channel, steps, center, squares[channel] / scale[channel] ** 2)
+                center = (total[channel] - last) / scale
+                _merge_one(relative, channel, steps, center, squares[channel] / scale**2)

@@ -33,7 +33,7 @@ from .layout import (
 )
 from .reader import checksum
 
-_SYNC_BYTES = 64 << 20
+_SYNC_BYTES = 256 << 20
 """Bytes between two flushes to disk, in the background: the last flush then has little left to do."""
 
 
