@@ -7,16 +7,20 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 
 from .dataset import Dataset
 from .errors import SettingsError
-from .order import Rows, epoch_order
+from .memory.budget import ByteBudget, Lease
+from .order import Permutation, Rows, WindowedOrder, epoch_order, windowed_order
+from .units import format_bytes
 
 _SLAB = 4096
 """Positions of an epoch's order that are computed at once: one by one they cost as much as gathering the rows."""
+
+_MOST_WAIT_SECONDS = 30.0
 
 CACHE_BYTES = 256 << 20
 """Most bytes the batch cache holds, whatever cache_batches asks for."""
@@ -48,10 +52,11 @@ class Batch:
 class BatchCache:
     """The batches used last, at most `batches` of them and at most `limit_bytes` together."""
 
-    def __init__(self, batches: int, limit_bytes: int = CACHE_BYTES):
+    def __init__(self, batches: int, limit_bytes: int = CACHE_BYTES, budget: ByteBudget | None = None):
         self._batches, self._limit_bytes = batches, limit_bytes
-        self._kept: OrderedDict[tuple[int, int, int], Batch] = OrderedDict()
-        self._lock = Lock()
+        self._budget = budget or ByteBudget(lambda: limit_bytes)
+        self._kept: OrderedDict[tuple[int, int, int], tuple[Batch, Lease]] = OrderedDict()
+        self._lock = RLock()
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -63,17 +68,52 @@ class BatchCache:
             if key not in self._kept:
                 return None
             self._kept.move_to_end(key)
-            return self._kept[key].copy()
+            return self._kept[key][0].copy()
 
     def put(self, key: tuple[int, int, int], batch: Batch) -> None:
         """Keep a copy of a batch, and drop the ones unused for longest until all fit."""
         if not self._batches or batch.nbytes > self._limit_bytes:
             return
+        lease = self._budget.try_lease(batch.nbytes)
+        if lease is None:
+            self.free(batch.nbytes)
+            lease = self._budget.try_lease(batch.nbytes)
+        if lease is None:
+            return
         with self._lock:
-            self.nbytes += batch.nbytes - (self._kept[key].nbytes if key in self._kept else 0)
-            self._kept[key] = batch.copy()
+            if key in self._kept:
+                self._drop(key)
+            self.nbytes += batch.nbytes
+            self._kept[key] = batch.copy(), lease
             while len(self._kept) > self._batches or self.nbytes > self._limit_bytes:
-                self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+                self._drop(next(iter(self._kept)))
+
+    def free(self, wanted: int) -> None:
+        """Drop the batches unused for longest until `wanted` bytes are free, or none is left."""
+        with self._lock:
+            before = self.nbytes
+            while self._kept and before - self.nbytes < wanted:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[int, int, int]) -> None:
+        batch, lease = self._kept.pop(key)
+        self.nbytes -= batch.nbytes
+        lease.release()
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One window of a windowed order in memory; `contents` hold its rows in ascending order."""
+
+    epoch: int
+    number: int
+    contents: Batch
+    lease: Lease
+
+    def take(self, rows: np.ndarray) -> Batch:
+        places = np.searchsorted(self.contents.row_ids, rows)
+        inputs = {name: np.take(values, places, axis=0) for name, values in self.contents.inputs.items()}
+        return Batch(inputs, np.take(self.contents.targets, places, axis=0), rows)
 
 
 class BatchReader:
@@ -81,7 +121,9 @@ class BatchReader:
 
     Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all);
     shuffle, a full permutation per epoch drawn from seed; cache_batches, assembled batches kept in memory;
-    prefetch, batches read ahead in the background. The last batch of an epoch is short, never dropped.
+    prefetch, batches read ahead in the background; window_rows, for data larger than memory: shuffle inside windows of
+    about so many rows, each read once and held in memory (0: a full permutation). The last batch of an epoch is short,
+    never dropped.
     """
 
     def __init__(
@@ -95,6 +137,7 @@ class BatchReader:
         seed: int = 0,
         cache_batches: int = 0,
         prefetch: int = 2,
+        window_rows: int = 0,
     ):
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -106,8 +149,10 @@ class BatchReader:
         self.dataset, self.rows = dataset, rows
         self.batch_size, self.prefetch = batch_size, prefetch
         self.schema = dataset.schema.select(features)
-        self._shuffle, self._seed = shuffle, seed
-        self._cache = BatchCache(cache_batches)
+        self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
+        self._window: _Window | None = None
+        self._cache = BatchCache(cache_batches, budget=dataset.budget)
+        dataset.budget.on_shortage(self._cache.free)
         self._slab = (-1, 0, np.empty(0, np.int64))
 
     def __enter__(self) -> BatchReader:
@@ -118,6 +163,9 @@ class BatchReader:
 
     def close(self) -> None:
         """Drop cached batches; streams end with the loop that uses them."""
+        self._drop_window()
+        self.dataset.budget.off_shortage(self._cache.free)
+        self._cache.free(self._cache.nbytes)
         self._cache = BatchCache(0)
 
     @property
@@ -135,10 +183,51 @@ class BatchReader:
             return self.rows.numbers(start, stop)
         slab_epoch, first, rows = self._slab
         if slab_epoch != epoch or not first <= start <= stop <= first + len(rows):
-            order = epoch_order(self.samples, key=self.dataset.data_id, seed=self._seed, epoch=epoch)
+            order = self.order(epoch)
             first, rows = start, self.rows.at(order[start : max(stop, start + _SLAB)])
             self._slab = (epoch, first, rows)
         return rows[start - first : stop - first].copy()
+
+    def order(self, epoch: int) -> Permutation | WindowedOrder:
+        """Return the order of an epoch over positions among the rows."""
+        names = {"key": self.dataset.data_id, "seed": self._seed, "epoch": epoch}
+        if self.window_rows:
+            return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
+        return epoch_order(self.samples, **names)  # type: ignore[arg-type]
+
+    def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
+        """Gather a batch from the windows it lies in, one or two; each is read when it is first needed."""
+        order, parts, done = self.order(epoch), [], 0
+        assert isinstance(order, WindowedOrder)
+        while done < len(rows):
+            number = order.window_of(start + done)
+            stop = min(len(rows), order.window(number)[1] - start)
+            window = self._load_window(order, epoch, number)
+            parts.append(window.take(rows[done:stop]))
+            done = stop
+        if len(parts) == 1:
+            return parts[0]
+        inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in self.schema.names}
+        return Batch(inputs, np.concatenate([part.targets for part in parts]), rows)
+
+    def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window:
+        """The window, from memory or read in the order of the file; the one before goes first."""
+        if self._window is None or (self._window.epoch, self._window.number) != (epoch, number):
+            self._drop_window()
+            rows = self.rows.at(order.rows_of(number))
+            nbytes = self._batch_bytes(len(rows))
+            advice = f"use a smaller window than window_rows={self.window_rows}"
+            lease = self.dataset.budget.lease(
+                nbytes, f"a window of {len(rows)} rows", advice=advice, timeout_seconds=30
+            )
+            contents = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+            self._window = _Window(epoch, number, contents, lease)
+        return self._window
+
+    def _drop_window(self) -> None:
+        window, self._window = self._window, None
+        if window is not None:
+            window.lease.release()
 
     def fetch(self, epoch: int, start: int, stop: int) -> Batch:
         """Return the batch of positions [start, stop) of an epoch."""
@@ -146,7 +235,10 @@ class BatchReader:
         batch = self._cache.get(key)
         if batch is None:
             rows = self.epoch_rows(epoch, start, stop)
-            batch = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+            if self.window_rows:
+                batch = self._from_windows(epoch, start, rows)
+            else:
+                batch = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
             self._cache.put(key, batch)
         return batch
 
@@ -159,21 +251,50 @@ class BatchReader:
     def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the batches of an epoch from sample `start` to its end, `prefetch` of them read ahead.
 
-        The background thread ends with the loop: at the end, at a break, at an exception.
+        Fewer are read ahead where the budget has no room; a batch's lease ends when it is handed over. The background
+        thread ends with the loop: at the end, at a break, at an exception. Raises DoesNotFitError for a batch that
+        alone is over the budget.
         """
         size = batch_size or self.batch_size
-        starts = range(start, self.samples, size)
         if not self.prefetch:
-            yield from (self.fetch(epoch, at, at + size) for at in starts)
+            for first in range(start, self.samples, size):
+                with self._needed_lease(size):
+                    batch = self.fetch(epoch, first, first + size)
+                yield batch
             return
+        starts: Iterator[int | None] = iter(range(start, self.samples, size))
+        ahead: deque[tuple[Future[Batch], Lease]] = deque()
         pool = ThreadPoolExecutor(1, thread_name_prefix="deeptrade-prefetch")
         try:
-            ahead: deque[Future[Batch]] = deque()
-            for at in starts:
-                ahead.append(pool.submit(self.fetch, epoch, at, at + size))
-                if len(ahead) > self.prefetch:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            at = next(starts, None)
+            while at is not None or ahead:
+                while at is not None and len(ahead) <= self.prefetch:
+                    lease = self._try_lease(size) if ahead else self._needed_lease(size)
+                    if lease is None:
+                        break
+                    ahead.append((pool.submit(self.fetch, epoch, at, at + size), lease))
+                    at = next(starts, None)
+                future, lease = ahead.popleft()
+                with lease:
+                    batch = future.result()
+                yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            for _, lease in ahead:
+                lease.release()
+
+    def _batch_bytes(self, rows: int) -> int:
+        return rows * (self.schema.row_bytes + 8)
+
+    def _try_lease(self, rows: int) -> Lease | None:
+        return self.dataset.budget.try_lease(self._batch_bytes(rows))
+
+    def _needed_lease(self, rows: int) -> Lease:
+        """A lease for a batch that the caller waits for."""
+        one = format_bytes(self._batch_bytes(1))
+        return self.dataset.budget.lease(
+            self._batch_bytes(rows),
+            f"a batch of {rows} rows",
+            advice=f"use a smaller batch_size (one row takes {one}) or fewer features",
+            timeout_seconds=_MOST_WAIT_SECONDS,
+        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import DataError, DoesNotFitError, SettingsError
 from .ledger import LedgerEntry
+from .memory.budget import ByteBudget
 from .order import Rows, Split, chronological_split
 from .schema import Feature, Schema
 from .statistics import FeatureStatistics, Moments, merge_all
@@ -100,11 +101,14 @@ class Dataset:
     name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256:...' of the content. rows: in the file.
     rejected: int64, the numbers of the rows that are not usable; ledger: why. timestamps: int64 (usable rows,), ns
     UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by feature,
-    in usable rows. warnings: one line each.
+    in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
     """
 
-    def __init__(self, summary: Summary, contents: UsableRows):
-        self._summary, self._contents = summary, contents
+    def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
+        self._summary, self._contents, self.budget = summary, contents, budget
+        self._release = getattr(contents, "release", None)
+        if self._release:
+            budget.on_shortage(self._release_maps)
         self.name, self.file_bytes = summary.name, summary.file_bytes
         self.data_id, self.content_hash = summary.data_id, summary.content_hash
         self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
@@ -120,7 +124,12 @@ class Dataset:
 
     def close(self) -> None:
         """Give back maps, files and loaded rows."""
+        self.budget.off_shortage(self._release_maps)
         self._contents.close()
+
+    def _release_maps(self, wanted: int) -> None:
+        if self._release:
+            self._release()
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -190,6 +199,7 @@ class Dataset:
         cache_batches: int = 0,
         prefetch: int = 2,
         val_ratio: float = 0.1,
+        window_rows: int = 0,
     ) -> BatchReader:
         """Return a reader of batches; arguments as `MemoryEfficientGenerator`, no TensorFlow needed."""
         from .batches import BatchReader
@@ -203,6 +213,7 @@ class Dataset:
             seed=seed,
             cache_batches=cache_batches,
             prefetch=prefetch,
+            window_rows=window_rows,
         )
 
     def statistics(self, rows: Rows, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
@@ -248,7 +259,7 @@ class Dataset:
         summary.warnings = find_warnings(
             summary, self._contents.timestamps[: len(usable)], self._contents.targets[: len(usable)], notes=()
         )
-        return Dataset(summary, self._contents)
+        return Dataset(summary, self._contents, self.budget)
 
     def _part_of_block(self, start: int, stop: int) -> BlockSummary:
         values = self._contents.read(np.arange(start, stop), self.schema.features)
@@ -256,16 +267,16 @@ class Dataset:
         moments = self._moments(np.arange(start, stop), self.schema.features)
         return BlockSummary(stop - start, stop - start, nonfinite, moments)
 
-    def load(self, *, limit_bytes: int) -> None:
+    def load(self) -> None:
         """Read all rows into memory.
 
         Raises DoesNotFitError with the needed and the available bytes when they do not fit.
         """
         needed = self.rows * self.schema.row_bytes
-        if needed > limit_bytes:
+        if self.budget.try_lease(needed) is None:
             raise DoesNotFitError(
-                f"no_lazy_loading needs {format_bytes(needed)} for {self.rows} rows, {format_bytes(limit_bytes)} "
-                f"are available; leave it out, or use fewer rows with max_rows"
+                f"no_lazy_loading needs {format_bytes(needed)} for {self.rows} rows, "
+                f"{format_bytes(self.budget.limit_bytes)} are available; leave it out, or use fewer rows with max_rows"
             )
         self._contents = _LoadedRows(self._contents, self.schema, len(self.usable))
 

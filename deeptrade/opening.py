@@ -20,6 +20,7 @@ from .dataset import (
 )
 from .errors import DataError
 from .ledger import LedgerEntry
+from .memory.budget import ByteBudget
 from .scan import read_blocks, reading_threads, worker_count
 from .schema import Schema
 from .settings import check_settings, limited
@@ -62,8 +63,8 @@ def open_dataset(
     Arguments: data, a store, or what `open_source` takes; store, where its store lies (default: beside it);
     max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first (0: all); chunk_size,
     most rows parsed at once; horizons, targets computed where the data holds a price only; use_mmap off reads plainly;
-    load_all, keep all rows in memory, within memory_limit bytes; sink takes a line of text; progress takes (bytes
-    read, bytes).
+    load_all, keep all rows in memory; memory_limit in bytes, for the process (0: what is available); sink takes a line
+    of text; progress takes (bytes read, bytes).
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
@@ -79,22 +80,29 @@ def open_dataset(
             max_bad_rows=max_bad_rows,
             chunk_size=chunk_size,
             horizons=horizons,
+            memory_limit=str(memory_limit or ""),
             sink=sink,
             progress=progress,
         )
         stored = True
     if stored:
-        dataset = open_store(path, use_mmap=use_mmap)
+        dataset = open_store(path, use_mmap=use_mmap, memory_limit=memory_limit)
     else:
         dataset = read_directly(
-            source, max_rows=max_rows, chunk_size=chunk_size, use_mmap=use_mmap, sink=say, progress=progress
+            source,
+            max_rows=max_rows,
+            chunk_size=chunk_size,
+            use_mmap=use_mmap,
+            memory_limit=memory_limit,
+            sink=say,
+            progress=progress,
         )
     try:
         if max_rows:
             dataset = dataset.first(max_rows)
         refuse_too_many(dataset.ledger, dataset.rows, max_bad_rows)
         if load_all:
-            dataset.load(limit_bytes=memory_limit or _available_bytes())
+            dataset.load()
     except BaseException:
         dataset.close()
         raise
@@ -132,6 +140,7 @@ def read_directly(
     max_rows: int = 0,
     chunk_size: int = 10_000,
     use_mmap: bool = True,
+    memory_limit: int = 0,
     sink: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -141,10 +150,10 @@ def read_directly(
     summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
     blocks: list[BlockSummary] = []
     numbers, times, lines = [], [], [0] * len(source.paths)
-    rows = CsvRows(source, use_mmap=use_mmap)
+    rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(memory_limit)
     try:
         with reading_threads() as pool:
-            for block in read_blocks(source, pool, at_once=worker_count() + 1, chunk_size=chunk_size):
+            for block in read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size):
                 file = block.place.file
                 first_line = source.first_line(file) + lines[file]
                 lines[file] += block.lines
@@ -171,7 +180,7 @@ def read_directly(
     except BaseException:
         rows.close()
         raise
-    return Dataset(summary, rows)
+    return Dataset(summary, rows, budget)
 
 
 def _say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
@@ -181,9 +190,3 @@ def _say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> Non
             f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
             f"parsed at once"
         )
-
-
-def _available_bytes() -> int:
-    from .memory.limits import memory_limit
-
-    return memory_limit().available_bytes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from .errors import SettingsError
 
 ORDER_VERSION = 1
 _ROUNDS = 6
+
+BLOCK_ROWS = 16
+"""Neighbouring rows that a windowed shuffle keeps together when it reads: 139 KB of a 241 x 9 window, so that pages
+read for a run's edges are 3% of it; with a tenth of 20,000 rows in memory the spread inside a batch is that of a full
+shuffle to 5% (benchmarks/epoch_rate.py prints both)."""
 
 
 class Rows:
@@ -119,6 +125,90 @@ def _mix(values: np.ndarray, key: int) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+class WindowedOrder:
+    """A shuffle of 0..count-1 for data larger than memory, in constant memory: entry i is computed from i alone.
+
+    Runs of `block_rows` neighbours are permuted, cut into windows of about `window_rows` rows, and the rows of each
+    window permuted: whoever holds one window in memory reads every row once, in runs (as CorgiPile does, Xu et al.
+    2022). `permute` (count, name) gives the permutations. Rows that do not fill a run come with the last window.
+    """
+
+    def __init__(
+        self, count: int, *, window_rows: int, permute: Callable[[int, str], Permutation], block_rows: int = BLOCK_ROWS
+    ):
+        self.count, self.block_rows = count, block_rows
+        self._blocks = count // block_rows
+        self._window_blocks = max(1, min(window_rows, count) // block_rows)
+        self.windows = max(1, self._blocks // self._window_blocks)
+        self._permute = permute
+        self._order = permute(max(1, self._blocks), "blocks")
+
+    def window(self, number: int) -> tuple[int, int]:
+        """Return the positions [start, stop) of a window; the last one takes what is left over."""
+        rows = self._window_blocks * self.block_rows
+        stop = self.count if number == self.windows - 1 else (number + 1) * rows
+        return number * rows, stop
+
+    def window_of(self, position: int) -> int:
+        """Return the number of the window that a position lies in."""
+        return min(position // (self._window_blocks * self.block_rows), self.windows - 1)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """Return int64 entries [start, stop)."""
+        start, stop, _ = part.indices(self.count)
+        pieces = [np.empty(0, np.int64)]
+        while start < stop:
+            number = self.window_of(start)
+            first, end = self.window(number)
+            end = min(end, stop)
+            pieces.append(self._in_window(number, np.arange(start - first, end - first)))
+            start = end
+        return np.concatenate(pieces)
+
+    def rows_of(self, number: int) -> np.ndarray:
+        """Return the int64 entries of a window, ascending."""
+        first, end = self.window(number)
+        return np.sort(self._unshuffled(number, np.arange(end - first)))
+
+    def _in_window(self, number: int, places: np.ndarray) -> np.ndarray:
+        first, end = self.window(number)
+        return self._unshuffled(number, self._permute(end - first, f"window {number}").at(places))
+
+    def _unshuffled(self, number: int, places: np.ndarray) -> np.ndarray:
+        """The entries at places of a window before its rows are permuted."""
+        block = number * self._window_blocks + places // self.block_rows
+        tail = block >= self._blocks
+        whole = np.where(tail, 0, block)
+        rows = self._order.at(whole) * self.block_rows + places % self.block_rows
+        return np.where(tail, block * self.block_rows + places % self.block_rows, rows)
+
+
+def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200) -> float:
+    """Return how far apart the entries of a batch lie, against a full permutation's: 1 is as far, 0 is neighbours.
+
+    The mean standard deviation inside a batch, over `batches` batches spread evenly over the epoch, divided by its
+    value for independent uniform draws from 0..count-1.
+    """
+    starts = np.linspace(0, max(0, count - batch_size), batches).astype(np.int64)
+    spread = np.mean([np.std(order[int(start) : int(start) + batch_size], ddof=1) for start in starts])
+    return float(spread / (np.sqrt((count**2 - 1) / 12) * _std_bias(batch_size)))
+
+
+def _std_bias(size: int) -> float:
+    """E[sample standard deviation] / standard deviation for `size` uniform draws, by simulation with a fixed seed."""
+    draws = np.random.default_rng(0).random((20_000, size))
+    return float(np.std(draws, axis=1, ddof=1).mean() * np.sqrt(12))
+
+
+def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: int) -> WindowedOrder:
+    """Return the windowed shuffle of `count` samples for one epoch; a function of its arguments alone."""
+
+    def permute(size: int, name: str) -> Permutation:
+        return epoch_order(size, key=f"{key}/{window_rows}/{name}", seed=seed, epoch=epoch)
+
+    return WindowedOrder(count, window_rows=window_rows, permute=permute)
 
 
 def epoch_order(count: int, *, key: str, seed: int, epoch: int) -> Permutation:

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from .memory.budget import ByteBudget, Lease
 from .sources.blocks import Block, Place
 
 
@@ -31,33 +32,48 @@ def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
 
 
 def read_blocks(
-    source: Any, executor: Executor, *, at_once: int, after: Place | None = None, chunk_size: int = 10_000
+    source: Any,
+    executor: Executor,
+    *,
+    budget: ByteBudget,
+    at_once: int,
+    after: Place | None = None,
+    chunk_size: int = 10_000,
 ) -> Iterator[Block]:
     """Yield the blocks of a source in order, those behind `after`; at most `at_once` are read or waiting at a time.
 
-    The caller has the block to itself while the next ones are read; a new one is begun when it asks for more.
+    Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
+    Raises DoesNotFitError where one alone is over the budget.
     """
     tasks = source.tasks(after=after, chunk_size=chunk_size)
-    waiting: deque[tuple[Any, Future[Block]]] = deque()
+    waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
+    task = next(tasks, None)
     expected = after.stop if after else 0
     try:
         while True:
-            while len(waiting) < at_once and (task := next(tasks, None)) is not None:
-                waiting.append((task, executor.submit(run_task, task)))
+            while task is not None and len(waiting) < at_once:
+                lease = budget.try_lease(source.block_bytes)
+                if lease is None and waiting:
+                    break
+                lease = lease or budget.lease(source.block_bytes, f"reading a block of {source.name}")
+                waiting.append((task, executor.submit(run_task, task), lease))
+                task = next(tasks, None)
             if not waiting:
                 return
-            task, future = waiting.popleft()
-            block = future.result()
-            if not task.exact and block.place.start != expected:
-                if expected >= task.place.stop:  # the record before fills the whole stretch
-                    continue
-                block = task.from_start(expected).run()
-            expected = block.place.stop
-            if block.place.start < block.place.stop:
-                yield block
+            first, future, lease = waiting.popleft()
+            with lease:
+                block = future.result()
+                if not first.exact and block.place.start != expected:
+                    if expected >= first.place.stop:  # the record before fills the whole stretch
+                        continue
+                    block = first.from_start(expected).run()
+                expected = block.place.stop
+                if block.place.start < block.place.stop:
+                    yield block
     finally:
-        for _, future in waiting:
+        for _, future, lease in waiting:
             future.cancel()
+            lease.release()
 
 
 def run_task(task: Any) -> Block:

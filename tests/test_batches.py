@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from deeptrade.batches import BatchCache, BatchReader
-from deeptrade.errors import DataError
+from deeptrade.errors import DataError, DoesNotFitError
+from deeptrade.memory import ByteBudget
 from deeptrade.opening import open_dataset
 from deeptrade.order import Rows
 
@@ -127,3 +128,58 @@ def test_batches_are_read_ahead_while_the_caller_works(data, monkeypatch):
         time.sleep(0.01)
     assert read == [0, 4, 8]
     stream.close()
+
+
+def test_the_budget_bounds_what_is_read_ahead_and_an_epoch_still_comes_whole(data):
+    reader = BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=5)
+    expected = ids(reader.stream(0))
+    one = 8 * (data.schema.row_bytes + 8)
+    for room in (1.0, 2.5, 9.0):
+        most, data.budget = [0], ByteBudget(lambda room=room: int(room * one))
+        plain = data.read
+
+        def read(rows, names, most=most, plain=plain):
+            most[0] = max(most[0], data.budget.leased_bytes)
+            return plain(rows, names)
+
+        data.read = read
+        np.testing.assert_array_equal(ids(reader.stream(0)), expected)
+        data.read = plain
+        assert 0 < most[0] <= room * one
+        assert data.budget.leased_bytes == 0
+
+
+def test_a_batch_that_alone_is_over_the_budget_is_refused_with_what_one_row_takes(data):
+    reader = BatchReader(data, Rows(0, 50), batch_size=8)
+    data.budget = ByteBudget(lambda: 1000)
+    with pytest.raises(
+        DoesNotFitError, match=r"a batch of 8 rows needs .* KiB, 1000 B may be used; .*one row takes 156 B"
+    ):
+        next(reader.stream(0))
+
+
+def test_a_cache_gives_way_to_a_batch_that_is_needed(data):
+    one = 8 * (data.schema.row_bytes + 8)
+    data.budget = ByteBudget(lambda: 3 * one)
+    reader = BatchReader(data, Rows(0, 48), batch_size=8, shuffle=False, cache_batches=9, prefetch=0)
+    np.testing.assert_array_equal(ids(reader.stream(0)), np.arange(48))
+    assert 0 < len(reader._cache) <= 2
+    reader.close()
+    assert data.budget.leased_bytes == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 48])
+@pytest.mark.parametrize("window_rows", [16, 33])
+def test_windowed_batches_hold_the_rows_their_ids_name_and_resume_anywhere(data, market, batch_size, window_rows):
+    reader = BatchReader(data, Rows(1, 49), batch_size=batch_size, seed=3, window_rows=window_rows)
+    batches = list(reader.stream(1))
+    whole = ids(batches)
+    assert sorted(whole.tolist()) == list(range(1, 49))
+    for batch in batches:
+        expected = market.features["arr_5m"][batch.row_ids, 0].astype(np.float32)
+        np.testing.assert_array_equal(batch.inputs["arr_5m"], expected)
+        np.testing.assert_array_equal(batch.targets, market.targets[batch.row_ids].astype(np.float32))
+    for start in (0, 5, 16, 40):
+        np.testing.assert_array_equal(ids(reader.stream(1, start=start, batch_size=5)), whole[start:])
+    reader.close()
+    assert data.budget.leased_bytes == 0

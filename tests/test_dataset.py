@@ -8,6 +8,7 @@ import pytest
 
 from deeptrade.dataset import TooManyBadRowsError, returns_ahead
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
+from deeptrade.memory import ByteBudget
 from deeptrade.opening import open_dataset
 from deeptrade.order import Rows
 from deeptrade.sources import csv as csv_module
@@ -47,8 +48,15 @@ def test_loading_all_rows_gives_the_same_rows(market):
 
 
 def test_loading_all_rows_is_refused_with_both_numbers_where_they_do_not_fit(market):
-    with pytest.raises(DoesNotFitError, match=r"needs 8\.7 KiB for 60 rows, 1\.0 KiB are available"):
-        open_dataset(market.path, load_all=True, memory_limit=1024)
+    with open_dataset(market.path) as data:
+        data.budget = ByteBudget(lambda: 1024)
+        with pytest.raises(DoesNotFitError, match=r"needs 8\.7 KiB for 60 rows, 1\.0 KiB are available"):
+            data.load()
+
+
+def test_a_limit_below_what_the_process_holds_already_is_refused_with_the_numbers(market):
+    with pytest.raises(DoesNotFitError, match=r"^reading a block of market needs .* MiB, 0 B may be used"):
+        open_dataset(market.path, memory_limit=1024)
 
 
 def test_each_injected_fault_is_one_exact_line_of_the_ledger(market):

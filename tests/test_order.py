@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.errors import SettingsError
-from deeptrade.order import Rows, chronological_split, epoch_order
+from deeptrade.order import (
+    BLOCK_ROWS,
+    Rows,
+    batch_spread,
+    chronological_split,
+    epoch_order,
+    windowed_order,
+)
 
 
 @given(count=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
@@ -78,3 +85,35 @@ def test_no_training_target_looks_into_validation(rows, val_ratio, horizons, ran
 def test_too_few_rows_are_refused():
     with pytest.raises(SettingsError, match="leaves no validation row after purging 10 rows"):
         chronological_split(100, val_ratio=0.05, horizons=10)
+
+
+@given(st.integers(1, 700), st.integers(1, 300), st.integers(0, 5))
+@settings(deadline=None, max_examples=150)
+def test_a_windowed_order_has_every_sample_once_and_any_part_equals_that_part_of_the_whole(count, window, epoch):
+    order = windowed_order(count, window_rows=window, key="data", seed=0, epoch=epoch)
+    whole = order[0:count]
+    np.testing.assert_array_equal(np.sort(whole), np.arange(count))
+    for cut in (0, 1, count // 3, count):
+        np.testing.assert_array_equal(np.concatenate([order[0:cut], order[cut:count]]), whole)
+    edges = [order.window(number) for number in range(order.windows)]
+    assert [start for start, _ in edges[1:]] == [stop for _, stop in edges[:-1]]
+    assert (edges[0][0], edges[-1][1]) == (0, count)
+    for number, (start, stop) in enumerate(edges):
+        np.testing.assert_array_equal(np.sort(whole[start:stop]), order.rows_of(number))
+        assert order.window_of(start) == order.window_of(stop - 1) == number
+
+
+def test_a_tenth_in_memory_spreads_a_batch_like_a_full_permutation_and_reads_in_runs():
+    count = 20_000
+    full = epoch_order(count, key="data", seed=0, epoch=0)
+    windowed = windowed_order(count, window_rows=count // 10, key="data", seed=0, epoch=0)
+    assert batch_spread(full, count, batch_size=32) == pytest.approx(1, abs=0.02)
+    assert batch_spread(windowed, count, batch_size=32) == pytest.approx(1, abs=0.05)
+    assert batch_spread(windowed_order(count, window_rows=64, key="", seed=0, epoch=0), count, batch_size=32) < 0.9
+    runs = np.count_nonzero(np.diff(windowed.rows_of(3)) != 1) + 1
+    assert runs <= 2000 / BLOCK_ROWS
+
+
+def test_the_windowed_order_is_this_one_for_ever():
+    order = windowed_order(40, window_rows=16, key="data", seed=0, epoch=0)
+    assert order[0:12].tolist() == [19, 17, 22, 31, 24, 21, 18, 20, 29, 26, 23, 30]

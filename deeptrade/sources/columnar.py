@@ -181,6 +181,11 @@ class TableSource:
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
 
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that reading one block holds: its columns as float64 at most, and as float32 twice."""
+        return 4 * self._block_rows * self.schema.row_bytes
+
     def estimate_rows(self) -> int:
         """Return how many rows there are."""
         return sum(self._rows)

@@ -257,6 +257,12 @@ class CsvSource:
         self.unused_columns = unused_columns(self.columns)
 
     @property
+    def block_bytes(self) -> int:
+        """Bytes that reading one block holds: its text, its numbers, and their copy without rejected rows."""
+        text = max(BLOCK_BYTES, int(self.row_text_bytes)) + _LOOK_AHEAD
+        return text + 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
+
+    @property
     def seekable(self) -> bool:
         """Whether any row can be read by itself, which a gzip stream does not allow."""
         return not any(file.compressed for file in self._files)

@@ -18,10 +18,11 @@ from ..dataset import Summary, find_warnings, make_targets, refuse_too_many, sou
 from ..errors import DataError, DoesNotFitError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..ledger import ledger_text
+from ..memory.budget import ByteBudget
 from ..scan import read_blocks, reading_threads, worker_count
 from ..schema import Schema
 from ..sources import open_source
-from ..units import format_bytes
+from ..units import format_bytes, parse_bytes
 from .layout import (
     JOURNAL,
     LEDGER,
@@ -91,6 +92,7 @@ def compile_store(
             say(f"{path.name} holds this data already, nothing was changed")
             _empty(partial)
             return path
+        budget = ByteBudget.of_process(parse_bytes(memory_limit) if memory_limit else 0)
         started, seen = time.perf_counter(), look(source.paths)
         _check_disk(path, source, partial)
         with StoreWriter(partial, source.schema, reading_of(source)) as writer:
@@ -101,6 +103,7 @@ def compile_store(
                 for block in read_blocks(
                     source,
                     pool,
+                    budget=budget,
                     at_once=at_once,
                     after=kept[-1].place if kept else None,
                     chunk_size=chunk_size,

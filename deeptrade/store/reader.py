@@ -16,6 +16,7 @@ from ..dataset import BlockSummary, Dataset, Summary
 from ..errors import DataError
 from ..files import friendly_os_errors
 from ..ledger import LedgerEntry, read_ledger
+from ..memory.budget import ByteBudget
 from ..schema import Feature, Schema
 from ..statistics import Moments
 from .layout import (
@@ -33,10 +34,11 @@ from .layout import (
 )
 
 
-def open_store(path: str | Path, *, use_mmap: bool = True) -> Dataset:
+def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0) -> Dataset:
     """Open a compiled store; reading it needs no TensorFlow and no text.
 
-    use_mmap off reads with plain reads, for file systems that cannot map.
+    use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
+    hold (0: what is available).
     Raises DataError where the folder is no store, or a file of it is not as long as it must be.
     """
     path = Path(path)
@@ -53,7 +55,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True) -> Dataset:
         blocks=_BlockSummaries(manifest, rows),
         warnings=manifest.warnings,
     )
-    return Dataset(summary, rows)
+    return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
 
 
 def _ledger(path: Path) -> list[LedgerEntry]:

@@ -120,7 +120,7 @@ def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: 
                 chunk_size=settings.chunk_size,
                 use_mmap=not settings.no_mmap,
                 load_all=settings.no_lazy_loading,
-                memory_limit=limit.available_bytes,
+                memory_limit=settings.memory_limit_bytes,
                 sink=sink,
                 progress=reading,
             )
