@@ -45,7 +45,8 @@ def test_the_timeline_names_what_the_run_did(settings, tmp_path):
     samples = read_timeline(tmp_path / "run" / "memory.jsonl")
     phases = list(dict.fromkeys(sample.phase for sample in samples if sample.phase))
     assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
-    assert max(sample.anon_bytes for sample in samples) <= result["memory"]["peak_anon_bytes"]
+    # Outside of all phases the last samples are younger than the result.
+    assert max(sample.anon_bytes for sample in samples if sample.phase) <= result["memory"]["peak_anon_bytes"]
 
 
 def test_a_file_whose_latest_rows_have_no_target_is_not_judged_and_not_stopped_early(market, settings):
