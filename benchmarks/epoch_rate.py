@@ -59,14 +59,10 @@ def run_datasets(store: str, batch_size: int, shuffle: bool) -> float:
     with open_store(store) as data, tempfile.TemporaryDirectory() as folder:
         features = {f"f{n}": shape_of(feature.shape) for n, feature in enumerate(data.schema.features)}
         names = list(features)
-
-        def rows():
-            for row in range(PEER_ROWS):
-                values = data.read(np.array([row]))
-                yield {name: values[feature.name][0] for name, feature in zip(names, data.schema.features, strict=True)}
-
-        table = datasets.Dataset.from_generator(rows, features=datasets.Features(features), cache_dir=folder)
-        table = table.with_format("numpy")
+        values = list(data.read(np.arange(PEER_ROWS)).values())
+        columns = {name: list(array) for name, array in zip(names, values, strict=True)}
+        datasets.Dataset.from_dict(columns, features=datasets.Features(features)).save_to_disk(folder)
+        table = datasets.load_from_disk(folder).with_format("numpy")
         order = np.random.default_rng(0).permutation(PEER_ROWS) if shuffle else np.arange(PEER_ROWS)
 
         def epoch(number: int) -> int:

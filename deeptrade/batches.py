@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import RLock
+from typing import Any
 
 import numpy as np
 
 from .dataset import Dataset
-from .errors import SettingsError
+from .errors import RunConflictError, SettingsError
 from .memory.budget import ByteBudget, Lease
-from .order import Permutation, Rows, WindowedOrder, epoch_order, windowed_order
+from .order import ORDER_VERSION, Permutation, Rows, WindowedOrder, epoch_order, windowed_order
 from .units import format_bytes
 
 _SLAB = 4096
@@ -187,6 +188,29 @@ class BatchReader:
             first, rows = start, self.rows.at(order[start : max(stop, start + _SLAB)])
             self._slab = (epoch, first, rows)
         return rows[start - first : stop - first].copy()
+
+    def state(self, epoch: int, position: int) -> dict[str, Any]:
+        """Return where a stream stands, as plain data for `restore`: `position` counts samples of the epoch."""
+        return {**self._order_names(), "epoch": epoch, "position": position}
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
+        """Return (epoch, position) of a state, with which `stream` goes on; batch size, prefetch and budget may differ.
+
+        Raises RunConflictError naming the difference, where the state is of other data or another order.
+        """
+        for name, value in self._order_names().items():
+            if state.get(name) != value:
+                raise RunConflictError(f"the state is of {name}={state.get(name)!r}, these batches of {value!r}")
+        return int(state["epoch"]), int(state["position"])
+
+    def _order_names(self) -> dict[str, Any]:
+        return {
+            "order_version": ORDER_VERSION,
+            "data_id": self.dataset.data_id,
+            "rows": [self.rows.start, self.rows.stop],
+            "seed": self._seed if self._shuffle else None,
+            "window_rows": self.window_rows,
+        }
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
         """Return the order of an epoch over positions among the rows."""

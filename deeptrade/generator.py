@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -71,6 +72,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self._lock = Lock()
         self._stream: Iterator[Batch] | None = None
         self._expected = 0
+        self._offset = 0
 
     def __enter__(self) -> MemoryEfficientGenerator:
         return self
@@ -79,7 +81,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self.close()
 
     def __len__(self) -> int:
-        return len(self.reader)
+        return math.ceil((self.reader.samples - self._offset) / self.reader.batch_size)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         batch = self._next_or_single(range(len(self))[index])
@@ -87,7 +89,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
 
     def row_ids(self, index: int) -> np.ndarray:
         """Return the int64 source rows of batch `index` in the current epoch, without reading them."""
-        start = range(len(self))[index] * self.reader.batch_size
+        start = range(len(self))[index] * self.reader.batch_size + self._offset
         return self.reader.epoch_rows(self.epoch, start, start + self.reader.batch_size)
 
     def on_epoch_end(self) -> None:
@@ -97,8 +99,24 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     def set_epoch(self, epoch: int) -> None:
         """Serve the order of `epoch` (from 0)."""
         with self._lock:
-            self.epoch = epoch
+            self.epoch, self._offset = epoch, 0
             self._drop_stream()
+
+    def state(self) -> dict[str, Any]:
+        """Return the position behind the batch served last, in samples, as plain data; see `restore`."""
+        position = min(self._expected * self.reader.batch_size + self._offset, self.reader.samples)
+        return self.reader.state(self.epoch, position)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on behind the position of `state`: batch 0 is then the first one behind it, until the epoch ends.
+
+        Batch size, prefetch and memory may be others than when the state was taken.
+
+        Raises RunConflictError where the state is of other data or another order.
+        """
+        epoch, position = self.reader.restore(state)
+        self.set_epoch(epoch)
+        self._offset = position
 
     def close(self) -> None:
         """End the background thread, and close the data if the generator has opened it."""
@@ -115,11 +133,12 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
             if not in_order:
                 self._drop_stream()
             elif self._stream is None:
-                self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size)
+                self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size + self._offset)
             self._expected = index + 1
             if self._stream is not None:
                 return next(self._stream)
-        return self.reader.batch(index, epoch=self.epoch)
+        start = index * self.reader.batch_size + self._offset
+        return self.reader.fetch(self.epoch, start, start + self.reader.batch_size)
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None

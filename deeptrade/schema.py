@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Literal
 
 from .errors import DataError, SettingsError
@@ -56,7 +57,7 @@ class Schema:
     horizons: int
     target_source: Literal["columns", "price"] = "columns"
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Feature names, in column order."""
         return tuple(feature.name for feature in self.features)

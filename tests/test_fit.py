@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from deeptrade.errors import DataError, RunConflictError
 from deeptrade.ledger import read_ledger
+from deeptrade.memory import Limit
 from deeptrade.settings import FitSettings
 from deeptrade.training.fit import fit
+from deeptrade.training.run_state import read_state
 from deeptrade.training.session import Session
 
 from .conftest import make_market
@@ -248,6 +251,7 @@ import sys
 from deeptrade.errors import DataError
 from deeptrade.settings import FitSettings
 from deeptrade.training.fit import fit
+from deeptrade.training.run_state import read_state
 try:
     fit(FitSettings(csv=sys.argv[1] + "/none.csv", out=sys.argv[1] + "/run"))
 except DataError:
@@ -340,3 +344,18 @@ def test_twenty_kills_at_random_times_change_nothing(undisturbed, tmp_path):
         child.kill()
         child.wait()
     assert run_to_end(market, out) == expected
+
+
+def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tmp_path, monkeypatch):
+    from deeptrade.training import fit as module
+
+    out, lines = tmp_path / "run", []
+    settings = FitSettings(csv=str(market.path), out=str(out), model_size="tiny", max_steps=3, skip_rl=True)
+    monkeypatch.setattr(module, "memory_limit", lambda user: Limit("user", 4000, 1 << 40))
+    fit(settings, sink=lines.append, progress="silent")
+    words = "the rows hold 8.7 KiB, more than the limit of 3.9 KiB: they are shuffled in windows of 16 rows"
+    assert any(line.startswith(words) for line in lines), lines
+    assert read_state(out / "checkpoints").window_rows == 16
+    monkeypatch.setattr(module, "memory_limit", lambda user: Limit("user", 1 << 40, 1 << 40))
+    fit(replace(settings, max_steps=6), progress="silent")
+    assert read_state(out / "checkpoints").window_rows == 16

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deeptrade import MemoryEfficientGenerator
-from deeptrade.errors import SettingsError
+from deeptrade.errors import RunConflictError, SettingsError
+from deeptrade.opening import open_dataset
 
 
 @pytest.fixture
@@ -69,3 +70,37 @@ def test_batches_are_read_ahead_again_after_a_jump(generator):
     for index in (2, 3):
         np.testing.assert_array_equal(generator[index][1], generator.reader.batch(index).targets)
     assert generator._stream is not None
+
+
+@pytest.mark.parametrize("window_rows", [0, 16])
+def test_a_state_is_plain_data_with_which_other_batches_go_on_exactly(market, window_rows):
+    import json
+
+    with open_dataset(market.path) as data:
+        whole = data.batches(batch_size=60, seed=2, window_rows=window_rows).batch(0, epoch=3).row_ids
+    with MemoryEfficientGenerator(market.path, batch_size=8, seed=2) as generator:
+        generator.reader.window_rows = window_rows
+        generator.set_epoch(3)
+        for served in range(len(generator) + 1):
+            state = json.loads(json.dumps(generator.state()))
+            assert state["position"] == min(8 * served, len(whole))
+            with MemoryEfficientGenerator(market.path, batch_size=5, prefetch=0, seed=2) as other:
+                other.reader.window_rows = window_rows
+                other.restore(state)
+                rest = [other.row_ids(index) for index in range(len(other))]
+                targets = [other[index][1] for index in range(len(other))]
+            np.testing.assert_array_equal(np.concatenate([whole[: state["position"]], *rest]), whole)
+            if targets:
+                expected = market.targets[np.concatenate(rest)].astype(np.float32)
+                np.testing.assert_array_equal(np.concatenate(targets), expected)
+            if served < len(generator):
+                generator[served]
+
+
+def test_a_state_of_another_order_is_refused_with_the_difference(generator, market):
+    state = generator.state()
+    with (
+        MemoryEfficientGenerator(market.path, batch_size=8, seed=9) as other,
+        pytest.raises(RunConflictError, match="the state is of seed=5, these batches of 9"),
+    ):
+        other.restore(state)

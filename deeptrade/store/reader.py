@@ -94,6 +94,8 @@ class CheckedFile:
         if not self._all_checked:
             self._check_at(places)
         if self._array is not None:
+            if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
+                return self._array[places[0] : places[-1] + 1].copy()
             return np.take(self._array, places, axis=0)
         return self._read_plainly(places)
 

@@ -19,14 +19,18 @@ from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..memory_model import check_fits, training_room
 from ..opening import look_at, open_dataset
+from ..order import BLOCK_ROWS, batch_spread, windowed_order
 from ..progress import ByteProgress
 from ..rules import apply_rules
 from ..settings import FitSettings
+from ..units import format_bytes
 from .results import RUN_FILES, RUN_FOLDERS
 from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 Sink = Callable[[str], None]
+
+_WINDOW_SHARE = 0.1
 
 
 def _ignore(line: str) -> None:
@@ -81,10 +85,33 @@ def fit(
             if earlier is not None:  # a store made only now has seen every byte
                 check_same_run(earlier, data_id=data.data_id, content_hash=data.content_hash, maths={}, out=str(out))
             state.content_hash = data.content_hash or state.content_hash
+            if earlier is None:
+                state.window_rows = _choose_window(data, settings, limit, sink)
             session = Session(
                 settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
             )
             return session.run(progress)
+
+
+def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sink) -> int:
+    """Rows of the windows to shuffle in; 0, all at once, while what is read is below the memory limit.
+
+    It follows the limit, not the free memory of the moment, and is kept in the checkpoints: a run that is killed and
+    begun again has the same order.
+    """
+    row_bytes = data.schema.select(settings.feature_names).row_bytes
+    nbytes = data.rows * row_bytes
+    if settings.no_lazy_loading or nbytes <= limit.limit_bytes:
+        return 0
+    rows = max(BLOCK_ROWS, min(int(_WINDOW_SHARE * data.rows), limit.limit_bytes // 8 // row_bytes))
+    window = windowed_order(data.rows, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0)
+    spread = batch_spread(window, data.rows, batch_size=max(2, settings.effective_batch))
+    sink(
+        f"the rows hold {format_bytes(nbytes)}, more than the limit of {format_bytes(limit.limit_bytes)}: they are "
+        f"shuffled in windows of {rows} rows ({format_bytes(rows * row_bytes)}), each read once; the rows of a step "
+        f"lie {spread:.0%} as far apart as in a full shuffle"
+    )
+    return rows
 
 
 def _completed_result(out: Path) -> dict[str, Any] | None:

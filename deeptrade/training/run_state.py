@@ -42,6 +42,7 @@ class RunState:
     best_validation: float | None = None
     epochs_without_gain: int = 0
     micro_batch_changes: int = 0
+    window_rows: int = 0
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
 

@@ -103,6 +103,7 @@ class Session:
             seed=settings.seed,
             cache_batches=settings.cache_batches,
             prefetch=settings.prefetch,
+            window_rows=self.state.window_rows,
         )
 
     def run(self, progress: str) -> dict[str, Any]:
