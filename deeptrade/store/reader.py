@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -74,9 +75,10 @@ class CheckedFile:
         self._name = f"{store.name}/{column.file}"
         with friendly_os_errors(f"reading {self._name}"):
             self._file = os.open(store / column.file, os.O_RDONLY)
+        self._closing = weakref.finalize(self, os.close, self._file)  # also when a reader is just dropped
         size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
         if size != needed:
-            os.close(self._file)
+            self._closing()
             raise DataError(f"{self._name} has {size} bytes, must have {needed}; compile the store again with --fresh")
         self._map = mmap.mmap(self._file, 0, prot=mmap.PROT_READ) if use_mmap and size else None
         if self._map is not None:
@@ -127,9 +129,7 @@ class CheckedFile:
                 self._map.close()
             except BufferError:  # a view of `whole` is still held; the map goes with it
                 self._map = None
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._closing()
 
     def _check_at(self, places: np.ndarray) -> None:
         blocks = np.unique(np.searchsorted(self._edges, places, side="right") - 1)
