@@ -24,14 +24,12 @@ MOST_PEER_ROWS = 500
 def measure(path: str, peer: bool) -> dict:
     """In the child: rows per second of one shuffled epoch, and the peak over the imports."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    import numpy as np
-
     from deeptrade.batches import BatchReader
     from deeptrade.memory import MemoryMonitor
     from deeptrade.opening import open_dataset
 
     with MemoryMonitor(interval_seconds=0.02) as monitor, open_dataset(path) as data:
-        reader = BatchReader(data, np.arange(data.rows), batch_size=BATCH_SIZE, prefetch=0)
+        reader = BatchReader(data, data.usable, batch_size=BATCH_SIZE, prefetch=0)
         reader.batch(0)
         started = time.perf_counter()
         if peer:
