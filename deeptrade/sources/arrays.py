@@ -3,11 +3,11 @@
 The result equals `np.float32(json.loads(text))` bit for bit. A number is read as a 64-bit integer of up to 19
 digits, eight digits at a time, times one power of ten in double precision. Where the error of that product cannot
 change the float32 it rounds to, it is used; else, where a product or quotient is exact, that one (Clinger 1990:
-integer at most 2**53, power at most 22). All other cells, and
-all cells that do not have the expected shape, are left to the slow exact path in `diagnosis`: about one number
-in 2**25 for 17-digit text.
+integer at most 2**53, power at most 22). All other cells, and all cells that do not have the expected shape, are
+left to the slow exact path in `diagnosis`: about one number in 2**25 for 17-digit text.
 
-The kernels hold no interpreter lock, so threads parse in parallel.
+The kernels hold no interpreter lock, so threads parse in parallel. They stay in one file: numba keeps compiled code by
+file, and would not notice that a kernel called from another one has changed.
 """
 
 from __future__ import annotations
