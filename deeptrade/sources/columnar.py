@@ -6,6 +6,7 @@ are counted, not bytes: a row's line is its number from 1, its byte offset -1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
     return times
 
 
-class TableSource:
+class TableSource(ABC):
     """Rows of tables of one kind, in the order of their first times; see `ParquetSource` and `Hdf5Source`."""
 
     kind = ""
@@ -225,13 +226,13 @@ class TableSource:
                     return
                 yield task.run().source_hash, task.place == place
 
+    @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:
         """Return columns and rows of one file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield (first row, columns) of at most `rows` rows each, from `start` on, always cut at the same places."""
-        raise NotImplementedError
 
 
 def _infer_feature(name: str, column: Any) -> Feature:
