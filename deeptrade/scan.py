@@ -40,7 +40,7 @@ def read_blocks(
     after: Place | None = None,
     chunk_size: int = 10_000,
 ) -> Iterator[Block]:
-    """Yield the blocks of a source in order, those behind `after`; at most `at_once` are read or waiting at a time.
+    """Yield the blocks of a source in order, those behind `after`; `at_once` are read while the caller has another.
 
     Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
     Raises DoesNotFitError where one alone is over the budget.
@@ -49,20 +49,27 @@ def read_blocks(
     waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
     task = next(tasks, None)
     expected = after.stop if after else 0
+
+    def submit(lease: Lease) -> None:
+        nonlocal task
+        waiting.append((task, executor.submit(run_task, task), lease))
+        task = next(tasks, None)
+
+    def submit_more() -> None:
+        while task is not None and len(waiting) < at_once and (lease := budget.try_lease(source.block_bytes)):
+            submit(lease)
+
     try:
         while True:
-            while task is not None and len(waiting) < at_once:
-                lease = budget.try_lease(source.block_bytes)
-                if lease is None and waiting:
-                    break
-                lease = lease or budget.lease(source.block_bytes, f"reading a block of {source.name}")
-                waiting.append((task, executor.submit(run_task, task), lease))
-                task = next(tasks, None)
+            submit_more()
             if not waiting:
-                return
+                if task is None:
+                    return
+                submit(budget.lease(source.block_bytes, f"reading a block of {source.name}"))
             first, future, lease = waiting.popleft()
             with lease:
                 block = future.result()
+                submit_more()
                 if not first.exact and block.place.start != expected:
                     if expected >= first.place.stop:  # the record before fills the whole stretch
                         continue

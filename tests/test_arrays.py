@@ -9,14 +9,14 @@ from deeptrade.opening import open_dataset
 from deeptrade.sources import arrays
 
 
-def parse(text, shape):
-    """(values or None where the slow path is asked for, non-finite numbers)."""
-    data = np.frombuffer(text.encode(), np.uint8)
+def parse(text, shape, behind=b""):
+    """(values or None where the slow path is asked for, non-finite numbers); `behind` is text that must not matter."""
+    data = np.frombuffer(text.encode() + behind, np.uint8)
     lengths = np.zeros(arrays.MAX_AXES, np.int64)
     lengths[: len(shape)] = shape
     out = np.zeros(int(np.prod(shape)), np.float32)
-    position, non_finite, state = arrays.parse_array(data, 0, len(data), len(shape), lengths, out, 0)
-    return (out.reshape(shape) if state == 0 and position == len(data) else None), non_finite
+    position, non_finite, state = arrays.parse_array(data, 0, len(text), len(shape), lengths, out, 0)
+    return (out.reshape(shape) if state == 0 and position == len(text) else None), non_finite
 
 
 def exact(value):
@@ -37,7 +37,8 @@ def adversarial_numbers(count, seed=0):
     middles = (singles + following) / 2
     texts += [repr(value) for value in middles.tolist()]
     texts += [repr(value) for value in np.nextafter(middles, 0).tolist()]
-    texts += [f"{value:.17f}" for value in generator.normal(0, 1000, count // 4)]
+    scales = generator.integers(0, 18, count // 4).tolist()
+    texts += [f"{value:.{scale}f}" for value, scale in zip(generator.normal(0, 1000, count // 4), scales, strict=True)]
     return texts
 
 
@@ -53,11 +54,13 @@ FIXED += [
 ]
 
 
-def test_numbers_equal_json_bit_for_bit():
-    texts = FIXED + adversarial_numbers(100_000)
+@pytest.mark.parametrize("behind", [b"", b', "[[1.5, 2' * 8], ids=["at the end", "inside"])
+@pytest.mark.parametrize("count", [60_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_numbers_equal_json_bit_for_bit(behind, count):
+    texts = FIXED + adversarial_numbers(count)
     unsure = 0
     for text in texts:
-        values, _ = parse(f"[{text}]", (1,))
+        values, _ = parse(f"[{text}]", (1,), behind)
         if values is None:
             unsure += 1
         else:
@@ -68,6 +71,27 @@ def test_numbers_equal_json_bit_for_bit():
 def test_nearly_all_ordinary_numbers_take_the_fast_path():
     texts = [repr(value) for value in np.random.default_rng(1).normal(100, 10, 20_000).tolist()]
     assert sum(parse(f"[{text}]", (1,))[0] is None for text in texts) <= 1
+
+
+@pytest.mark.parametrize(
+    "text", ["01.5", "-01.5", "1.5e", "1.e5", ".5", "1.", "1..5", "1.5.5", "--1.5", "+1.5", "1 .5"]
+)
+def test_what_json_refuses_is_left_to_the_slow_path_wherever_it_stands(text):
+    assert parse(f"[{text}]", (1,), b" " * 64)[0] is None
+    assert parse(f"[1.25, {text}, 1.25]", (3,), b" " * 64)[0] is None
+
+
+@pytest.mark.parametrize("whole", [1, 7, 8, 9, 18])
+@pytest.mark.parametrize("fraction", [1, 8, 11, 12, 15, 16, 17, 18, 30])
+@pytest.mark.parametrize("ending", ["", "e0", "E-3"])
+def test_every_length_of_a_number_is_read_right(whole, fraction, ending):
+    for sign in ("", "-"):
+        text = sign + "9" * whole + "." + "1234567890" * 3
+        text = text[: len(sign) + whole + 1 + fraction] + ending
+        values, _ = parse(f"[{text}, 0.5]", (2,), b" " * 64)
+        if values is not None:
+            np.testing.assert_array_equal(values, np.float32([exact(float(text)), 0.5]))
+        assert values is not None or whole + fraction > 19
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "null"])
