@@ -95,12 +95,28 @@ def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
             _lock(descriptor, taken)
             if not _is_at(descriptor, folder):  # renamed or removed by the process that held it
                 continue
+            _held.add(descriptor)
             yield
             return
         finally:
+            _held.discard(descriptor)
             os.close(descriptor)
             with suppress(OSError):
                 folder.rmdir()
+
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child: its copy of a lock would outlive the process that works in the folder."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(descriptor: int, taken: Callable[[], None]) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from .errors import DeepTradeError
 from .memory.budget import ByteBudget, Lease
 from .sources.blocks import Block, Place
+
+_WATCH = "deeptrade-watch"
 
 
 def worker_count() -> int:
@@ -43,7 +49,7 @@ def read_blocks(
     """Yield the blocks of a source in order, those behind `after`; `at_once` are read while the caller has another.
 
     Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
-    Raises DoesNotFitError where one alone is over the budget.
+    Raises DoesNotFitError where one alone is over the budget, DeepTradeError where a process of the executor has died.
     """
     tasks = source.tasks(after=after, chunk_size=chunk_size)
     waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
@@ -77,6 +83,11 @@ def read_blocks(
                 expected = block.place.stop
                 if block.place.start < block.place.stop:
                     yield block
+    except BrokenExecutor:
+        raise DeepTradeError(
+            f"a process that read {source.name} was killed, perhaps for lack of memory; "
+            f"run again to go on, with fewer workers or a smaller memory limit"
+        ) from None
     finally:
         for _, future, lease in waiting:
             future.cancel()
@@ -84,6 +95,25 @@ def read_blocks(
 
 
 def run_task(task: Any) -> Block:
-    """Run a task; a function of its own, so that it can be sent to another process."""
+    """Run a task; a function of its own, so that it can be sent to another process, which then ends with this one."""
+    end_with_parent()
     block: Block = task.run()
     return block
+
+
+def end_with_parent() -> None:
+    """In a child process of multiprocessing: end it within half a second of its parent, however that ends.
+
+    Children whose parent is killed wait for work for ever otherwise. Give it as `initializer` to a pool with more
+    processes than there are blocks to read.
+    """
+    if multiprocessing.parent_process() is None or any(thread.name == _WATCH for thread in threading.enumerate()):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()

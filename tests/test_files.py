@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -83,6 +85,26 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
     with atomic_write(tmp_path / "a.txt"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", alive.name}
+
+
+def test_a_child_that_lives_on_does_not_keep_the_folder(tmp_path):
+    with locked_folder(tmp_path / "made", taken=print):
+        (tmp_path / "made" / "kept").touch()
+        ready, told = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(told, b"!")
+            time.sleep(30)
+            os._exit(0)
+        assert os.read(ready, 1) == b"!"
+        assert is_held(tmp_path / "made")
+    try:
+        assert not is_held(tmp_path / "made")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(told)
 
 
 def test_a_held_folder_is_seen_and_waited_for(tmp_path):
