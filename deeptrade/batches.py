@@ -109,7 +109,6 @@ class _Window:
     epoch: int
     number: int
     contents: Batch
-    lease: Lease
 
     def take(self, rows: np.ndarray) -> Batch:
         places = np.searchsorted(self.contents.row_ids, rows)
@@ -152,6 +151,7 @@ class BatchReader:
         self.schema = dataset.schema.select(features)
         self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
         self._window: _Window | None = None
+        self._window_lease: Lease | None = None
         self._cache = BatchCache(cache_batches, budget=dataset.budget)
         dataset.budget.on_shortage(self._cache.free)
         self._slab = (-1, 0, np.empty(0, np.int64))
@@ -237,21 +237,29 @@ class BatchReader:
     def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window:
         """The window, from memory or read in the order of the file; the one before goes first."""
         if self._window is None or (self._window.epoch, self._window.number) != (epoch, number):
-            self._drop_window()
+            self._window = None
+            self._lease_window(order)
             rows = self.rows.at(order.rows_of(number))
-            nbytes = self._batch_bytes(len(rows))
-            advice = f"use a smaller window than window_rows={self.window_rows}"
-            lease = self.dataset.budget.lease(
-                nbytes, f"a window of {len(rows)} rows", advice=advice, timeout_seconds=30
-            )
             contents = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
-            self._window = _Window(epoch, number, contents, lease)
+            self._window = _Window(epoch, number, contents)
         return self._window
 
+    def _lease_window(self, order: WindowedOrder) -> None:
+        """Take the room of the largest window, kept until `close`; before batches take theirs, which wait for it."""
+        if self._window_lease is None:
+            rows = max(stop - start for start, stop in (order.window(0), order.window(order.windows - 1)))
+            self._window_lease = self.dataset.budget.lease(
+                self._batch_bytes(rows),
+                f"a window of {rows} rows",
+                advice=f"use a smaller window than window_rows={self.window_rows}",
+                timeout_seconds=_MOST_WAIT_SECONDS,
+            )
+
     def _drop_window(self) -> None:
-        window, self._window = self._window, None
-        if window is not None:
-            window.lease.release()
+        self._window = None
+        if self._window_lease is not None:
+            self._window_lease.release()
+            self._window_lease = None
 
     def fetch(self, epoch: int, start: int, stop: int) -> Batch:
         """Return the batch of positions [start, stop) of an epoch."""
@@ -280,6 +288,9 @@ class BatchReader:
         alone is over the budget.
         """
         size = batch_size or self.batch_size
+        order = self.order(epoch)
+        if isinstance(order, WindowedOrder):
+            self._lease_window(order)
         if not self.prefetch:
             for first in range(start, self.samples, size):
                 with self._needed_lease(size):
@@ -315,6 +326,9 @@ class BatchReader:
 
     def _needed_lease(self, rows: int) -> Lease:
         """A lease for a batch that the caller waits for."""
+        lease = self._try_lease(rows)
+        if lease is not None:
+            return lease
         one = format_bytes(self._batch_bytes(1))
         return self.dataset.budget.lease(
             self._batch_bytes(rows),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -194,6 +195,23 @@ def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200)
     starts = np.linspace(0, max(0, count - batch_size), batches).astype(np.int64)
     spread = np.mean([np.std(order[int(start) : int(start) + batch_size], ddof=1) for start in starts])
     return float(spread / (np.sqrt((count**2 - 1) / 12) * _std_bias(batch_size)))
+
+
+def read_amplification(order: WindowedOrder, strides: Sequence[int], *, windows: int = 8) -> float:
+    """Return bytes read, in whole pages, over bytes used, when rows of these strides are read window by window.
+
+    strides: bytes of a row in each file. Over `windows` windows spread evenly over the epoch.
+    """
+    read = used = 0
+    for number in np.unique(np.linspace(0, order.windows - 1, windows).astype(np.int64)).tolist():
+        rows = order.rows_of(number)
+        for stride in filter(None, strides):
+            first, last = rows * stride // mmap.PAGESIZE, ((rows + 1) * stride - 1) // mmap.PAGESIZE
+            # The rows ascend: the pages up to the last one of the row before are there already.
+            seen = np.concatenate([[-1], last[:-1]])
+            read += int((last - np.maximum(first, seen + 1) + 1).sum()) * mmap.PAGESIZE
+            used += len(rows) * stride
+    return read / used
 
 
 def _std_bias(size: int) -> float:

@@ -23,14 +23,14 @@ class Feature:
     name: str
     cell_shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of one row as the package hands it out: a leading axis of length 1 is dropped."""
         if len(self.cell_shape) > 1 and self.cell_shape[0] == 1:
             return self.cell_shape[1:]
         return self.cell_shape
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Numbers in one row."""
         return math.prod(self.cell_shape)
@@ -62,7 +62,7 @@ class Schema:
         """Feature names, in column order."""
         return tuple(feature.name for feature in self.features)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row's features and targets as float32."""
         return 4 * (sum(feature.size for feature in self.features) + self.horizons)
@@ -72,7 +72,7 @@ class Schema:
 
         Raises SettingsError for a name that is not a feature.
         """
-        if names is None:
+        if names is None or tuple(names) == self.names:
             return self
         for name in names:
             if name not in self.names:

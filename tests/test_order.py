@@ -1,4 +1,5 @@
 import itertools
+import mmap
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from deeptrade.order import (
     batch_spread,
     chronological_split,
     epoch_order,
+    read_amplification,
     windowed_order,
 )
 
@@ -112,6 +114,22 @@ def test_a_tenth_in_memory_spreads_a_batch_like_a_full_permutation_and_reads_in_
     assert batch_spread(windowed_order(count, window_rows=64, key="", seed=0, epoch=0), count, batch_size=32) < 0.9
     runs = np.count_nonzero(np.diff(windowed.rows_of(3)) != 1) + 1
     assert runs <= 2000 / BLOCK_ROWS
+    assert read_amplification(windowed, [241 * 9 * 4, 0, 1000], windows=10) <= 1.1
+
+
+@pytest.mark.parametrize("stride", [40, 4096, 5000, 70_000])
+def test_read_amplification_counts_each_page_of_a_window_once(stride):
+    order = windowed_order(1000, window_rows=100, key="data", seed=0, epoch=0)
+    pages = used = 0
+    for number in range(order.windows):
+        touched = {
+            page
+            for row in order.rows_of(number).tolist()
+            for page in range(row * stride // mmap.PAGESIZE, ((row + 1) * stride - 1) // mmap.PAGESIZE + 1)
+        }
+        pages += len(touched)
+        used += len(order.rows_of(number)) * stride
+    assert read_amplification(order, [stride], windows=order.windows) == pages * mmap.PAGESIZE / used
 
 
 def test_the_windowed_order_is_this_one_for_ever():

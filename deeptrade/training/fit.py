@@ -19,7 +19,7 @@ from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..memory_model import check_fits, training_room
 from ..opening import look_at, open_dataset
-from ..order import BLOCK_ROWS, batch_spread, windowed_order
+from ..order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..progress import ByteProgress
 from ..rules import apply_rules
 from ..settings import FitSettings
@@ -99,17 +99,19 @@ def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sin
     It follows the limit, not the free memory of the moment, and is kept in the checkpoints: a run that is killed and
     begun again has the same order.
     """
-    row_bytes = data.schema.select(settings.feature_names).row_bytes
+    schema = data.schema.select(settings.feature_names)
+    row_bytes = schema.row_bytes
     nbytes = data.rows * row_bytes
     if settings.no_lazy_loading or nbytes <= limit.limit_bytes:
         return 0
     rows = max(BLOCK_ROWS, min(int(_WINDOW_SHARE * data.rows), limit.limit_bytes // 8 // row_bytes))
     window = windowed_order(data.rows, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0)
     spread = batch_spread(window, data.rows, batch_size=max(2, settings.effective_batch))
+    read = read_amplification(window, [4 * size for size in (*(f.size for f in schema.features), schema.horizons)])
     sink(
         f"the rows hold {format_bytes(nbytes)}, more than the limit of {format_bytes(limit.limit_bytes)}: they are "
         f"shuffled in windows of {rows} rows ({format_bytes(rows * row_bytes)}), each read once; the rows of a step "
-        f"lie {spread:.0%} as far apart as in a full shuffle"
+        f"lie {spread:.0%} as far apart as in a full shuffle, and {read:.2f} bytes are read per byte used"
     )
     return rows
 

@@ -1,0 +1,94 @@
+"""Order and resuming, on rows that are computed: any number of them, no file."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeptrade.batches import BatchReader
+from deeptrade.dataset import Dataset, Summary
+from deeptrade.ledger import LedgerEntry
+from deeptrade.memory import ByteBudget
+from deeptrade.schema import Feature, Schema
+
+SCHEMA = Schema((Feature("arr_n", (1,)),), horizons=1)
+ROW_BYTES = SCHEMA.row_bytes + 8
+
+
+class Computed:
+    """Usable rows whose one number is their place."""
+
+    def read(self, usable, features):
+        return {feature.name: usable.astype(np.float32)[:, None] for feature in features}
+
+    def read_targets(self, usable):
+        return usable.astype(np.float32)[:, None]
+
+    def close(self):
+        pass
+
+
+def computed(rows, *, rejected=(), room=1 << 40):
+    ledger = [LedgerEntry(row, row + 2, 0, "arr_n", "shape", "") for row in rejected]
+    summary = Summary("computed", 0, "sha256:computed", SCHEMA, rows=rows, ledger=ledger)
+    return Dataset(summary, Computed(), ByteBudget(lambda: room))
+
+
+ways = st.tuples(st.integers(1, 40), st.integers(0, 4), st.floats(1, 20), st.integers(0, 9))
+
+
+@given(st.integers(1, 150), st.sampled_from([0, 1, 16, 40]), st.sets(st.integers(0, 149)), st.lists(ways, max_size=8))
+@settings(deadline=None, max_examples=100)
+def test_stops_and_restores_of_any_kind_give_the_undisturbed_ids(rows, window_rows, rejected, stops):
+    """Each stop serves some batches, then goes on with another batch size, prefetch and budget, twice in a row."""
+    rejected = sorted(row for row in rejected if row < rows)
+    data = computed(rows, rejected=rejected)
+    names = {"seed": 4, "window_rows": window_rows}
+    plain = BatchReader(data, data.usable, batch_size=rows, **names)
+    undisturbed = [batch.row_ids for epoch in (0, 1) for batch in plain.stream(epoch)]
+    served, state = [], plain.state(0, 0)
+    for batch_size, prefetch, room, count in [*stops, (7, 2, 9.0, 10**9)]:
+        data.budget = ByteBudget(
+            lambda room=room, size=batch_size: int((room * size + 2 * window_rows + 32) * ROW_BYTES)
+        )
+        for _ in range(2):
+            reader = BatchReader(data, data.usable, batch_size=batch_size, prefetch=prefetch, **names)
+            epoch, position = reader.restore(json.loads(json.dumps(state)))
+        while epoch < 2 and count:
+            stream = reader.stream(epoch, start=position)
+            for batch in stream:
+                served.append(batch.row_ids)
+                np.testing.assert_array_equal(
+                    batch.targets[:, 0], batch.row_ids - np.searchsorted(rejected, batch.row_ids)
+                )
+                position, count = position + len(batch.row_ids), count - 1
+                if not count:
+                    break
+            stream.close()
+            if position == reader.samples:
+                epoch, position = epoch + 1, 0
+        reader.close()
+        assert data.budget.leased_bytes == 0
+        state = reader.state(epoch, position)
+    np.testing.assert_array_equal(np.concatenate([*served, []]), np.concatenate([*undisturbed, []]))
+    assert sorted(np.concatenate([*served, []])) == sorted(2 * data.usable.numbers().tolist())
+
+
+@pytest.mark.parametrize("window_rows", [0, 200_000])
+def test_a_state_among_a_hundred_million_rows_is_restored_within_a_second(window_rows):
+    rows = 100_000_000
+    data = computed(rows, rejected=range(0, rows, 100_000))
+    reader = BatchReader(data, data.usable, batch_size=32, window_rows=window_rows)
+    state = reader.state(3, 87_654_321)
+    assert len(json.dumps(state)) < 1000
+    started = time.perf_counter()
+    other = BatchReader(data, data.usable, batch_size=500, window_rows=window_rows)
+    epoch, position = other.restore(state)
+    stream = other.stream(epoch, start=position)
+    batch = next(stream)
+    assert time.perf_counter() - started < 1
+    np.testing.assert_array_equal(batch.row_ids, reader.epoch_rows(3, position, position + 500))
+    stream.close()
