@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from deeptrade.batches import BatchReader
 from deeptrade.dataset import Dataset, Summary
+from deeptrade.errors import DoesNotFitError
 from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import ByteBudget
 from deeptrade.schema import Feature, Schema
@@ -19,10 +20,10 @@ ROW_BYTES = SCHEMA.row_bytes + 8
 
 
 class Computed:
-    """Usable rows whose one number is their place."""
+    """Usable rows whose numbers are their place."""
 
     def read(self, usable, features):
-        return {feature.name: usable.astype(np.float32)[:, None] for feature in features}
+        return {f.name: np.broadcast_to(np.float32(usable)[:, None], (len(usable), f.size)) for f in features}
 
     def read_targets(self, usable):
         return usable.astype(np.float32)[:, None]
@@ -31,9 +32,9 @@ class Computed:
         pass
 
 
-def computed(rows, *, rejected=(), room=1 << 40):
+def computed(rows, *, rejected=(), room=1 << 40, schema=SCHEMA):
     ledger = [LedgerEntry(row, row + 2, 0, "arr_n", "shape", "") for row in rejected]
-    summary = Summary("computed", 0, "sha256:computed", SCHEMA, rows=rows, ledger=ledger)
+    summary = Summary("computed", 0, "sha256:computed", schema, rows=rows, ledger=ledger)
     return Dataset(summary, Computed(), ByteBudget(lambda: room))
 
 
@@ -92,3 +93,14 @@ def test_a_state_among_a_hundred_million_rows_is_restored_within_a_second(window
     assert time.perf_counter() - started < 1
     np.testing.assert_array_equal(batch.row_ids, reader.epoch_rows(3, position, position + 500))
     stream.close()
+
+
+def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
+    data = computed(500, room=100_000, schema=Schema((Feature("arr_n", (5,)), Feature("arr_w", (500,))), horizons=1))
+    narrow = BatchReader(data, data.usable, batch_size=400, features=["arr_n"])
+    assert [len(batch.row_ids) for batch in narrow.stream(0)] == [400, 100]
+    wide = BatchReader(data, data.usable, batch_size=400, features=["arr_w"])
+    with pytest.raises(DoesNotFitError, match=r"a batch of 400 rows needs 785\.9 KiB, 97\.7 KiB may be used; use a small"):
+        next(wide.stream(0))
+    assert sum(len(batch.row_ids) for batch in wide.stream(0, batch_size=40)) == 500
+    assert data.budget.leased_bytes == 0

@@ -138,9 +138,8 @@ class CheckedFile:
     def _check(self, block: int) -> None:
         if not self._is_sound(block):
             raise DataError(
-                f"{self._name} is damaged in block {block} (places {self._edges[block]} to "
-                f"{self._edges[block + 1] - 1}); "
-                f"compile the store again with --fresh"
+                f"{self._name} is damaged in block {block} ({'blocks' if self._column.per_block else 'usable rows'} "
+                f"{self._edges[block]} to {self._edges[block + 1] - 1}); compile the store again with --fresh"
             )
         self._unchecked[block] = False
 

@@ -1,0 +1,248 @@
+"""A file larger than memory is meant for: from text to the end of a shuffled epoch, against what else survives it.
+
+    python benchmarks/large_file.py [--gigabytes 6.4] [--peers pandas npy datasets grain]
+
+One row per way: seconds to make the text ready, seconds of one shuffled epoch at batch 32, rows per second, and the
+highest anonymous memory of each step's processes, looked at 20 times a second from outside. Every step is a fresh
+process; the text lies in the page cache. DeepTrade runs on a tenth of the file too, to show that its memory does not
+follow the size. Ours checks every block in its first epoch; no peer has checksums.
+
+pandas: read_csv, json.loads, float32 arrays in memory. npy: csv and orjson into flat files by hand, gathered with
+numpy.take. datasets: the same rows into Arrow, numpy format. grain: the same rows into an uncompressed ArrayRecord.
+Needs orjson, and datasets, grain and array_record for the last two; what is not installed is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+BATCH = 32
+
+
+def make_deeptrade(text: Path, made: Path) -> None:
+    from deeptrade import compile_store
+
+    compile_store(text, store=made)
+
+
+def epoch_deeptrade(text: Path, made: Path) -> int:
+    from deeptrade import open_store
+
+    with open_store(made) as data:
+        return sum(len(b.row_ids) for b in data.batches(batch_size=BATCH, split="all").stream(0))
+
+
+def rows_of(text: Path, loads) -> Iterator[dict[str, np.ndarray]]:
+    """Rows by csv and a JSON library: float32 arrays by column, targets as 'targets'."""
+    csv.field_size_limit(1 << 30)
+    with open(text, newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            row = {name: np.asarray(loads(cell), np.float32) for name, cell in cells.items() if name[:4] == "arr_"}
+            row["targets"] = np.array([float(cell) for name, cell in cells.items() if name[:2] == "y_"], np.float32)
+            yield row
+
+
+def orjson_rows(text: Path) -> Iterator[dict[str, np.ndarray]]:
+    import orjson
+
+    return rows_of(text, orjson.loads)
+
+
+def make_npy(text: Path, made: Path) -> None:
+    made.mkdir()
+    files: dict[str, object] = {}
+    for row in orjson_rows(text):
+        for name, values in row.items():
+            if name not in files:
+                files[name] = open(made / f"{name}.f32", "wb")  # noqa: SIM115
+                (made / f"{name}.json").write_text(json.dumps(values.shape))
+            values.tofile(files[name])  # type: ignore[arg-type]
+    for file in files.values():
+        file.close()  # type: ignore[attr-defined]
+
+
+def epoch_npy(text: Path, made: Path) -> int:
+    shapes = {path.stem: json.loads(path.read_text()) for path in sorted(made.glob("*.json"))}
+    maps = [np.memmap(made / f"{name}.f32", np.float32, "r").reshape(-1, *shape) for name, shape in shapes.items()]
+    return gather(maps)
+
+
+def gather(arrays: list[np.ndarray]) -> int:
+    order = np.random.default_rng(0).permutation(len(arrays[0]))
+    for start in range(0, len(order), BATCH):
+        batch = [np.take(values, order[start : start + BATCH], axis=0) for values in arrays]
+        assert len(batch[0])
+    return len(order)
+
+
+def epoch_pandas(text: Path, made: Path) -> int:
+    """Read, parse and one epoch in one process: the arrays live nowhere else."""
+    import pandas as pd
+
+    table = pd.read_csv(text)
+    names = [name for name in table.columns if name.startswith("arr_")]
+    arrays = [np.stack([np.asarray(json.loads(cell), np.float32) for cell in table.pop(name)]) for name in names]
+    arrays.append(table.filter(like="y_").to_numpy(np.float32))
+    return gather(arrays)
+
+
+def make_datasets(text: Path, made: Path) -> None:
+    import datasets
+
+    first = next(orjson_rows(text))
+    kinds = {
+        name: datasets.Array3D(values.shape, "float32")
+        if values.ndim == 3
+        else datasets.Array2D(values.shape, "float32")
+        if values.ndim == 2
+        else datasets.Sequence(datasets.Value("float32"), length=len(values))
+        for name, values in first.items()
+    }
+    table = datasets.Dataset.from_generator(
+        orjson_rows, gen_kwargs={"text": text}, features=datasets.Features(kinds), cache_dir=str(made) + ".cache"
+    )
+    table.save_to_disk(made)
+
+
+def epoch_datasets(text: Path, made: Path) -> int:
+    import datasets
+
+    table = datasets.load_from_disk(made).with_format("numpy")
+    order = np.random.default_rng(0).permutation(len(table))
+    for start in range(0, len(order), BATCH):
+        assert table[order[start : start + BATCH]]
+    return len(order)
+
+
+def make_grain(text: Path, made: Path) -> None:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(made), "group_size:1,uncompressed")
+    for number, row in enumerate(orjson_rows(text)):
+        if not number:
+            made.with_suffix(".json").write_text(json.dumps([values.shape for values in row.values()]))
+        writer.write(b"".join(values.tobytes() for values in row.values()))
+    writer.close()
+
+
+def epoch_grain(text: Path, made: Path) -> int:
+    import grain
+
+    shapes = json.loads(made.with_suffix(".json").read_text())
+    edges = np.cumsum([0] + [4 * int(np.prod(shape)) for shape in shapes])
+
+    def decode(record: bytes) -> tuple[np.ndarray, ...]:
+        return tuple(
+            np.frombuffer(record, np.float32, (stop - start) // 4, start).reshape(shape)
+            for start, stop, shape in zip(edges, edges[1:], shapes, strict=False)
+        )
+
+    table = grain.MapDataset.source(grain.sources.ArrayRecordDataSource(str(made)))
+    table = table.shuffle(seed=0).map(decode).batch(BATCH)
+    return sum(len(batch[0]) for batch in table.to_iter_dataset(grain.ReadOptions(num_threads=0)))
+
+
+WAYS = {
+    "deeptrade": (make_deeptrade, epoch_deeptrade),
+    "pandas": (None, epoch_pandas),
+    "npy": (make_npy, epoch_npy),
+    "datasets": (make_datasets, epoch_datasets),
+    "grain": (make_grain, epoch_grain),
+}
+NEEDS = {"npy": ["orjson"], "datasets": ["orjson", "datasets"], "grain": ["orjson", "grain", "array_record"]}
+
+
+def in_child(way: str, step: str, text: Path, made: Path) -> dict:
+    """Run one step in a fresh process: seconds of the work, rows, peak anonymous bytes of it and its children."""
+    command = [sys.executable, __file__, "--child", way, step, str(text), str(made)]
+    peak = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, anonymous_bytes(process.pid))
+            time.sleep(0.05)
+        out, errors = process.communicate()
+    if process.returncode:
+        return {"died": errors.strip().splitlines()[-1:] or [f"signal {-process.returncode}"], "peak_anon_bytes": peak}
+    return json.loads(out.splitlines()[-1]) | {"peak_anon_bytes": peak}
+
+
+def anonymous_bytes(pid: int) -> int:
+    total = 0
+    try:
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    total += int(line.split()[1]) << 10
+    except (psutil.Error, OSError):
+        pass
+    return total
+
+
+def child(way: str, step: str, text: str, made: str) -> None:
+    work = WAYS[way][step == "epoch"]
+    started = time.perf_counter()
+    rows = work(Path(text), Path(made))  # type: ignore[misc]
+    print(json.dumps({"seconds": time.perf_counter() - started, "rows": rows}))
+
+
+def measure(way: str, text: Path, folder: Path) -> dict:
+    made = folder / f"{way}-{text.stem}"
+    steps = ["make", "epoch"] if WAYS[way][0] else ["epoch"]
+    found = {step: in_child(way, step, text, made) for step in steps}
+    subprocess.run(["rm", "-rf", made, f"{made}.cache", made.with_suffix(".json")], check=True)
+    return found
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        child(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=6.4)
+    parser.add_argument("--peers", nargs="*", choices=list(WAYS)[1:], default=list(WAYS)[1:])
+    options = parser.parse_args()
+    from deeptrade.sources.synthetic import synthesize
+
+    peers = [p for p in options.peers if all(importlib.util.find_spec(need) for need in NEEDS.get(p, []))]
+    results = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, rows = Path(name), round(options.gigabytes * 1e9 / 108_800)
+        for label, count in (("a tenth", rows // 10), ("whole", rows)):
+            text = folder / f"{label.replace(' ', '-')}.csv"
+            synthesize(text, rows=count)
+            for way in ["deeptrade"] if label == "a tenth" else ["deeptrade", *peers]:
+                subprocess.run(["cat", text], stdout=subprocess.DEVNULL, check=True)
+                results[f"{way}, {label}"] = measure(way, text, folder) | {"bytes": text.stat().st_size}
+                print(f"{way}, {label}: {results[f'{way}, {label}']}", file=sys.stderr)
+            text.unlink()
+    print(json.dumps({"benchmark": "large_file", "batch_size": BATCH, "results": results}))
+    print(f"{'':24}{'GB':>6}{'ready, s':>10}{'peak MiB':>10}{'epoch, s':>10}{'rows/s':>10}{'peak MiB':>10}")
+    for label, found in results.items():
+        line = f"{label:24}{found['bytes'] / 1e9:>6.2f}"
+        made, epoch = found.get("make", {}), found["epoch"]
+        line += f"{made['seconds']:>10.1f}{made['peak_anon_bytes'] / 2**20:>10.0f}" if "seconds" in made else " " * 20
+        if "seconds" in epoch:
+            line += f"{epoch['seconds']:>10.1f}{epoch['rows'] / epoch['seconds']:>10,.0f}"
+        else:
+            line += f"{'died':>10}{'':>10}"
+        print(line + f"{epoch['peak_anon_bytes'] / 2**20:>10.0f}")
+    small, large = results["deeptrade, a tenth"], results["deeptrade, whole"]
+    for step, word in (("make", "compile"), ("epoch", "an epoch")):
+        ratio = large[step]["peak_anon_bytes"] / small[step]["peak_anon_bytes"]
+        print(f"peak of {word} on the whole file over its peak on a tenth: {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()
