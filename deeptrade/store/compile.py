@@ -29,6 +29,7 @@ from .layout import (
     MANIFEST,
     TIMESTAMPS,
     BlockRecord,
+    BlockTable,
     Manifest,
     all_columns,
     derived_columns,
@@ -98,6 +99,8 @@ def compile_store(
         with StoreWriter(partial, source.schema, reading_of(source)) as writer:
             kept = _usable_blocks(writer, source, path if not fresh else None, say)
             writer.keep(kept)
+            file = kept[-1].place.file if kept else 0
+            line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
             with nullcontext(executor) if executor else reading_threads(workers) as pool:
                 at_once = workers or worker_count()
                 for block in read_blocks(
@@ -108,7 +111,10 @@ def compile_store(
                     after=kept[-1].place if kept else None,
                     chunk_size=chunk_size,
                 ):
-                    writer.add(block, first_line=_next_line(writer.records, block.place.file, source))
+                    if block.place.file != file:
+                        file, line = block.place.file, source.first_line(block.place.file)
+                    writer.add(block, first_line=line)
+                    line += block.lines
                     if progress:
                         progress(*source.progress(block.place))
             if look(source.paths) != seen:
@@ -129,7 +135,7 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
     records = writer.journaled()
     manifest = None if records or old is None else find_manifest(old)
     if manifest is not None and manifest.source["reading"] == reading_of(source):
-        records = manifest.blocks
+        records = list(manifest.blocks)
         for column in writer.columns:
             with friendly_os_errors(f"copying {column.file}"):
                 shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
@@ -142,11 +148,6 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
     if kept:
         say(f"going on behind row {sum(record.rows for record in kept)}, {len(kept)} blocks are there")
     return kept
-
-
-def _next_line(records: list[BlockRecord], file: int, source: Any) -> int:
-    """The number of the line that follows the blocks of one file."""
-    return source.first_line(file) + sum(record.lines for record in records if record.place.file == file)
 
 
 def _check_disk(path: Path, source: Any, partial: Path) -> None:
@@ -192,7 +193,7 @@ def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
             "file_sizes": [file.stat().st_size for file in source.paths],
             "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
         },
-        records,
+        BlockTable.of(records),
         find_warnings(summary, timestamps, targets, notes=source_notes(source)),
     )
     write_json(writer.folder / MANIFEST, manifest.to_json())

@@ -14,7 +14,7 @@ Rejected rows are in the ledger and nowhere else: usable row i is at place i of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from ..schema import Schema
 from ..sources.blocks import Fault, Place, fault_detail
 from ..statistics import Moments
 
-FORMAT, VERSION = "deeptrade store", 1
+FORMAT, VERSION = "deeptrade store", 2
 MANIFEST, LEDGER, JOURNAL = "manifest.json", "ledger.csv", "journal.jsonl"
 TARGETS, PRICES, TIMESTAMPS, POSITIONS = "targets.f32", "prices.f32", "timestamps.i64", "positions.i64"
 STATISTICS = "statistics.f64"
 ENDING = ".dtstore"
+CHECKSUM_DIGITS, SOURCE_HASH_DIGITS = 16, 32
+"""Of XXH3-64 and XXH3-128, in hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _targets(schema: Schema) -> Column:
 
 @dataclass
 class BlockRecord:
-    """One block as the journal and the manifest hold it; `checksums` are XXH3-64 of its part of each file."""
+    """One block as the journal holds it; `checksums` are XXH3-64 of its part of each file."""
 
     place: Place
     rows: int
@@ -106,24 +108,91 @@ class BlockRecord:
         return cls(**{**data, "place": Place(**data["place"]), "faults": faults})
 
 
+class BlockTable(Sequence[BlockRecord]):
+    """The records of a finished store, column by column: objects would hold ten times the memory."""
+
+    def __init__(self, table: dict[str, Any]):
+        self._places, self._nonfinite = (np.array(table[name], np.int64) for name in ("places", "nonfinite"))
+        self.rows, self.usable, self._lines = (np.array(table[name], np.int64) for name in ("rows", "usable", "lines"))
+        self._source_hashes, self._checksums = table["source_hashes"], table["checksums"]
+        self._faults = {int(block): [Fault(**fault) for fault in faults] for block, faults in table["faults"].items()}
+
+    @classmethod
+    def of(cls, records: Sequence[BlockRecord]) -> BlockTable:
+        """Return the table of these records."""
+        files = records[0].checksums if records else {}
+        return cls(
+            {
+                "places": [[record.place.file, record.place.start, record.place.stop] for record in records],
+                "rows": [record.rows for record in records],
+                "usable": [record.usable for record in records],
+                "lines": [record.lines for record in records],
+                "nonfinite": [record.nonfinite for record in records],
+                "source_hashes": "".join(record.source_hash for record in records),
+                "checksums": {file: "".join(record.checksums[file] for record in records) for file in files},
+                "faults": {n: [asdict(f) for f in record.faults] for n, record in enumerate(records) if record.faults},
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, from which the table can be made; hashes follow each other without a gap."""
+        return {
+            "places": self._places.tolist(),
+            "rows": self.rows.tolist(),
+            "usable": self.usable.tolist(),
+            "lines": self._lines.tolist(),
+            "nonfinite": self._nonfinite.tolist(),
+            "source_hashes": self._source_hashes,
+            "checksums": self._checksums,
+            "faults": {block: [asdict(fault) for fault in faults] for block, faults in self._faults.items()},
+        }
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return BlockRecord(
+            place=Place(*self._places[index].tolist()),
+            rows=int(self.rows[index]),
+            usable=int(self.usable[index]),
+            lines=int(self._lines[index]),
+            source_hash=_part(self._source_hashes, SOURCE_HASH_DIGITS, index),
+            nonfinite=self._nonfinite[index].tolist(),
+            checksums={file: self.checksum(file, index) for file in self._checksums},
+            faults=self._faults.get(index, []),
+        )
+
+    def checksum(self, file: str, block: int) -> str:
+        """Return the checksum of a block's part of a file."""
+        return _part(self._checksums[file], CHECKSUM_DIGITS, block)
+
+
+def _part(hashes: str, digits: int, number: int) -> str:
+    return hashes[number * digits : (number + 1) * digits]
+
+
 @dataclass
 class Manifest:
     """What a store holds. `source` is plain data: kind, data_id, content_hash, and the bytes of each file."""
 
     schema: Schema
     source: dict[str, Any]
-    blocks: list[BlockRecord]
+    blocks: BlockTable
     warnings: list[str]
 
     @property
     def rows(self) -> int:
         """Rows of the source, rejected ones too."""
-        return sum(block.rows for block in self.blocks)
+        return int(self.blocks.rows.sum())
 
     @property
     def usable(self) -> int:
         """Rows in the files."""
-        return sum(block.usable for block in self.blocks)
+        return int(self.blocks.usable.sum())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; `read_manifest` reverses it."""
@@ -135,7 +204,7 @@ class Manifest:
             "source": self.source,
             "files": [asdict(column) for column in all_columns(self.schema)],
             "warnings": self.warnings,
-            "blocks": [block.to_json() for block in self.blocks],
+            "blocks": self.blocks.to_json(),
         }
 
 
@@ -150,12 +219,12 @@ def read_manifest(store: Path) -> Manifest:
     return Manifest(
         Schema.from_json(content["schema"]),
         content["source"],
-        [BlockRecord.from_json(block) for block in content["blocks"]],
+        BlockTable(content["blocks"]),
         content["warnings"],
     )
 
 
-def ledger_entries(blocks: list[BlockRecord], *, first_line: int, files: int) -> Iterator[LedgerEntry]:
+def ledger_entries(blocks: Sequence[BlockRecord], *, first_line: int, files: int) -> Iterator[LedgerEntry]:
     """Yield the rejected rows of blocks, rows counted from the source's beginning, lines from their file's.
 
     `first_line` is the number of the line that follows a file's header, `files` how many the source has.

@@ -27,6 +27,7 @@ from .layout import (
     STATISTICS,
     TARGETS,
     TIMESTAMPS,
+    BlockTable,
     Column,
     Manifest,
     all_columns,
@@ -70,8 +71,8 @@ class CheckedFile:
     Raises DataError naming file and block where a bit has changed.
     """
 
-    def __init__(self, store: Path, column: Column, edges: np.ndarray, checksums: Sequence[str], *, use_mmap: bool):
-        self._column, self._edges, self._checksums = column, edges, checksums
+    def __init__(self, store: Path, column: Column, edges: np.ndarray, blocks: BlockTable, *, use_mmap: bool):
+        self._column, self._edges, self._blocks = column, edges, blocks
         self._name = f"{store.name}/{column.file}"
         with friendly_os_errors(f"reading {self._name}"):
             self._file = os.open(store / column.file, os.O_RDONLY)
@@ -84,7 +85,7 @@ class CheckedFile:
         if self._map is not None:
             self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
         self._array = self._view() if self._map is not None else None
-        self._unchecked = np.ones(len(checksums), bool)
+        self._unchecked = np.ones(len(blocks), bool)
         self._all_checked = False
         self._lock = Lock()
 
@@ -112,7 +113,7 @@ class CheckedFile:
 
     def faults(self) -> list[int]:
         """Return the numbers of all blocks that differ from their checksums."""
-        return [block for block in range(len(self._checksums)) if not self._is_sound(block)]
+        return [block for block in range(len(self._blocks)) if not self._is_sound(block)]
 
     def release(self) -> None:
         """Give the pages mapped so far back to the system; they come again when they are used."""
@@ -146,7 +147,7 @@ class CheckedFile:
     def _is_sound(self, block: int) -> bool:
         """Whether a block has its checksum; read plainly, so that the file lies in memory only as the page cache."""
         start, stop = (int(edge) for edge in self._edges[block : block + 2])
-        return checksum(self._read(start, stop)) == self._checksums[block]
+        return checksum(self._read(start, stop)) == self._blocks.checksum(self._column.file, block)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         rows = np.empty((stop - start, *self._column.shape), self._column.dtype)
@@ -185,14 +186,13 @@ def checksum(values: np.ndarray) -> str:
 
 def checked_files(path: Path, manifest: Manifest, *, use_mmap: bool) -> dict[str, CheckedFile]:
     """Open every column of a store by its file name."""
-    by_row = np.cumsum([0] + [block.usable for block in manifest.blocks])
+    by_row = np.concatenate([[0], np.cumsum(manifest.blocks.usable)])
     by_block = np.arange(len(manifest.blocks) + 1)
     opened: dict[str, CheckedFile] = {}
     try:
         for column in all_columns(manifest.schema):
             edges = by_block if column.per_block else by_row
-            sums = [block.checksums[column.file] for block in manifest.blocks]
-            opened[column.file] = CheckedFile(path, column, edges, sums, use_mmap=use_mmap)
+            opened[column.file] = CheckedFile(path, column, edges, manifest.blocks, use_mmap=use_mmap)
     except BaseException:
         for file in opened.values():
             file.close()
