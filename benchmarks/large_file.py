@@ -4,8 +4,9 @@
 
 One row per way: seconds to make the text ready, seconds of one shuffled epoch at batch 32, rows per second, and the
 highest anonymous memory of each step's processes, looked at 200 times a second from outside. Every step is a fresh
-process, ours run three times; the text lies in the page cache. DeepTrade runs on a tenth of the file too, to show that its memory does not
-follow the size. Ours checks every block in its first epoch; no peer has checksums.
+process, ours run three times (median seconds, highest peak); the text lies in the page cache. DeepTrade runs on a tenth
+of the file too, to show that its memory does not follow the size. Ours checks every block in its first epoch; no peer
+has checksums.
 
 pandas: read_csv, json.loads, float32 arrays in memory. npy: csv and orjson into flat files by hand, gathered with
 numpy.take. datasets: the same rows into Arrow, numpy format. grain: the same rows into an uncompressed ArrayRecord.
