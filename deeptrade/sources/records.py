@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,21 @@ class Parsed:
     faults: dict[int, RowFault]
 
 
+_LEAST_OWN_PAGES = 1 << 20
+
+
+def _own_pages(count: int) -> np.ndarray:
+    """Return float32 (count,), not set; a large one lies in pages of its own, which go back when it is dropped.
+
+    One thread makes these arrays and another drops them. The C library would keep such pieces for each thread, and
+    what is held would grow by a quarter in the course of a large file.
+    """
+    nbytes = 4 * count
+    if nbytes < _LEAST_OWN_PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.empty(count, np.float32)
+    return np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.float32)
+
+
 @dataclass(frozen=True)
 class RecordParser:
     """Reads records of a CSV with the header `columns`; `number_columns` are the targets y_1..y_H, or price."""
@@ -60,7 +76,7 @@ class RecordParser:
         """
         count = sum(len(where) for _, where in texts)
         plan, lengths, bases = self._plan(features, count)
-        out = np.empty(int(bases[-1]), np.float32)
+        out = _own_pages(int(bases[-1]))
         numbers = np.full((count, len(self.number_columns)), np.nan, np.float32)
         spans = np.zeros((count, 2), np.int64)
         non_finite = np.zeros((count, max(1, len(features))), np.int64)
