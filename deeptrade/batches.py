@@ -75,10 +75,10 @@ class BatchCache:
         """Keep a copy of a batch, and drop the ones unused for longest until all fit."""
         if not self._batches or batch.nbytes > self._limit_bytes:
             return
-        lease = self._budget.try_lease(batch.nbytes)
+        lease = self._budget.try_lease(batch.nbytes, free_others=False)
         if lease is None:
             self.free(batch.nbytes)
-            lease = self._budget.try_lease(batch.nbytes)
+            lease = self._budget.try_lease(batch.nbytes, free_others=False)
         if lease is None:
             return
         with self._lock:
@@ -143,6 +143,7 @@ class BatchReader:
             ("batch_size", batch_size, 1),
             ("cache_batches", cache_batches, 0),
             ("prefetch", prefetch, 0),
+            ("window_rows", window_rows, 0),
         ):
             if value < least:
                 raise SettingsError(f"{name}={value} is not accepted; use at least {least}")
@@ -151,6 +152,7 @@ class BatchReader:
         self.schema = dataset.schema.select(features)
         self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
         self._window: _Window | None = None
+        self._window_lock = RLock()
         self._window_lease: Lease | None = None
         self._cache = BatchCache(cache_batches, budget=dataset.budget)
         dataset.budget.on_shortage(self._cache.free)
@@ -236,13 +238,15 @@ class BatchReader:
 
     def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window:
         """The window, from memory or read in the order of the file; the one before goes first."""
-        if self._window is None or (self._window.epoch, self._window.number) != (epoch, number):
-            self._window = None
-            self._lease_window(order)
-            rows = self.rows.at(order.rows_of(number))
-            contents = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
-            self._window = _Window(epoch, number, contents)
-        return self._window
+        with self._window_lock:
+            window = self._window
+            if window is None or (window.epoch, window.number) != (epoch, number):
+                self._window = window = None
+                self._lease_window(order)
+                rows = self.rows.at(order.rows_of(number))
+                contents = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+                self._window = window = _Window(epoch, number, contents)
+            return window
 
     def _lease_window(self, order: WindowedOrder) -> None:
         """Take the room of the largest window, kept until `close`; before batches take theirs, which wait for it."""
@@ -322,7 +326,8 @@ class BatchReader:
         return rows * (self.schema.row_bytes + 8)
 
     def _try_lease(self, rows: int) -> Lease | None:
-        return self.dataset.budget.try_lease(self._batch_bytes(rows))
+        """A lease for a batch read ahead, which nobody waits for: nothing is freed for it."""
+        return self.dataset.budget.try_lease(self._batch_bytes(rows), free_others=False)
 
     def _needed_lease(self, rows: int) -> Lease:
         """A lease for a batch that the caller waits for."""

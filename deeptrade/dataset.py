@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import DataError, DoesNotFitError, SettingsError
 from .ledger import LedgerEntry
-from .memory.budget import ByteBudget
+from .memory.budget import ByteBudget, Lease
 from .order import Rows, Split, chronological_split
 from .schema import Feature, Schema
 from .statistics import FeatureStatistics, Moments, merge_all
@@ -106,6 +106,7 @@ class Dataset:
 
     def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
         self._summary, self._contents, self.budget = summary, contents, budget
+        self._loaded: Lease | None = None
         self._release = getattr(contents, "release", None)
         if self._release:
             budget.on_shortage(self._release_maps)
@@ -126,6 +127,8 @@ class Dataset:
         """Give back maps, files and loaded rows."""
         self.budget.off_shortage(self._release_maps)
         self._contents.close()
+        if self._loaded is not None:
+            self._loaded.release()
 
     def _release_maps(self, wanted: int) -> None:
         if self._release:
@@ -259,7 +262,11 @@ class Dataset:
         summary.warnings = find_warnings(
             summary, self._contents.timestamps[: len(usable)], self._contents.targets[: len(usable)], notes=()
         )
-        return Dataset(summary, self._contents, self.budget)
+        contents = self._contents
+        if self.schema.target_source == "price":  # what comes after the first rows is not known to them
+            contents = _KnownPrices(contents, summary.usable, self._contents.targets[: len(usable)])
+            summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], contents.targets, notes=())
+        return Dataset(summary, contents, self.budget)
 
     def _part_of_block(self, start: int, stop: int) -> BlockSummary:
         values = self._contents.read(np.arange(start, stop), self.schema.features)
@@ -273,12 +280,32 @@ class Dataset:
         Raises DoesNotFitError with the needed and the available bytes when they do not fit.
         """
         needed = self.rows * self.schema.row_bytes
-        if self.budget.try_lease(needed) is None:
+        self._loaded = self.budget.try_lease(needed)
+        if self._loaded is None:
             raise DoesNotFitError(
                 f"no_lazy_loading needs {format_bytes(needed)} for {self.rows} rows, "
                 f"{format_bytes(self.budget.limit_bytes)} are available; leave it out, or use fewer rows with max_rows"
             )
         self._contents = _LoadedRows(self._contents, self.schema, len(self.usable))
+
+
+class _KnownPrices:
+    """The first rows of price data, whose targets look no further than these rows."""
+
+    def __init__(self, contents: UsableRows, usable: Rows, targets: np.ndarray):
+        self._contents = contents
+        self.read, self.locate, self.close = contents.read, contents.locate, contents.close
+        self.targets = targets.copy()
+        last = usable.numbers(max(0, len(usable) - targets.shape[1]))
+        steps = np.arange(1, targets.shape[1] + 1)
+        self.targets[len(usable) - len(last) :][last[:, None] + steps >= usable.stop] = np.nan
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self._contents.timestamps
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        return self.targets[usable]
 
 
 class _LoadedRows:

@@ -89,20 +89,30 @@ def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
     """
     while True:
         with friendly_os_errors(f"making the folder {folder.name}"):
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:  # another process has just left and removed it
+                continue
+            except FileExistsError:
+                if folder.exists():
+                    raise
+                continue
+        _held.add(descriptor)
         try:
             _lock(descriptor, taken)
             if not _is_at(descriptor, folder):  # renamed or removed by the process that held it
                 continue
-            _held.add(descriptor)
-            yield
+            try:
+                yield
+            finally:
+                if _is_at(descriptor, folder):  # else it is another's, who may hold it
+                    with suppress(OSError):
+                        folder.rmdir()
             return
         finally:
             _held.discard(descriptor)
             os.close(descriptor)
-            with suppress(OSError):
-                folder.rmdir()
 
 
 _held: set[int] = set()

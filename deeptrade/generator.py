@@ -28,8 +28,11 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     Arguments: data, a path as `open_dataset` takes it, or an open Dataset, which then stays the caller's to close;
     batch_size in rows; features by name (None: all); split 'train', 'validation' or 'all'; shuffle and seed, the
     order, a new one each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and
-    prefetch, batches kept and read ahead; val_ratio, the latest share of rows, which validates; further keyword
-    arguments go to `open_dataset`.
+    prefetch, batches kept and read ahead; val_ratio, the latest share of rows, which validates; window_rows, shuffle
+    inside windows of so many rows, for data larger than memory (0: all rows); further keyword arguments go to
+    `open_dataset`.
+
+    In Keras's `fit` give shuffle=False: the rows are shuffled already, and Keras would ask for batches out of order.
 
     Raises SettingsError and DataError.
     """
@@ -47,6 +50,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         cache_batches: int = 0,
         prefetch: int = 2,
         val_ratio: float = 0.1,
+        window_rows: int = 0,
         **options: Any,
     ):
         if split not in SPLITS:
@@ -64,6 +68,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
                 cache_batches=cache_batches,
                 prefetch=prefetch,
                 val_ratio=val_ratio,
+                window_rows=window_rows,
             )
         except BaseException:
             self.close()
@@ -73,6 +78,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self._stream: Iterator[Batch] | None = None
         self._expected = 0
         self._offset = 0
+        self._in_order = True
 
     def __enter__(self) -> MemoryEfficientGenerator:
         return self
@@ -99,11 +105,17 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     def set_epoch(self, epoch: int) -> None:
         """Serve the order of `epoch` (from 0)."""
         with self._lock:
-            self.epoch, self._offset = epoch, 0
+            self.epoch, self._offset, self._in_order = epoch, 0, True
             self._drop_stream()
 
     def state(self) -> dict[str, Any]:
-        """Return the position behind the batch served last, in samples, as plain data; see `restore`."""
+        """Return the position behind the batch served last, in samples, as plain data; see `restore`.
+
+        Keras's `fit` asks for some batches before it trains on them. Raises SettingsError where batches of this epoch
+        were asked for out of order.
+        """
+        if not self._in_order:
+            raise SettingsError("batches were asked for out of order, so there is no one position; use shuffle=False")
         position = min(self._expected * self.reader.batch_size + self._offset, self.reader.samples)
         return self.reader.state(self.epoch, position)
 
@@ -129,14 +141,18 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     def _next_or_single(self, index: int) -> Batch:
         """Serve from the read-ahead stream while batches are asked for in order; else read just this one."""
         with self._lock:
-            in_order = index == self._expected
-            if not in_order:
+            if index != self._expected:
+                self._in_order = False
                 self._drop_stream()
             elif self._stream is None:
                 self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size + self._offset)
             self._expected = index + 1
             if self._stream is not None:
-                return next(self._stream)
+                try:
+                    return next(self._stream)
+                except BaseException:  # the stream is over; the batch may be asked for again
+                    self._drop_stream()
+                    raise
         start = index * self.reader.batch_size + self._offset
         return self.reader.fetch(self.epoch, start, start + self.reader.batch_size)
 

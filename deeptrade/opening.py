@@ -21,14 +21,13 @@ from .dataset import (
 from .errors import DataError
 from .ledger import LedgerEntry
 from .memory.budget import ByteBudget
-from .scan import read_blocks, reading_threads, worker_count
+from .scan import read_blocks, reading_threads, say_chunk, worker_count
 from .schema import Schema
 from .settings import check_settings, limited
 from .sources import open_source
-from .sources.blocks import BLOCK_BYTES, fault_detail
+from .sources.blocks import fault_detail
 from .sources.direct import CsvRows
 from .store import compile_store, is_current, is_store, open_store, read_manifest, store_path
-from .units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def read_directly(
 ) -> Dataset:
     """Check CSV text (the first `max_rows` rows, or all) on all cores and return its rows as they lie in the text."""
     sink(f"{source.name} has no store: rows are read from its text; deeptrade compile makes every later read faster")
-    _say_chunk(source, chunk_size, sink)
+    say_chunk(source, chunk_size, sink)
     summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
     blocks: list[BlockSummary] = []
     numbers, times, lines = [], [], [0] * len(source.paths)
@@ -181,12 +180,3 @@ def read_directly(
         rows.close()
         raise
     return Dataset(summary, rows, budget)
-
-
-def _say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
-    rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
-    if rows < min(chunk_size, source.estimate_rows()):
-        sink(
-            f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
-            f"parsed at once"
-        )

@@ -76,14 +76,15 @@ class ByteProgress:
     def __init__(self, what: str, *, face: str = "auto", sink: Callable[[str], None] = lambda line: None):
         self._what, self._sink = what, sink
         self._face = _choose_face() if face == "auto" else face
-        self._started = self._last = time.monotonic()
+        self._started = self._last = 0.0
         self._first = -1
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Tell that `done` of `total` bytes are done."""
         if self._first < 0:
-            self._first = done
+            self._first, self._started = done, time.monotonic()
+            self._last = self._started
         if self._face == "terminal":
             if self._bar is None:
                 from tqdm import tqdm

@@ -7,14 +7,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from .errors import DeepTradeError
 from .memory.budget import ByteBudget, Lease
-from .sources.blocks import Block, Place
+from .sources.blocks import BLOCK_BYTES, Block, Place
+from .units import format_bytes
 
 _WATCH = "deeptrade-watch"
 
@@ -51,6 +52,7 @@ def read_blocks(
     Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
     Raises DoesNotFitError where one alone is over the budget, DeepTradeError where a process of the executor has died.
     """
+    run = _run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child
     tasks = source.tasks(after=after, chunk_size=chunk_size)
     waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
     task = next(tasks, None)
@@ -58,11 +60,14 @@ def read_blocks(
 
     def submit(lease: Lease) -> None:
         nonlocal task
-        waiting.append((task, executor.submit(run_task, task), lease))
+        waiting.append((task, executor.submit(run, task), lease))
         task = next(tasks, None)
 
     def submit_more() -> None:
-        while task is not None and len(waiting) < at_once and (lease := budget.try_lease(source.block_bytes)):
+        while task is not None and len(waiting) < at_once:
+            lease = budget.try_lease(source.block_bytes, free_others=False)
+            if lease is None:
+                return
             submit(lease)
 
     try:
@@ -94,11 +99,24 @@ def read_blocks(
             lease.release()
 
 
-def run_task(task: Any) -> Block:
-    """Run a task; a function of its own, so that it can be sent to another process, which then ends with this one."""
-    end_with_parent()
+def say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
+    """Tell where blocks of text hold fewer rows than `chunk_size` allows."""
+    rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
+    if source.kind == "csv" and rows < min(chunk_size, source.estimate_rows()):
+        sink(
+            f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
+            f"parsed at once"
+        )
+
+
+def _run_task(task: Any) -> Block:
     block: Block = task.run()
     return block
+
+
+def _run_task_in_child(task: Any) -> Block:
+    end_with_parent()
+    return _run_task(task)
 
 
 def end_with_parent() -> None:

@@ -136,11 +136,18 @@ def array_shape(value: Any) -> tuple[int, ...]:
     >>> array_shape([[1.0, 2.0], [3.0, None]])
     (2, 2)
     """
+    try:
+        return _array_shape(value)
+    except RecursionError:
+        raise ValueError("lists are nested too deep") from None
+
+
+def _array_shape(value: Any) -> tuple[int, ...]:
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return ()
     if not isinstance(value, list):
         raise ValueError(f"holds {value!r:.40}, which is not a number")
-    shapes = {array_shape(item) for item in value}
+    shapes = {_array_shape(item) for item in value}
     if len(shapes) > 1:
         raise ValueError("rows of the array differ in length")
     return (len(value), *(shapes.pop() if shapes else ()))

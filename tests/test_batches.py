@@ -183,3 +183,12 @@ def test_windowed_batches_hold_the_rows_their_ids_name_and_resume_anywhere(data,
         np.testing.assert_array_equal(ids(reader.stream(1, start=start, batch_size=5)), whole[start:])
     reader.close()
     assert data.budget.leased_bytes == 0
+
+
+def test_readers_that_are_dropped_give_back_what_they_have_leased(data):
+    for _ in range(20):
+        reader = BatchReader(data, Rows(0, 50), batch_size=8, cache_batches=5, window_rows=16)
+        next(reader.stream(0))
+        del reader
+        gc.collect()
+    assert data.budget.leased_bytes == 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deeptrade.errors import DoesNotFitError
+from deeptrade.memory import read_memory
 from deeptrade.memory.budget import ByteBudget
 
 
@@ -68,7 +69,8 @@ def test_what_can_be_freed_is_freed_before_a_lease_is_refused():
         kept.pop().release()
 
     budget.on_shortage(free)
-    assert budget.try_lease(50).nbytes == 50
+    lease = budget.try_lease(50)
+    assert lease.nbytes == 50
     assert len(kept) == 1
     budget.off_shortage(free)
     assert budget.try_lease(50) is None
@@ -87,3 +89,11 @@ def test_the_budget_of_a_process_is_what_is_left_under_its_limits():
     large = ByteBudget.of_process()
     with large.lease(1 << 20, "a buffer"):
         assert large.limit_bytes > 1 << 20
+
+
+def test_a_lease_that_is_not_filled_yet_is_not_counted_twice():
+    budget = ByteBudget.of_process(read_memory().anon_bytes + (200 << 20))
+    with budget.lease(150 << 20, "a window"):
+        for _ in range(2):
+            assert budget.try_lease(150 << 20) is None
+            time.sleep(0.6)

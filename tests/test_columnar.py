@@ -12,6 +12,7 @@ from deeptrade.opening import open_dataset
 from deeptrade.sources import columnar
 from deeptrade.store import compile_store, is_current, verify_store
 from deeptrade.store.export import export_parquet
+from tests.conftest import make_market
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(columnar, "BLOCK_BYTES", 4 * 7 * 150)
 
 
-def to_parquet(market, path, *, kind=None, change=None, **options):
+def to_parquet(market, path, *, change=None, **options):
     """Write a market as nested lists of doubles."""
     columns = {"timestamp": [int(cells[0]) for cells in market.cells]}
     for name, values in market.features.items():
@@ -138,3 +139,53 @@ def test_datasets_of_different_length_are_one_line(tmp_path, market):
         file["y_1"] = np.zeros(59)
     with pytest.raises(DataError, match=r"dataset 'y_1' has 59 rows, others have more"):
         open_dataset(path)
+
+
+def test_rows_appended_to_the_first_of_two_tables_are_stored(market, tmp_path):
+    folder = tmp_path / "months"
+    folder.mkdir()
+    to_parquet(market, folder / "b.parquet")
+    for rows in (20, 27, 28, 40):
+        part = make_market(tmp_path / "part.csv", rows=rows)
+        to_parquet(part, folder / "a.parquet", row_group_size=20)
+        store = compile_store(folder, store=tmp_path / "s.dtstore")
+        fresh = compile_store(folder, store=tmp_path / "t.dtstore", fresh=True)
+        assert feature_files(store) == feature_files(fresh)
+
+
+def test_one_large_row_group_is_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.undo()  # blocks of the usual size
+    values = np.random.default_rng(0).random((24_000, 300), np.float32)
+    nested = pa.FixedSizeListArray.from_arrays(values.ravel(), 300)
+    table = pa.table({"timestamp": np.arange(24_000), "arr_a": nested, "y_1": values[:, 0]})
+    parquet.write_table(table, tmp_path / "m.parquet")
+    del table, nested, values
+    before = pa.total_allocated_bytes()
+    source = columnar.ParquetSource([tmp_path / "m.parquet"], name="m")
+    most, rows = 0, 0
+    for task in source.tasks():
+        most, rows = max(most, pa.total_allocated_bytes() - before), rows + task.place.stop - task.place.start
+    assert rows == 24_000
+    assert most < 16 << 20
+
+
+def test_a_missing_time_changes_no_other(market, tmp_path):
+    times = [1_700_000_000_123 + 1200 * row for row in range(60)]
+    odd = [None if row == 20 else time for row, time in enumerate(times)]
+    path = to_parquet(
+        market, tmp_path / "m.parquet", change=lambda c: c.update(timestamp=pa.array(odd, pa.timestamp("ms")))
+    )
+    with open_dataset(path, store=tmp_path / "s.dtstore", max_bad_rows=0.1) as data:
+        assert [(entry.row, entry.reason) for entry in data.ledger] == [(20, "missing")]
+        assert data.timestamps.tolist() == [time * 10**6 for row, time in enumerate(times) if row != 20]
+
+
+def test_columns_that_hold_no_numbers_are_one_line(market, tmp_path):
+    path = to_parquet(market, tmp_path / "m.parquet", change=lambda c: c.update(y_1=["up"] * 60))
+    with pytest.raises(DataError, match=r"column 'y_1' holds object .*expected one number a row"):
+        open_dataset(path)
+    with h5py.File(to_hdf5(market, tmp_path / "m.h5"), "a") as file:
+        del file["y_1"]
+        file["y_1"] = 1.0
+    with pytest.raises(DataError, match=r"dataset 'y_1' is a single value"):
+        open_dataset(tmp_path / "m.h5")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeptrade import MemoryEfficientGenerator
-from deeptrade.errors import RunConflictError, SettingsError
+from deeptrade.errors import DataError, RunConflictError, SettingsError
 from deeptrade.opening import open_dataset
 
 
@@ -104,3 +104,26 @@ def test_a_state_of_another_order_is_refused_with_the_difference(generator, mark
         pytest.raises(RunConflictError, match="the state is of seed=5, these batches of 9"),
     ):
         other.restore(state)
+
+
+def test_after_an_error_the_same_batch_can_be_asked_for_again(generator, monkeypatch):
+    plain, failures = generator.dataset.read, [DataError("the disk is away")]
+
+    def read(rows, names):
+        if failures and len(rows):
+            raise failures.pop()
+        return plain(rows, names)
+
+    monkeypatch.setattr(generator.dataset, "read", read)
+    with pytest.raises(DataError, match="the disk is away"):
+        generator[0]
+    for index in range(len(generator)):
+        np.testing.assert_array_equal(generator[index][1], generator.reader.batch(index).targets)
+
+
+def test_a_state_after_batches_out_of_order_is_refused(generator):
+    generator[3]
+    with pytest.raises(SettingsError, match="out of order"):
+        generator.state()
+    generator.on_epoch_end()
+    assert generator.state()["position"] == 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Condition
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Literal
+from weakref import WeakMethod
 
 from ..errors import DoesNotFitError
 from ..units import format_bytes
@@ -34,6 +35,9 @@ class Lease:
         nbytes, self.nbytes = self.nbytes, 0
         if nbytes:
             self._budget._give_back(nbytes)
+
+    def __del__(self) -> None:
+        self.release()
 
     def __enter__(self) -> Lease:
         return self
@@ -61,21 +65,25 @@ class ByteBudget:
         self._limit = limit
         self._leased = 0
         self._changed = Condition()
-        self._shortage: list[Callable[[int], None]] = []
+        self._shortage: list[Callable[[], Callable[[int], None] | None]] = []
 
     @classmethod
     def of_process(cls, user_limit_bytes: int = 0) -> ByteBudget:
         """Return the budget of this process: what is left under every limit that applies, and under the user's."""
         budget: ByteBudget
         watch = LimitWatch(user_limit_bytes)
-        seen = [-_LOOK_SECONDS, 0]
+        before = read_memory().anon_bytes
+        seen = -_LOOK_SECONDS, 0
 
         def limit() -> int:
+            nonlocal seen
             now = time.monotonic()
             if now - seen[0] >= _LOOK_SECONDS:
-                available = watch.available_bytes(read_memory().anon_bytes)
-                seen[:] = now, budget._leased + int(available * (1 - HEADROOM))
-            return int(seen[1])
+                anon = read_memory().anon_bytes
+                # What is leased and not yet touched is still among the available bytes.
+                touched = max(0, min(budget._leased, anon - before))
+                seen = now, touched + int(watch.available_bytes(anon) * (1 - HEADROOM))
+            return seen[1]
 
         budget = cls(limit)
         return budget
@@ -91,18 +99,21 @@ class ByteBudget:
         return self._limit()
 
     def on_shortage(self, free: Callable[[int], None]) -> None:
-        """Let `free` (called with the bytes wanted) free what it can before a lease is refused."""
-        self._shortage.append(free)
+        """Let `free` (called with the bytes wanted) free what it can before a lease is refused.
+
+        A method is forgotten with its object.
+        """
+        self._shortage.append(WeakMethod(free) if isinstance(free, MethodType) else lambda: free)
 
     def off_shortage(self, free: Callable[[int], None]) -> None:
         """Forget a function given to `on_shortage`."""
-        if free in self._shortage:
-            self._shortage.remove(free)
+        self._shortage = [known for known in self._shortage if known() not in (None, free)]
 
-    def try_lease(self, nbytes: int) -> Lease | None:
-        """Return a lease if it fits now, after freeing what can be freed; else None."""
-        for free in (None, *self._shortage):
-            if free is not None:
+    def try_lease(self, nbytes: int, *, free_others: bool = True) -> Lease | None:
+        """Return a lease if it fits now, after freeing what can be freed (with `free_others`); else None."""
+        for known in (None, *(self._shortage if free_others else ())):
+            free = known and known()
+            if free:
                 free(nbytes)
             with self._changed:
                 if self._leased + nbytes <= self._limit():

@@ -315,6 +315,8 @@ def parse_array(
     while position < end:
         # A value is due: a list opens, or at the innermost level a run of numbers follows.
         if _byte(data, position) == _OPEN and depth < axes:
+            if depth and counts[depth] == lengths[depth - 1]:  # before a number lands in another row's place
+                return position, non_finite, _UNSURE
             depth += 1
             counts[depth] = 0
             position = _skip_blanks(data, position + 1, end)
@@ -363,8 +365,6 @@ def parse_array(
             if depth == 0:
                 return position, non_finite, _FINE
             counts[depth] += 1
-            if counts[depth] > lengths[depth - 1]:
-                return position, non_finite, _UNSURE
             position = _skip_blanks(data, position, end)
             if position < end and _byte(data, position) == _COMMA:
                 position = _skip_blanks(data, position + 1, end)

@@ -22,7 +22,7 @@ from ..schema import Feature, Schema, array_shape, infer_columns, unused_columns
 from .arrays import MAX_AXES
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .diagnosis import RowFault, read_timestamp
-from .identity import content_id
+from .identity import content_id, look
 
 _SAMPLE_ROWS = 8
 
@@ -46,7 +46,7 @@ class TableTask:
             [np.count_nonzero(~np.isfinite(values.reshape(rows, -1)), axis=1) for values in features.values()], axis=1
         )
         timestamps = _read_times(self.columns["timestamp"], faults)
-        numbers = np.stack([_read_numbers(self.columns[name]) for name in self.number_columns], axis=1)
+        numbers = np.stack([_read_numbers(self.columns[name], name) for name in self.number_columns], axis=1)
         lines = np.arange(rows)
         return make_block(
             self.place,
@@ -129,9 +129,21 @@ def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
     return numbers
 
 
-def _read_numbers(column: Any) -> np.ndarray:
+def _read_numbers(column: Any, name: str) -> np.ndarray:
     values = column if isinstance(column, np.ndarray) else column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "fiu" or values.ndim != 1:
+        raise DataError(f"column {name!r} holds {values.dtype} of shape {values.shape[1:]}; expected one number a row")
     return _single(values)
+
+
+def _nanoseconds(times: np.ndarray, unit: str, faults: dict[int, RowFault]) -> np.ndarray:
+    """Return int64 ns of int64 times in 's', 'ms', 'us' or 'ns'; those that int64 ns cannot hold are noted."""
+    factor = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[unit]
+    outside = np.abs(times) > (2**63 - 1) // factor
+    for place in np.flatnonzero(outside).tolist():
+        faults.setdefault(place, RowFault("encoding", "timestamp", "the time lies outside the years 1678 to 2261"))
+    nanoseconds: np.ndarray = np.where(outside, 0, times) * factor
+    return nanoseconds
 
 
 def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
@@ -140,11 +152,9 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
         import pyarrow as pa
 
         if pa.types.is_timestamp(column.type):
-            times = column.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy(zero_copy_only=False)
-            missing = np.isnan(times.astype(float))
-            for place in np.flatnonzero(missing).tolist():
+            for place in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
                 faults.setdefault(place, RowFault("missing", "timestamp", "the cell is empty"))
-            return np.where(missing, 0, times).astype(np.int64)
+            return _nanoseconds(column.cast(pa.int64()).fill_null(0).to_numpy(), column.type.unit, faults)
         column = np.array(column.to_pylist(), object)
     times = np.zeros(len(column), np.int64)
     for row, value in enumerate(column.tolist()):
@@ -157,7 +167,7 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
 
 
 class TableSource(ABC):
-    """Rows of tables of one kind, in the order of their first times; see `ParquetSource` and `Hdf5Source`."""
+    """Rows of tables of one kind, in the order of their names; see `ParquetSource` and `Hdf5Source`."""
 
     kind = ""
     seekable = False
@@ -165,7 +175,8 @@ class TableSource(ABC):
     def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
         self.name, self.paths = name, list(paths)
         with friendly_os_errors(f"reading {name}"):
-            self.file_bytes = sum(path.stat().st_size for path in self.paths)
+            self.seen = look(self.paths)
+        self.file_bytes = sum(size for size, _ in self.seen)
         heads = [self._open(path) for path in self.paths]
         self.columns, self._rows = heads[0][0], [rows for _, rows in heads]
         for path, (columns, _) in zip(self.paths, heads, strict=True):
@@ -173,12 +184,14 @@ class TableSource(ABC):
                 raise DataError(f"{path.name} has other columns than {self.paths[0].name}")
         names, steps, target_source = infer_columns(self.columns)
         self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
-        if not self._rows[0]:
-            raise DataError(f"{self.paths[0].name} has columns but no rows")
-        _, sample = next(self._chunks(0, 0, _SAMPLE_ROWS))
-        features = tuple(_infer_feature(name, sample[name]) for name in names)
-        self.schema = Schema(features, steps or horizons, target_source)
+        if not any(self._rows):
+            raise DataError(f"{name} has columns but no rows")
         self.unused_columns = unused_columns(self.columns)
+        _, sample = next(self._chunks(int(np.flatnonzero(self._rows)[0]), 0, _SAMPLE_ROWS))
+        features = tuple(_infer_feature(name, sample[name]) for name in names)
+        for name in self.number_columns:
+            _read_numbers(sample[name], name)
+        self.schema = Schema(features, steps or horizons, target_source)
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
 
@@ -217,14 +230,16 @@ class TableSource(ABC):
                 place = Place(number, first, first + rows)
                 yield TableTask(place, self.schema.features, tuple(self.number_columns), columns)
 
-    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool]]:
-        """Yield for each place, in order, the hash of its numbers now and whether its block would end there again."""
+    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool, bool]]:
+        """Yield for each place, in order: the hash of its numbers now, whether its block would end there again, and
+        whether its file does.
+        """
         for number in range(len(self.paths)):
             inside = [place for place in places if place.file == number]
             for place, task in zip(inside, self.tasks(after=Place(number, 0, 0)), strict=False):
                 if task.place.file != number or task.place.start != place.start:
                     return
-                yield task.run().source_hash, task.place == place
+                yield task.run().source_hash, task.place == place, task.place.stop == self._rows[number]
 
     @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:
@@ -267,7 +282,8 @@ class ParquetSource(TableSource):
 
         with friendly_os_errors(f"reading {path.name}"):
             try:
-                return parquet.ParquetFile(path)
+                # Without these two it holds a whole row group, which may be the whole file.
+                return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
             except pa.ArrowException as error:
                 line = " ".join(str(error).split())[:200]
                 raise DataError(f"{path.name} is not a whole Parquet file ({line}); make or fetch it again") from None
@@ -276,7 +292,7 @@ class ParquetSource(TableSource):
         import pyarrow as pa
 
         file = self._file(self.paths[number])
-        wanted = [name for name in self.columns if name not in getattr(self, "unused_columns", ())]
+        wanted = [name for name in self.columns if name not in self.unused_columns]
         at = 0
         for group in range(file.metadata.num_row_groups):
             if at + file.metadata.row_group(group).num_rows <= start:
@@ -297,6 +313,9 @@ class Hdf5Source(TableSource):
         with self._file(path) as file:
             names = [name for name in file if hasattr(file[name], "shape")]
             columns = ["timestamp"] * ("timestamp" in names) + [name for name in names if name != "timestamp"]
+            for name in columns:
+                if not file[name].shape:
+                    raise DataError(f"{path.name}: dataset {name!r} is a single value; expected one entry a row")
             lengths = {name: len(file[name]) for name in columns}
         if len(set(lengths.values())) > 1:
             short = min(lengths, key=lambda name: lengths[name])
@@ -316,7 +335,7 @@ class Hdf5Source(TableSource):
 
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with self._file(self.paths[number]) as file:
-            wanted = [name for name in self.columns if name not in getattr(self, "unused_columns", ())]
+            wanted = [name for name in self.columns if name not in self.unused_columns]
             while start < self._rows[number]:
                 stop = min((start // rows + 1) * rows, self._rows[number])
                 yield start, {name: file[name][start:stop] for name in wanted}

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
 
 from ..errors import DataError
+from ..files import friendly_os_errors
 from ..schema import Feature, Schema, infer_columns, unused_columns
 from . import arrays
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .diagnosis import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
-from .identity import content_id
+from .identity import content_id, look
 from .records import Parsed, RecordParser, Text
 from .text import Scratch, TextFile, read_range
 
@@ -155,6 +156,8 @@ class CsvSource:
 
     def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
         self.name, self.paths = name, list(paths)
+        with friendly_os_errors(f"reading {name}"):
+            self.seen = look(self.paths)
         self._files = [TextFile(path) for path in paths]
         headers = [_read_header(file) for file in self._files]
         self.columns, self._data_starts = headers[0][0], [start for _, start in headers]
@@ -175,7 +178,8 @@ class CsvSource:
     @property
     def block_bytes(self) -> int:
         """Bytes that reading one block holds: its text, its numbers, and their copy without rejected rows."""
-        text = max(BLOCK_BYTES, int(self.row_text_bytes)) + _LOOK_AHEAD
+        ahead = _LOOK_AHEAD if self.seekable else _GZIP_LOOK_AHEAD
+        text = max(BLOCK_BYTES, int(self.row_text_bytes)) + ahead
         return text + 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
 
     @property
@@ -224,8 +228,9 @@ class CsvSource:
         for (place, exact), (_, data) in zip(stretches, file.ranges(wanted), strict=False):
             yield replace(task, place=place, exact=exact, data=data, size=0)
 
-    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool]]:
-        """Yield for each place, in order, the XXH3-128 of its text now and whether its block would end there again.
+    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool, bool]]:
+        """Yield for each place, in order: the XXH3-128 of its text now, whether its block would end there again, and
+        whether its file does.
 
         Ends early where the text does.
         """
@@ -242,7 +247,7 @@ class CsvSource:
                     return
                 ends_text, text = len(data) == size, data[:size]
                 whole_stretch = place.stop >= _stretch_end(place.start) and text[-1:].tobytes() == b"\n"
-                yield xxhash.xxh3_128_hexdigest(text.data), ends_text or whole_stretch
+                yield xxhash.xxh3_128_hexdigest(text.data), ends_text or whole_stretch, ends_text
 
     def ends_whole(self) -> bool:
         """Whether every file's last byte is a line break; without one its last line may be cut off."""
@@ -250,9 +255,17 @@ class CsvSource:
         return all(read_range(file.path, file.size - 1, file.size).tobytes() == b"\n" for file in plain)
 
     def _first_records(self) -> list[bytes]:
-        start, size = self._data_starts[0], _HEADER_BYTES
+        """The first records of the first file that has any."""
+        for file, start in zip(self._files, self._data_starts, strict=True):
+            records = self._records_of(file, start)
+            if records:
+                return records
+        raise DataError(f"{self.name} has a header but no rows")
+
+    def _records_of(self, file: TextFile, start: int) -> list[bytes]:
+        size = _HEADER_BYTES
         while True:
-            head = self._files[0].head(start + size)
+            head = file.head(start + size)
             data = head[start:]
             found = _Found.room_for(2 * _SAMPLE_ROWS)
             edges = (part[:_SAMPLE_ROWS] for part in (found.starts, found.ends, found.lines))
@@ -260,8 +273,6 @@ class CsvSource:
             if used < len(data) or len(head) < start + size or size > LONGEST_RECORD:
                 break
             size *= 4
-        if not count:
-            raise DataError(f"{self._files[0].path.name} has a header but no rows")
         return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
 
     def _infer_feature(self, name: str, records: Sequence[bytes]) -> Feature:
@@ -313,11 +324,10 @@ def _read_header(file: TextFile) -> tuple[list[str], int]:
 
 
 def first_timestamp(path: Path) -> tuple[int, str]:
-    """Return the time of a CSV's first row, 0 where there is none, and its name: the order of several files."""
+    """Return the first time that can be read in a CSV, 0 where there is none, and its name: the order of files."""
     file = TextFile(path)
-    lines = file.head(_LOOK_AHEAD).tobytes().split(b"\n", 2) if file.size else []
-    cell: Any = lines[1].partition(b",")[0].strip(b'"\r\n') if len(lines) > 1 else b""
-    try:
-        return read_timestamp(cell), path.name
-    except RowFault:
-        return 0, path.name
+    lines = file.head(_HEADER_BYTES).tobytes().split(b"\n")[1:] if file.size else []
+    for line in lines:
+        with suppress(RowFault):
+            return read_timestamp(line.partition(b",")[0].strip(b'"\r')), path.name
+    return 0, path.name

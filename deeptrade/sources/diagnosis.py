@@ -98,8 +98,11 @@ def read_cell(cell: bytes, feature: Feature) -> np.ndarray:
         expected = "x".join(map(str, feature.cell_shape))
         given = "x".join(map(str, shape)) or "one number"
         raise RowFault("shape", feature.name, f"shape {given}, expected {expected}")
-    with np.errstate(over="ignore"):
-        return np.array(value, np.float64).astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(value, np.float64).astype(np.float32)
+    except OverflowError:
+        raise RowFault("encoding", feature.name, "an integer is too large for a number") from None
 
 
 def _load_array(text: str, column: str) -> Any:
@@ -113,6 +116,8 @@ def _load_array(text: str, column: str) -> Any:
         raise RowFault("encoding", column, f"not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
         raise RowFault("shape", column, "lists are nested too deep") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise RowFault("encoding", column, str(error)[:80]) from None
 
 
 def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:

@@ -35,8 +35,8 @@ class _File:
         if self._mapped is not None:
             return Text(self._mapped, starts, ends)
         lengths = ends - starts
-        stops = np.cumsum(lengths)
-        buffer = np.empty(int(stops[-1]), np.uint8)
+        stops = np.cumsum(lengths + 1) - 1
+        buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte behind each record ends its last number
         for start, length, stop in zip(starts, lengths, stops, strict=True):
             os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
         return Text(buffer, stops - lengths, stops)

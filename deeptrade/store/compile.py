@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 import xxhash
 
 from ..dataset import Summary, find_warnings, make_targets, refuse_too_many, source_notes
-from ..errors import DataError, DoesNotFitError
+from ..errors import DataError, DoesNotFitError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..ledger import ledger_text
 from ..memory.budget import ByteBudget
-from ..scan import read_blocks, reading_threads, worker_count
+from ..scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..schema import Schema
 from ..sources import open_source
+from ..sources.identity import look
 from ..units import format_bytes, parse_bytes
 from .layout import (
     JOURNAL,
@@ -37,8 +38,8 @@ from .layout import (
 )
 from .location import (
     find_manifest,
+    find_sound,
     is_current,
-    look,
     note_seen,
     partial_path,
     reading_of,
@@ -70,8 +71,9 @@ def compile_store(
     Arguments: data, a file, folder or glob; store, where it goes (default: beside the data); workers, blocks read at
     once (0: one per processor); memory_limit, such as 512MiB, bounds the blocks held; chunk_size, most rows parsed at
     once; max_bad_rows, the share of rejected rows above which it stops; full_check, compare every byte with what the
-    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads);
-    sink takes a line of text; progress takes (bytes read, bytes).
+    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; a
+    pool of processes is made with initializer=deeptrade.scan.end_with_parent, so that none outlives this one); sink
+    takes a line of text; progress takes (bytes read, bytes).
 
     After a kill it goes on behind the last whole block; rows appended to the data are all that is parsed then. Equal
     data gives equal bytes in every file.
@@ -79,13 +81,18 @@ def compile_store(
     Raises DataError, TooManyBadRowsError, DoesNotFitError for a full disk or a block over the memory limit.
     """
     say = sink or (lambda line: None)
+    if workers < 0:
+        raise SettingsError(f"workers={workers} is not accepted; use at least 0, which means one per processor")
     path = store_path(data, store)
-    source = open_source(data, horizons=horizons)
+    _refuse_place(path, open_source(data, horizons=horizons).paths)
+    if path.is_symlink():  # the store goes where the link points
+        path = path.resolve()
     partial = partial_path(path)
     with friendly_os_errors(f"making the store {path.name}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with locked_folder(partial, taken=lambda: say(f"waiting: another process is making {path.name}")):
         _restore_old(path)
+        source = open_source(data, horizons=horizons)  # the data may have changed while this waited
         if fresh:
             _empty(partial)
         elif is_current(path, source, full_check=full_check):
@@ -94,7 +101,8 @@ def compile_store(
             _empty(partial)
             return path
         budget = ByteBudget.of_process(parse_bytes(memory_limit) if memory_limit else 0)
-        started, seen = time.perf_counter(), look(source.paths)
+        started = time.perf_counter()
+        say_chunk(source, chunk_size, say)
         _check_disk(path, source, partial)
         with StoreWriter(partial, source.schema, reading_of(source)) as writer:
             kept = _usable_blocks(writer, source, path if not fresh else None, say)
@@ -117,10 +125,12 @@ def compile_store(
                     line += block.lines
                     if progress:
                         progress(*source.progress(block.place))
-            if look(source.paths) != seen:
-                raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
             manifest = _finish(writer, source, max_bad_rows)
-        _publish(partial, path, seen)
+        if look(source.paths) != source.seen:
+            raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
+        _publish(partial, path)
+        # Last: a kill before it costs one look at every byte, never a wrong answer.
+        note_seen(path, manifest.source["content_hash"], source.seen)
     seconds = time.perf_counter() - started
     parsed = sum(block.rows for block in manifest.blocks[len(kept) :])
     say(
@@ -139,12 +149,7 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
         for column in writer.columns:
             with friendly_os_errors(f"copying {column.file}"):
                 shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
-    sound = list(writer.sound_blocks(records))
-    kept = []
-    for record, (found, final) in zip(sound, source.check([record.place for record in sound]), strict=False):
-        if found != record.source_hash or not final:
-            break
-        kept.append(record)
+    kept = find_sound(source, list(writer.sound_blocks(records)))
     if kept:
         say(f"going on behind row {sum(record.rows for record in kept)}, {len(kept)} blocks are there")
     return kept
@@ -190,7 +195,7 @@ def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
             "data_id": source.content_id(),
             "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),
             "file_bytes": source.file_bytes,
-            "file_sizes": [file.stat().st_size for file in source.paths],
+            "file_sizes": [size for size, _ in source.seen],
             "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
         },
         BlockTable.of(records),
@@ -220,7 +225,17 @@ def _number_column(writer: StoreWriter, schema: Schema) -> Any:
     return writer.columns[len(schema.features)]
 
 
-def _publish(partial: Path, path: Path, seen: list[list[Any]]) -> None:
+def _refuse_place(path: Path, sources: Sequence[Path]) -> None:
+    """Raise DataError where a store at `path` would take the place of the data, or of anything but a store."""
+    for source in sources:
+        if path.resolve() == source.resolve() or path.resolve() in source.resolve().parents:
+            raise DataError(f"a store at {path} would take the place of the data; choose another place with --store")
+    foreign = path.is_file() or (path.is_dir() and not (path / MANIFEST).exists() and any(path.iterdir()))
+    if foreign:
+        raise DataError(f"{path} is there already and is no store; choose another place with --store")
+
+
+def _publish(partial: Path, path: Path) -> None:
     """Give the finished folder its name; a store that has the name already is there until the new one is."""
     old = _old_path(path)
     with friendly_os_errors(f"publishing {path.name}"):
@@ -230,7 +245,6 @@ def _publish(partial: Path, path: Path, seen: list[list[Any]]) -> None:
         sync_folder(path.parent)
         (path / JOURNAL).unlink()
         shutil.rmtree(old, ignore_errors=True)
-    note_seen(path, seen)  # last: a kill before it costs one look at every byte, never a wrong answer
 
 
 def _old_path(path: Path) -> Path:

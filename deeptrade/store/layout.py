@@ -14,12 +14,14 @@ Rejected rows are in the ledger and nowhere else: usable row i is at place i of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from ..errors import DataError
 from ..files import read_json
@@ -195,8 +197,8 @@ class Manifest:
         return int(self.blocks.usable.sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data; `read_manifest` reverses it."""
-        return {
+        """Return plain data with its checksum; `read_manifest` reverses it."""
+        content = {
             "format": FORMAT,
             "version": VERSION,
             "rows": {"read": self.rows, "stored": self.usable, "rejected": self.rows - self.usable},
@@ -206,6 +208,12 @@ class Manifest:
             "warnings": self.warnings,
             "blocks": self.blocks.to_json(),
         }
+        return content | {"checksum": _checksum_of(content)}
+
+
+def _checksum_of(content: dict[str, Any]) -> str:
+    """The XXH3-64 of plain data, the same before it is written and after it is read."""
+    return xxhash.xxh3_64_hexdigest(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
 
 
 def read_manifest(store: Path) -> Manifest:
@@ -216,6 +224,8 @@ def read_manifest(store: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         found = content.get("version") if isinstance(content, dict) else None
         raise DataError(f"{store.name} is a store of version {found!r}, read is version {VERSION}; compile it again")
+    if content.pop("checksum", "") != _checksum_of(content):
+        raise DataError(f"{store.name}/{MANIFEST} is damaged; compile the store again with --fresh")
     return Manifest(
         Schema.from_json(content["schema"]),
         content["source"],

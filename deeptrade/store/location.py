@@ -17,7 +17,7 @@ import platformdirs
 from ..errors import DataError
 from ..files import read_json, write_json
 from ..settings import data_name
-from .layout import ENDING, MANIFEST, Manifest, read_manifest
+from .layout import ENDING, MANIFEST, BlockRecord, Manifest, read_manifest
 
 
 def store_path(data: str | Path, store: str | Path = "") -> Path:
@@ -53,20 +53,14 @@ def _seen_path(store: Path) -> Path:
     return store.with_name(f".{store.name}.seen")
 
 
-def look(paths: Sequence[Path]) -> list[list[Any]]:
-    """Return size and time of change (ns) of every file."""
-    return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in paths)]
+def note_seen(store: Path, content_hash: str, seen: list[list[int]]) -> None:
+    """Note beside a store that this content is what files of these sizes and times hold."""
+    write_json(_seen_path(store), {"content_hash": content_hash, "files": seen})
 
 
-def note_seen(store: Path, seen: list[list[Any]]) -> None:
-    """Note beside a store that it holds what files of these sizes and times hold."""
-    write_json(_seen_path(store), seen)
-
-
-def is_seen(store: Path, seen: list[list[Any]]) -> bool:
-    """Whether the store is known to hold what files of these sizes and times hold."""
+def _is_seen(store: Path, content_hash: str, seen: list[list[int]]) -> bool:
     path = _seen_path(store)
-    return path.exists() and read_json(path) == seen
+    return path.exists() and read_json(path) == {"content_hash": content_hash, "files": seen}
 
 
 def find_manifest(store: Path) -> Manifest | None:
@@ -91,14 +85,28 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     manifest = find_manifest(store)
     if manifest is None or manifest.source["reading"] != reading_of(source):
         return False
-    seen = look(source.paths)
-    if is_seen(store, seen) and not full_check:
+    content_hash = manifest.source["content_hash"]
+    if _is_seen(store, content_hash, source.seen) and not full_check:
         return True
-    sizes = [size for size, _ in seen]
-    if sizes != manifest.source["file_sizes"]:
+    sizes = [size for size, _ in source.seen]
+    if sizes != manifest.source["file_sizes"] or len(find_sound(source, manifest.blocks)) < len(manifest.blocks):
         return False
-    now = source.check([block.place for block in manifest.blocks])
-    if [(block.source_hash, True) for block in manifest.blocks] != list(now):
-        return False
-    note_seen(store, seen)
+    note_seen(store, content_hash, source.seen)
     return True
+
+
+def find_sound(source: Any, records: Sequence[BlockRecord]) -> list[BlockRecord]:
+    """Return the first of these blocks whose bytes in the source are what they were, up to the first that differs.
+
+    A block that would end elsewhere now differs, and so do all blocks of later files where something follows the last
+    block of a file.
+    """
+    sound: list[BlockRecord] = []
+    whole_file = True
+    for record, found in zip(records, source.check([record.place for record in records]), strict=False):
+        files_on = record.place.file - (sound[-1].place.file if sound else 0)
+        if files_on > 1 or (files_on and not whole_file) or found[:2] != (record.source_hash, True):
+            break
+        sound.append(record)
+        whole_file = found[2]
+    return sound

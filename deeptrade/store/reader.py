@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -53,14 +53,16 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0
         content_hash=manifest.source["content_hash"],
         schema=manifest.schema,
         rows=manifest.rows,
-        ledger=_ledger(path) if manifest.usable < manifest.rows else [],
+        ledger=_ledger(path, manifest),
         blocks=_BlockSummaries(manifest, rows),
         warnings=manifest.warnings,
     )
     return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
 
 
-def _ledger(path: Path) -> list[LedgerEntry]:
+def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:
+    if _ledger_differs(path, manifest):
+        raise DataError(f"{path.name}/{LEDGER} is damaged; compile the store again with --fresh")
     with friendly_os_errors(f"reading {LEDGER} of {path.name}"):
         return read_ledger(path / LEDGER)
 
@@ -87,13 +89,15 @@ class CheckedFile:
         self._array = self._view() if self._map is not None else None
         self._unchecked = np.ones(len(blocks), bool)
         self._all_checked = False
-        self._lock = Lock()
+        self._closed = False
 
     def _view(self) -> np.ndarray:
         return np.frombuffer(self._map, self._column.dtype).reshape(-1, *self._column.shape)  # type: ignore[arg-type]
 
     def take(self, places: np.ndarray, run: slice | None = None) -> np.ndarray:
         """Return the rows at int64 places, a fresh array; `run` is the same places where they follow each other."""
+        if self._closed:
+            raise DataError(f"{self._name} is closed; open the store again")
         if not self._all_checked:
             self._check_at(places)
         if self._array is None:
@@ -122,7 +126,7 @@ class CheckedFile:
 
     def close(self) -> None:
         """Give back the map and the file."""
-        self._array = None
+        self._closed, self._array = True, None
         if self._map is not None:
             try:
                 self._map.close()
@@ -166,7 +170,7 @@ class CheckedFile:
         """The rows at `places`, one read for each stretch of them that follow each other."""
         rows = np.empty((len(places), *self._column.shape), self._column.dtype)
         starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(places)], strict=True):
+        for start, stop in itertools.pairwise([*starts, len(places)]):
             self._read_into(rows[start:stop], int(places[start]))
         return rows
 
@@ -289,7 +293,7 @@ def verify_store(path: str | Path) -> list[str]:
     path = Path(path)
     manifest = read_manifest(path)
     lines = []
-    if manifest.usable < manifest.rows and _ledger_differs(path, manifest):
+    if _ledger_differs(path, manifest):
         lines.append(f"{LEDGER} differs from the manifest")
     files = checked_files(path, manifest, use_mmap=False)
     try:

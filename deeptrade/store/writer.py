@@ -81,8 +81,11 @@ class StoreWriter:
         with friendly_os_errors(f"writing the store {self.folder.name}"):
             for column in self.columns:
                 os.ftruncate(self._files[column.file], _items(column, records) * column.stride)
-            os.ftruncate(self._files[JOURNAL], 0)
-            self._append(JOURNAL, 0, "".join(line + "\n" for line in [self._head, *map(_line, records)]).encode())
+            journal = "".join(line + "\n" for line in [self._head, *map(_line, records)]).encode()
+            if not (self.folder / JOURNAL).read_bytes().startswith(journal):
+                os.ftruncate(self._files[JOURNAL], 0)
+                self._append(JOURNAL, 0, journal)
+            os.ftruncate(self._files[JOURNAL], len(journal))
         self.records, self._usable = list(records), sum(record.usable for record in records)
 
     def sound_blocks(self, records: list[BlockRecord]) -> Iterator[BlockRecord]:
