@@ -95,7 +95,7 @@ def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
             except FileNotFoundError:  # another process has just left and removed it
                 continue
             except FileExistsError:
-                if folder.exists() and not folder.is_dir():
+                if folder.is_file():
                     raise
                 continue
         _held.add(descriptor)
