@@ -171,7 +171,10 @@ def in_child(way: str, step: str, text: Path, made: Path) -> dict:
     command = [sys.executable, __file__, "--child", way, step, str(text), str(made)]
     peak = looks = 0
     children: list[psutil.Process] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as said,  # a pipe that nobody reads would fill up and stop the child
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         while process.poll() is None:
             if looks % 100 == 0:
                 with suppress(psutil.Error):
@@ -179,7 +182,9 @@ def in_child(way: str, step: str, text: Path, made: Path) -> dict:
             peak = max(peak, anonymous_bytes([process.pid, *(child.pid for child in children)]))
             looks += 1
             time.sleep(0.005)
-        out, errors = process.communicate()
+        out, _ = process.communicate()
+        said.seek(0)
+        errors = said.read()
     if process.returncode:
         return {"died": errors.strip().splitlines()[-1:] or [f"signal {-process.returncode}"], "peak_anon_bytes": peak}
     return json.loads(out.splitlines()[-1]) | {"peak_anon_bytes": peak}

@@ -383,6 +383,7 @@ def test_killing_one_process_of_a_compile_ends_all_and_leaves_no_lock(bad_market
 FAILING = """
 import errno, itertools, os, shutil, sys
 from pathlib import Path
+from deeptrade import files
 from deeptrade.errors import DeepTradeError
 from deeptrade.sources import csv
 from deeptrade.store import compile_store, verify_store
@@ -399,6 +400,16 @@ def clean():
     shutil.rmtree(store)
     store.with_name(".b.dtstore.seen").unlink()
 
+class FailingFile:
+    def __init__(self, file, call):
+        self.file, self.write = file, call(file.write)
+    def __enter__(self):
+        return self
+    def __exit__(self, *error):
+        self.file.close()
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
 def compile_failing_at(number):
     calls = itertools.count(1)
     def failing(plain):
@@ -409,6 +420,7 @@ def compile_failing_at(number):
         return call
     for name in ("pwrite", "fsync", "rename", "replace", "ftruncate"):
         setattr(os, name, failing(getattr(os, name)))
+    files.open = lambda *arguments, **options: FailingFile(open(*arguments, **options), failing)
     try:
         compiled()
     except DeepTradeError as error:
@@ -416,10 +428,7 @@ def compile_failing_at(number):
         return 2
     return 3 if next(calls) <= number else 0
 
-compiled()
-expected = contents()
-clean()
-for number in itertools.count(1):
+def in_child(number):
     child = os.fork()
     if not child:
         result = 1
@@ -427,7 +436,15 @@ for number in itertools.count(1):
             result = compile_failing_at(number)
         finally:
             os._exit(result)
-    result = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+compiled()
+expected = contents()
+clean()
+for number in itertools.count(1):
+    if sys.argv[4] == "resumed":
+        assert in_child(40) == 2
+    result = in_child(number)
     if result == 3:
         print("done", number, flush=True)
         sys.exit()
@@ -438,16 +455,17 @@ for number in itertools.count(1):
 """
 
 
+@pytest.mark.parametrize("begins", ["fresh", "resumed"])
 @pytest.mark.parametrize("code", ["EIO", "ENOSPC"])
-def test_any_write_may_fail_and_the_next_compile_makes_the_same_store(tmp_path, code):
+def test_any_write_may_fail_and_the_next_compile_makes_the_same_store(tmp_path, code, begins):
     market = make_market(tmp_path / "market.csv", rows=30)
-    command = [sys.executable, "-c", FAILING, market.path, tmp_path / "b.dtstore", code]
+    command = [sys.executable, "-c", FAILING, market.path, tmp_path / "b.dtstore", code, begins]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *errors, last = done.stdout.splitlines()
     number = int(last.removeprefix("done "))
     assert number > 50
-    assert len(errors) > 0.9 * number
+    assert len(errors) > 0.9 * number * (1 + (begins == "resumed"))
     assert {line.split(":")[0] for line in errors} == {
         "writing the store .b.dtstore.partial",
         *("writing ledger.csv", "writing manifest.json", "publishing b.dtstore", "writing .b.dtstore.seen"),
