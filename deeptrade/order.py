@@ -230,7 +230,7 @@ def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: 
 
 
 def epoch_order(count: int, *, key: str, seed: int, epoch: int) -> Permutation:
-    """Return the shuffle of `count` samples for one epoch; `key` names the data and the split.
+    """Return the shuffle of `count` samples for one epoch; `key` names the data.
 
     >>> sorted(epoch_order(5, key="data", seed=0, epoch=0)[0:5].tolist())
     [0, 1, 2, 3, 4]

@@ -69,12 +69,6 @@ class Block:
         """Rows that are not rejected."""
         return len(self.timestamps)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        arrays = (*self.features.values(), self.numbers, self.timestamps, self.positions)
-        return sum(array.nbytes for array in arrays)
-
 
 def fault_detail(fault: Fault, file: int, files: int) -> str:
     """Return the detail of a rejected row, with the number of its file where there are several."""

@@ -54,7 +54,7 @@ class _File:
 class CsvRows:
     """The usable rows of a CSV source, numbered from 0 without gaps; safe from several threads.
 
-    Nothing is kept but 36 bytes a row of index, targets and time. Filled by `add`, block by block.
+    Nothing is kept but 36 bytes a row of index and time, and the targets. Filled by `add`, block by block.
     """
 
     def __init__(self, source: CsvSource, *, use_mmap: bool = True):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset
-from ..files import friendly_os_errors
+from ..files import atomic_write
 from ..schema import Feature
 from .reader import open_store
 
@@ -26,18 +26,11 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     import pyarrow.parquet as parquet
 
     out = Path(out)
-    temporary = out.with_name(f".{out.name}.tmp")
-    with open_store(store) as data, friendly_os_errors(f"writing {out.name}"):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with open_store(store) as data:
         rows = max(1, _GROUP_BYTES // data.schema.row_bytes)
-        try:
-            with parquet.ParquetWriter(temporary, pa.schema(_fields(data))) as writer:
-                for start in range(0, len(data.usable), rows):
-                    writer.write_batch(_batch(data, data.usable.numbers(start, start + rows)))
-            temporary.replace(out)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic_write(out) as file, parquet.ParquetWriter(file, pa.schema(_fields(data))) as writer:
+            for start in range(0, len(data.usable), rows):
+                writer.write_batch(_batch(data, data.usable.numbers(start, start + rows)))
         if sink:
             sink(f"{out}: {len(data.usable)} rows")
     return out
