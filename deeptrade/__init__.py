@@ -17,6 +17,7 @@ _HOMES = {
     "compile_store": "store",
     "profile": "profiling",
     "optimize": "tuning",
+    "predict": "prediction",
     "run": "runs",
 }
 __all__ = [*_HOMES, "__version__"]
