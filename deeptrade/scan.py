@@ -15,6 +15,7 @@ from typing import Any
 from .errors import DeepTradeError
 from .memory.budget import ByteBudget, Lease
 from .sources.blocks import BLOCK_BYTES, Block, Place
+from .sources.records import pages
 from .units import format_bytes
 
 _WATCH = "deeptrade-watch"
@@ -97,6 +98,7 @@ def read_blocks(
         for _, future, lease in waiting:
             future.cancel()
             lease.release()
+        pages.clear()
 
 
 def say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from deeptrade.opening import open_dataset
 from deeptrade.sources import arrays
+from deeptrade.sources.records import Pages
 
 
 def parse(text, shape, behind=b""):
@@ -170,3 +171,16 @@ def test_a_lost_closing_quote_costs_one_row_not_the_rest_of_the_file(tmp_path):
     with open_dataset(path, max_bad_rows=0.5) as data:
         assert [(entry.row, entry.line, entry.reason) for entry in data.ledger] == [(1, 3, "cut_off")]
         np.testing.assert_array_equal(data.read(np.array([0, 2]))["arr_a"], [[1, 2], [3, 4]])
+
+
+def test_the_memory_of_a_block_is_used_again_once_no_view_of_it_is_left():
+    pages = Pages()
+    first = pages.take(700_000)
+    address, view = first.ctypes.data, first[10:20].reshape(2, 5)
+    del first
+    second = pages.take(700_000)
+    assert second.ctypes.data != address
+    view[:] = 1
+    del view
+    assert pages.take(700_000).ctypes.data == address
+    assert pages.take(10).shape == (10,)

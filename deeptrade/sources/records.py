@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,19 +46,39 @@ class Parsed:
     faults: dict[int, RowFault]
 
 
-_LEAST_OWN_PAGES = 1 << 20
+_LEAST_BYTES = 1 << 20
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
-def _own_pages(count: int) -> np.ndarray:
-    """Return float32 (count,), not set; a large one lies in pages of its own, which go back when it is dropped.
+class Pages:
+    """Memory for the numbers of blocks, used again from block to block.
 
-    One thread makes these arrays and another drops them. The C library would keep such pieces for each thread, and
-    what is held would grow by a quarter in the course of a large file.
+    One thread makes these arrays and another drops them. The C library would keep the pieces apart for each thread, so
+    that what is held grows by a quarter in the course of a large file; fresh pages would have to be zeroed each time.
     """
-    nbytes = 4 * count
-    if nbytes < _LEAST_OWN_PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return np.empty(count, np.float32)
-    return np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.float32)
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+
+    def take(self, count: int) -> np.ndarray:
+        """Return float32 (count,), not set; its memory comes back when the last view of it is dropped."""
+        nbytes = 4 * count
+        if nbytes < _LEAST_BYTES:
+            return np.empty(count, np.float32)
+        room = self._free.pop() if self._free else None
+        if room is None or len(room) < nbytes:
+            size = nbytes + _LEAST_BYTES  # rows differ in length, so the next block may hold one more
+            room = mmap.mmap(-1, size, **_PRIVATE)
+        owner = (ctypes.c_char * nbytes).from_buffer(room)
+        weakref.finalize(owner, self._free.append, room).atexit = False
+        return np.frombuffer(memoryview(owner).cast("B"), np.float32)
+
+    def clear(self) -> None:
+        """Give back what nobody uses."""
+        self._free.clear()
+
+
+pages = Pages()
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,7 @@ class RecordParser:
         """
         count = sum(len(where) for _, where in texts)
         plan, lengths, bases = self._plan(features, count)
-        out = _own_pages(int(bases[-1]))
+        out = pages.take(int(bases[-1]))
         numbers = np.full((count, len(self.number_columns)), np.nan, np.float32)
         spans = np.zeros((count, 2), np.int64)
         non_finite = np.zeros((count, max(1, len(features))), np.int64)
