@@ -14,6 +14,7 @@ from .memory.budget import ByteBudget, Lease
 from .order import Rows, Split, chronological_split
 from .schema import Feature, Schema
 from .statistics import FeatureStatistics, Moments, merge_all
+from .targets import known_targets
 from .units import format_bytes
 
 if TYPE_CHECKING:
@@ -295,10 +296,8 @@ class _KnownPrices:
     def __init__(self, contents: UsableRows, usable: Rows, targets: np.ndarray):
         self._contents = contents
         self.read, self.locate, self.close = contents.read, contents.locate, contents.close
-        self.targets = targets.copy()
-        last = usable.numbers(max(0, len(usable) - targets.shape[1]))
-        steps = np.arange(1, targets.shape[1] + 1)
-        self.targets[len(usable) - len(last) :][last[:, None] + steps >= usable.stop] = np.nan
+        self.release = getattr(contents, "release", None)
+        self.targets = known_targets(targets, usable)
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -339,30 +338,6 @@ class _LoadedRows:
     def close(self) -> None:
         self._arrays.clear()
         self._contents.close()
-
-
-def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
-    """Return y[t, i-1] = price[t+i] / price[t] - 1 clamped to [-1, 1], float32 (rows, horizons).
-
-    NaN where one of the two prices is missing, infinite or not above zero, and at the end.
-    """
-    prices = np.where(np.isfinite(prices) & (prices > 0), prices, np.nan).astype(np.float64)
-    ahead = np.full((len(prices), horizons), np.nan)
-    for step in range(1, min(horizons, len(prices) - 1) + 1):
-        ahead[:-step, step - 1] = prices[step:] / prices[:-step] - 1
-    return np.clip(ahead, -1, 1).astype(np.float32)
-
-
-def make_targets(schema: Schema, numbers: np.ndarray, usable: Rows) -> np.ndarray:
-    """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
-
-    A price counts at the row it stands in: a rejected row between two others takes its step, but gives no price.
-    """
-    if schema.target_source == "columns":
-        return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
-    prices = np.full(usable.stop, np.nan, np.float32)
-    prices[usable.numbers()] = numbers[:, 0]
-    return returns_ahead(prices, schema.horizons)[usable.numbers()]
 
 
 def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:

@@ -14,7 +14,6 @@ from .dataset import (
     Dataset,
     Summary,
     find_warnings,
-    make_targets,
     refuse_too_many,
     source_notes,
 )
@@ -28,6 +27,7 @@ from .sources import open_source
 from .sources.blocks import fault_detail
 from .sources.direct import CsvRows
 from .store import compile_store, is_current, is_store, open_store, read_manifest, store_path
+from .targets import make_targets
 
 
 @dataclass(frozen=True)

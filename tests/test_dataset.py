@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.dataset import TooManyBadRowsError, returns_ahead
+from deeptrade.dataset import TooManyBadRowsError
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.memory import ByteBudget
 from deeptrade.opening import open_dataset
 from deeptrade.order import Rows
 from deeptrade.sources import csv as csv_module
+from deeptrade.targets import returns_ahead
 from tests.conftest import make_market
 
 
