@@ -203,7 +203,10 @@ class BatchReader:
         for name, value in self._order_names().items():
             if state.get(name) != value:
                 raise RunConflictError(f"the state is of {name}={state.get(name)!r}, these batches of {value!r}")
-        return int(state["epoch"]), int(state["position"])
+        epoch, position = state.get("epoch"), state.get("position")
+        if not (isinstance(epoch, int) and isinstance(position, int) and epoch >= 0 and 0 <= position <= self.samples):
+            raise RunConflictError(f"the state is of epoch={epoch!r}, position={position!r} of {self.samples} samples")
+        return epoch, position
 
     def _order_names(self) -> dict[str, Any]:
         return {
@@ -292,6 +295,8 @@ class BatchReader:
         alone is over the budget.
         """
         size = batch_size or self.batch_size
+        if size < 1 or start < 0 or epoch < 0:
+            raise SettingsError(f"batch_size={size}, start={start}, epoch={epoch} are not accepted; none is below zero")
         order = self.order(epoch)
         if isinstance(order, WindowedOrder):
             self._lease_window(order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import itertools
 import json
 import math
 import os
@@ -80,6 +81,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_MOST_ATTEMPTS = 1000
+
+
 @contextmanager
 def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
     """Hold a folder, made where missing, for this process alone; at the end it goes where it is empty.
@@ -87,15 +91,13 @@ def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
     Where another process holds it, `taken` is called, which may raise; else this one waits. The lock is on the folder
     itself, so it leaves no file and ends with the process, however that ends. File systems without locks give none.
     """
-    while True:
+    for attempt in itertools.count():
         with friendly_os_errors(f"making the folder {folder.name}"):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(folder, os.O_RDONLY)
-            except FileNotFoundError:  # another process has just left and removed it
-                continue
-            except FileExistsError:
-                if folder.is_file():
+            except (FileNotFoundError, FileExistsError):  # another process has just left and removed it
+                if folder.is_file() or attempt == _MOST_ATTEMPTS:  # or the system makes none there
                     raise
                 continue
         _held.add(descriptor)

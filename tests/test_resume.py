@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deeptrade.batches import BatchReader
 from deeptrade.dataset import Dataset, Summary
-from deeptrade.errors import DoesNotFitError
+from deeptrade.errors import DoesNotFitError, RunConflictError, SettingsError
 from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import ByteBudget
 from deeptrade.schema import Feature, Schema
@@ -104,3 +104,14 @@ def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
         next(wide.stream(0))
     assert sum(len(batch.row_ids) for batch in wide.stream(0, batch_size=40)) == 500
     assert data.budget.leased_bytes == 0
+
+
+def test_positions_that_cannot_be_are_refused():
+    data = computed(50)
+    reader = BatchReader(data, data.usable, batch_size=8)
+    for change in ({"position": -5}, {"position": 51}, {"epoch": -1}, {"epoch": None}):
+        with pytest.raises(RunConflictError, match="the state is of epoch="):
+            reader.restore(reader.state(0, 0) | change)
+    for options in ({"start": -5}, {"batch_size": -3}):
+        with pytest.raises(SettingsError, match="none is below zero"):
+            next(reader.stream(0, **options))

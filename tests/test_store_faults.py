@@ -16,6 +16,7 @@ from deeptrade.sources import csv as csv_module
 from deeptrade.sources.records import RecordParser
 from deeptrade.store import compile as compile_module
 from deeptrade.store import compile_store, verify_store
+from deeptrade.store.export import export_parquet
 from deeptrade.store.writer import StoreWriter
 from tests.conftest import make_market
 from tests.test_store import contents
@@ -41,16 +42,55 @@ def test_a_store_never_takes_the_place_of_anything_else(market, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "manifest.json").write_text('{"name": "my web app"}')
     months = tmp_path / "months"
     months.mkdir()
     market.write(months / "one.csv")
-    for data, store in ((market.path, precious), (months, months), (months, tmp_path), (market.path, market.path)):
+    for data, store in (
+        (market.path, precious),
+        (months, months),
+        (months, tmp_path),
+        (market.path, app),
+        (market.path, market.path),
+    ):
         with pytest.raises(DataError, match="choose another place with --store"):
             compile_store(data, store=store)
     assert (precious / "thesis.txt").read_text() == "years"
     assert (months / "one.csv").exists()
     with pytest.raises(SettingsError, match="workers=-1 is not accepted"):
         compile_store(market.path, workers=-1)
+    store = compile_store(market.path)
+    (store / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="choose another place"):
+        compile_store(market.path, fresh=True)
+    assert (store / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "feature_0.f32", "ledger.csv"])
+def test_a_store_that_lacks_a_file_is_made_again(market, name):
+    store = compile_store(market.path)
+    before = contents(store)
+    (store / name).unlink()
+    compile_store(market.path)
+    assert contents(store) == before
+    (store / name).write_bytes(before[name][: len(before[name]) // 2])
+    if name != "ledger.csv":
+        compile_store(market.path)
+        assert contents(store) == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+def test_a_place_where_no_folder_can_be_made_is_one_line(market):
+    with pytest.raises(DataError, match=r"making"):
+        compile_store(market.path, store="/proc/x.dtstore")
+
+
+def test_an_export_goes_to_a_parquet_file_alone(market):
+    store = compile_store(market.path)
+    with pytest.raises(SettingsError, match=r"give a file that ends in \.parquet"):
+        export_parquet(store, market.path)
 
 
 @pytest.mark.parametrize("block_bytes", [900, 4096, 8 << 20])

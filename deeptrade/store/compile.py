@@ -35,6 +35,8 @@ from .layout import (
     Manifest,
     all_columns,
     derived_columns,
+    is_complete,
+    is_foreign,
     ledger_entries,
 )
 from .location import (
@@ -85,10 +87,15 @@ def compile_store(
     if workers < 0:
         raise SettingsError(f"workers={workers} is not accepted; use at least 0, which means one per processor")
     path = store_path(data, store)
-    _refuse_place(path, open_source(data, horizons=horizons).paths)
+    source = open_source(data, horizons=horizons)
+    _refuse_place(path, source.paths)
     if path.is_symlink():  # the store goes where the link points
         path = path.resolve()
     partial = partial_path(path)
+    unfinished = any(left.exists() for left in (partial, path / JOURNAL, _old_path(path)))
+    if not fresh and not unfinished and is_current(path, source, full_check=full_check):
+        say(f"{path.name} holds this data already, nothing was changed")  # also where nothing may be written
+        return path
     with friendly_os_errors(f"making the store {path.name}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with locked_folder(partial, taken=lambda: say(f"waiting: another process is making {path.name}")):
@@ -134,6 +141,8 @@ def compile_store(
         note_seen(path, manifest.source["content_hash"], source.seen)
     seconds = time.perf_counter() - started
     parsed = sum(block.rows for block in manifest.blocks[len(kept) :])
+    for line in manifest.warnings:
+        say(line)
     say(
         f"{path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
         f"{parsed} rows parsed in {seconds:.1f} s"
@@ -145,7 +154,7 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
     """The blocks that are there already: from a compile that was ended, or from the store of an earlier state."""
     records = writer.journaled()
     manifest = None if records or old is None else find_manifest(old)
-    if manifest is not None and manifest.source["reading"] == reading_of(source):
+    if manifest and manifest.source["reading"] == reading_of(source) and is_complete(old, manifest):  # type: ignore[arg-type]
         records = list(manifest.blocks)
         for column in writer.columns:
             with friendly_os_errors(f"copying {column.file}"):
@@ -231,9 +240,8 @@ def _refuse_place(path: Path, sources: Sequence[Path]) -> None:
     for source in sources:
         if path.resolve() == source.resolve() or path.resolve() in source.resolve().parents:
             raise DataError(f"a store at {path} would take the place of the data; choose another place with --store")
-    foreign = path.is_file() or (path.is_dir() and not (path / MANIFEST).exists() and any(path.iterdir()))
-    if foreign:
-        raise DataError(f"{path} is there already and is no store; choose another place with --store")
+    if is_foreign(path):
+        raise DataError(f"{path} holds what is no store; choose another place with --store")
 
 
 def _publish(partial: Path, path: Path) -> None:

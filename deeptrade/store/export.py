@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset
+from ..errors import SettingsError
 from ..files import atomic_write
 from ..schema import Feature
 from .reader import open_store
@@ -26,6 +27,8 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     import pyarrow.parquet as parquet
 
     out = Path(out)
+    if out.suffix.lower() not in (".parquet", ".pq"):
+        raise SettingsError(f"out={str(out)!r} is not accepted; give a file that ends in .parquet")
     with open_store(store) as data:
         rows = max(1, _GROUP_BYTES // data.schema.row_bytes)
         with atomic_write(out) as file, parquet.ParquetWriter(file, pa.schema(_fields(data))) as writer:

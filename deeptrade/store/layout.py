@@ -15,6 +15,7 @@ Rejected rows are in the ledger and nowhere else: usable row i is at place i of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -216,13 +217,46 @@ def _checksum_of(content: dict[str, Any]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
 
 
+_STORE_FILE = re.compile(
+    r"feature_\d+\.f32|targets\.f32|prices\.f32|\w+\.[if]64|manifest\.json|ledger\.csv|journal\.jsonl"
+)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether there is anything at a path that no store holds; a damaged or unfinished store is none."""
+    if not path.exists():
+        return False
+    if not path.is_dir() or any(not _STORE_FILE.fullmatch(entry.name) for entry in path.iterdir()):
+        return True
+    try:
+        content = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {"format": FORMAT}
+    except DataError:
+        return False
+    return not isinstance(content, dict) or ("blocks" not in content and content.get("format") != FORMAT)
+
+
+def is_complete(store: Path, manifest: Manifest) -> bool:
+    """Whether every file of a store is there and as long as it must be."""
+    sizes = {LEDGER: None} | {
+        column.file: (len(manifest.blocks) if column.per_block else manifest.usable) * column.stride
+        for column in all_columns(manifest.schema)
+    }
+    for name, size in sizes.items():
+        path = store / name
+        if not path.is_file() or (size is not None and path.stat().st_size != size):
+            return False
+    return True
+
+
 def read_manifest(store: Path) -> Manifest:
     """Return the manifest of a store; DataError where it is none, or of another version."""
     if not (store / MANIFEST).is_file():
         raise DataError(f"{store} is not a store: it holds no {MANIFEST}; make one with deeptrade compile")
     content = read_json(store / MANIFEST)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
-        found = content.get("version") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{store.name}/{MANIFEST} is damaged, or of no store; compile the data again with --fresh")
+    if content.get("version") != VERSION:
+        found = content.get("version")
         raise DataError(f"{store.name} is a store of version {found!r}, read is version {VERSION}; compile it again")
     if content.pop("checksum", "") != _checksum_of(content):
         raise DataError(f"{store.name}/{MANIFEST} is damaged; compile the store again with --fresh")

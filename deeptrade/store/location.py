@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from ..errors import DataError
+from ..errors import DataError, DoesNotFitError
 from ..files import read_json, write_json
 from ..settings import data_name
-from .layout import ENDING, MANIFEST, BlockRecord, Manifest, read_manifest
+from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
 
 
 def store_path(data: str | Path, store: str | Path = "") -> Path:
@@ -83,7 +84,7 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     noted. full_check hashes in any case.
     """
     manifest = find_manifest(store)
-    if manifest is None or manifest.source["reading"] != reading_of(source):
+    if manifest is None or manifest.source["reading"] != reading_of(source) or not is_complete(store, manifest):
         return False
     content_hash = manifest.source["content_hash"]
     if _is_seen(store, content_hash, source.seen) and not full_check:
@@ -91,7 +92,8 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     sizes = [size for size, _ in source.seen]
     if sizes != manifest.source["file_sizes"] or len(find_sound(source, manifest.blocks)) < len(manifest.blocks):
         return False
-    note_seen(store, content_hash, source.seen)
+    with suppress(DataError, DoesNotFitError):  # a place that cannot be written: the next look costs as much
+        note_seen(store, content_hash, source.seen)
     return True
 
 
