@@ -62,6 +62,8 @@ def test_a_store_never_takes_the_place_of_anything_else(market, tmp_path):
     with pytest.raises(SettingsError, match="workers=-1 is not accepted"):
         compile_store(market.path, workers=-1)
     store = compile_store(market.path)
+    with pytest.raises(DataError, match="is a store already"):
+        compile_store(store)
     (store / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match="choose another place"):
         compile_store(market.path, fresh=True)

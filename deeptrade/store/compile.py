@@ -43,6 +43,7 @@ from .location import (
     find_manifest,
     find_sound,
     is_current,
+    is_store,
     note_seen,
     partial_path,
     reading_of,
@@ -86,6 +87,8 @@ def compile_store(
     say = sink or (lambda line: None)
     if workers < 0:
         raise SettingsError(f"workers={workers} is not accepted; use at least 0, which means one per processor")
+    if is_store(data):
+        raise DataError(f"{data} is a store already; give the data it was made of, or verify it")
     path = store_path(data, store)
     source = open_source(data, horizons=horizons)
     _refuse_place(path, source.paths)
