@@ -1,5 +1,10 @@
 """The errors a user can mend: each is one line that says what was given, what is accepted, what to do next."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 
 class DeepTradeError(Exception):
     """Base of all errors the user can mend; the command line prints the line and exits with 2."""
@@ -19,6 +24,14 @@ class DoesNotFitError(DeepTradeError):
 
 class RunConflictError(DeepTradeError):
     """The output folder holds a run of other data or other settings."""
+
+
+class TrainingFailedError(DeepTradeError):
+    """Too many rows cannot be read, or give a loss or gradient that is not finite; `left_out` are the latest ones."""
+
+    def __init__(self, message: str, left_out: Sequence[Any] = ()):
+        super().__init__(message)
+        self.left_out = tuple(left_out)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -24,8 +24,12 @@ def data():
 SPLIT = Split(train=Rows(0, 6, [1, 2]), validation=Rows(8, 10), purged=Rows(6, 8))
 
 
-def count(data, epochs, current, left_out=()):
-    rows = count_rows(data, SPLIT, epochs=epochs, current=np.array(current, int), left_out=left_out)
+def left_out_of(epoch, *rows, reason="non_finite_step"):
+    return [{"epoch": epoch, "row": row, "reason": reason, "detail": f"step {epoch}"} for row in rows]
+
+
+def count(data, epochs, current, left_out=(), **options):
+    rows = count_rows(data, SPLIT, epochs=epochs, current=np.array(current, int), left_out=left_out, **options)
     assert sum(rows.values()) == 2 * rows["read"]
     return rows
 
@@ -39,24 +43,33 @@ def test_rows_not_reached_are_unused_and_none_are_after_an_epoch(data):
 
 
 def test_a_row_left_out_in_every_epoch_is_rejected_and_one_trained_in_another_is_not(data):
-    first = {"epoch": 0, "rows": [3, 4], "detail": ""}
-    again = {"epoch": 1, "rows": [4, 5], "detail": ""}
-    assert count(data, 0, [3, 4], [first])["rejected"] == 2 + 2
-    assert count(data, 1, [], [first])["trained"] == 2
-    assert count(data, 1, [3], [first])["trained"] == 3
-    assert count(data, 2, [], [first, again])["trained"] == 3
+    first, again = left_out_of(0, 3, 4), left_out_of(1, 4, 5)
+    assert count(data, 0, [3, 4], first)["rejected"] == 2 + 2
+    assert count(data, 1, [], first)["trained"] == 2
+    assert count(data, 1, [3], first)["trained"] == 3
+    assert count(data, 2, [], [*first, *again])["trained"] == 3
+
+
+def test_validation_rows_that_cannot_be_read_are_rejected(data):
+    rows = count(data, 1, [], unread=1)
+    assert (rows["validation"], rows["rejected"]) == (1, 3)
 
 
 def test_the_ledger_has_each_row_once_and_knows_its_line(market):
     market.cells[7][3] = "[[1.0]]"
     market.write()
     with open_dataset(market.path, max_bad_rows=0.1) as dataset:
-        left_out = [{"epoch": epoch, "rows": [2, 9], "detail": f"step {epoch}"} for epoch in (0, 1)]
+        left_out = [*left_out_of(0, 2, 9), *left_out_of(1, 9), *left_out_of(1, 3, reason="read_error")]
         split = Split(train=Rows(0, 40), validation=Rows(50, 60), purged=Rows(45, 47))
-        entries = ledger_entries(dataset, split, left_out)
+        entries = ledger_entries(dataset, split, left_out, {55: "damaged"})
     rows = [(entry.row, entry.reason, entry.detail) for entry in entries if entry.reason != "shape"]
-    assert [entry.row for entry in entries] == [7, 45, 46, 2, 9]
-    assert rows[2:] == [(2, "non_finite_step", "step 0"), (9, "non_finite_step", "step 0")]
+    assert [entry.row for entry in entries] == [7, 45, 46, 2, 9, 3, 55]
+    assert rows[2:] == [
+        (2, "non_finite_step", "step 0"),
+        (9, "non_finite_step", "step 0"),
+        (3, "read_error", "step 1"),
+        (55, "read_error", "damaged"),
+    ]
     lines = market.lines()
     for entry in entries:
         assert entry.line == entry.row + 2

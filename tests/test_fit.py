@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeptrade.errors import DataError, RunConflictError
+from deeptrade.errors import DataError, RunConflictError, TrainingFailedError
+from deeptrade.files import read_json
 from deeptrade.ledger import read_ledger
 from deeptrade.memory import Limit
 from deeptrade.settings import FitSettings
@@ -171,16 +172,19 @@ def test_a_changed_batch_size_goes_on_and_is_counted(train, tmp_path):
     )
 
 
-def test_windows_that_are_not_finite_end_in_the_ledger_and_the_weights_stay_sound(train, tmp_path):
-    result = train(learning_rate=1e38, epochs=2)
+def test_training_that_is_never_finite_goes_back_twice_and_ends_with_all_rows_in_the_ledger(train, tmp_path):
+    with pytest.raises(TrainingFailedError, match=r"returns to a checkpoint did not help; .*lower --learning_rate"):
+        train(learning_rate=1e38, epochs=2)
+    result = read_json(tmp_path / "run" / "result.json")
+    assert result["status"] == "failed"
+    assert [back["to_step"] for back in result["rollbacks"]] == [0, 0]
     left_out = [entry for entry in read_ledger(tmp_path / "run" / "ledger.csv") if entry.reason == "non_finite_step"]
     rows = [entry.row for entry in left_out]
     assert left_out
     assert len(rows) == len(set(rows))
     assert sum(result["rows"].values()) == 2 * result["rows"]["read"]
-    assert result["rows"]["trained"] + result["rows"]["rejected"] == 46
-    assert result["rows"]["rejected"] > 0
-    assert any("not finite" in line or "gradient norm" in line for line in train.lines)
+    assert all("is not finite" in entry.detail for entry in left_out)
+    assert all(np.isfinite(x).all() for x in np.load(tmp_path / "run" / "checkpoints" / "step-0000000000.npz").values())
 
 
 def test_training_stops_early_when_validation_does_not_improve_and_a_higher_patience_goes_on(train):

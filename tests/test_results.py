@@ -18,7 +18,7 @@ from deeptrade.training.results import (
 
 
 def record(step, *, loss=0.5, valid_targets=10, applied=True):
-    return StepRecord(step, 0, 4 * step, loss, 1.0, 1e-3, valid_targets, applied, np.arange(4), 0.25, 0.125)
+    return StepRecord(step, 0, 4 * step, loss, 1.0, 1e-3, valid_targets, applied, np.arange(4), (), 0.25, 0.125)
 
 
 def write_history(path, records, *, kept_steps=0):

@@ -17,37 +17,47 @@ from ..files import atomic_write
 
 KEPT = 2
 _STATE = "__state__"
+_REGULAR, _STOP = "step", "stop"
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 """What reading a damaged archive raises; RuntimeError where a flipped bit asks for a password or a newer format."""
 
 
 class Checkpoints:
-    """The two newest checkpoints of a run in `folder`: NumPy archives whose parts carry checksums."""
+    """The two newest checkpoints of a run in `folder`: NumPy archives whose parts carry checksums.
+
+    Regular ones, `step-N.npz`, come at steps that depend on the settings alone, so that a run that goes back to the
+    last one goes back to the same wherever it was stopped meanwhile. One made because the run stops, `stop-N.npz`, is
+    kept until the next regular one.
+    """
 
     def __init__(self, folder: Path, *, sink: Callable[[str], None] = lambda line: None):
         self._folder, self._sink = folder, sink
 
-    def save(self, step: int, variables: Sequence[Any], state: Mapping[str, Any]) -> None:
+    def save(self, step: int, variables: Sequence[Any], state: Mapping[str, Any], *, regular: bool = True) -> None:
         """Write the variables by path and the plain state, then drop all but the newest two.
 
         One variable is copied at a time, so a checkpoint costs no second set of weights in memory.
         """
         if len({variable.path for variable in variables}) != len(variables):
             raise ValueError("two variables share a path")
-        with atomic_write(self._folder / f"step-{step:010d}.npz") as file, zipfile.ZipFile(file, "w") as archive:
+        path = self._folder / f"{_REGULAR if regular else _STOP}-{step:010d}.npz"
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
             _write_part(archive, _STATE, np.frombuffer(json.dumps(dict(state)).encode(), np.uint8))
             for variable in variables:
                 _write_part(archive, variable.path, variable.numpy())
-        for old in self._paths()[KEPT:]:
+        stops = [old for old in self._paths() if old.name.startswith(_STOP)]
+        for old in [*self._paths(regular=True)[KEPT:], *(stops if regular else stops[1:])]:
             old.unlink()
 
-    def restore(self, variables: Sequence[Any]) -> dict[str, Any] | None:
+    def restore(self, variables: Sequence[Any], *, regular: bool = False) -> dict[str, Any] | None:
         """Set the variables from the newest sound checkpoint and return its state; None when there is none.
+
+        `regular`: from the newest regular one.
 
         Raises DataError when checkpoints exist and none of them can be read, or one is of another model.
         """
-        path = self._newest(whole=True)
+        path = self._newest(whole=True, regular=regular)
         if path is None:
             return None
         with zipfile.ZipFile(path) as archive:
@@ -62,9 +72,9 @@ class Checkpoints:
         with zipfile.ZipFile(path) as archive:
             return _read_state(archive)
 
-    def _newest(self, *, whole: bool) -> Path | None:
+    def _newest(self, *, whole: bool, regular: bool = False) -> Path | None:
         """The newest checkpoint that is sound (`whole`: in every part, else in its state)."""
-        paths = self._paths()
+        paths = self._paths(regular=regular)
         for path in paths:
             try:
                 _check(path, whole=whole)
@@ -75,8 +85,11 @@ class Checkpoints:
             raise DataError(f"no checkpoint in {self._folder} can be read; start over with --fresh")
         return None
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*.npz"), reverse=True)
+    def _paths(self, *, regular: bool = False) -> list[Path]:
+        """Newest first."""
+        kinds = [_REGULAR] if regular else [_STOP, _REGULAR]  # at the same step, the stop came later
+        paths = [path for kind in kinds for path in self._folder.glob(f"{kind}-*.npz")]
+        return sorted(paths, key=lambda path: path.name.partition("-")[2], reverse=True)
 
 
 def _write_part(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from ..batches import Batch, BatchReader
-from ..errors import SettingsError
+from ..errors import SettingsError, TrainingFailedError
 from ..generator import MemoryEfficientGenerator
+from .feed import Feed, LeftOut
 from .step import AccumulatingStep, Window
+
+MOST_FAULTS_IN_A_ROW = 5
+"""Windows in a row with rows newly left out at which training stops: something other than a few rows is wrong."""
+
+MOST_SHARE, _LEAST_ROWS = 0.5, 4
+"""Share of a window's rows newly left out above which training stops, from so many rows on."""
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One optimizer step. `samples` counts rows of this epoch up to and with it; seconds are wall time."""
+    """One optimizer step. `samples` counts rows of this epoch up to and with it; seconds are wall time.
+
+    `row_ids` are the rows that counted, `left_out` those of the window that did not.
+    """
 
     step: int
     epoch: int
@@ -29,6 +39,7 @@ class StepRecord:
     valid_targets: int
     applied: bool
     row_ids: np.ndarray = field(repr=False)
+    left_out: tuple[LeftOut, ...]
     step_seconds: float
     data_wait_seconds: float
 
@@ -38,9 +49,15 @@ class Trainer:
 
     Arguments: target_scale float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
     accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
-    (0: none).
+    (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
+    row_weights, float32 by row number, the weight of each row's loss (None: 1); callbacks of Keras, for which a window
+    is a batch; sink takes a line of text about rows that went wrong and came right again.
 
-    Raises SettingsError for a model whose result would depend on how a window is cut into passes.
+    A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
+    record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
+    MOST_FAULTS_IN_A_ROW windows in a row, or to more than MOST_SHARE of the rows of one.
+
+    Raises SettingsError for a model or optimizer whose result would depend on how a window is cut into passes.
 
     >>> for record in Trainer(model, batch_size=4, accum_steps=8).train(reader):    # doctest: +SKIP
     ...     print(record.step, record.loss)
@@ -55,12 +72,21 @@ class Trainer:
         target_scale: np.ndarray | float = 1.0,
         learning_rate: float = 1e-3,
         clip_norm: float = 1.0,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        row_weights: np.ndarray | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        sink: Callable[[str], None] = lambda line: None,
     ):
         if batch_size < 1 or accum_steps < 1:
             raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
         _refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
-        self.optimizer = keras.optimizers.Adam(learning_rate, name="adam")
+        self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
+        _refuse_accumulating(self.optimizer)
+        self._row_weights, self._sink = row_weights, sink
+        self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
+        if callbacks:
+            model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
         self._step = AccumulatingStep(
             model,
             self.optimizer,
@@ -70,6 +96,7 @@ class Trainer:
             scale_loss=_computes_in_float16(model),
         )
         self.steps = 0
+        self.faults_in_a_row = 0
 
     @property
     def variables(self) -> list[Any]:
@@ -92,6 +119,7 @@ class Trainer:
             "step": self.steps,
             "loss_scale": float(self._step.loss_scale.numpy()),
             "clean_windows": int(self._step.clean_windows.numpy()),
+            "faults_in_a_row": self.faults_in_a_row,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -99,55 +127,126 @@ class Trainer:
         self.steps = state["step"]
         self._step.loss_scale.assign(state["loss_scale"])
         self._step.clean_windows.assign(state["clean_windows"])
+        self.faults_in_a_row = state.get("faults_in_a_row", 0)
 
     def train(
-        self, data: BatchReader | MemoryEfficientGenerator, *, epoch: int = 0, start: int = 0
+        self,
+        data: BatchReader | MemoryEfficientGenerator,
+        *,
+        epoch: int = 0,
+        start: int = 0,
+        known: Mapping[int, LeftOut] | None = None,
     ) -> Iterator[StepRecord]:
         """Train on one epoch from sample `start` to its end; yields after each optimizer step.
 
         The last window of an epoch is short and is applied with its own number of targets. A window without a valid
-        target or with a loss or gradient that is not finite changes nothing and has `applied` False.
+        target changes nothing and has `applied` False. Rows in `known` are left out from the start.
         """
         reader = data.reader if isinstance(data, MemoryEfficientGenerator) else data
         self._step.reset()  # of what a loop left in the middle of a window has added
-        position = start
-        stream = reader.stream(epoch, start=position, batch_size=self.batch_size)
-        while position < reader.samples:
-            began = time.perf_counter()
-            stop = min(position + self.effective_batch, reader.samples)
-            window, row_ids, waited = self._train_window(stream, stop - position)
-            while window.overflowed:  # float16 only: its rows are as good as any, the loss scale was too high
-                stream = reader.stream(epoch, start=position, batch_size=self.batch_size)
-                window, row_ids, waited_again = self._train_window(stream, stop - position)
-                waited += waited_again
-            position = stop
-            self.steps += 1
-            yield StepRecord(
-                step=self.steps,
-                epoch=epoch,
-                samples=position,
-                loss=window.loss,
-                gradient_norm=window.gradient_norm,
-                learning_rate=float(self.optimizer.learning_rate),
-                valid_targets=window.valid_targets,
-                applied=window.applied,
-                row_ids=row_ids,
-                step_seconds=time.perf_counter() - began,
-                data_wait_seconds=waited,
-            )
+        feed = Feed(reader, epoch, batch_size=self.batch_size, known=known, sink=self._sink)
+        self._callbacks.on_epoch_begin(epoch)
+        position, logs = start, {}
+        try:
+            while position < reader.samples:
+                began = time.perf_counter()
+                stop = min(position + self.effective_batch, reader.samples)
+                rate = float(self.optimizer.learning_rate)
+                self._callbacks.on_train_batch_begin(self.steps)
+                window, row_ids = self._train_window(feed, position, stop)
+                self._count_faults(feed.faults, rows=stop - position)
+                logs = {"loss": window.loss, "gradient_norm": window.gradient_norm}
+                self._callbacks.on_train_batch_end(self.steps, logs)
+                position = stop
+                self.steps += 1
+                yield StepRecord(
+                    step=self.steps,
+                    epoch=epoch,
+                    samples=position,
+                    loss=window.loss,
+                    gradient_norm=window.gradient_norm,
+                    learning_rate=rate,
+                    valid_targets=window.valid_targets,
+                    applied=window.applied,
+                    row_ids=row_ids,
+                    left_out=tuple(feed.left_out.values()),
+                    step_seconds=time.perf_counter() - began,
+                    data_wait_seconds=feed.waited,
+                )
+        finally:
+            feed.close()
+        self._callbacks.on_epoch_end(epoch, logs)
 
-    def _train_window(self, stream: Iterator[Batch], rows: int) -> tuple[Window, np.ndarray, float]:
-        """One optimizer step on the next `rows` rows; returns what it did, the rows, and seconds waited for data."""
-        row_ids: list[np.ndarray] = []
-        waited, window = 0.0, None
-        while window is None:
-            asked = time.perf_counter()
-            batch = next(stream)
-            waited += time.perf_counter() - asked
+    def _train_window(self, feed: Feed, start: int, stop: int) -> tuple[Window, np.ndarray]:
+        """One optimizer step on positions [start, stop); returns what it did and the rows that counted.
+
+        A window with a bad pass has changed nothing. In float16 the loss scale may have been too high, and is lower
+        now. Else its rows are tried one by one, those that are bad alone are left out, and the window runs again: the
+        sums are then those of a window that never had these rows.
+        """
+        feed.forget()
+        loss_scale, seen = self._step.loss_scale.numpy(), 0
+        window, row_ids = self._run_window(feed.passes(start, stop), start, stop)
+        while window.valid_targets and not window.applied:
+            if not window.overflowed:
+                bad = window.bad or dict.fromkeys(range(start, stop, self.batch_size), "sum over the window")
+                feed.leave_out(self._find_bad_rows(feed, stop, bad, together=seen > 0))
+                seen += 1
+                self._step.loss_scale.assign(loss_scale)  # it was not at fault
+            window, row_ids = self._run_window(self._passes_again(feed, start, stop), start, stop)
+        if seen and not feed.left_out:
+            self._sink(f"step {self.steps + 1}: not every loss and gradient was finite, but all are when run again")
+        return window, row_ids
+
+    def _count_faults(self, faults: Sequence[LeftOut], *, rows: int) -> None:
+        self.faults_in_a_row = self.faults_in_a_row + 1 if faults else 0
+        too_many = len(faults) >= _LEAST_ROWS and len(faults) > MOST_SHARE * rows
+        if not (too_many or self.faults_in_a_row >= MOST_FAULTS_IN_A_ROW):
+            return
+        what = f"{len(faults)} of {rows} rows" if too_many else f"rows of {self.faults_in_a_row} windows in a row"
+        raise TrainingFailedError(f"{what} had to be left out, the last for: {faults[-1].detail}", faults)
+
+    def _run_window(self, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
+        """Run passes, those without rows left out; `bad` of the result is by position of the pass."""
+        row_ids: list[np.ndarray] = [np.empty(0, np.int64)]
+        positions: list[int] = []
+        filled = (
+            pair for pair in zip(range(start, stop, self.batch_size), batches, strict=True) if len(pair[1].row_ids)
+        )
+        window, ahead = None, next(filled, None)
+        while ahead is not None:
+            (position, batch), ahead = ahead, next(filled, None)
+            positions.append(position)
             row_ids.append(batch.row_ids)
-            rows -= len(batch.row_ids)
-            window = self._step(batch.inputs, batch.targets, last=rows <= 0)
-        return window, np.concatenate(row_ids), waited
+            window = self._step(batch.inputs, batch.targets, last=ahead is None, row_weights=self._weights_of(batch))
+        if window is None:
+            return Window(0.0, 0.0, 0, False), row_ids[0]
+        bad = {positions[number]: tensor for number, tensor in window.bad.items()}
+        return replace(window, bad=bad), np.concatenate(row_ids)
+
+    def _passes_again(self, feed: Feed, start: int, stop: int) -> Iterator[Batch]:
+        for first in range(start, stop, self.batch_size):
+            yield feed.again(first, min(first + self.batch_size, stop))
+
+    def _find_bad_rows(self, feed: Feed, stop: int, bad: Mapping[int, str], *, together: bool) -> list[LeftOut]:
+        """The rows of the bad passes, given by position and tensor, whose loss or gradient alone is not finite.
+
+        `together`: the window was bad again although no row is bad alone, so all rows of its bad passes are at fault.
+        """
+        step = self.steps + 1
+        found: list[LeftOut] = []
+        rest: list[LeftOut] = []
+        for first, tensor in bad.items():
+            for position in range(first, min(first + self.batch_size, stop)):
+                batch = feed.again(position, position + 1)
+                for row in batch.row_ids.tolist():
+                    own = self._step.examine(batch.inputs, batch.targets, self._weights_of(batch))
+                    what = f"{own} of this row is not finite" if own else f"{tensor} is not finite, but of no row alone"
+                    (found if own else rest).append(LeftOut(row, "non_finite_step", f"step {step}: the {what}"))
+        return found or (rest if together else [])
+
+    def _weights_of(self, batch: Batch) -> np.ndarray | None:
+        return None if self._row_weights is None else self._row_weights[batch.row_ids]
 
 
 def _refuse_inexact(model: keras.Model) -> None:
@@ -157,8 +256,16 @@ def _refuse_inexact(model: keras.Model) -> None:
                 f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
                 f"use keras.layers.LayerNormalization or GroupNormalization"
             )
-    if model.losses:
-        raise SettingsError("the model has regularization losses, which Trainer does not add; leave them out")
+
+
+def _refuse_accumulating(optimizer: keras.optimizers.Optimizer) -> None:
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise SettingsError(
+            "the optimizer accumulates gradients itself, as a mean of means; leave out gradient_accumulation_steps, "
+            "accum_steps does it"
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise SettingsError("the loss is scaled by the trainer; give the inner optimizer of the LossScaleOptimizer")
 
 
 def _computes_in_float16(model: keras.Model) -> bool:

@@ -31,6 +31,8 @@ class Validation:
         loss = 0.0
         sums = np.zeros((5, self._scale.shape[0]))
         for batch in batches:
+            if not len(batch.row_ids):
+                continue
             padded = pad_rows(batch.inputs, batch.targets, self._batch_size)
             if self._traced is None:
                 self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded))

@@ -32,15 +32,23 @@ class StepTable:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, kept_steps: int):
-        self._columns = columns
-        lines = [",".join(columns) + "\n"]
-        if kept_steps and path.exists():
-            with open(path, encoding="utf-8") as old:
+        self._path, self._columns = path, columns
+        self._open(kept_steps)
+
+    def cut(self, kept_steps: int) -> None:
+        """Drop the rows after `kept_steps`: the run goes back there."""
+        self.close()
+        self._open(kept_steps)
+
+    def _open(self, kept_steps: int) -> None:
+        lines = [",".join(self._columns) + "\n"]
+        if kept_steps and self._path.exists():
+            with open(self._path, encoding="utf-8") as old:
                 lines = list(old)[: kept_steps + 1]
-        with atomic_write(path) as file:
+        with atomic_write(self._path) as file:
             file.write("".join(lines).encode())
-        with friendly_os_errors(f"writing {path.name}"):
-            self._file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
+        with friendly_os_errors(f"writing {self._path.name}"):
+            self._file = open(self._path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def append(self, record: StepRecord) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import RunConflictError
 from ..files import locked_folder
 from ..settings import FitSettings
 from .checkpoints import Checkpoints
+from .feed import LeftOut
 
 MATHS = (
     "model_size",
@@ -30,7 +31,12 @@ MATHS = (
 
 @dataclass
 class RunState:
-    """Position in samples of the current epoch, and the record that result.json is made from."""
+    """Position in samples of the current epoch, and the record that result.json is made from.
+
+    `left_out`: row, reason, detail and epoch of every row that did not count when its turn came. `known`: reason and
+    detail, by row number as text, of rows that are left out for good since a rollback. `unread`: details, by row
+    number as text, of validation rows that cannot be read.
+    """
 
     data_id: str
     maths: dict[str, Any]
@@ -45,11 +51,22 @@ class RunState:
     window_rows: int = 0
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    spikes: list[dict[str, float]] = field(default_factory=list)
+    spike_detector: dict[str, Any] = field(default_factory=dict)
+    regular_step: int = 0
 
     @property
     def step(self) -> int:
         """Optimizer steps taken."""
         return self.trainer.get("step", 0)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to continue: a checkpoint of the untrained model is not."""
+        return bool(self.step or self.rollbacks)
 
     def is_done(self, settings: FitSettings) -> bool:
         """Whether --epochs or --max_steps is reached, or training has stopped early."""
@@ -60,6 +77,15 @@ class RunState:
         """Whether validation has not improved for early_stop_patience epochs (0: never mind)."""
         patience = settings.early_stop_patience
         return bool(patience and self.epochs_without_gain >= patience)
+
+    @property
+    def known_bad(self) -> dict[int, LeftOut]:
+        """Rows that training leaves out from the start, since a rollback."""
+        return {int(row): LeftOut(int(row), reason, detail) for row, (reason, detail) in self.known.items()}
+
+    def leave_out(self, epoch: int, rows: Iterable[LeftOut]) -> None:
+        """Note rows that did not count in a window of an epoch."""
+        self.left_out += [{"epoch": epoch, **asdict(one)} for one in rows]
 
     def take_batch_size(self, batch_size: int) -> None:
         """Go on with passes of `batch_size` rows; sums are then rounded otherwise, so a change is counted."""
@@ -113,9 +139,10 @@ def check_same_run(state: RunState, *, data_id: str, content_hash: str, maths: d
 
 
 def read_state(checkpoints: Path) -> RunState | None:
-    """Return the state of the newest sound checkpoint in a folder, or None when there is none."""
-    state = Checkpoints(checkpoints).read_state()
-    return None if state is None else RunState(**state)
+    """Return the state of the newest sound checkpoint in a folder; None when there is none, or no step was taken."""
+    content = Checkpoints(checkpoints).read_state()
+    state = None if content is None else RunState(**content)
+    return state if state is not None and state.has_begun else None
 
 
 @contextmanager

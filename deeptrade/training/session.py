@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
-from ..errors import DeepTradeError, Interrupted
+from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import Collector, MemoryMonitor
@@ -24,6 +24,7 @@ from ..units import format_bytes
 from .accounting import count_rows, ledger_entries
 from .assembly import build_trainer, target_scale
 from .checkpoints import Checkpoints
+from .feed import Feed
 from .loop import StepRecord
 from .metrics import Validation
 from .results import (
@@ -38,9 +39,13 @@ from .results import (
 )
 from .run_state import RunState
 from .runtime import StopRequest, versions
+from .spikes import SpikeDetector
 
 VALIDATION_ROWS = 32
 """Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
+
+MOST_ROLLBACKS, RATE_CUT = 2, 0.5
+"""Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
 
 _LOG_EVERY = 10
 
@@ -69,16 +74,15 @@ class Session:
         self.split = data.split(settings.val_ratio)
         self.started = started
         self.validation: dict[str, Any] = {}
+        self._spikes = SpikeDetector()
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
         self._write_ledger()
         with monitor.phase("build"):
             self._build()
-            restored = self.checkpoints.restore(self.trainer.variables)
+            restored = self.checkpoints.restore(self.trainer.variables) if state.has_begun else None
             if restored is not None:
-                self.state = RunState(**restored)
-                self.state.take_batch_size(settings.batch_size)
-                self.trainer.restore(self.state.trainer)
+                self._take(RunState(**restored))
                 sink(f"continuing after step {self.state.step}, epoch {self.state.epoch}, row {self.state.position}")
 
     def _build(self) -> None:
@@ -106,6 +110,13 @@ class Session:
             window_rows=self.state.window_rows,
         )
 
+    def _take(self, state: RunState) -> None:
+        """Stand where a checkpoint stands, whose variables are restored."""
+        self.state = state
+        state.take_batch_size(self.settings.batch_size)
+        self.trainer.restore(state.trainer)
+        self._spikes = SpikeDetector(**state.spike_detector)
+
     def run(self, progress: str) -> dict[str, Any]:
         """Train to the end, validate, write every file; a signal saves and raises Interrupted, an error says failed."""
         tables = [
@@ -130,20 +141,25 @@ class Session:
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
         """Epochs, windows, and what is due between them; the state moves only at a window's end."""
-        settings, state = self.settings, self.state
-        bar = Progress(self._total_steps(), start=state.step, face=progress, sink=self.sink)
-        collector = Collector(not settings.no_aggressive_gc)
+        bar = Progress(self._total_steps(), start=self.state.step, face=progress, sink=self.sink)
+        collector = Collector(not self.settings.no_aggressive_gc)
         collector.freeze()
         try:
             with self.monitor.phase("train"), self.stop.deferred():
+                if not self.state.has_begun:
+                    self.state.trainer = self.trainer.state()
+                    self._save(tables)  # what the first windows may have to go back to
                 while not self.stop.signal_number:
-                    if state.position >= self._train_reader.samples:
+                    if self.state.position >= self._train_reader.samples:
                         self._end_epoch(tables)
-                    elif state.is_done(settings):
+                    elif self.state.is_done(self.settings):
                         break
                     else:
-                        self._train_windows(tables, bar, collector)
-                self._save(tables)
+                        try:
+                            self._train_windows(tables, bar, collector)
+                        except TrainingFailedError as error:
+                            self._roll_back(error, tables)
+                self._save(tables, regular=False)
         finally:
             collector.restore()
             bar.close()
@@ -151,14 +167,47 @@ class Session:
     def _train_windows(self, tables: list[StepTable], bar: Progress, collector: Collector) -> None:
         """Optimizer steps to the end of the epoch, or to where training must stop."""
         settings, state = self.settings, self.state
-        for record in self.trainer.train(self._train_reader, epoch=state.epoch, start=state.position):
+        records = self.trainer.train(self._train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
+        for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
             collector.collect_small()
-            if record.step % settings.checkpoint_every == 0:
+            due = record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every
+            if due and not self.trainer.faults_in_a_row:  # one amid faults is nothing to go back to
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
+
+    def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
+        """Go back to the last good checkpoint, leave out the rows that failed since, and step less far.
+
+        Raises TrainingFailedError when that has been done MOST_ROLLBACKS times.
+        """
+        before = self.state
+        if len(before.rollbacks) >= MOST_ROLLBACKS:
+            before.leave_out(before.epoch, error.left_out)
+            self._write_ledger()
+            raise TrainingFailedError(
+                f"step {before.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; look at "
+                f"the rows in {self.out / 'ledger.csv'}, and start over with --fresh and a lower --learning_rate"
+            ) from None
+        restored = self.checkpoints.restore(self.trainer.variables, regular=True)
+        if restored is None:
+            raise error
+        state = RunState(**restored)
+        since = [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
+        state.known |= {str(one["row"]): [one["reason"], one["detail"]] for one in since}
+        self._take(state)
+        rate = float(self.trainer.optimizer.learning_rate) * RATE_CUT
+        self.trainer.optimizer.learning_rate = rate
+        state.rollbacks.append({"step": before.step + 1, "to_step": state.step, "reason": str(error)})
+        for table in tables:
+            table.cut(state.step)
+        self._write_ledger()
+        self.sink(
+            f"step {before.step + 1}: {error}; back to step {state.step} without these rows, learning rate {rate:g}"
+        )
+        self._save(tables)
 
     def _total_steps(self) -> int:
         per_epoch = -(-self._train_reader.samples // self.trainer.effective_batch)
@@ -174,20 +223,26 @@ class Session:
         self.state.position, self.state.trainer = record.samples, self.trainer.state()
         for table in tables:
             table.append(record)
-        if not record.applied:
+        if record.left_out:
             self._leave_out(record)
+        if self._spikes.observe(record.loss, record.valid_targets):
+            usual = self._spikes.usual_loss()
+            self.state.spikes.append({"step": record.step, "loss": record.loss, "usual_loss": usual})
+            self.sink(f"step {record.step}: the loss jumps to {record.loss:.4g}, where {usual:.4g} is usual")
+        self.state.spike_detector = self._spikes.state()
         if record.step % _LOG_EVERY == 0:
             tf.summary.scalar("loss", record.loss, step=record.step)
             tf.summary.scalar("gradient_norm", record.gradient_norm, step=record.step)
 
     def _leave_out(self, record: StepRecord) -> None:
-        """A window whose loss or gradient is not finite changed nothing: its rows go into the ledger."""
-        if record.valid_targets:
-            detail = f"step {record.step}: loss {record.loss:g}, gradient norm {record.gradient_norm:g}"
-            rows = sorted(record.row_ids.tolist())
-            self.state.left_out.append({"epoch": record.epoch, "rows": rows, "detail": detail})
+        """Rows that cannot be read or trained on go into the ledger; the others of their window have counted."""
+        known = self.state.known_bad
+        self.state.leave_out(record.epoch, record.left_out)
+        new = [one for one in record.left_out if one.row not in known]
+        if new:
             self._write_ledger()
-            self.sink(f"{detail}; the weights stay, its {len(rows)} rows are in the ledger")
+            others = f" and {len(new) - 1} more" if len(new) > 1 else ""
+            self.sink(f"row {new[0].row}{others} left out: {new[0].detail}")
 
     def _end_epoch(self, tables: list[StepTable]) -> None:
         """Save first: validation of a long split may be interrupted, and must not cost a step."""
@@ -205,8 +260,18 @@ class Session:
         state.epoch, state.position = state.epoch + 1, 0
 
     def _validate(self) -> dict[str, Any]:
-        with self.monitor.phase("validate"):
-            return self._validation.evaluate(self._until_stopped(self._validation_reader.stream(0)))
+        feed = Feed(self._validation_reader, 0, sink=self.sink)
+        try:
+            with self.monitor.phase("validate"):
+                batches = self._until_stopped(feed.passes(0, self._validation_reader.samples))
+                result = self._validation.evaluate(batches)
+        finally:
+            feed.close()
+        if feed.left_out:
+            self.state.unread = {str(row): one.detail for row, one in feed.left_out.items()}
+            self._write_ledger()
+            self.sink(f"{len(feed.left_out)} validation rows cannot be read and are left out; they are in the ledger")
+        return result
 
     def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -214,13 +279,15 @@ class Session:
                 raise Interrupted(self.stop.signal_number)
             yield batch
 
-    def _save(self, tables: list[StepTable]) -> None:
+    def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
+        if regular:
+            self.state.regular_step = self.state.step
         with self.monitor.phase("save"):
             for table in tables:
                 table.sync()
             self.state.seconds += time.perf_counter() - self.started
             self.started = time.perf_counter()
-            self.checkpoints.save(self.state.step, self.trainer.variables, asdict(self.state))
+            self.checkpoints.save(self.state.step, self.trainer.variables, asdict(self.state), regular=regular)
 
     def _finish(self) -> dict[str, Any]:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
@@ -247,7 +314,10 @@ class Session:
             raise
 
     def _write_ledger(self) -> None:
-        write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, self.state.left_out))
+        unread = {int(row): detail for row, detail in self.state.unread.items()}
+        known = [asdict(one) for one in self.state.known_bad.values()]
+        entries = ledger_entries(self.data, self.split, [*self.state.left_out, *known], unread)
+        write_ledger(self.out / "ledger.csv", entries)
 
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
         settings, state, monitor = self.settings, self.state, self.monitor
@@ -258,7 +328,14 @@ class Session:
         result = {
             "schema_version": 1,
             "status": status,
-            "rows": count_rows(self.data, self.split, epochs=state.epoch, current=current, left_out=state.left_out),
+            "rows": count_rows(
+                self.data,
+                self.split,
+                epochs=state.epoch,
+                current=current,
+                left_out=state.left_out,
+                unread=len(state.unread),
+            ),
             "steps": state.step,
             "epochs": state.epoch,
             "batch_size": settings.batch_size,
@@ -282,7 +359,9 @@ class Session:
             },
             "weights_sha256": weights_sha256(self.trainer.model.variables),
             "micro_batch_changes": state.micro_batch_changes,
-            "warnings": [*self.data.warnings, *filter(None, (self._left_out_line(), monitor.problem, problem))],
+            "rollbacks": state.rollbacks,
+            "loss_spikes": state.spikes,
+            "warnings": [*self.data.warnings, *self._training_warnings(), *filter(None, (monitor.problem, problem))],
             "data_id": self.data.data_id,
             "horizons": self.data.schema.horizons,
             "stopped_early": state.stops_early(settings),
@@ -291,11 +370,15 @@ class Session:
         }
         return write_json(self.out / "result.json", result)
 
-    def _left_out_line(self) -> str:
-        count = len(self.state.left_out)
-        if not count:
-            return ""
-        return f"{count} of {self.state.step} steps were not finite and changed nothing; their rows are in the ledger"
+    def _training_warnings(self) -> Iterator[str]:
+        state = self.state
+        rows = len({one["row"] for one in state.left_out}) + len(state.unread)
+        if rows:
+            yield f"{rows} rows could not be read or gave no finite loss and gradient; they are in the ledger"
+        for back in state.rollbacks:
+            yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
+        if state.spikes:
+            yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"
 
 
 def _verdict(validation: dict[str, Any]) -> str:

@@ -4,17 +4,22 @@ A window is the rows of one optimizer step, fed in micro-batches of fixed shape.
 targets are kept, divided once at the end, then clipped by global norm, then applied. So k micro-batches equal
 the full batch to rounding, also when the last is short or targets are missing. (The mean of the micro-batches' means,
 which Keras's own accumulation takes, does not.)
+
+Whether loss and gradients are finite is decided in the graph, pass by pass; the host looks at the answers only when the
+window has ended, and a window with a bad pass changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from ..errors import SettingsError
 
 HUBER_DELTA = 1.0
 """In units of the target scale: squared error below one standard deviation of the returns, absolute above."""
@@ -27,39 +32,54 @@ _GROW_AFTER = 2000
 class Window:
     """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it counted.
 
-    `overflowed`: the loss is finite, its gradient times the loss scale is not, and the scale is lower now; the same
-    rows may well do next time.
+    `bad`: by number of the pass in its window, the tensor that is not finite in it ('loss', or 'gradient of ...'); such
+    a window changes nothing. `overflowed`: only gradients times the loss scale are not finite, and the scale is lower
+    now; the same rows may well do next time.
     """
 
     loss: float
     gradient_norm: float
     valid_targets: int
     applied: bool
+    bad: Mapping[int, str] = field(default_factory=dict)
     overflowed: bool = False
 
 
-def summed_loss(targets: tf.Tensor, forecasts: tf.Tensor, target_scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return (sum of Huber losses, count) over the targets that are not NaN; both float32 scalars.
+def summed_loss(
+    targets: tf.Tensor, forecasts: tf.Tensor, target_scale: tf.Tensor, row_weights: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return (sum of Huber losses, count) over the targets that are not NaN, each row times its weight; two scalars.
 
-    targets and forecasts are float32 (rows, horizons), their difference is taken in units of target_scale.
+    targets and forecasts are (rows, horizons), their difference is taken in units of target_scale; row_weights (rows,),
+    None for 1. All in the forecasts' dtype, which must hold sums (float32 or float64).
     """
+    targets, target_scale = tf.cast(targets, forecasts.dtype), tf.cast(target_scale, forecasts.dtype)
     valid = tf.math.is_finite(targets)
-    errors = tf.where(valid, targets - forecasts, 0.0) / target_scale
+    errors = tf.where(valid, targets - forecasts, 0) / target_scale
     size = tf.abs(errors)
     losses = tf.where(size <= HUBER_DELTA, 0.5 * errors**2, HUBER_DELTA * (size - 0.5 * HUBER_DELTA))
     # A missing target is NaN and stays out; a forecast that is NaN must show, not vanish under the mask.
-    losses = tf.where(valid, losses + 0.0 * forecasts, 0.0)
-    return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(valid, tf.float32))
+    losses = tf.where(valid, losses + 0 * forecasts, 0)
+    counts = tf.cast(valid, forecasts.dtype)
+    if row_weights is not None:
+        weights = tf.cast(row_weights, forecasts.dtype)[:, None]
+        losses, counts = losses * weights, counts * weights
+    return tf.reduce_sum(losses), tf.reduce_sum(counts)
 
 
 def pad_rows(
     arrays: Mapping[str, np.ndarray], targets: np.ndarray, rows: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the batch with rows of zeros and missing targets added up to `rows`: shapes stay fixed, sums too."""
+    """Return the batch filled up to `rows` with its last row, without targets: shapes stay fixed, sums too.
+
+    Not with zeros: a model may have no finite gradient there, and no weight of 0 helps against NaN.
+    """
     missing = rows - len(targets)
     if not missing:
         return dict(arrays), targets
-    padded = {name: np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)]) for name, a in arrays.items()}
+    if not len(targets):
+        raise ValueError("a batch without rows cannot be filled up")
+    padded = {name: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for name, a in arrays.items()}
     return padded, np.concatenate([targets, np.full((missing, targets.shape[1]), np.nan, np.float32)])
 
 
@@ -72,9 +92,12 @@ def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray) -> li
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
-    clip_norm bounds the global norm of the averaged gradient (0: no bound). With `scale_loss` (float16) losses are
-    multiplied by a power of two that changes only between windows: halved after a window that overflowed, doubled
-    after 2000 that did not, within 2**-4 and 2**24.
+    clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
+    is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
+    that changes only between windows: halved after a window that was not finite, doubled after 2000 that were, within
+    2**-4 and 2**24.
+
+    Sums are float64 for a model of float64 variables, else float32.
     """
 
     def __init__(
@@ -89,14 +112,18 @@ class AccumulatingStep:
     ):
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self._clip_norm, self._scale_loss = clip_norm, scale_loss
-        self._target_scale = tf.constant(target_scale, tf.float32)
         self._weights = [variable.value for variable in model.trainable_variables]
+        self._dtype = tf.float64 if any(weight.dtype == tf.float64 for weight in self._weights) else tf.float32
+        self._target_scale = tf.constant(target_scale, self._dtype)
+        self._regularized = [variable for variable in model.trainable_variables if variable.regularizer is not None]
         optimizer.build(model.trainable_variables)
-        self._gradients = [tf.Variable(tf.zeros(w.shape), trainable=False) for w in self._weights]
-        self._loss = tf.Variable(0.0, trainable=False)
-        self._valid = tf.Variable(0.0, trainable=False)
+        self._gradients = [self._zero(weight.shape) for weight in self._weights]
+        self._loss, self._total_weight = self._zero(), self._zero()
+        self._valid = tf.Variable(0, trainable=False)
+        self._bad_passes = tf.Variable(0, trainable=False)
         self.loss_scale = tf.Variable(_FIRST_SCALE if scale_loss else 1.0, trainable=False)
         self.clean_windows = tf.Variable(0, trainable=False)
+        self._passes: list[tf.Tensor] = []
         self._traced: Any = None
 
     @property
@@ -104,43 +131,101 @@ class AccumulatingStep:
         """How often the step was traced; more than once means that shapes change."""
         return self._traced.experimental_get_tracing_count() if self._traced else 0
 
-    def __call__(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, *, last: bool) -> Window | None:
+    def __call__(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        targets: np.ndarray,
+        *,
+        last: bool,
+        row_weights: np.ndarray | None = None,
+    ) -> Window | None:
         """Add one micro-batch of at most batch_size rows; at the window's last, apply and return what was done."""
-        padded, padded_targets = pad_rows(inputs, targets, self.batch_size)
-        if self._traced is None:
-            signature = [*fixed_signature(padded, padded_targets), tf.TensorSpec((), tf.bool)]
-            self._traced = tf.function(self._step, input_signature=signature)
+        scale = float(self.loss_scale.numpy()) if last else 0.0
+        finite, *results = self._run(inputs, targets, row_weights, last)
+        self._passes.append(finite)
         if not last:
-            self._traced(padded, padded_targets, last)
             return None
-        scale = float(self.loss_scale.numpy())
-        loss, norm, valid, applied = (result.numpy() for result in self._traced(padded, padded_targets, last))
-        overflowed = bool(not applied and valid and np.isfinite(loss) and self.loss_scale.numpy() < scale)
-        return Window(float(loss), float(norm), int(valid), bool(applied), overflowed)
+        loss, norm, valid, applied = (result.numpy() for result in results)
+        bad = {} if applied else self._find_bad_passes()
+        self._passes.clear()
+        lowered = self.loss_scale.numpy() < scale
+        overflowed = bool(lowered and valid and np.isfinite(loss) and "loss" not in bad.values())
+        return Window(float(loss), float(norm), int(valid), bool(applied), bad, overflowed)
+
+    def examine(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any = None) -> str:
+        """Return the first tensor that is not finite for these rows, '' when all are; forgets the window so far."""
+        finite, *_ = self._run(inputs, targets, row_weights, False)
+        self.reset()
+        return self._first_bad(finite)
 
     def reset(self) -> None:
         """Forget what has been added to a window that will not be finished."""
+        self._passes.clear()
         self._reset()
 
-    def _step(self, inputs: Any, targets: tf.Tensor, last: tf.Tensor) -> Any:
+    def _run(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any, last: bool) -> Any:
+        padded, padded_targets = pad_rows(inputs, targets, self.batch_size)
+        weights = np.zeros(self.batch_size, np.float32)
+        weights[: len(targets)] = 1 if row_weights is None else row_weights
+        if self._traced is None:
+            signature = [
+                *fixed_signature(padded, padded_targets),
+                tf.TensorSpec(weights.shape, tf.float32),
+                tf.TensorSpec((), tf.bool),
+            ]
+            self._traced = tf.function(self._step, input_signature=signature)
+        return self._traced(padded, padded_targets, weights, last)
+
+    def _find_bad_passes(self) -> dict[int, str]:
+        named = ((number, self._first_bad(finite)) for number, finite in enumerate(self._passes))
+        return {number: name for number, name in named if name}
+
+    def _first_bad(self, finite: tf.Tensor) -> str:
+        """The first tensor whose entry is False, '' where there is none."""
+        at = np.flatnonzero(~finite.numpy())
+        if not len(at):
+            return ""
+        return f"gradient of {self.model.trainable_variables[at[0] - 1].path}" if at[0] else "loss"
+
+    def _zero(self, shape: Any = ()) -> tf.Variable:
+        return tf.Variable(tf.zeros(shape, self._dtype), trainable=False)
+
+    def _step(self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            forecasts = self.model(inputs, training=True)
-            loss, valid = summed_loss(targets, forecasts, self._target_scale)
-            scaled = loss * self.loss_scale
+            forecasts = tf.cast(self.model(inputs, training=True), self._dtype)
+            loss, weight = summed_loss(targets, forecasts, self._target_scale, row_weights)
+            scaled = loss * tf.cast(self.loss_scale, self._dtype)
+        if len(self.model.losses) > len(self._regularized):
+            raise SettingsError(
+                "the model adds losses of its own that depend on its rows (add_loss or an activity regularizer); "
+                "regularize weights instead"
+            )
         gradients = tape.gradient(scaled, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        for total, gradient in zip(self._gradients, gradients, strict=True):
-            total.assign_add(tf.cast(gradient, tf.float32))
-        self._loss.assign_add(loss)
-        self._valid.assign_add(valid)
-        nothing = (tf.constant(0.0), tf.constant(0.0), tf.constant(0.0), tf.constant(False))
-        return tf.cond(last, self._finish, lambda: nothing)
+        gradients = [tf.cast(tf.convert_to_tensor(gradient), self._dtype) for gradient in gradients]
+        finite = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *gradients)])
+        counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
+        self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
+
+        def add() -> tf.Tensor:
+            for total, gradient in zip(self._gradients, gradients, strict=True):
+                total.assign_add(gradient)
+            self._loss.assign_add(loss)
+            self._total_weight.assign_add(weight)
+            return tf.constant(0)
+
+        self._bad_passes.assign_add(tf.cond(tf.reduce_all(finite), add, lambda: tf.constant(1)))
+        nothing = (tf.zeros((), self._dtype), tf.zeros((), self._dtype), tf.constant(0), tf.constant(False))
+        return finite, *tf.cond(last, self._finish, lambda: nothing)
 
     def _finish(self) -> Any:
-        count = tf.maximum(self._valid, 1.0)
-        gradients = [total / (count * self.loss_scale) for total in self._gradients]
+        count = tf.where(self._total_weight > 0, self._total_weight, 1)
+        divisor = count * tf.cast(self.loss_scale, self._dtype)
+        gradients = [total / divisor for total in self._gradients]
+        if self._regularized:
+            gradients = [mean + one for mean, one in zip(gradients, self._penalty_gradients(), strict=True)]
         norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(self._loss)
-        result = (self._loss / count, norm, tf.identity(self._valid), finite & (self._valid > 0))
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(self._loss) & (self._bad_passes == 0)
+        result = (self._loss / count, norm, tf.identity(self._valid), finite & (self._total_weight > 0))
         tf.cond(result[3], lambda: self._apply(gradients, norm), lambda: tf.constant(False))
         if self._scale_loss:
             self._adjust_scale(finite)
@@ -148,9 +233,15 @@ class AccumulatingStep:
             self._reset()
         return result
 
+    def _penalty_gradients(self) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            penalty = tf.add_n([variable.regularizer(variable) for variable in self._regularized])
+        gradients = tape.gradient(penalty, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.cast(gradient, self._dtype) for gradient in gradients]
+
     def _apply(self, gradients: Sequence[tf.Tensor], norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
-            gradients = [gradient * tf.minimum(1.0, self._clip_norm / norm) for gradient in gradients]
+            gradients = [gradient * tf.minimum(self._clip_norm / norm, 1.0) for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
         return tf.constant(True)
 
@@ -162,5 +253,5 @@ class AccumulatingStep:
         self.clean_windows.assign(tf.where(clean >= _GROW_AFTER, 0, clean))
 
     def _reset(self) -> None:
-        for total in (*self._gradients, self._loss, self._valid):
+        for total in (*self._gradients, self._loss, self._total_weight, self._valid, self._bad_passes):
             total.assign(tf.zeros_like(total))

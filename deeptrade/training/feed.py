@@ -1,0 +1,123 @@
+"""The passes of a training window: read ahead in the ordinary case, read again and row by row where that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..batches import Batch, BatchReader
+from ..errors import DataError
+
+READ_ERRORS = (DataError, OSError)
+"""What reading damaged or vanished data raises; anything else is a bug, or lack of memory, and is not swallowed."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that does not count, why ('read_error' or 'non_finite_step'), and what was seen."""
+
+    row: int
+    reason: str
+    detail: str
+
+
+class Feed:
+    """Batches of one epoch, without the rows that cannot be read and those the trainer has left out.
+
+    `left_out` holds both, by row, from the last `forget` on; `known` are left out from the start. `waited` counts the
+    seconds that the caller waited for data.
+    """
+
+    def __init__(
+        self,
+        reader: BatchReader,
+        epoch: int,
+        *,
+        batch_size: int | None = None,
+        known: Mapping[int, LeftOut] | None = None,
+        sink: Callable[[str], None] = lambda line: None,
+    ):
+        self.reader, self.epoch, self.batch_size = reader, epoch, batch_size or reader.batch_size
+        self.waited = 0.0
+        self.left_out: dict[int, LeftOut] = {}
+        self._known, self._sink = known or {}, sink
+        self._stream: Iterator[Batch] | None = None
+        self._at = 0
+
+    @property
+    def faults(self) -> list[LeftOut]:
+        """What was left out of this window and not known before."""
+        return [one for row, one in self.left_out.items() if row not in self._known]
+
+    def forget(self) -> None:
+        """Start a new window: what was left out before belongs to the last one."""
+        self.left_out = {}
+        self.waited = 0.0
+
+    def leave_out(self, rows: list[LeftOut]) -> None:
+        """Leave rows out of all later passes of this window."""
+        self.left_out.update((one.row, one) for one in rows)
+
+    def passes(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the passes of positions [start, stop), read ahead also beyond `stop`."""
+        for first in range(start, stop, self.batch_size):
+            began = time.perf_counter()
+            batch = self._without_left_out(self._read(first, min(first + self.batch_size, stop)))
+            self.waited += time.perf_counter() - began
+            yield batch
+
+    def again(self, start: int, stop: int) -> Batch:
+        """Return the rows at positions [start, stop) read anew."""
+        try:
+            batch = self.reader.fetch(self.epoch, start, stop)
+        except READ_ERRORS:
+            batch = self._row_by_row(start, stop)
+        return self._without_left_out(batch)
+
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        if self._stream is not None:
+            self._stream.close()  # type: ignore[attr-defined]
+            self._stream = None
+
+    def _read(self, start: int, stop: int) -> Batch:
+        try:
+            if self._stream is None or self._at != start:
+                self.close()
+                self._stream = self.reader.stream(self.epoch, start=start, batch_size=self.batch_size)
+            self._at = stop
+            return next(self._stream)
+        except READ_ERRORS as error:
+            self._stream = None
+            batch = self._row_by_row(start, stop)
+            if len(batch.row_ids) == stop - start:
+                self._sink(f"reading rows {batch.row_ids.tolist()} failed once ({error}) and is well now; they count")
+            return batch
+
+    def _row_by_row(self, start: int, stop: int) -> Batch:
+        """What can be read of a batch that cannot be read whole; the rest is left out."""
+        rows = self.reader.epoch_rows(self.epoch, start, stop)
+        found = []
+        for position, row in enumerate(rows.tolist(), start):
+            try:
+                found.append(self.reader.fetch(self.epoch, position, position + 1))
+            except READ_ERRORS as error:
+                self.leave_out([LeftOut(row, "read_error", str(error))])
+        if not found:
+            schema = self.reader.schema
+            inputs = {feature.name: np.empty((0, *feature.shape), np.float32) for feature in schema.features}
+            return Batch(inputs, np.empty((0, schema.horizons), np.float32), rows[:0])
+        inputs = {name: np.concatenate([batch.inputs[name] for batch in found]) for name in found[0].inputs}
+        targets = np.concatenate([batch.targets for batch in found])
+        return Batch(inputs, targets, np.concatenate([batch.row_ids for batch in found]))
+
+    def _without_left_out(self, batch: Batch) -> Batch:
+        rows = batch.row_ids.tolist()
+        self.leave_out([self._known[row] for row in rows if row in self._known])
+        kept = np.array([row not in self.left_out for row in rows], bool)
+        if kept.all():
+            return batch
+        return Batch({name: x[kept] for name, x in batch.inputs.items()}, batch.targets[kept], batch.row_ids[kept])
