@@ -3,10 +3,10 @@
     python benchmarks/learning.py [--rows 64000] [--seeds 3] [--model_size tiny]
 
 For each seed a synthetic market is made, with its signal and without, and `deeptrade fit` trains on it. On the
-validation rows, the latest fifth, the mean absolute error of the model's forecasts is compared with that of the forecast
-that is always zero. Neighbouring rows share most of their window and of their targets, so the standard error of the
-mean gain is taken over blocks of 100 rows; 'beats' means a gain over two of them. Prints the best possible R2 per horizon, the
-gain in standard errors per seed and horizon, and one JSON line.
+validation rows, the latest fifth, the mean absolute error of the model's forecasts is compared with that of the
+forecast that is always zero. Neighbouring rows share most of their window and of their targets, so the standard error
+of the mean gain is taken over blocks of 100 rows; 'beats' means a gain over two of them. Prints the best possible R2
+per horizon, the gain in standard errors per seed and horizon, and one JSON line.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 gains = learn(Path(folder), seed, signal, options)
             beats = int((gains > 2).sum())
-            print(f"{signal:6}  {seed:4}  {beats:4} of {len(gains)}  {' '.join(f'{gain:5.1f}' for gain in gains)}", flush=True)
+            print(
+                f"{signal:6}  {seed:4}  {beats:4} of {len(gains)}  {' '.join(f'{gain:5.1f}' for gain in gains)}",
+                flush=True,
+            )
             found.append({"signal": signal, "seed": seed, "beats": beats, "gains": gains.round(2).tolist()})
     print(json.dumps({"rows": options.rows, "oracle_r2": oracle_r2(), "results": found}))
 

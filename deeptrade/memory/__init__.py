@@ -2,21 +2,29 @@
 
 from .budget import ByteBudget, Lease
 from .collection import Collector
+from .leaks import Leak, LeakWatch, Slope
 from .limits import Limit, find_limits, memory_limit
 from .monitor import MemoryMonitor
 from .process import Memory, read_memory
+from .steps import MemorySpike, StepMemory, StepPhase
 from .timeline import PhaseRow, Sample, Start, phase_table, read_starts, read_timeline
 
 __all__ = [
     "ByteBudget",
     "Collector",
+    "Leak",
+    "LeakWatch",
     "Lease",
     "Limit",
     "Memory",
     "MemoryMonitor",
+    "MemorySpike",
     "PhaseRow",
     "Sample",
+    "Slope",
     "Start",
+    "StepMemory",
+    "StepPhase",
     "find_limits",
     "memory_limit",
     "phase_table",

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, RLock, Thread
+from typing import Any
 
 from ..files import friendly_os_errors
 from .limits import Limit, LimitWatch, memory_limit
 from .process import Memory, read_memory
-from .timeline import PhaseRow, Sample, Start, phase_table, read_timeline, sample_line, start_line
+from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_timeline, sample_line, start_line
 
 __all__ = ["Memory", "MemoryMonitor", "PhaseRow", "Sample", "phase_table", "read_memory", "read_timeline"]
 
@@ -32,6 +33,8 @@ class MemoryMonitor:
     Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample takes
     0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
     fails, as on a full disk, stops the file but not the run; `problem` then says why.
+
+    `available_bytes` is what the latest sample found left under the limit.
 
     Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
     end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
@@ -59,6 +62,7 @@ class MemoryMonitor:
         self.baseline_anon_bytes = 0
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self.problem = ""
+        self.available_bytes = self.limit.limit_bytes
         self._peak_anon_bytes = 0
         self._peak_rss_bytes = 0
         self._phases: list[str] = []
@@ -130,10 +134,16 @@ class MemoryMonitor:
                 rss_bytes=memory.rss_bytes,
                 available_bytes=self._watch.available_bytes(memory.anon_bytes),
             )
+            self.available_bytes = sample.available_bytes
             if self.path is None:
                 self.samples.append(sample)
             self._write(sample_line(sample))
             return sample
+
+    def note(self, kind: str, **content: Any) -> None:
+        """Put something that happened into the timeline file, where there is one."""
+        with self._lock:
+            self._write(note_line(kind, content))
 
     def _enter_phase(self, name: str) -> None:
         with self._lock:

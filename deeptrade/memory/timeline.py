@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -78,7 +78,7 @@ def read_timeline(path: str | Path) -> list[Sample]:
     for line in _read_objects(path):
         if line.get("kind") == "start":
             run += 1
-        else:
+        elif "kind" not in line:
             samples.append(Sample(**{name: line[name] for name in _SAMPLE_FIELDS}, run=max(run, 0)))
     return samples
 
@@ -90,6 +90,19 @@ def read_starts(path: str | Path) -> list[Start]:
     """
     lines = (line for line in _read_objects(path) if line.get("kind") == "start")
     return [Start(**{name: line[name] for name in _START_FIELDS}) for line in lines]
+
+
+def note_line(kind: str, content: Mapping[str, Any]) -> str:
+    """Return the JSON line of something that happened, such as a spike."""
+    return json.dumps({"kind": kind, **content}) + "\n"
+
+
+def read_notes(path: str | Path, kind: str) -> list[dict[str, Any]]:
+    """Return what a timeline file says of one kind of happening, oldest first.
+
+    Raises DataError when the file cannot be read.
+    """
+    return [line for line in _read_objects(path) if line.get("kind") == kind]
 
 
 def _read_objects(path: str | Path) -> Iterator[dict[str, Any]]:

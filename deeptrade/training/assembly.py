@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..dataset import Dataset
@@ -26,10 +28,13 @@ def target_scale(targets: np.ndarray) -> np.ndarray:
     return scale
 
 
-def build_trainer(settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str) -> Trainer:
+def build_trainer(
+    settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str, **options: Any
+) -> Trainer:
     """Return an untrained trainer whose model knows the statistics of `rows`.
 
-    scale float32 (horizons,) is the unit of forecasts and errors; precision a Keras dtype policy.
+    scale float32 (horizons,) is the unit of forecasts and errors; precision a Keras dtype policy; options go to
+    `Trainer`.
     """
     schema = data.schema.select(settings.feature_names)
     model = build_forecaster(
@@ -47,4 +52,5 @@ def build_trainer(settings: FitSettings, data: Dataset, rows: Rows, *, scale: np
         target_scale=scale,
         learning_rate=settings.learning_rate,
         clip_norm=settings.clip_norm,
+        **options,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from ..batches import Batch, BatchReader
 from ..errors import SettingsError, TrainingFailedError
 from ..generator import MemoryEfficientGenerator
+from ..memory import StepMemory
 from .feed import Feed, LeftOut
 from .step import AccumulatingStep, Window
 
@@ -51,7 +52,8 @@ class Trainer:
     accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
     (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
     row_weights, float32 by row number, the weight of each row's loss (None: 1); callbacks of Keras, for which a window
-    is a batch; sink takes a line of text about rows that went wrong and came right again.
+    is a batch; sink takes a line of text about rows that went wrong and came right again; memory takes the anonymous
+    memory of each phase of a pass: read, forward, backward, apply.
 
     A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
@@ -76,6 +78,7 @@ class Trainer:
         row_weights: np.ndarray | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         sink: Callable[[str], None] = lambda line: None,
+        memory: StepMemory | None = None,
     ):
         if batch_size < 1 or accum_steps < 1:
             raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
@@ -83,7 +86,7 @@ class Trainer:
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
         _refuse_accumulating(self.optimizer)
-        self._row_weights, self._sink = row_weights, sink
+        self._row_weights, self._sink, self._memory = row_weights, sink, memory
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
             model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
@@ -94,6 +97,7 @@ class Trainer:
             target_scale=target_scale,
             clip_norm=clip_norm,
             scale_loss=_computes_in_float16(model),
+            mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
         self.faults_in_a_row = 0
@@ -185,6 +189,8 @@ class Trainer:
         sums are then those of a window that never had these rows.
         """
         feed.forget()
+        if self._memory is not None:
+            self._memory.begin(self.steps + 1)
         loss_scale, seen = self._step.loss_scale.numpy(), 0
         window, row_ids = self._run_window(feed.passes(start, stop), start, stop)
         while window.valid_targets and not window.applied:
@@ -216,9 +222,13 @@ class Trainer:
         window, ahead = None, next(filled, None)
         while ahead is not None:
             (position, batch), ahead = ahead, next(filled, None)
+            self._mark("read")
             positions.append(position)
             row_ids.append(batch.row_ids)
             window = self._step(batch.inputs, batch.targets, last=ahead is None, row_weights=self._weights_of(batch))
+            self._mark("add" if ahead is not None else "apply")
+            if self._memory is not None:
+                self._memory.next_batch()
         if window is None:
             return Window(0.0, 0.0, 0, False), row_ids[0]
         bad = {positions[number]: tensor for number, tensor in window.bad.items()}
@@ -244,6 +254,10 @@ class Trainer:
                     what = f"{own} of this row is not finite" if own else f"{tensor} is not finite, but of no row alone"
                     (found if own else rest).append(LeftOut(row, "non_finite_step", f"step {step}: the {what}"))
         return found or (rest if together else [])
+
+    def _mark(self, phase: str) -> None:
+        if self._memory is not None:
+            self._memory.mark(phase)
 
     def _weights_of(self, batch: Batch) -> np.ndarray | None:
         return None if self._row_weights is None else self._row_weights[batch.row_ids]

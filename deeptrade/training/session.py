@@ -16,7 +16,7 @@ from ..dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
-from ..memory import Collector, MemoryMonitor
+from ..memory import Collector, LeakWatch, MemoryMonitor, MemorySpike, StepMemory
 from ..memory_model import predict_peak
 from ..progress import Progress
 from ..settings import FitSettings
@@ -47,6 +47,9 @@ VALIDATION_ROWS = 32
 MOST_ROLLBACKS, RATE_CUT = 2, 0.5
 """Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
 
+PRESSURE = 0.05
+"""Share of the limit below which what is left of it counts as little."""
+
 _LOG_EVERY = 10
 
 
@@ -75,6 +78,9 @@ class Session:
         self.started = started
         self.validation: dict[str, Any] = {}
         self._spikes = SpikeDetector()
+        self.step_memory = StepMemory(sink=self._note_spike) if monitor.enabled else None
+        self.leaks = LeakWatch() if monitor.enabled else None
+        self.collector = Collector(not settings.no_aggressive_gc)
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
         self._write_ledger()
@@ -88,7 +94,15 @@ class Session:
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
         scale = target_scale(self.data.read_targets(train.numbers()))
-        self.trainer = build_trainer(settings, self.data, train, scale=scale, precision=self.state.maths["precision"])
+        self.trainer = build_trainer(
+            settings,
+            self.data,
+            train,
+            scale=scale,
+            precision=self.state.maths["precision"],
+            sink=self.sink,
+            memory=self.step_memory,
+        )
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
         self._validation_reader = BatchReader(
@@ -142,8 +156,6 @@ class Session:
     def _train(self, tables: list[StepTable], progress: str) -> None:
         """Epochs, windows, and what is due between them; the state moves only at a window's end."""
         bar = Progress(self._total_steps(), start=self.state.step, face=progress, sink=self.sink)
-        collector = Collector(not self.settings.no_aggressive_gc)
-        collector.freeze()
         try:
             with self.monitor.phase("train"), self.stop.deferred():
                 if not self.state.has_begun:
@@ -156,27 +168,41 @@ class Session:
                         break
                     else:
                         try:
-                            self._train_windows(tables, bar, collector)
+                            self._train_windows(tables, bar)
                         except TrainingFailedError as error:
                             self._roll_back(error, tables)
                 self._save(tables, regular=False)
         finally:
-            collector.restore()
+            self.collector.restore()
+            if self.leaks is not None:
+                self.leaks.close()
             bar.close()
 
-    def _train_windows(self, tables: list[StepTable], bar: Progress, collector: Collector) -> None:
+    def _train_windows(self, tables: list[StepTable], bar: Progress) -> None:
         """Optimizer steps to the end of the epoch, or to where training must stop."""
         settings, state = self.settings, self.state
         records = self.trainer.train(self._train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
         for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
-            collector.collect_small()
+            self._look_after_memory(record.step)
             due = record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every
             if due and not self.trainer.faults_in_a_row:  # one amid faults is nothing to go back to
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
+
+    def _look_after_memory(self, step: int) -> None:
+        """At a window's end: collect garbage, give memory back when little is left, look for a leak."""
+        self.collector.freeze()  # once, now that the step is traced
+        self.collector.collect_small(pressure=self.monitor.available_bytes < PRESSURE * self.monitor.limit.limit_bytes)
+        leak = self.leaks.observe(step) if self.leaks is not None else None
+        if leak is not None:
+            self.monitor.note("leak", **asdict(leak))
+            self.sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
+
+    def _note_spike(self, spike: MemorySpike) -> None:
+        self.monitor.note("spike", **asdict(spike))
 
     def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
         """Go back to the last good checkpoint, leave out the rows that failed since, and step less far.
@@ -324,6 +350,7 @@ class Session:
         current = self._train_reader.epoch_rows(state.epoch, 0, state.position)
         predicted = predict_peak(self.data.schema, settings, rows=self.data.rows)
         timing = self.out / "timing.csv"
+        slope = self.leaks.slope if self.leaks is not None else None
         steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
         result = {
             "schema_version": 1,
@@ -351,11 +378,19 @@ class Session:
                 "limit_source": monitor.limit.source,
                 "predicted_peak_bytes": sum(predicted.values()),
                 "predicted_terms": predicted,
+                "step_phases": [asdict(row) for row in self.step_memory.table()] if self.step_memory else [],
+                "spikes": [asdict(spike) for spike in self.step_memory.spikes] if self.step_memory else [],
+                "slope": asdict(slope) if slope else None,
+                "leaks": [asdict(leak) for leak in self.leaks.leaks] if self.leaks else [],
+                "tracing_count": self.trainer.tracing_count,
             },
             "time": {
                 "wall_seconds": state.seconds + time.perf_counter() - self.started,
                 "data_wait_seconds": float(waits.sum()),
                 "step_seconds_median": float(np.median(steps)) if len(steps) else None,
+                "collection_seconds": self.collector.seconds,
+                "collections": self.collector.collections,
+                "trims": self.collector.trims,
             },
             "weights_sha256": weights_sha256(self.trainer.model.variables),
             "micro_batch_changes": state.micro_batch_changes,
@@ -377,6 +412,8 @@ class Session:
             yield f"{rows} rows could not be read or gave no finite loss and gradient; they are in the ledger"
         for back in state.rollbacks:
             yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
+        for leak in self.leaks.leaks if self.leaks is not None else []:
+            yield f"memory grew by {leak.bytes_per_step / 1e6:.2f} MB a step, seen at step {leak.step}; {leak.detail}"
         if state.spikes:
             yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"
 

@@ -11,7 +11,7 @@ window has ended, and a window with a bad pass changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +97,8 @@ class AccumulatingStep:
     that changes only between windows: halved after a window that was not finite, doubled after 2000 that were, within
     2**-4 and 2**24.
 
-    Sums are float64 for a model of float64 variables, else float32.
+    Sums are float64 for a model of float64 variables, else float32. `mark` is called with 'forward' and 'backward' from
+    within the graph, when that part of a pass has been computed.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class AccumulatingStep:
         target_scale: np.ndarray | float,
         clip_norm: float = 1.0,
         scale_loss: bool = False,
+        mark: Callable[[str], None] | None = None,
     ):
+        self._mark = mark
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self._clip_norm, self._scale_loss = clip_norm, scale_loss
         self._weights = [variable.value for variable in model.trainable_variables]
@@ -194,16 +197,18 @@ class AccumulatingStep:
         with tf.GradientTape() as tape:
             forecasts = tf.cast(self.model(inputs, training=True), self._dtype)
             loss, weight = summed_loss(targets, forecasts, self._target_scale, row_weights)
-            scaled = loss * tf.cast(self.loss_scale, self._dtype)
         if len(self.model.losses) > len(self._regularized):
             raise SettingsError(
                 "the model adds losses of its own that depend on its rows (add_loss or an activity regularizer); "
                 "regularize weights instead"
             )
-        gradients = tape.gradient(scaled, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        with tf.control_dependencies(self._marked("forward", loss)):  # the whole way back begins with the scale
+            scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
+        gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), self._dtype) for gradient in gradients]
         finite = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *gradients)])
         counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
+        self._marked("backward", finite)
         self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
 
         def add() -> tf.Tensor:
@@ -216,6 +221,17 @@ class AccumulatingStep:
         self._bad_passes.assign_add(tf.cond(tf.reduce_all(finite), add, lambda: tf.constant(1)))
         nothing = (tf.zeros((), self._dtype), tf.zeros((), self._dtype), tf.constant(0), tf.constant(False))
         return finite, *tf.cond(last, self._finish, lambda: nothing)
+
+    def _marked(self, phase: str, computed: tf.Tensor) -> list[tf.Tensor]:
+        if self._mark is None:
+            return []
+        mark = self._mark
+
+        def note(_: np.ndarray) -> np.int32:
+            mark(phase)
+            return np.int32(0)
+
+        return [tf.numpy_function(note, [computed], tf.int32)]
 
     def _finish(self) -> Any:
         count = tf.where(self._total_weight > 0, self._total_weight, 1)
