@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -313,8 +314,8 @@ def stop_at(market, out, steps, signal_number, *, exit_code):
     return lines
 
 
-def run_to_end(market, out):
-    child = start_child(market, out)
+def run_to_end(market, out, *options):
+    child = start_child(market, out, *options)
     lines = child.communicate(timeout=120)[0]
     assert child.returncode == 0, lines
     return comparable(out)
@@ -338,16 +339,48 @@ def test_a_killed_run_ends_like_one_that_was_not(undisturbed, tmp_path, steps):
     assert run_to_end(market, tmp_path / "run") == expected
 
 
+def steps_in(out):
+    history = out / "history.csv"
+    return history.read_bytes().count(b"\n") - 1 if history.exists() else 0
+
+
+def is_saving(out):
+    return any(path.name.endswith(".tmp") for path in (out / "checkpoints").glob(".s*"))
+
+
+def is_validating(out):
+    timeline = out / "memory.jsonl"
+    return timeline.exists() and b'"train/validate"' in timeline.read_bytes()[-200:]
+
+
 @pytest.mark.slow
-def test_twenty_kills_at_random_times_change_nothing(undisturbed, tmp_path):
-    market, expected = undisturbed
-    generator, out = np.random.default_rng(0), tmp_path / "run"
-    for _ in range(20):
-        child = start_child(market, out)
-        time.sleep(generator.uniform(3, 9))
+@pytest.mark.timeout(1500)
+def test_fifty_kills_while_stepping_saving_and_validating_change_nothing(tmp_path):
+    """Killed at a random step, in the next save, or in the next validation; each time the same command goes on."""
+    market = make_market(tmp_path / "market.csv")
+    epochs = "--epochs=150"
+    expected = run_to_end(market, tmp_path / "plain", epochs)
+    generator, out, caught, there = np.random.default_rng(0), tmp_path / "run", {"saving": 0, "validating": 0}, 0
+    for number in range(50):
+        wait = [lambda out: True, is_saving, is_validating][number % 3]
+        target = there + int(generator.integers(1, 25))
+        child = start_child(market, out, epochs)
+        deadline = time.monotonic() + 60
+        while not (steps_in(out) >= target and wait(out)):
+            assert child.poll() is None, child.communicate()[0]
+            assert time.monotonic() < deadline
+        time.sleep(generator.uniform(0, 0.003))
         child.kill()
-        child.wait()
-    assert run_to_end(market, out) == expected
+        lines = child.communicate()[0]
+        assert child.returncode == -9
+        if there:
+            begun = int(re.search(r"continuing after step (\d+)", lines)[1])
+            assert there - QUICK["checkpoint_every"] <= begun <= there
+        caught["saving"] += is_saving(out)
+        caught["validating"] += is_validating(out)
+        there = steps_in(out)
+    assert min(caught.values()) >= 3, caught
+    assert run_to_end(market, out, epochs) == expected
 
 
 def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tmp_path, monkeypatch):

@@ -161,3 +161,45 @@ def test_the_loss_scale_of_float16_halves_on_overflow_and_stays_within_its_bound
         window = feed(step, x, np.nan_to_num(y), [6, 6])
     assert not window.overflowed
     assert float(step.loss_scale) == 2.0**-4
+
+
+@pytest.mark.parametrize("power", [3, 6, 9])
+def test_without_overflow_the_gradients_in_float16_do_not_depend_on_the_loss_scale(power):
+    gradients = []
+    for scale in (1.0, 2.0**power):
+        model, (x, y), recorder = small_model(policy="mixed_float16"), batch(), Recorder()
+        step = AccumulatingStep(model, recorder, batch_size=6, target_scale=SCALE, clip_norm=0, scale_loss=True)
+        step.loss_scale.assign(scale)
+        assert feed(step, x, y, [6, 6]).applied
+        assert float(step.loss_scale) == scale  # constant inside a window
+        gradients.append([g.numpy().tobytes() for g in recorder.gradients])
+    assert gradients[0] == gradients[1]
+
+
+def test_five_hundred_windows_of_nan_leave_the_scale_at_its_floor_and_the_weights_alone():
+    model = small_model(policy="mixed_float16")
+    step, optimizer = trained_step(model, scale_loss=True)
+    before, (x, y) = state_of(model, optimizer), batch()
+    x["a"][:] = np.nan
+    scales = []
+    for _ in range(500):
+        assert not feed(step, x, np.nan_to_num(y), [6, 6]).applied
+        scales.append(float(step.loss_scale))
+    assert state_of(model, optimizer) == before
+    assert scales[0] == 2.0**14
+    assert set(scales[-400:]) == {2.0**-4}
+    assert all(scale == 2.0 ** round(np.log2(scale)) for scale in scales)
+
+
+def test_the_scale_doubles_after_two_thousand_windows_and_never_exceeds_its_ceiling():
+    model = small_model(policy="mixed_float16")
+    step, (x, y) = (
+        AccumulatingStep(model, keras.optimizers.Adam(0.0), batch_size=12, target_scale=SCALE, scale_loss=True),
+        batch(),
+    )
+    for start, then in ((2.0**8, 2.0**9), (2.0**24, 2.0**24)):
+        step.loss_scale.assign(start)
+        step.clean_windows.assign(1999)
+        feed(step, x, y * 1e-3 if start > 2**20 else y, [12])
+        assert float(step.loss_scale) == then
+        assert int(step.clean_windows) == 0
