@@ -179,6 +179,7 @@ def test_without_overflow_the_gradients_in_float16_do_not_depend_on_the_loss_sca
 def test_five_hundred_windows_of_nan_leave_the_scale_at_its_floor_and_the_weights_alone():
     model = small_model(policy="mixed_float16")
     step, optimizer = trained_step(model, scale_loss=True)
+    step.loss_scale.assign(2.0**10)
     before, (x, y) = state_of(model, optimizer), batch()
     x["a"][:] = np.nan
     scales = []
@@ -186,13 +187,13 @@ def test_five_hundred_windows_of_nan_leave_the_scale_at_its_floor_and_the_weight
         assert not feed(step, x, np.nan_to_num(y), [6, 6]).applied
         scales.append(float(step.loss_scale))
     assert state_of(model, optimizer) == before
-    assert scales[0] == 2.0**14
+    assert scales[:2] == [2.0**9, 2.0**8]
     assert set(scales[-400:]) == {2.0**-4}
     assert all(scale == 2.0 ** round(np.log2(scale)) for scale in scales)
 
 
 def test_the_scale_doubles_after_two_thousand_windows_and_never_exceeds_its_ceiling():
-    model = small_model(policy="mixed_float16")
+    model = small_model()  # float32, in which nothing overflows
     step, (x, y) = (
         AccumulatingStep(model, keras.optimizers.Adam(0.0), batch_size=12, target_scale=SCALE, scale_loss=True),
         batch(),
@@ -200,6 +201,6 @@ def test_the_scale_doubles_after_two_thousand_windows_and_never_exceeds_its_ceil
     for start, then in ((2.0**8, 2.0**9), (2.0**24, 2.0**24)):
         step.loss_scale.assign(start)
         step.clean_windows.assign(1999)
-        feed(step, x, y * 1e-3 if start > 2**20 else y, [12])
+        feed(step, x, y, [12])
         assert float(step.loss_scale) == then
         assert int(step.clean_windows) == 0
