@@ -20,7 +20,7 @@ class Collector:
     full_every: windows between two collections of what survived the small ones.
     """
 
-    def __init__(self, aggressive: bool = True, *, trim_every: int = 50, full_every: int = 200):
+    def __init__(self, aggressive: bool = True, *, trim_every: int = 10, full_every: int = 200):
         self.aggressive = aggressive
         self.trim_every, self.full_every = trim_every, full_every
         self.seconds = 0.0
