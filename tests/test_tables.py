@@ -159,7 +159,7 @@ def test_predicted_and_measured_peak_stand_together(measured, last):
 
 
 def test_time_is_split_into_waiting_and_the_rest():
-    assert tables.time_split(make_result())["value"].tolist() == ["20.0 s", "1.0 s (5.0%)", "250 ms"]
+    assert tables.time_split(make_result())["value"].tolist() == ["20.0 s", "1.0 s (5.0%)", "250 ms", "0.0 s (0.0%)"]
 
 
 def test_settings_are_shown_without_their_folders():
@@ -179,3 +179,32 @@ def test_text_from_data_is_escaped_in_tables():
     html = tables.as_html(tables.settings_table({"csv": "<script>alert(1)"})).data
     assert "<script" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_growth_is_told_as_a_slope_a_leak_or_as_unknown():
+    slope = {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}
+    assert tables.growth_verdict({"slope": slope}) == (
+        "No leak: memory moved by 2.9 KiB a step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
+    )
+    leak = {"bytes_per_step": 1 << 20, "step": 140, "detail": "it is held outside of Python"}
+    spike = {"rise_bytes": 32 << 20, "step": 7, "batch": 2, "phase": "forward"}
+    told = tables.growth_verdict({"slope": slope, "leaks": [leak], "spikes": [spike]})
+    assert told.startswith(
+        "**A leak**: from step to step memory grew by 1.0 MiB (seen at step 140); it is held outside"
+    )
+    assert told.endswith("A jump by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
+    assert tables.growth_verdict({}) == "Too few steps to say whether memory grows."
+
+
+def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
+    row = {
+        "phase": "forward",
+        "visits": 1200,
+        "first_bytes": 1 << 20,
+        "mean_bytes": 512.0,
+        "largest_bytes": 0,
+        "peak_bytes": 1 << 30,
+    }
+    table = tables.step_phases({"step_phases": [row]})
+    assert table.iloc[0].tolist() == ["forward", "1,200", "1.0 MiB", "512 B", "0 B", "1.0 GiB"]
+    assert not len(tables.step_phases({}))

@@ -7,7 +7,7 @@ from .limits import Limit, find_limits, memory_limit
 from .monitor import MemoryMonitor
 from .process import Memory, read_memory
 from .steps import MemorySpike, StepMemory, StepPhase
-from .timeline import PhaseRow, Sample, Start, phase_table, read_starts, read_timeline
+from .timeline import PhaseRow, Sample, Start, phase_table, read_notes, read_starts, read_timeline
 
 __all__ = [
     "ByteBudget",
@@ -29,6 +29,7 @@ __all__ = [
     "memory_limit",
     "phase_table",
     "read_memory",
+    "read_notes",
     "read_starts",
     "read_timeline",
 ]

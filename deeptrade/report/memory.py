@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import read_json, write_json
-from ..memory import PhaseRow, Sample, phase_table, read_starts, read_timeline
+from ..memory import PhaseRow, Sample, phase_table, read_notes, read_starts, read_timeline
 from ..units import format_bytes
 from . import tables
 
@@ -24,6 +24,7 @@ class MemoryReport:
     samples: list[Sample]
     phases: list[PhaseRow]
     predicted: Mapping[str, Any] | None
+    growth: str
     next_steps: list[str]
 
 
@@ -48,6 +49,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
         samples=samples,
         phases=phase_table(samples),
         predicted=result and {**result["memory"], "measured_peak_bytes": _measured(samples)},
+        growth=tables.growth_verdict(_within_steps(result, timeline)),
         next_steps=tables.next_steps(result) if result and completed else again,
     )
     if out is not None:
@@ -74,6 +76,14 @@ def _unsampled(result: Mapping[str, Any]) -> dict[str, Any]:
         "pages of mapped files that it would give back.",
         "limit_bytes": result["memory"]["limit_bytes"],
     }
+
+
+def _within_steps(result: Mapping[str, Any] | None, timeline: Path) -> Mapping[str, Any]:
+    """Slope, leaks and jumps: from the result, or what the timeline of a killed run says of leaks and jumps."""
+    if result and "slope" in result["memory"]:
+        return result["memory"]
+    kinds = {"leaks": "leak", "spikes": "spike"} if timeline.exists() else {}
+    return {name: read_notes(timeline, kind) for name, kind in kinds.items()}
 
 
 def _measured(samples: list[Sample]) -> int | None:

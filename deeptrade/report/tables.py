@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 
 from ..memory import Limit, PhaseRow, Sample
+from ..memory.leaks import WARM_UP_STEPS
 from ..units import format_bytes
 
 Json = Mapping[str, Any]
 
 GAP_SHARE, NONFINITE_SHARE, HEADROOM_SHARE = 0.01, 0.001, 0.10
 """Thresholds of alerts: gaps per row, non-finite numbers per number, memory left below the limit."""
+
+_MOST_SPIKES = 3
 
 _PATHS = {"csv", "out", "run"}
 
@@ -276,12 +279,13 @@ def time_split(result: Json) -> pd.DataFrame:
     """Return where the time went."""
     seconds = result["time"]
     wall, waited = seconds["wall_seconds"], seconds["data_wait_seconds"]
-    median = seconds["step_seconds_median"]
+    median, collected = seconds["step_seconds_median"], seconds.get("collection_seconds", 0.0)
     return _pairs(
         {
             "whole run": f"{wall:.1f} s",
             "waiting for data": f"{waited:.1f} s ({waited / max(wall, 1e-9):.1%})",
             "median optimizer step": "-" if median is None else f"{1000 * median:.0f} ms",
+            "collecting garbage": f"{collected:.1f} s ({collected / max(wall, 1e-9):.1%})",
         }
     )
 
@@ -301,6 +305,50 @@ def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
             for row in table
         ]
     )
+
+
+def step_phases(memory: Json) -> pd.DataFrame:
+    """Return how each phase of a pass moved anonymous memory; empty for a run without samples or of an earlier version.
+
+    `first` is the first pass, which takes what later ones find again.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "phase of a pass": row["phase"],
+                "passes": f"{row['visits']:,}",
+                "first": format_bytes(row["first_bytes"]),
+                "mean": format_bytes(row["mean_bytes"]),
+                "largest": format_bytes(row["largest_bytes"]),
+                "highest memory": format_bytes(row["peak_bytes"]),
+            }
+            for row in memory.get("step_phases", [])
+        ]
+    )
+
+
+def growth_verdict(memory: Json) -> str:
+    """Return in words whether memory grew from step to step, and where it jumped."""
+    lines = [
+        f"**A leak**: from step to step memory grew by {format_bytes(leak['bytes_per_step'])} (seen at step "
+        f"{leak['step']}); {leak['detail']}."
+        for leak in memory.get("leaks", [])
+    ]
+    slope = memory.get("slope")
+    if slope and not lines:
+        span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
+        lines.append(
+            f"No leak: memory moved by {format_bytes(slope['bytes_per_step'])} a step (95% interval {span}) after the "
+            f"first {WARM_UP_STEPS} steps."
+        )
+    if not lines:
+        lines.append("Too few steps to say whether memory grows.")
+    for spike in memory.get("spikes", [])[:_MOST_SPIKES]:
+        lines.append(
+            f"A jump by {format_bytes(spike['rise_bytes'])} at step {spike['step']}, pass {spike['batch'] + 1}, "
+            f"in phase {spike['phase']!r}."
+        )
+    return " ".join(lines)
 
 
 def next_steps(result: Json) -> list[str]:
