@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset
-from .errors import RunConflictError, SettingsError
+from .errors import DataError, RunConflictError, SettingsError
 from .memory.budget import ByteBudget, Lease
 from .order import ORDER_VERSION, Permutation, Rows, WindowedOrder, epoch_order, windowed_order
 from .units import format_bytes
@@ -152,6 +152,7 @@ class BatchReader:
         self.schema = dataset.schema.select(features)
         self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
         self._window: _Window | None = None
+        self._unreadable_window: tuple[int, int] | None = None
         self._window_lock = RLock()
         self._window_lease: Lease | None = None
         self._cache = BatchCache(cache_batches, budget=dataset.budget)
@@ -232,22 +233,34 @@ class BatchReader:
             number = order.window_of(start + done)
             stop = min(len(rows), order.window(number)[1] - start)
             window = self._load_window(order, epoch, number)
-            parts.append(window.take(rows[done:stop]))
+            wanted = rows[done:stop]
+            parts.append(self._gather(wanted) if window is None else window.take(wanted))
             done = stop
         if len(parts) == 1:
             return parts[0]
         inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in self.schema.names}
         return Batch(inputs, np.concatenate([part.targets for part in parts]), rows)
 
-    def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window:
-        """The window, from memory or read in the order of the file; the one before goes first."""
+    def _gather(self, rows: np.ndarray) -> Batch:
+        return Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+
+    def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window | None:
+        """The window, from memory or read in the order of the file; the one before goes first.
+
+        None where some of it cannot be read: the rest of its rows can, one by one, and it is not tried again.
+        """
         with self._window_lock:
+            if self._unreadable_window == (epoch, number):
+                return None
             window = self._window
             if window is None or (window.epoch, window.number) != (epoch, number):
                 self._window = window = None
                 self._lease_window(order)
-                rows = self.rows.at(order.rows_of(number))
-                contents = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+                try:
+                    contents = self._gather(self.rows.at(order.rows_of(number)))
+                except (DataError, OSError):
+                    self._unreadable_window = (epoch, number)
+                    return None
                 self._window = window = _Window(epoch, number, contents)
             return window
 
@@ -274,10 +287,7 @@ class BatchReader:
         batch = self._cache.get(key)
         if batch is None:
             rows = self.epoch_rows(epoch, start, stop)
-            if self.window_rows:
-                batch = self._from_windows(epoch, start, rows)
-            else:
-                batch = Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+            batch = self._from_windows(epoch, start, rows) if self.window_rows else self._gather(rows)
             self._cache.put(key, batch)
         return batch
 

@@ -1,5 +1,7 @@
 """Rows that give no finite loss or gradient, or cannot be read: left out one by one, and the others count."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -116,11 +118,25 @@ def test_what_is_bad_once_and_well_when_read_again_counts(harmed):
     assert lines == ["step 2: not every loss and gradient was finite, but all are when run again"]
 
 
-def test_finite_rows_do_not_reach_the_host_before_their_window_ends(harmed, monkeypatch):
-    trainer, looks = make_trainer(), []
-    monkeypatch.setattr(trainer._step, "_first_bad", lambda finite: looks.append(1) or "")
-    list(trainer.train(harmed.reader))
-    assert not looks
+def test_what_a_pass_found_is_not_looked_at_before_its_window_ends(harmed, monkeypatch):
+    """No round trip to the host per pass: tensors are turned into numbers only with the window's last pass."""
+    trainer, looks, passes = make_trainer(), [], []
+    run, numpy = trainer._step._run, type(tf.constant(0)).numpy
+
+    def counted(inputs, targets, row_weights, last):
+        passes.append(last)
+        return run(inputs, targets, row_weights, last)
+
+    monkeypatch.setattr(trainer._step, "_run", counted)
+    monkeypatch.setattr(type(tf.constant(0)), "numpy", lambda self: looks.append(len(passes)) or numpy(self))
+    records = trainer.train(harmed.reader)
+    next(records)  # traces the step, which looks at constants
+    looks.clear()
+    next(records)
+    monkeypatch.undo()
+    records.close()
+    assert passes == 2 * [False, False, False, True]
+    assert {7, 8} <= set(looks) <= {4, 7, 8}  # before the window, before its last pass, and after it
     assert trainer.tracing_count == 1
 
 
@@ -131,6 +147,27 @@ def test_a_bad_row_in_float16_does_not_lower_the_loss_scale(harmed):
     records = list(trainer.train(harmed.reader))
     assert [one.row for record in records for one in record.left_out] == [harmed.row_at(3)]
     assert trainer.state()["loss_scale"] == before > 1
+
+
+def test_what_overflows_in_float16_beside_a_bad_row_is_not_taken_for_bad(market):
+    """At the first loss scale every row overflows; one alone is really bad."""
+    with open_dataset(market.path) as dataset:
+        reader = BatchReader(dataset, Rows(0, 8), batch_size=2, features=[FEATURE])
+        bad = int(reader.epoch_rows(0, 5, 6)[0])
+        read = dataset.read
+
+        def harmed(rows, names):
+            found = read(rows, names)
+            found[FEATURE][rows == bad] = np.nan
+            return found
+
+        trainer = make_trainer(policy="mixed_float16", target_scale=1e-4, clip_norm=0.0, learning_rate=1e-6)
+        dataset.read = harmed
+        trainer.restore({**trainer.state(), "loss_scale": 2.0**24, "clean_windows": 77})
+        record = next(iter(trainer.train(reader)))
+    assert record.applied
+    assert [one.row for one in record.left_out] == [bad]
+    assert trainer.state()["loss_scale"] < 2.0**24
 
 
 @pytest.mark.parametrize("error", [DataError("block 3 is damaged"), OSError(5, "Input/output error")])
@@ -157,6 +194,16 @@ def test_a_read_that_fails_once_loses_nothing(harmed):
     assert "failed once (busy) and is well now" in lines[0]
 
 
+def test_in_windows_of_shuffling_too_only_rows_that_cannot_be_read_are_left_out(harmed):
+    harmed.reader.window_rows = 32
+    bad = [3, 17]
+    harmed.errors = dict.fromkeys(bad, DataError("damaged"))
+    records = list(make_trainer().train(harmed.reader))
+    assert sorted(one.row for record in records for one in record.left_out) == bad
+    used = np.concatenate([record.row_ids for record in records])
+    assert sorted([*used, *bad]) == list(range(46))
+
+
 @pytest.mark.parametrize("error", [KeyError("arr_x"), ZeroDivisionError(), MemoryError()], ids=repr)
 def test_bugs_and_lack_of_memory_are_not_taken_for_bad_rows(harmed, error):
     harmed.errors = {harmed.row_at(17): error}
@@ -175,10 +222,25 @@ def test_bad_rows_in_too_many_windows_in_a_row_end_training(harmed):
 
 def test_too_many_bad_rows_in_one_window_end_training(harmed):
     harmed.errors = {harmed.row_at(position): OSError("gone") for position in range(8, 13)}
-    with pytest.raises(TrainingFailedError, match=r"5 of 8 rows had to be left out, the last for: gone"):
+    with pytest.raises(TrainingFailedError, match=r"5 of 8 rows had to be left out, the last because gone"):
         list(make_trainer().train(harmed.reader))
     del harmed.errors[harmed.row_at(8)]
     assert len(list(make_trainer().train(harmed.reader))) == 6
+
+
+def test_rows_that_are_not_finite_together_but_each_alone_are_not_blamed(harmed, monkeypatch):
+    trainer = make_trainer()
+    run = trainer._step._run
+
+    def overflowing(inputs, targets, row_weights, last):
+        finite, *results = run(inputs, targets, row_weights, last)
+        bad = len(targets) > 1 and last
+        return (tf.zeros_like(finite), *results[:-1], tf.constant(False)) if bad else (finite, *results)
+
+    monkeypatch.setattr(trainer._step, "_run", overflowing)
+    with pytest.raises(TrainingFailedError, match="the loss is not finite over 8 rows, but of none alone") as raised:
+        list(trainer.train(harmed.reader))
+    assert raised.value.left_out == ()
 
 
 def test_a_window_of_which_nothing_can_be_read_changes_nothing(harmed):
@@ -234,12 +296,12 @@ def test_a_run_goes_back_without_the_rows_that_failed_and_slower_and_then_comes_
     assert result["status"] == "completed"
     history = train.out / "run" / "history.csv"
     rates = read_column(history, "learning_rate")
-    np.testing.assert_allclose(rates, np.where(np.arange(1, 47) <= 4, 1e-3, 5e-4), rtol=1e-6)
+    np.testing.assert_allclose(rates, 1e-3, rtol=1e-6)  # a smaller step does not help reading
     np.testing.assert_array_equal(read_column(history, "step"), np.arange(1, 47))
     entries = [entry for entry in read_ledger(train.out / "run" / "ledger.csv") if entry.reason == "read_error"]
     assert [entry.row for entry in entries] == list(train.unreadable)
     assert result["rows"]["rejected"] == len(train.unreadable)
-    assert sum(result["rows"].values()) == 2 * result["rows"]["read"]
+    assert result["rows"]["trained"] == 46 - len(train.unreadable)
     assert any("back to step 4 without these rows" in line for line in train.lines)
 
 
@@ -257,7 +319,32 @@ def test_validation_rows_that_cannot_be_read_are_named_and_the_others_judged(tra
     train.unreadable = [52, 58]
     result = train("run", max_steps=2)
     assert result["rows"]["validation"] == whole["rows"]["validation"] - 2
-    assert sum(result["rows"].values()) == 2 * result["rows"]["read"]
+    assert result["rows"]["rejected"] == whole["rows"]["rejected"] + 2
     entries = [entry for entry in read_ledger(train.out / "run" / "ledger.csv") if entry.reason == "read_error"]
     assert [(entry.row, entry.detail) for entry in entries] == [(52, "row 52 is gone"), (58, "row 58 is gone")]
     assert np.isfinite(result["validation"]["loss"])
+    train.unreadable = []
+    again = train("run", max_steps=4)  # what was busy then can be read now
+    assert again["rows"]["validation"] == whole["rows"]["validation"]
+    assert not any(entry.reason == "read_error" for entry in read_ledger(train.out / "run" / "ledger.csv"))
+
+
+def test_a_kill_just_after_a_run_went_back_changes_nothing(train, monkeypatch):
+    """Stopped at 9, gone on, back to 4 from 11, killed before the older checkpoints are removed, gone on."""
+    train.unreadable = rows_of_steps(train, 7, 11)
+    straight = train("straight")
+    train("killed", max_steps=9)
+    unlink = Path.unlink
+
+    def killed(self, **options):
+        if self.name.startswith("stop-"):
+            raise KeyboardInterrupt
+        unlink(self, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train("killed")
+    assert any(path.name.startswith("stop-") for path in (train.out / "killed" / "checkpoints").iterdir())
+    assert train("killed")["weights_sha256"] == straight["weights_sha256"]
+    assert files_of(train.out / "killed") == files_of(train.out / "straight")

@@ -132,11 +132,12 @@ def disk(**options):
         yield Disk(patch, **options)
 
 
-def operations(folder):
+def operations(folder, way="regular"):
     """How many operations a save is."""
+    step, options = WAYS[way]
     checkpoints = start_over(folder)
     with disk() as plain:
-        checkpoints.save(3, make_variables(3), {"step": 3})
+        checkpoints.save(step, make_variables(3), {"step": 3}, **options)
     return plain.count
 
 
@@ -151,17 +152,35 @@ def test_a_save_is_many_operations_and_all_of_them_are_seen(tmp_path):
     assert operations(tmp_path) > 20
 
 
+WAYS = {"regular": (3, {}), "stop": (3, {"regular": False}), "return": (1, {"returns": 1})}
+"""How a third generation is saved, and at which step."""
+
+
+def test_a_return_is_newer_than_what_came_before_it_also_where_that_cannot_be_removed(saved, monkeypatch):
+    saved.save(8, make_variables(8), {"step": 8}, regular=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda path, **options: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        with pytest.raises(DeepTradeError, match="removing old checkpoints"):
+            saved.save(1, make_variables(3), {"step": 3}, returns=1)
+    assert restored_step(saved) == 3
+    saved.save(2, make_variables(5), {"step": 5}, returns=1)
+    assert restored_step(saved) == 5
+    assert not list(saved._folder.glob("stop-*"))
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-def test_after_a_failure_at_any_operation_the_old_or_the_new_state_is_there_whole(saved, tmp_path, error, lasting):
-    count, steps = operations(tmp_path / "other"), set()
+def test_after_a_failure_at_any_operation_the_old_or_the_new_state_is_there_whole(saved, tmp_path, way, error, lasting):
+    step, options = WAYS[way]
+    count, steps = operations(tmp_path / "other", way), set()
     for at in range(1, count + 1):
-        with disk(at=at, error=error, lasting=lasting), pytest.raises((DeepTradeError, OSError)):
-            saved.save(3, make_variables(3), {"step": 3})
+        with disk(at=at, error=error, lasting=lasting), pytest.raises(DeepTradeError):
+            saved.save(step, make_variables(3), {"step": 3}, **options)
         steps.add(restored_step(saved))
-        saved.save(4, make_variables(4), {"step": 4})
+        saved.save(4, make_variables(4), {"step": 4}, returns=1)
         assert restored_step(saved) == 4
-        assert len(list((tmp_path / "c").glob("step-*"))) == 2
+        assert len(list((tmp_path / "c").glob("*.npz"))) == 2
         start_over(tmp_path / "c")
     assert steps == {2, 3}
 

@@ -125,7 +125,7 @@ def test_a_window_that_overflows_in_float16_is_tried_again_and_loses_no_row(read
     x = keras.layers.Dense(2, dtype="mixed_float16", kernel_initializer="zeros")(x)
     model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(x))
     trainer = Trainer(model, batch_size=2, accum_steps=4, target_scale=1e-4, learning_rate=1e-5)
-    trainer.restore({"step": 0, "loss_scale": 2.0**24, "clean_windows": 0})
+    trainer.restore({**trainer.state(), "loss_scale": 2.0**24})
     records = list(trainer.train(reader))
     assert trainer.state()["loss_scale"] < 2.0**24
     assert all(record.applied for record in records)
@@ -156,3 +156,45 @@ def test_losses_of_the_model_s_own_that_depend_on_rows_are_refused_and_not_ignor
 def test_optimizers_that_accumulate_or_scale_themselves_are_refused(optimizer, problem):
     with pytest.raises(SettingsError, match=problem):
         make_trainer(optimizer=optimizer)
+
+
+class Stopping(keras.callbacks.Callback):
+    def __init__(self, after):
+        super().__init__()
+        self.after, self.calls = after, []
+
+    def on_train_begin(self, logs=None):
+        self.calls.append("begin")
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.after:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append((epoch, logs["loss"]))
+
+
+def test_callbacks_may_stop_an_epoch_and_see_its_mean_loss(reader):
+    stopping = Stopping(after=2)
+    trainer = make_trainer(callbacks=[stopping])
+    records = list(trainer.train(reader))
+    targets = [record.valid_targets for record in records]
+    assert len(records) == 2
+    assert stopping.calls[0] == "begin"
+    assert stopping.calls[1][1] == pytest.approx(np.average([record.loss for record in records], weights=targets))
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [np.nan] * 60, np.ones((60, 1)), np.ones(59)], ids=str)
+def test_row_weights_that_cannot_be_are_refused(reader, weights):
+    with pytest.raises(SettingsError, match="row_weights"):
+        list(make_trainer(row_weights=weights).train(reader))
+
+
+def test_rows_of_weight_two_count_like_rows_drawn_twice_and_of_weight_zero_not_at_all(reader):
+    heavy, light = make_trainer(), make_trainer(row_weights=np.zeros(60))
+    assert not any(record.applied for record in light.train(reader))
+    equal = make_trainer(row_weights=np.full(60, 2.0))
+    for each in (heavy, equal):
+        list(each.train(reader))
+    for mine, other in zip(weights(heavy), weights(equal), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5)

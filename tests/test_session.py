@@ -1,10 +1,11 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from deeptrade.errors import DoesNotFitError
-from deeptrade.memory import read_timeline
+from deeptrade.memory import Leak, LeakWatch, read_notes, read_timeline
 from deeptrade.settings import FitSettings
 from deeptrade.training import session as module
 from deeptrade.training.fit import fit
@@ -106,3 +107,22 @@ def test_settings_that_cannot_fit_are_refused_before_a_folder_is_made(settings, 
     with pytest.raises(DoesNotFitError, match=r"needs .*--memory_limit"):
         train(settings(model_size="gigantic", features="", memory_limit="1GiB"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_leak_is_said_in_the_timeline_and_in_the_result_also_of_a_run_that_goes_on(settings, tmp_path, monkeypatch):
+    leak = Leak(3, "native", 500_000.0, 400_000.0, 600_000.0, "it is held outside of Python")
+    monkeypatch.setattr(LeakWatch, "observe", lambda self, step: leak if step == 3 else None)
+    lines = []
+    first = train(settings(max_steps=4), lines)
+    assert first["memory"]["leaks"] == [asdict(leak)]
+    assert "step 3: memory grows by 0.50 MB a step; it is held outside of Python" in lines
+    assert read_notes(tmp_path / "run" / "memory.jsonl", "leak")[0]["holder"] == "native"
+    assert train(settings(max_steps=6))["memory"]["leaks"] == [asdict(leak)]
+
+
+def test_the_result_tells_what_each_phase_of_a_step_did_to_memory(settings):
+    memory = train(settings(max_steps=12))["memory"]
+    visits = {row["phase"]: row["visits"] for row in memory["step_phases"]}
+    assert visits == {"read": 12, "forward": 10, "backward": 10, "apply": 10, "pass": 2}
+    assert memory["tracing_count"] == 1
+    assert train(settings("quiet", max_steps=2, no_memory_monitor=True))["memory"]["step_phases"] == []

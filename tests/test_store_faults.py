@@ -264,3 +264,13 @@ def test_the_lock_is_given_back_when_the_work_fails(tmp_path):
         with pytest.raises(ZeroDivisionError), locked_folder(tmp_path / "made", taken=lambda: 1 / 0):
             raise ZeroDivisionError
     assert not (tmp_path / "made").exists()
+
+
+def test_a_store_that_is_cut_off_while_it_is_mapped_is_an_error_and_ends_no_process(market, tmp_path):
+    store = compile_store(market.path)
+    with open_store(store) as data:
+        reader = data.batches(batch_size=8, split="all")
+        reader.batch(0)
+        os.truncate(store / "feature_0.f32", 40)
+        with pytest.raises(DataError, match=r"feature_0\.f32 has become shorter"):
+            reader.batch(1)

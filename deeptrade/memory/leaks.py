@@ -31,7 +31,7 @@ WARM_UP_STEPS, SAMPLES, TRACED_STEPS = 50, 100, 20
 LEAST_SHARE = 0.22
 """Share of the growth between four quarters that each must bring: a third is even, a settling heap brings ever less."""
 
-_EVERY, _KEPT = 10, 400
+_EVERY, _KEPT, _MOST_TRACINGS = 10, 400, 3
 _TRACER = tracemalloc.__file__
 _GRAPHS = ("FuncGraph", "ConcreteFunction", "AtomicFunction")
 
@@ -86,10 +86,10 @@ class LeakWatch:
 
     The latest 100 samples are judged, which finds 0.2 MB a step within 200 steps, and up to 400 spread over the whole
     run, which finds slow leaks. It costs one read of the process's status a step (20 microseconds), slopes every ten
-    steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of allocations for twenty steps, once
-    in a run.
+    steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of allocations for twenty steps, at
+    most three times. Memory that is counted elsewhere, such as a cache that fills, is `look`'s to leave out.
 
-    `slope` is that over the whole run after the warm-up.
+    `slope` is that since the warm-up, or since memory was last traced, in bytes per step.
     """
 
     def __init__(self, *, look: Callable[[], int] | None = None):
@@ -99,6 +99,7 @@ class LeakWatch:
         self._stride = 1
         self._steps = 0
         self._tracing: _Tracing | None = None
+        self._tracings = 0
         self.leaks: list[Leak] = []
 
     @property
@@ -115,8 +116,8 @@ class LeakWatch:
             return None
         if self._tracing is not None:
             return self._end_tracing(step) if self._tracing.is_over(self._steps) else None
-        self._keep((step, self._look()))
-        if not self.leaks and self._steps % _EVERY == 0:
+        self._keep((self._steps, self._look()))
+        if self._steps % _EVERY == 0 and self._tracings < _MOST_TRACINGS:
             self._judge(self._recent)
             if self._tracing is None and self._steps % (_EVERY * self._stride) == 0:
                 self._judge(self._all)
@@ -145,15 +146,22 @@ class LeakWatch:
         trim()
         half_grown = slope.bytes_per_step * (samples[-1][0] - samples[0][0]) / 2
         if self._look() > samples[-1][1] - half_grown:
-            self._tracing = _Tracing(self._steps, slope)
+            self._tracing = _Tracing(self._steps, slope, self._look())
+            self._tracings += 1
         else:
             self._recent = []
 
-    def _end_tracing(self, step: int) -> Leak:
+    def _end_tracing(self, step: int) -> Leak | None:
+        """Name what grew while it was traced; None where nothing did, or it has been named before."""
         assert self._tracing is not None
-        leak = self._tracing.name(step, self._steps)
-        self._tracing = None
-        self._recent = []
+        tracing, self._tracing = self._tracing, None
+        self._recent, self._all, self._stride = [], [], 1
+        if self._look() < tracing.size + tracing.slope.bytes_per_step * TRACED_STEPS / 2:
+            tracing.close()
+            return None
+        leak = tracing.name(step)
+        if leak.holder in (known.holder for known in self.leaks):
+            return None
         self.leaks.append(leak)
         return leak
 
@@ -161,8 +169,8 @@ class LeakWatch:
 class _Tracing:
     """Python's allocations over some steps, and the objects that came: who is it that grows?"""
 
-    def __init__(self, started: int, slope: Slope):
-        self._started, self._slope = started, slope
+    def __init__(self, started: int, slope: Slope, size: int):
+        self._started, self.slope, self.size = started, slope, size
         self._was_tracing = tracemalloc.is_tracing()
         if not self._was_tracing:
             tracemalloc.start(1)
@@ -176,26 +184,25 @@ class _Tracing:
         if not self._was_tracing:
             tracemalloc.stop()
 
-    def name(self, step: int, steps: int) -> Leak:
+    def name(self, step: int) -> Leak:
         gc.collect()
         after = tracemalloc.take_snapshot()
         self.close()
-        passed = steps - self._started
         lines = [line for line in after.compare_to(self._before, "lineno") if line.traceback[0].filename != _TRACER]
-        traced = sum(line.size_diff for line in lines) / passed
-        came = {name: (count - self._census[name]) / passed for name, count in _census().items()}
+        traced = sum(line.size_diff for line in lines) / TRACED_STEPS
+        came = {name: (count - self._census[name]) / TRACED_STEPS for name, count in _census().items()}
         graphs = sum(came.get(name, 0) for name in _GRAPHS)
         if graphs >= 0.5:
             holder = "retracing"
             detail = f"{graphs:.1f} graphs a step stay: a tf.function is traced anew for new shapes or Python values"
-        elif traced >= 0.5 * self._slope.low and lines:
+        elif traced >= 0.5 * self.slope.low and lines:
             top = max(lines, key=lambda line: line.size_diff)
             where = f"{Path(top.traceback[0].filename).name}:{top.traceback[0].lineno}"
             holder, detail = "python", f"{traced / 1e6:.2f} MB a step of Python objects stay, most from {where}"
         else:
             holder = "native"
             detail = f"Python's own objects grow by {max(0, traced) / 1e6:.2f} MB a step: it is held outside of Python"
-        return Leak(step, holder, self._slope.bytes_per_step, self._slope.low, self._slope.high, detail)
+        return Leak(step, holder, self.slope.bytes_per_step, self.slope.low, self.slope.high, detail)
 
 
 def _census() -> Counter[str]:

@@ -102,6 +102,8 @@ class CheckedFile:
             self._check_at(places)
         if self._array is None:
             return self._read_plainly(places)
+        if os.fstat(self._file).st_size < self._array.nbytes:  # reading a page that is gone would end the process
+            raise DataError(f"{self._name} has become shorter; compile the store again with --fresh")
         return self._array.take(places, axis=0) if run is None else self._array[run].copy()
 
     def whole(self) -> np.ndarray:

@@ -13,21 +13,17 @@ from ..ledger import LedgerEntry
 from ..order import Split
 
 TimesLeftOut = Sequence[Mapping[str, Any]]
-"""Rows that did not count when their turn came: `row`, `epoch`, `reason`, `detail`, as they came."""
+"""Rows that did not count when their turn came: `row`, `reason`, `detail`, as they came, and `epoch`."""
 
 
-def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut, unread: Mapping[int, str]) -> list[LedgerEntry]:
-    """Return rejected and purged rows by number, then rows the trainer left out, each once, as they came.
-
-    `unread`: validation rows that cannot be read, and why.
-    """
+def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[LedgerEntry]:
+    """Return rejected and purged rows by number, then rows the trainer left out, each once, as they came."""
     why = "too near the boundary between training and validation"
     purged = [data.entry(int(row), "", "purged", why) for row in split.purged.numbers()]
     first: dict[int, Mapping[str, Any]] = {}
     for one in left_out:
         first.setdefault(one["row"], one)
     skipped = [data.entry(row, "", one["reason"], one["detail"]) for row, one in first.items()]
-    skipped += [data.entry(row, "", "read_error", detail) for row, detail in sorted(unread.items())]
     return [*sorted([*data.ledger, *purged], key=lambda entry: entry.row), *skipped]
 
 

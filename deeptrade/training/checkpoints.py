@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import atomic_write
+from ..files import atomic_write, friendly_os_errors
 
 KEPT = 2
 _STATE = "__state__"
@@ -26,38 +26,49 @@ _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, 
 class Checkpoints:
     """The two newest checkpoints of a run in `folder`: NumPy archives whose parts carry checksums.
 
-    Regular ones, `step-N.npz`, come at steps that depend on the settings alone, so that a run that goes back to the
-    last one goes back to the same wherever it was stopped meanwhile. One made because the run stops, `stop-N.npz`, is
-    kept until the next regular one.
+    Regular ones, `step-N.npz`, come at steps that depend on settings and data alone, so that a run that goes back to
+    one goes back to the same wherever it was stopped meanwhile. One made because the run stops, `stop-N.npz`, is kept
+    until the next regular one. After a return to an earlier step names end in `-rR`, R counting returns: newer is who
+    has the larger R, then the larger N.
     """
 
     def __init__(self, folder: Path, *, sink: Callable[[str], None] = lambda line: None):
         self._folder, self._sink = folder, sink
 
-    def save(self, step: int, variables: Sequence[Any], state: Mapping[str, Any], *, regular: bool = True) -> None:
+    def save(
+        self,
+        step: int,
+        variables: Sequence[Any],
+        state: Mapping[str, Any],
+        *,
+        regular: bool = True,
+        returns: int = 0,
+    ) -> None:
         """Write the variables by path and the plain state, then drop all but the newest two.
 
         One variable is copied at a time, so a checkpoint costs no second set of weights in memory.
         """
         if len({variable.path for variable in variables}) != len(variables):
             raise ValueError("two variables share a path")
-        path = self._folder / f"{_REGULAR if regular else _STOP}-{step:010d}.npz"
+        ending = f"-r{returns}" if returns else ""
+        path = self._folder / f"{_REGULAR if regular else _STOP}-{step:010d}{ending}.npz"
         with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
             _write_part(archive, _STATE, np.frombuffer(json.dumps(dict(state)).encode(), np.uint8))
             for variable in variables:
                 _write_part(archive, variable.path, variable.numpy())
-        stops = [old for old in self._paths() if old.name.startswith(_STOP)]
-        for old in [*self._paths(regular=True)[KEPT:], *(stops if regular else stops[1:])]:
-            old.unlink()
+        kept = [*self._paths(regular=True)[:KEPT], *self._paths()[:1]]
+        with friendly_os_errors("removing old checkpoints"):
+            for old in set(self._paths()) - set(kept):
+                old.unlink()
 
-    def restore(self, variables: Sequence[Any], *, regular: bool = False) -> dict[str, Any] | None:
+    def restore(self, variables: Sequence[Any], *, before: int | None = None) -> dict[str, Any] | None:
         """Set the variables from the newest sound checkpoint and return its state; None when there is none.
 
-        `regular`: from the newest regular one.
+        `before`: from the newest regular one of a step below it, the oldest where all are later.
 
         Raises DataError when checkpoints exist and none of them can be read, or one is of another model.
         """
-        path = self._newest(whole=True, regular=regular)
+        path = self._newest(self._paths() if before is None else self._paths_before(before), whole=True)
         if path is None:
             return None
         with zipfile.ZipFile(path) as archive:
@@ -66,15 +77,14 @@ class Checkpoints:
 
     def read_state(self) -> dict[str, Any] | None:
         """Return the state alone of the newest checkpoint in which it is sound."""
-        path = self._newest(whole=False)
+        path = self._newest(self._paths(), whole=False)
         if path is None:
             return None
         with zipfile.ZipFile(path) as archive:
             return _read_state(archive)
 
-    def _newest(self, *, whole: bool, regular: bool = False) -> Path | None:
-        """The newest checkpoint that is sound (`whole`: in every part, else in its state)."""
-        paths = self._paths(regular=regular)
+    def _newest(self, paths: Sequence[Path], *, whole: bool) -> Path | None:
+        """The first of the checkpoints that is sound (`whole`: in every part, else in its state)."""
         for path in paths:
             try:
                 _check(path, whole=whole)
@@ -87,9 +97,20 @@ class Checkpoints:
 
     def _paths(self, *, regular: bool = False) -> list[Path]:
         """Newest first."""
-        kinds = [_REGULAR] if regular else [_STOP, _REGULAR]  # at the same step, the stop came later
-        paths = [path for kind in kinds for path in self._folder.glob(f"{kind}-*.npz")]
-        return sorted(paths, key=lambda path: path.name.partition("-")[2], reverse=True)
+        kinds = [_REGULAR] if regular else [_REGULAR, _STOP]
+        return sorted((path for kind in kinds for path in self._folder.glob(f"{kind}-*.npz")), key=_age, reverse=True)
+
+    def _paths_before(self, step: int) -> list[Path]:
+        """Regular ones below a step, newest first, then the rest, oldest first."""
+        paths = self._paths(regular=True)
+        early = [path for path in paths if _age(path)[1] < step]
+        return [*early, *(path for path in reversed(paths) if path not in early)]
+
+
+def _age(path: Path) -> tuple[int, int, bool]:
+    """Sorts checkpoints: returns, step, and at the same step the stop, which came later."""
+    kind, step, *returns = path.stem.split("-")
+    return int(returns[0][1:]) if returns else 0, int(step), kind == _STOP
 
 
 def _write_part(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:

@@ -15,9 +15,12 @@ READ_ERRORS = (DataError, OSError)
 """What reading damaged or vanished data raises; anything else is a bug, or lack of memory, and is not swallowed."""
 
 
+READ_ERROR, NON_FINITE = "read_error", "non_finite_step"
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """A row that does not count, why ('read_error' or 'non_finite_step'), and what was seen."""
+    """A row that does not count, why (READ_ERROR or NON_FINITE), and what was seen."""
 
     row: int
     reason: str
@@ -105,7 +108,7 @@ class Feed:
             try:
                 found.append(self.reader.fetch(self.epoch, position, position + 1))
             except READ_ERRORS as error:
-                self.leave_out([LeftOut(row, "read_error", str(error))])
+                self.leave_out([LeftOut(row, READ_ERROR, str(error))])
         if not found:
             schema = self.reader.schema
             inputs = {feature.name: np.empty((0, *feature.shape), np.float32) for feature in schema.features}

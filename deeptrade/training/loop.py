@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from ..batches import Batch, BatchReader
 from ..errors import SettingsError, TrainingFailedError
 from ..generator import MemoryEfficientGenerator
 from ..memory import StepMemory
-from .feed import Feed, LeftOut
+from .feed import NON_FINITE, Feed, LeftOut
 from .step import AccumulatingStep, Window
 
 MOST_FAULTS_IN_A_ROW = 5
@@ -51,9 +52,10 @@ class Trainer:
     Arguments: target_scale float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
     accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
     (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
-    row_weights, float32 by row number, the weight of each row's loss (None: 1); callbacks of Keras, for which a window
-    is a batch; sink takes a line of text about rows that went wrong and came right again; memory takes the anonymous
-    memory of each phase of a pass: read, forward, backward, apply.
+    row_weights, finite and at least 0, by row number, the weight of each row's loss (None: 1); callbacks of Keras, for
+    which a window is a batch: those of epochs and batches are called, and `on_train_begin` once, and
+    `model.stop_training` ends an epoch after the window; sink takes a line of text about rows that went wrong and came
+    right again; memory takes the anonymous memory of each phase of a pass: read, forward, backward, apply.
 
     A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
@@ -86,10 +88,12 @@ class Trainer:
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
         _refuse_accumulating(self.optimizer)
-        self._row_weights, self._sink, self._memory = row_weights, sink, memory
+        self._row_weights, self._sink, self._memory = _checked_weights(row_weights), sink, memory
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
             model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
+            model.stop_training = False
+        self._has_begun = False
         self._step = AccumulatingStep(
             model,
             self.optimizer,
@@ -100,7 +104,7 @@ class Trainer:
             mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
-        self.faults_in_a_row = 0
+        self.faults_in_a_row = self._first_fault = 0
 
     @property
     def variables(self) -> list[Any]:
@@ -111,6 +115,11 @@ class Trainer:
     def effective_batch(self) -> int:
         """Rows per optimizer step."""
         return self.batch_size * self.accum_steps
+
+    @property
+    def first_suspect(self) -> int:
+        """The step before faults began, whose update may have caused them: good weights are older."""
+        return (self._first_fault if self.faults_in_a_row else self.steps + 1) - 1
 
     @property
     def tracing_count(self) -> int:
@@ -124,6 +133,7 @@ class Trainer:
             "loss_scale": float(self._step.loss_scale.numpy()),
             "clean_windows": int(self._step.clean_windows.numpy()),
             "faults_in_a_row": self.faults_in_a_row,
+            "first_fault": self._first_fault,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -131,7 +141,7 @@ class Trainer:
         self.steps = state["step"]
         self._step.loss_scale.assign(state["loss_scale"])
         self._step.clean_windows.assign(state["clean_windows"])
-        self.faults_in_a_row = state.get("faults_in_a_row", 0)
+        self.faults_in_a_row, self._first_fault = state["faults_in_a_row"], state["first_fault"]
 
     def train(
         self,
@@ -149,16 +159,21 @@ class Trainer:
         reader = data.reader if isinstance(data, MemoryEfficientGenerator) else data
         self._step.reset()  # of what a loop left in the middle of a window has added
         feed = Feed(reader, epoch, batch_size=self.batch_size, known=known, sink=self._sink)
-        self._callbacks.on_epoch_begin(epoch)
-        position, logs = start, {}
+        if self._row_weights is not None and len(self._row_weights) < reader.dataset.rows:
+            raise SettingsError(
+                f"row_weights has {len(self._row_weights)} entries, the data {reader.dataset.rows} rows"
+            )
+        self._begin_epoch(epoch)
+        position, losses, targets = start, 0.0, 0
         try:
-            while position < reader.samples:
+            while position < reader.samples and not getattr(self.model, "stop_training", False):
                 began = time.perf_counter()
                 stop = min(position + self.effective_batch, reader.samples)
                 rate = float(self.optimizer.learning_rate)
                 self._callbacks.on_train_batch_begin(self.steps)
                 window, row_ids = self._train_window(feed, position, stop)
-                self._count_faults(feed.faults, rows=stop - position)
+                self._count_faults(feed.faults, rows=stop - position, counted=len(row_ids))
+                losses, targets = losses + window.loss * window.valid_targets, targets + window.valid_targets
                 logs = {"loss": window.loss, "gradient_norm": window.gradient_norm}
                 self._callbacks.on_train_batch_end(self.steps, logs)
                 position = stop
@@ -179,7 +194,13 @@ class Trainer:
                 )
         finally:
             feed.close()
-        self._callbacks.on_epoch_end(epoch, logs)
+        self._callbacks.on_epoch_end(epoch, {"loss": losses / max(targets, 1)})
+
+    def _begin_epoch(self, epoch: int) -> None:
+        if not self._has_begun:
+            self._callbacks.on_train_begin()
+            self._has_begun = True
+        self._callbacks.on_epoch_begin(epoch)
 
     def _train_window(self, feed: Feed, start: int, stop: int) -> tuple[Window, np.ndarray]:
         """One optimizer step on positions [start, stop); returns what it did and the rows that counted.
@@ -187,30 +208,41 @@ class Trainer:
         A window with a bad pass has changed nothing. In float16 the loss scale may have been too high, and is lower
         now. Else its rows are tried one by one, those that are bad alone are left out, and the window runs again: the
         sums are then those of a window that never had these rows.
+
+        Raises TrainingFailedError where rows are not finite together, twice, and none of them alone.
         """
         feed.forget()
         if self._memory is not None:
             self._memory.begin(self.steps + 1)
-        loss_scale, seen = self._step.loss_scale.numpy(), 0
+        self._step.marking = self._memory is not None and self._memory.is_looking
+        scale, searches = self._step.scale_state, 0
         window, row_ids = self._run_window(feed.passes(start, stop), start, stop)
         while window.valid_targets and not window.applied:
             if not window.overflowed:
                 bad = window.bad or dict.fromkeys(range(start, stop, self.batch_size), "sum over the window")
-                feed.leave_out(self._find_bad_rows(feed, stop, bad, together=seen > 0))
-                seen += 1
-                self._step.loss_scale.assign(loss_scale)  # it was not at fault
+                found = self._find_bad_rows(feed, stop, bad)
+                if searches and not found:
+                    tensor = next(iter(bad.values()))
+                    raise TrainingFailedError(f"the {tensor} is not finite over {len(row_ids)} rows, but of none alone")
+                feed.leave_out(found)
+                searches += 1
+                self._step.scale_state = scale  # it was not at fault
             window, row_ids = self._run_window(self._passes_again(feed, start, stop), start, stop)
-        if seen and not feed.left_out:
+        if searches and not feed.left_out:
             self._sink(f"step {self.steps + 1}: not every loss and gradient was finite, but all are when run again")
         return window, row_ids
 
-    def _count_faults(self, faults: Sequence[LeftOut], *, rows: int) -> None:
-        self.faults_in_a_row = self.faults_in_a_row + 1 if faults else 0
+    def _count_faults(self, faults: Sequence[LeftOut], *, rows: int, counted: int) -> None:
+        """Count windows in a row with rows newly left out; one of which no row counted says nothing either way."""
+        if faults:
+            self._first_fault = self._first_fault if self.faults_in_a_row else self.steps + 1
+            self.faults_in_a_row += 1
+        elif counted:
+            self.faults_in_a_row = 0
         too_many = len(faults) >= _LEAST_ROWS and len(faults) > MOST_SHARE * rows
-        if not (too_many or self.faults_in_a_row >= MOST_FAULTS_IN_A_ROW):
-            return
-        what = f"{len(faults)} of {rows} rows" if too_many else f"rows of {self.faults_in_a_row} windows in a row"
-        raise TrainingFailedError(f"{what} had to be left out, the last for: {faults[-1].detail}", faults)
+        if faults and (too_many or self.faults_in_a_row >= MOST_FAULTS_IN_A_ROW):
+            what = f"{len(faults)} of {rows} rows" if too_many else f"rows of {self.faults_in_a_row} windows in a row"
+            raise TrainingFailedError(f"{what} had to be left out, the last because {faults[-1].detail}", faults)
 
     def _run_window(self, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
         """Run passes, those without rows left out; `bad` of the result is by position of the pass."""
@@ -226,11 +258,11 @@ class Trainer:
             positions.append(position)
             row_ids.append(batch.row_ids)
             window = self._step(batch.inputs, batch.targets, last=ahead is None, row_weights=self._weights_of(batch))
-            self._mark("add" if ahead is not None else "apply")
+            self._mark(("add" if ahead is not None else "apply") if self._step.marking else "pass")
             if self._memory is not None:
                 self._memory.next_batch()
         if window is None:
-            return Window(0.0, 0.0, 0, False), row_ids[0]
+            return Window(math.nan, math.nan, 0, False), row_ids[0]
         bad = {positions[number]: tensor for number, tensor in window.bad.items()}
         return replace(window, bad=bad), np.concatenate(row_ids)
 
@@ -238,22 +270,17 @@ class Trainer:
         for first in range(start, stop, self.batch_size):
             yield feed.again(first, min(first + self.batch_size, stop))
 
-    def _find_bad_rows(self, feed: Feed, stop: int, bad: Mapping[int, str], *, together: bool) -> list[LeftOut]:
-        """The rows of the bad passes, given by position and tensor, whose loss or gradient alone is not finite.
-
-        `together`: the window was bad again although no row is bad alone, so all rows of its bad passes are at fault.
-        """
-        step = self.steps + 1
-        found: list[LeftOut] = []
-        rest: list[LeftOut] = []
-        for first, tensor in bad.items():
+    def _find_bad_rows(self, feed: Feed, stop: int, bad: Mapping[int, str]) -> list[LeftOut]:
+        """The rows of the bad passes, given by position and tensor, whose loss or gradient alone is not finite."""
+        found = []
+        for first in bad:
             for position in range(first, min(first + self.batch_size, stop)):
                 batch = feed.again(position, position + 1)
                 for row in batch.row_ids.tolist():
-                    own = self._step.examine(batch.inputs, batch.targets, self._weights_of(batch))
-                    what = f"{own} of this row is not finite" if own else f"{tensor} is not finite, but of no row alone"
-                    (found if own else rest).append(LeftOut(row, "non_finite_step", f"step {step}: the {what}"))
-        return found or (rest if together else [])
+                    tensor = self._step.examine(batch.inputs, batch.targets, self._weights_of(batch))
+                    if tensor:
+                        found.append(LeftOut(row, NON_FINITE, f"the {tensor} of this row is not finite"))
+        return found
 
     def _mark(self, phase: str) -> None:
         if self._memory is not None:
@@ -270,6 +297,17 @@ def _refuse_inexact(model: keras.Model) -> None:
                 f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
                 f"use keras.layers.LayerNormalization or GroupNormalization"
             )
+
+
+def _checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:
+    if row_weights is None:
+        return None
+    weights = np.asarray(row_weights, np.float32)
+    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
+        raise SettingsError(
+            f"row_weights of shape {weights.shape}: one finite number of at least 0 per row is accepted"
+        )
+    return weights
 
 
 def _refuse_accumulating(optimizer: keras.optimizers.Optimizer) -> None:

@@ -34,8 +34,7 @@ class RunState:
     """Position in samples of the current epoch, and the record that result.json is made from.
 
     `left_out`: row, reason, detail and epoch of every row that did not count when its turn came. `known`: reason and
-    detail, by row number as text, of rows that are left out for good since a rollback. `unread`: details, by row
-    number as text, of validation rows that cannot be read.
+    detail of rows that are left out for good since a rollback. `unread`: of validation rows that cannot be read.
     """
 
     data_id: str
@@ -51,8 +50,8 @@ class RunState:
     window_rows: int = 0
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
-    known: dict[str, list[str]] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
+    known: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[dict[str, Any]] = field(default_factory=list)
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     spikes: list[dict[str, float]] = field(default_factory=list)
     spike_detector: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class RunState:
     @property
     def known_bad(self) -> dict[int, LeftOut]:
         """Rows that training leaves out from the start, since a rollback."""
-        return {int(row): LeftOut(int(row), reason, detail) for row, (reason, detail) in self.known.items()}
+        return {one["row"]: LeftOut(one["row"], one["reason"], one["detail"]) for one in self.known}
 
     def leave_out(self, epoch: int, rows: Iterable[LeftOut]) -> None:
         """Note rows that did not count in a window of an epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -16,39 +16,34 @@ from ..dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
-from ..memory import Collector, LeakWatch, MemoryMonitor, MemorySpike, StepMemory
-from ..memory_model import predict_peak
+from ..memory import MemoryMonitor
 from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
-from .accounting import count_rows, ledger_entries
+from .accounting import ledger_entries
 from .assembly import build_trainer, target_scale
 from .checkpoints import Checkpoints
-from .feed import Feed
+from .feed import READ_ERROR, Feed, LeftOut
 from .loop import StepRecord
 from .metrics import Validation
+from .outcome import describe_run
 from .results import (
     HISTORY_COLUMNS,
     TIMING_COLUMNS,
     StepTable,
-    latest_loss,
-    read_column,
     remove_leftovers,
     save_model,
-    weights_sha256,
 )
 from .run_state import RunState
-from .runtime import StopRequest, versions
+from .runtime import StopRequest
 from .spikes import SpikeDetector
+from .upkeep import Upkeep
 
 VALIDATION_ROWS = 32
 """Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
 
 MOST_ROLLBACKS, RATE_CUT = 2, 0.5
 """Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
-
-PRESSURE = 0.05
-"""Share of the limit below which what is left of it counts as little."""
 
 _LOG_EVERY = 10
 
@@ -78,9 +73,8 @@ class Session:
         self.started = started
         self.validation: dict[str, Any] = {}
         self._spikes = SpikeDetector()
-        self.step_memory = StepMemory(sink=self._note_spike) if monitor.enabled else None
-        self.leaks = LeakWatch() if monitor.enabled else None
-        self.collector = Collector(not settings.no_aggressive_gc)
+        aggressive = not settings.no_aggressive_gc
+        self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
         self._write_ledger()
@@ -101,7 +95,7 @@ class Session:
             scale=scale,
             precision=self.state.maths["precision"],
             sink=self.sink,
-            memory=self.step_memory,
+            memory=self.upkeep.step_memory,
         )
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
@@ -113,7 +107,7 @@ class Session:
             shuffle=False,
             prefetch=settings.prefetch,
         )
-        self._train_reader = BatchReader(
+        self.train_reader = BatchReader(
             self.data,
             train,
             batch_size=settings.batch_size,
@@ -150,7 +144,7 @@ class Session:
             for table in tables:
                 table.close()
             logs.close()
-            self._train_reader.close()
+            self.train_reader.close()
             self._validation_reader.close()
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
@@ -162,7 +156,7 @@ class Session:
                     self.state.trainer = self.trainer.state()
                     self._save(tables)  # what the first windows may have to go back to
                 while not self.stop.signal_number:
-                    if self.state.position >= self._train_reader.samples:
+                    if self.state.position >= self.train_reader.samples:
                         self._end_epoch(tables)
                     elif self.state.is_done(self.settings):
                         break
@@ -173,70 +167,60 @@ class Session:
                             self._roll_back(error, tables)
                 self._save(tables, regular=False)
         finally:
-            self.collector.restore()
-            if self.leaks is not None:
-                self.leaks.close()
+            self.upkeep.close()
             bar.close()
 
     def _train_windows(self, tables: list[StepTable], bar: Progress) -> None:
         """Optimizer steps to the end of the epoch, or to where training must stop."""
         settings, state = self.settings, self.state
-        records = self.trainer.train(self._train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
+        records = self.trainer.train(self.train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
         for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
-            self._look_after_memory(record.step)
-            due = record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every
-            if due and not self.trainer.faults_in_a_row:  # one amid faults is nothing to go back to
+            self.upkeep.after_step(record.step)
+            if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
 
-    def _look_after_memory(self, step: int) -> None:
-        """At a window's end: collect garbage, give memory back when little is left, look for a leak."""
-        self.collector.freeze()  # once, now that the step is traced
-        self.collector.collect_small(pressure=self.monitor.available_bytes < PRESSURE * self.monitor.limit.limit_bytes)
-        leak = self.leaks.observe(step) if self.leaks is not None else None
-        if leak is not None:
-            self.monitor.note("leak", **asdict(leak))
-            self.sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
-
-    def _note_spike(self, spike: MemorySpike) -> None:
-        self.monitor.note("spike", **asdict(spike))
-
     def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
-        """Go back to the last good checkpoint, leave out the rows that failed since, and step less far.
+        """Go back to the last good checkpoint without the rows that failed since; step less far, if not for reading.
 
         Raises TrainingFailedError when that has been done MOST_ROLLBACKS times.
         """
-        before = self.state
+        before, reading = self.state, any(one.reason == READ_ERROR for one in error.left_out)
         if len(before.rollbacks) >= MOST_ROLLBACKS:
-            before.leave_out(before.epoch, error.left_out)
-            self._write_ledger()
+            self._write_ledger(error.left_out)
+            advice = (
+                "mend the data, or compile it again, and run again"
+                if reading
+                else f"look at the rows in {self.out / 'ledger.csv'}, and try --fresh with a lower --learning_rate"
+            )
             raise TrainingFailedError(
-                f"step {before.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; look at "
-                f"the rows in {self.out / 'ledger.csv'}, and start over with --fresh and a lower --learning_rate"
+                f"step {before.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; {advice}"
             ) from None
-        restored = self.checkpoints.restore(self.trainer.variables, regular=True)
+        restored = self.checkpoints.restore(self.trainer.variables, before=self.trainer.first_suspect)
         if restored is None:
             raise error
         state = RunState(**restored)
-        since = [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
-        state.known |= {str(one["row"]): [one["reason"], one["detail"]] for one in since}
+        state.known += [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
+        state.rollbacks = [
+            *before.rollbacks,
+            {"step": before.step + 1, "to_step": state.step, "reason": str(error)},
+        ]
         self._take(state)
-        rate = float(self.trainer.optimizer.learning_rate) * RATE_CUT
-        self.trainer.optimizer.learning_rate = rate
-        state.rollbacks.append({"step": before.step + 1, "to_step": state.step, "reason": str(error)})
-        for table in tables:
-            table.cut(state.step)
-        self._write_ledger()
+        if not reading:
+            self.trainer.optimizer.learning_rate = float(self.trainer.optimizer.learning_rate) * RATE_CUT
+        rate = float(self.trainer.optimizer.learning_rate)
         self.sink(
             f"step {before.step + 1}: {error}; back to step {state.step} without these rows, learning rate {rate:g}"
         )
         self._save(tables)
+        for table in tables:
+            table.cut(state.step)
 
     def _total_steps(self) -> int:
-        per_epoch = -(-self._train_reader.samples // self.trainer.effective_batch)
+        per_epoch = -(-self.train_reader.samples // self.trainer.effective_batch)
         total = per_epoch * self.settings.epochs
         return min(total, self.settings.max_steps) if self.settings.max_steps else total
 
@@ -264,9 +248,9 @@ class Session:
         """Rows that cannot be read or trained on go into the ledger; the others of their window have counted."""
         known = self.state.known_bad
         self.state.leave_out(record.epoch, record.left_out)
+        self._write_ledger()
         new = [one for one in record.left_out if one.row not in known]
         if new:
-            self._write_ledger()
             others = f" and {len(new) - 1} more" if len(new) > 1 else ""
             self.sink(f"row {new[0].row}{others} left out: {new[0].detail}")
 
@@ -293,10 +277,12 @@ class Session:
                 result = self._validation.evaluate(batches)
         finally:
             feed.close()
-        if feed.left_out:
-            self.state.unread = {str(row): one.detail for row, one in feed.left_out.items()}
+        unread = [asdict(one) for one in feed.left_out.values()]
+        if unread != self.state.unread:
+            self.state.unread = unread
             self._write_ledger()
-            self.sink(f"{len(feed.left_out)} validation rows cannot be read and are left out; they are in the ledger")
+        if unread:
+            self.sink(f"validation rows that cannot be read: {len(unread)}; they are left out and in the ledger")
         return result
 
     def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -306,6 +292,8 @@ class Session:
             yield batch
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
+        """Save all; amid faults it is nothing to go back to, and another regular one is due after them."""
+        regular = regular and not self.trainer.faults_in_a_row
         if regular:
             self.state.regular_step = self.state.step
         with self.monitor.phase("save"):
@@ -313,7 +301,9 @@ class Session:
                 table.sync()
             self.state.seconds += time.perf_counter() - self.started
             self.started = time.perf_counter()
-            self.checkpoints.save(self.state.step, self.trainer.variables, asdict(self.state), regular=regular)
+            returns = len(self.state.rollbacks)
+            content = asdict(self.state)
+            self.checkpoints.save(self.state.step, self.trainer.variables, content, regular=regular, returns=returns)
 
     def _finish(self) -> dict[str, Any]:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
@@ -339,83 +329,12 @@ class Session:
                 self._write_result("failed", {}, f"{type(error).__name__}: {error}")
             raise
 
-    def _write_ledger(self) -> None:
-        unread = {int(row): detail for row, detail in self.state.unread.items()}
-        known = [asdict(one) for one in self.state.known_bad.values()]
-        entries = ledger_entries(self.data, self.split, [*self.state.left_out, *known], unread)
-        write_ledger(self.out / "ledger.csv", entries)
+    def _write_ledger(self, further: Iterable[LeftOut] = ()) -> None:
+        left_out = [*self.state.left_out, *map(asdict, further), *self.state.unread]
+        write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, left_out))
 
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
-        settings, state, monitor = self.settings, self.state, self.monitor
-        current = self._train_reader.epoch_rows(state.epoch, 0, state.position)
-        predicted = predict_peak(self.data.schema, settings, rows=self.data.rows)
-        timing = self.out / "timing.csv"
-        slope = self.leaks.slope if self.leaks is not None else None
-        steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
-        result = {
-            "schema_version": 1,
-            "status": status,
-            "rows": count_rows(
-                self.data,
-                self.split,
-                epochs=state.epoch,
-                current=current,
-                left_out=state.left_out,
-                unread=len(state.unread),
-            ),
-            "steps": state.step,
-            "epochs": state.epoch,
-            "batch_size": settings.batch_size,
-            "accum_steps": settings.steps_per_update,
-            "effective_batch": settings.effective_batch,
-            "train": {"loss": latest_loss(self.out / "history.csv")},
-            "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
-            "memory": {
-                "baseline_anon_bytes": monitor.baseline_anon_bytes,
-                "peak_anon_bytes": monitor.peak_anon_bytes,
-                "peak_rss_bytes": monitor.peak_rss_bytes,
-                "limit_bytes": monitor.limit.limit_bytes,
-                "limit_source": monitor.limit.source,
-                "predicted_peak_bytes": sum(predicted.values()),
-                "predicted_terms": predicted,
-                "step_phases": [asdict(row) for row in self.step_memory.table()] if self.step_memory else [],
-                "spikes": [asdict(spike) for spike in self.step_memory.spikes] if self.step_memory else [],
-                "slope": asdict(slope) if slope else None,
-                "leaks": [asdict(leak) for leak in self.leaks.leaks] if self.leaks else [],
-                "tracing_count": self.trainer.tracing_count,
-            },
-            "time": {
-                "wall_seconds": state.seconds + time.perf_counter() - self.started,
-                "data_wait_seconds": float(waits.sum()),
-                "step_seconds_median": float(np.median(steps)) if len(steps) else None,
-                "collection_seconds": self.collector.seconds,
-                "collections": self.collector.collections,
-                "trims": self.collector.trims,
-            },
-            "weights_sha256": weights_sha256(self.trainer.model.variables),
-            "micro_batch_changes": state.micro_batch_changes,
-            "rollbacks": state.rollbacks,
-            "loss_spikes": state.spikes,
-            "warnings": [*self.data.warnings, *self._training_warnings(), *filter(None, (monitor.problem, problem))],
-            "data_id": self.data.data_id,
-            "horizons": self.data.schema.horizons,
-            "stopped_early": state.stops_early(settings),
-            "settings": asdict(settings) | {"precision": state.maths["precision"], "hardware": self.hardware},
-            "versions": versions(),
-        }
-        return write_json(self.out / "result.json", result)
-
-    def _training_warnings(self) -> Iterator[str]:
-        state = self.state
-        rows = len({one["row"] for one in state.left_out}) + len(state.unread)
-        if rows:
-            yield f"{rows} rows could not be read or gave no finite loss and gradient; they are in the ledger"
-        for back in state.rollbacks:
-            yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
-        for leak in self.leaks.leaks if self.leaks is not None else []:
-            yield f"memory grew by {leak.bytes_per_step / 1e6:.2f} MB a step, seen at step {leak.step}; {leak.detail}"
-        if state.spikes:
-            yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"
+        return write_json(self.out / "result.json", describe_run(self, status, validation, problem))
 
 
 def _verdict(validation: dict[str, Any]) -> str:

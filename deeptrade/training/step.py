@@ -98,7 +98,8 @@ class AccumulatingStep:
     2**-4 and 2**24.
 
     Sums are float64 for a model of float64 variables, else float32. `mark` is called with 'forward' and 'backward' from
-    within the graph, when that part of a pass has been computed.
+    within the graph, when that part of a pass has been computed, while `marking` is True: each call waits for Python's
+    lock.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class AccumulatingStep:
         mark: Callable[[str], None] | None = None,
     ):
         self._mark = mark
+        self.marking = True
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self._clip_norm, self._scale_loss = clip_norm, scale_loss
         self._weights = [variable.value for variable in model.trainable_variables]
@@ -156,10 +158,27 @@ class AccumulatingStep:
         return Window(float(loss), float(norm), int(valid), bool(applied), bad, overflowed)
 
     def examine(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any = None) -> str:
-        """Return the first tensor that is not finite for these rows, '' when all are; forgets the window so far."""
+        """Return the first tensor that is not finite for these rows, '' when all are; forgets the window so far.
+
+        At the least loss scale: what overflows at a larger one is not the rows' fault.
+        """
+        scale = self.scale_state
+        if self._scale_loss:
+            self.loss_scale.assign(_LEAST_SCALE)
         finite, *_ = self._run(inputs, targets, row_weights, False)
         self.reset()
+        self.scale_state = scale
         return self._first_bad(finite)
+
+    @property
+    def scale_state(self) -> tuple[float, int]:
+        """The loss scale, and the windows since it last changed."""
+        return float(self.loss_scale.numpy()), int(self.clean_windows.numpy())
+
+    @scale_state.setter
+    def scale_state(self, state: tuple[float, int]) -> None:
+        self.loss_scale.assign(state[0])
+        self.clean_windows.assign(state[1])
 
     def reset(self) -> None:
         """Forget what has been added to a window that will not be finished."""
@@ -175,9 +194,10 @@ class AccumulatingStep:
                 *fixed_signature(padded, padded_targets),
                 tf.TensorSpec(weights.shape, tf.float32),
                 tf.TensorSpec((), tf.bool),
+                tf.TensorSpec((), tf.bool),
             ]
             self._traced = tf.function(self._step, input_signature=signature)
-        return self._traced(padded, padded_targets, weights, last)
+        return self._traced(padded, padded_targets, weights, last, self.marking)
 
     def _find_bad_passes(self) -> dict[int, str]:
         named = ((number, self._first_bad(finite)) for number, finite in enumerate(self._passes))
@@ -193,7 +213,9 @@ class AccumulatingStep:
     def _zero(self, shape: Any = ()) -> tf.Variable:
         return tf.Variable(tf.zeros(shape, self._dtype), trainable=False)
 
-    def _step(self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor) -> Any:
+    def _step(
+        self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor, marking: tf.Tensor
+    ) -> Any:
         with tf.GradientTape() as tape:
             forecasts = tf.cast(self.model(inputs, training=True), self._dtype)
             loss, weight = summed_loss(targets, forecasts, self._target_scale, row_weights)
@@ -202,13 +224,15 @@ class AccumulatingStep:
                 "the model adds losses of its own that depend on its rows (add_loss or an activity regularizer); "
                 "regularize weights instead"
             )
-        with tf.control_dependencies(self._marked("forward", loss)):  # the whole way back begins with the scale
+        with tf.control_dependencies(
+            self._marked("forward", loss, marking)
+        ):  # the whole way back begins with the scale
             scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
         gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), self._dtype) for gradient in gradients]
         finite = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *gradients)])
         counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
-        self._marked("backward", finite)
+        self._marked("backward", finite, marking)
         self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
 
         def add() -> tf.Tensor:
@@ -222,7 +246,7 @@ class AccumulatingStep:
         nothing = (tf.zeros((), self._dtype), tf.zeros((), self._dtype), tf.constant(0), tf.constant(False))
         return finite, *tf.cond(last, self._finish, lambda: nothing)
 
-    def _marked(self, phase: str, computed: tf.Tensor) -> list[tf.Tensor]:
+    def _marked(self, phase: str, computed: tf.Tensor, marking: tf.Tensor) -> list[tf.Tensor]:
         if self._mark is None:
             return []
         mark = self._mark
@@ -231,7 +255,7 @@ class AccumulatingStep:
             mark(phase)
             return np.int32(0)
 
-        return [tf.numpy_function(note, [computed], tf.int32)]
+        return [tf.cond(marking, lambda: tf.numpy_function(note, [computed], tf.int32), lambda: tf.constant(0))]
 
     def _finish(self) -> Any:
         count = tf.where(self._total_weight > 0, self._total_weight, 1)

@@ -1,0 +1,80 @@
+"""What a run does for its memory between steps: collect garbage, give it back, look for leaks; and what it can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ..memory import Collector, LeakWatch, MemoryMonitor, MemorySpike, StepMemory, read_memory, read_notes
+
+PRESSURE = 0.05
+"""Share of the limit below which what is left of it counts as little."""
+
+
+class Upkeep:
+    """Called at the end of every step; `leased` gives the bytes of caches and batches, which are not leaks.
+
+    Without the monitor nothing is looked at, and garbage alone is collected.
+    """
+
+    def __init__(
+        self, monitor: MemoryMonitor, *, aggressive: bool, leased: Callable[[], int], sink: Callable[[str], None]
+    ):
+        self._monitor, self._sink = monitor, sink
+        self._collector = Collector(aggressive)
+        self.step_memory = StepMemory(sink=self._note_spike) if monitor.enabled else None
+        watch = LeakWatch(look=lambda: read_memory().anon_bytes - leased())
+        self._leaks = watch if monitor.enabled else None
+
+    def after_step(self, step: int) -> None:
+        """Do what is due at the end of an optimizer step."""
+        self._collector.freeze()  # once, now that the step is traced
+        little = self._monitor.available_bytes < PRESSURE * self._monitor.limit.limit_bytes
+        self._collector.collect_small(pressure=little)
+        leak = self._leaks.observe(step) if self._leaks is not None else None
+        if leak is not None:
+            self._monitor.note("leak", **asdict(leak))
+            self._sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
+
+    def close(self) -> None:
+        """Give Python its own collection back, and stop tracing."""
+        self._collector.restore()
+        if self._leaks is not None:
+            self._leaks.close()
+
+    def memory(self) -> dict[str, Any]:
+        """Return phases of steps and slope of this call, leaks and jumps of the whole run, as plain data."""
+        slope = self._leaks.slope if self._leaks is not None else None
+        return {
+            "step_phases": [asdict(row) for row in self.step_memory.table()] if self.step_memory else [],
+            "spikes": self._notes("spike"),
+            "slope": asdict(slope) if slope else None,
+            "leaks": self._notes("leak"),
+        }
+
+    def time(self) -> dict[str, Any]:
+        """Return what collecting took in this call."""
+        collector = self._collector
+        return {
+            "collection_seconds": collector.seconds,
+            "collections": collector.collections,
+            "trims": collector.trims,
+        }
+
+    def warnings(self) -> list[str]:
+        """Return one line per leak."""
+        return [
+            f"memory grew by {leak['bytes_per_step'] / 1e6:.2f} MB a step (step {leak['step']}); {leak['detail']}"
+            for leak in self._notes("leak")
+        ]
+
+    def _notes(self, kind: str) -> list[dict[str, Any]]:
+        """What the timeline says, earlier calls of a continued run included."""
+        path = self._monitor.path
+        if not self._monitor.enabled or path is None or not path.exists():
+            return []
+        return [{name: value for name, value in note.items() if name != "kind"} for note in read_notes(path, kind)]
+
+    def _note_spike(self, spike: MemorySpike) -> None:
+        self._monitor.note("spike", **asdict(spike))
