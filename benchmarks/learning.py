@@ -3,7 +3,7 @@
     python benchmarks/learning.py [--rows 64000] [--seeds 3] [--model_size tiny]
 
 For each seed a synthetic market is made, with its signal and without, and `deeptrade fit` trains on it. On the
-validation rows, the latest fifth, the mean absolute error of the model's forecasts is compared with that of the
+validation rows, the latest 30%, the mean absolute error of the model's forecasts is compared with that of the
 forecast that is always zero. Neighbouring rows share most of their window and of their targets, so the standard error
 of the mean gain is taken over blocks of 100 rows; 'beats' means a gain over two of them. Prints the best possible R2
 per horizon, the gain in standard errors per seed and horizon, and one JSON line.
@@ -26,7 +26,7 @@ import numpy as np
 from deeptrade import compile_store, open_store, predict
 from deeptrade.sources.synthetic import oracle_r2, synthesize
 
-VALIDATION, BLOCK_ROWS = 0.2, 100
+VALIDATION, BLOCK_ROWS = 0.3, 100
 
 
 def gains_in_errors(forecasts: np.ndarray, targets: np.ndarray) -> np.ndarray:
