@@ -8,6 +8,7 @@ import pytest
 
 from deeptrade.memory import LeakWatch
 from deeptrade.memory.leaks import SAMPLES, WARM_UP_STEPS, find_growth, theil_sen
+from deeptrade.sources.synthetic import synthesize
 
 MB = 1_000_000
 
@@ -155,3 +156,17 @@ def test_a_clean_training_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a
     assert result["leaks"] == []
     assert abs(result["slope"]["bytes_per_step"]) <= 5000
     assert result["traced"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_thousand_steps_of_fit_on_a_synthetic_market_grow_by_less_than_5_kilobytes_a_step(tmp_path):
+    synthesize(tmp_path / "market.csv", rows=1500)
+    options = {"csv": tmp_path / "market.csv", "out": tmp_path / "run", "model_size": "tiny", "max_steps": 2000}
+    command = [sys.executable, "-m", "deeptrade", "fit", "--epochs=7", "--skip_rl"]
+    subprocess.run([*command, *(f"--{k}={v}" for k, v in options.items())], check=True, capture_output=True)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["steps"] == 2000
+    assert result["memory"]["leaks"] == []
+    assert result["memory"]["slope"]["bytes_per_step"] <= 5000
+    assert result["memory"]["tracing_count"] == 1

@@ -139,6 +139,25 @@ def test_a_model_that_looks_across_rows_is_refused():
         Trainer(model, batch_size=2)
 
 
+@pytest.mark.parametrize(
+    ("layer", "draws"),
+    [
+        (keras.layers.Dropout(0.1), "rate=0.1"),
+        (keras.layers.GaussianNoise(0.5), "stddev=0.5"),
+        (keras.layers.Dropout(0.0), ""),
+    ],
+    ids=["dropout", "noise", "dropout that is off"],
+)
+def test_a_model_that_draws_at_random_per_pass_is_refused(layer, draws):
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    model = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs[FEATURE])))
+    if draws:
+        with pytest.raises(SettingsError, match=f"draws at random for a whole pass .{draws}"):
+            Trainer(model, batch_size=2)
+    else:
+        Trainer(model, batch_size=2)
+
+
 def test_losses_of_the_model_s_own_that_depend_on_rows_are_refused_and_not_ignored(reader):
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(inputs, keras.layers.Dense(2, activity_regularizer="l2")(inputs[FEATURE]))

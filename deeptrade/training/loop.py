@@ -297,6 +297,17 @@ def _refuse_inexact(model: keras.Model) -> None:
                 f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
                 f"use keras.layers.LayerNormalization or GroupNormalization"
             )
+        draws = [name for name in ("rate", "dropout", "recurrent_dropout", "stddev") if _is_on(layer, name)]
+        if draws and any("seed_generator" in variable.path for variable in layer.variables):
+            raise SettingsError(
+                f"layer {layer.name!r} draws at random for a whole pass ({draws[0]}={getattr(layer, draws[0])}), so "
+                f"small passes would not equal one large one; leave it out, or set it to 0"
+            )
+
+
+def _is_on(layer: keras.layers.Layer, name: str) -> bool:
+    value = getattr(layer, name, 0)
+    return isinstance(value, int | float) and value > 0
 
 
 def _checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:
