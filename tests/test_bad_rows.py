@@ -10,7 +10,6 @@ import tensorflow as tf
 from deeptrade.batches import BatchReader
 from deeptrade.dataset import Dataset
 from deeptrade.errors import DataError, TrainingFailedError
-from deeptrade.files import read_json
 from deeptrade.ledger import read_ledger
 from deeptrade.opening import open_dataset
 from deeptrade.order import Rows
@@ -271,15 +270,13 @@ def train(market, tmp_path, monkeypatch):
         options |= {"csv": str(market.path), "out": str(tmp_path / out), "epochs": 2, "checkpoint_every": 4}
         return fit(FitSettings(**{**options, **changes}), sink=lines.append, progress="silent")
 
-    train.unreadable, train.lines, train.out = (), lines, tmp_path
+    train.unreadable, train.lines, train.csv, train.out = (), lines, market.path, tmp_path
     return train
 
 
 def rows_of_steps(train, first, last):
     """The first rows of steps [first, last] of epoch 0."""
-    train("plain", epochs=1)
-    run = read_json(train.out / "plain" / "result.json")
-    with open_dataset(run["settings"]["csv"]) as dataset:
+    with open_dataset(train.csv) as dataset:
         reader = dataset.batches(batch_size=2, split="train", val_ratio=0.2)
         return [int(reader.epoch_rows(0, 2 * step - 2, 2 * step)[0]) for step in range(first, last + 1)]
 

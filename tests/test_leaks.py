@@ -9,6 +9,7 @@ import pytest
 from deeptrade.memory import LeakWatch
 from deeptrade.memory.leaks import SAMPLES, WARM_UP_STEPS, find_growth, theil_sen
 from deeptrade.sources.synthetic import synthesize
+from tests.conftest import make_market
 
 MB = 1_000_000
 
@@ -131,19 +132,34 @@ print(json.dumps({
 """
 
 
-def train(market, kind, steps):
-    command = [sys.executable, "-c", TRAINING, str(market.path), kind, str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """What a watch said of four trainings, each a process of its own, at the same time: most of it is start-up."""
+    market = make_market(tmp_path_factory.mktemp("leaks") / "market.csv")
+    steps = {"python": 200, "native": 200, "retracing": 200, "none": 2000}
+    children = {
+        kind: subprocess.Popen(
+            [sys.executable, "-c", TRAINING, str(market.path), kind, str(count)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for kind, count in steps.items()
+    }
+    found = {}
+    for kind, child in children.items():
+        out, problem = child.communicate()
+        assert child.returncode == 0, problem[-2000:]
+        found[kind] = json.loads(out.splitlines()[-1])
+    return found
 
 
 @pytest.mark.parametrize(
     ("kind", "bytes_per_step", "says"),
     [("python", MB, "<string>:"), ("native", 0.5 * MB, "outside of Python"), ("retracing", None, "traced anew")],
 )
-def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(market, kind, bytes_per_step, says):
-    found = train(market, kind, 200)["leaks"]
+def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(trainings, kind, bytes_per_step, says):
+    found = trainings[kind]["leaks"]
     assert len(found) == 1
     assert found[0]["holder"] == kind
     assert says in found[0]["detail"]
@@ -151,8 +167,8 @@ def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(market, 
         assert found[0]["bytes_per_step"] == pytest.approx(bytes_per_step, rel=0.2)
 
 
-def test_a_clean_training_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a_step(market):
-    result = train(market, "none", 2000)
+def test_a_clean_training_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a_step(trainings):
+    result = trainings["none"]
     assert result["leaks"] == []
     assert abs(result["slope"]["bytes_per_step"]) <= 5000
     assert result["traced"] == 1

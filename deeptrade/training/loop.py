@@ -15,6 +15,7 @@ from ..batches import Batch, BatchReader
 from ..errors import SettingsError, TrainingFailedError
 from ..generator import MemoryEfficientGenerator
 from ..memory import StepMemory
+from .exactness import checked_weights, computes_in_float16, refuse_accumulating, refuse_inexact
 from .feed import NON_FINITE, Feed, LeftOut
 from .step import AccumulatingStep, Window
 
@@ -84,11 +85,11 @@ class Trainer:
     ):
         if batch_size < 1 or accum_steps < 1:
             raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
-        _refuse_inexact(model)
+        refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
-        _refuse_accumulating(self.optimizer)
-        self._row_weights, self._sink, self._memory = _checked_weights(row_weights), sink, memory
+        refuse_accumulating(self.optimizer)
+        self._row_weights, self._sink, self._memory = checked_weights(row_weights), sink, memory
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
             model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
@@ -100,7 +101,7 @@ class Trainer:
             batch_size=batch_size,
             target_scale=target_scale,
             clip_norm=clip_norm,
-            scale_loss=_computes_in_float16(model),
+            scale_loss=computes_in_float16(model),
             mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
@@ -288,48 +289,3 @@ class Trainer:
 
     def _weights_of(self, batch: Batch) -> np.ndarray | None:
         return None if self._row_weights is None else self._row_weights[batch.row_ids]
-
-
-def _refuse_inexact(model: keras.Model) -> None:
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            raise SettingsError(
-                f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
-                f"use keras.layers.LayerNormalization or GroupNormalization"
-            )
-        draws = [name for name in ("rate", "dropout", "recurrent_dropout", "stddev") if _is_on(layer, name)]
-        if draws and any("seed_generator" in variable.path for variable in layer.variables):
-            raise SettingsError(
-                f"layer {layer.name!r} draws at random for a whole pass ({draws[0]}={getattr(layer, draws[0])}), so "
-                f"small passes would not equal one large one; leave it out, or set it to 0"
-            )
-
-
-def _is_on(layer: keras.layers.Layer, name: str) -> bool:
-    value = getattr(layer, name, 0)
-    return isinstance(value, int | float) and value > 0
-
-
-def _checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:
-    if row_weights is None:
-        return None
-    weights = np.asarray(row_weights, np.float32)
-    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
-        raise SettingsError(
-            f"row_weights of shape {weights.shape}: one finite number of at least 0 per row is accepted"
-        )
-    return weights
-
-
-def _refuse_accumulating(optimizer: keras.optimizers.Optimizer) -> None:
-    if getattr(optimizer, "gradient_accumulation_steps", None):
-        raise SettingsError(
-            "the optimizer accumulates gradients itself, as a mean of means; leave out gradient_accumulation_steps, "
-            "accum_steps does it"
-        )
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise SettingsError("the loss is scaled by the trainer; give the inner optimizer of the LossScaleOptimizer")
-
-
-def _computes_in_float16(model: keras.Model) -> bool:
-    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers())

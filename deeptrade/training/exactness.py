@@ -1,0 +1,57 @@
+"""What would make k small passes differ from one large one is refused, by name, before training begins."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from ..errors import SettingsError
+
+
+def refuse_inexact(model: keras.Model) -> None:
+    """Raise SettingsError for layers that normalize over a batch, or draw at random for a whole one."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise SettingsError(
+                f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
+                f"use keras.layers.LayerNormalization or GroupNormalization"
+            )
+        draws = [name for name in ("rate", "dropout", "recurrent_dropout", "stddev") if _is_on(layer, name)]
+        if draws and any("seed_generator" in variable.path for variable in layer.variables):
+            raise SettingsError(
+                f"layer {layer.name!r} draws at random for a whole pass ({draws[0]}={getattr(layer, draws[0])}), so "
+                f"small passes would not equal one large one; leave it out, or set it to 0"
+            )
+
+
+def _is_on(layer: keras.layers.Layer, name: str) -> bool:
+    value = getattr(layer, name, 0)
+    return isinstance(value, int | float) and value > 0
+
+
+def checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:
+    """Return row weights as float32 (rows,); SettingsError unless they are finite and at least 0."""
+    if row_weights is None:
+        return None
+    weights = np.asarray(row_weights, np.float32)
+    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
+        raise SettingsError(
+            f"row_weights of shape {weights.shape}: one finite number of at least 0 per row is accepted"
+        )
+    return weights
+
+
+def refuse_accumulating(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raise SettingsError for an optimizer that accumulates gradients, or scales losses, itself."""
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise SettingsError(
+            "the optimizer accumulates gradients itself, as a mean of means; leave out gradient_accumulation_steps, "
+            "accum_steps does it"
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise SettingsError("the loss is scaled by the trainer; give the inner optimizer of the LossScaleOptimizer")
+
+
+def computes_in_float16(model: keras.Model) -> bool:
+    """Whether some layer computes in float16, so that losses must be scaled."""
+    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
