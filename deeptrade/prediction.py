@@ -15,6 +15,7 @@ from .dataset import Dataset
 from .errors import DataError
 from .model import Forecaster
 from .opening import open_dataset
+from .training.exactness import read_features
 from .training.step import pad_rows
 
 
@@ -70,7 +71,11 @@ def _load(path: Path) -> keras.Model:
 def _check_features(model: keras.Model, dataset: Dataset) -> list[str] | None:
     """Return the features that the model reads, None for all; DataError unless the data has them in its shapes."""
     if not isinstance(model, Forecaster):
-        return None
+        names = read_features(model)
+        missing = sorted(set(names or ()) - set(dataset.schema.names))
+        if missing:
+            raise DataError(f"{dataset.name} has no feature {missing[0]!r}, which the model reads")
+        return names
     found = {feature.name: feature.shape for feature in dataset.schema.features}
     for name, tensor in zip(model.feature_names, model.network.inputs, strict=True):
         shape = tuple(tensor.shape[1:])

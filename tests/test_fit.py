@@ -254,6 +254,32 @@ def test_files_name_no_folder_but_those_that_were_given(train, tmp_path, market)
             assert str(tmp_path) not in text
 
 
+def test_a_run_that_cannot_start_over_leaves_the_finished_one_as_it_is(market, train, tmp_path):
+    market.cells[7][3] = "[[1.0]]"
+    market.write()
+    train(max_steps=2, max_bad_rows=0.1)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for fresh in (True, False):
+        with pytest.raises(DataError, match=r"1 of 60 rows .*; they are listed in .*ledger\.refused\.csv"):
+            train(max_steps=4, fresh=fresh)
+    refused = tmp_path / "run" / "ledger.refused.csv"
+    assert [entry.row for entry in read_ledger(refused)] == [7]
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path != refused}
+    assert {path for path in before if before[path] != after.get(path)} <= {tmp_path / "run" / "memory.jsonl"}
+    again = train(max_steps=2, max_bad_rows=0.1, fresh=True)
+    assert again["status"] == "completed"
+    assert not refused.exists()
+    assert (tmp_path / "run" / "memory.jsonl").read_bytes().count(b'"kind": "start"') == 1
+
+
+def test_a_target_out_of_all_proportion_is_said_with_its_row(market, train):
+    market.cells[11][-2] = "1000"
+    market.write()
+    result = train(max_steps=1)
+    assert any(line.startswith("y_1 is 1000 in row 11,") for line in result["warnings"])
+    assert not any("y_2" in line for line in result["warnings"])
+
+
 def test_a_file_without_a_target_is_refused(market, train):
     for cells in market.cells:
         cells[-2:] = ["", ""]

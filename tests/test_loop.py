@@ -217,3 +217,57 @@ def test_rows_of_weight_two_count_like_rows_drawn_twice_and_of_weight_zero_not_a
         list(each.train(reader))
     for mine, other in zip(weights(heavy), weights(equal), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"optimizer": "adam"}, "an optimizer of Keras"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"clip_norm": -1.0}, "clip_norm=-1.0"),
+        ({"target_scale": 0.0}, "target_scale=0.0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_are_refused_by_name(options, problem):
+    with pytest.raises(SettingsError, match=problem):
+        make_trainer(**options)
+
+
+def test_a_scale_or_model_of_other_horizons_is_refused_before_a_step(reader):
+    with pytest.raises(SettingsError, match="target_scale has 3 horizons, the data 2"):
+        list(make_trainer(target_scale=np.ones(3)).train(reader))
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    with pytest.raises(SettingsError, match="the model's output has 5 horizons, the data 2"):
+        list(Trainer(keras.Model(inputs, keras.layers.Dense(5)(inputs[FEATURE])), batch_size=2).train(reader))
+
+
+def test_a_model_takes_the_features_it_reads_out_of_all(dataset, reader):
+    everything = BatchReader(dataset, Rows(0, 23), batch_size=4)
+    trainers = make_trainer(), make_trainer()
+    for trainer, batches in zip(trainers, (everything, reader), strict=True):
+        list(trainer.train(batches))
+    for mine, other in zip(*map(weights, trainers), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    other = BatchReader(dataset, Rows(0, 23), batch_size=4, features=["arr_5m"])
+    with pytest.raises(SettingsError, match="the model reads 'arr_ctx', the batches hold arr_5m"):
+        list(make_trainer().train(other))
+
+
+def test_after_a_stop_there_are_no_further_epochs_and_finish_ends_the_callbacks(reader):
+    stopping = Stopping(after=2)
+    ended = []
+    last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: ended.append(1))
+    trainer = make_trainer(callbacks=[stopping, last])
+    assert sum(1 for epoch in range(4) for _ in trainer.train(reader, epoch=epoch)) == 2
+    assert [call for call in stopping.calls if call != "begin"] == stopping.calls[1:2]
+    trainer.finish()
+    assert ended == [1]
+
+
+def test_a_frozen_batch_normalization_is_taken():
+    inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
+    model = keras.Model(
+        inputs, keras.layers.Dense(2)(keras.layers.BatchNormalization(trainable=False)(inputs[FEATURE]))
+    )
+    Trainer(model, batch_size=2)

@@ -259,7 +259,7 @@ def read_manifest(store: Path) -> Manifest:
         found = content.get("version")
         raise DataError(f"{store.name} is a store of version {found!r}, read is version {VERSION}; compile it again")
     if content.pop("checksum", "") != _checksum_of(content):
-        raise DataError(f"{store.name}/{MANIFEST} is damaged; compile the store again with --fresh")
+        raise DataError(f"{store.name}/{MANIFEST} is damaged; make it anew: deeptrade compile DATA --fresh")
     return Manifest(
         Schema.from_json(content["schema"]),
         content["source"],

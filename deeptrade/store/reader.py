@@ -62,7 +62,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0
 
 def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:
     if _ledger_differs(path, manifest):
-        raise DataError(f"{path.name}/{LEDGER} is damaged; compile the store again with --fresh")
+        raise DataError(f"{path.name}/{LEDGER} is damaged; make it anew: deeptrade compile DATA --fresh")
     with friendly_os_errors(f"reading {LEDGER} of {path.name}"):
         return read_ledger(path / LEDGER)
 
@@ -82,7 +82,9 @@ class CheckedFile:
         size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
         if size != needed:
             self._closing()
-            raise DataError(f"{self._name} has {size} bytes, must have {needed}; compile the store again with --fresh")
+            raise DataError(
+                f"{self._name} has {size} bytes, must have {needed}; make it anew: deeptrade compile DATA --fresh"
+            )
         self._map = mmap.mmap(self._file, 0, prot=mmap.PROT_READ) if use_mmap and size else None
         if self._map is not None:
             self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
@@ -103,7 +105,7 @@ class CheckedFile:
         if self._array is None:
             return self._read_plainly(places)
         if os.fstat(self._file).st_size < self._array.nbytes:  # reading a page that is gone would end the process
-            raise DataError(f"{self._name} has become shorter; compile the store again with --fresh")
+            raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
         return self._array.take(places, axis=0) if run is None else self._array[run].copy()
 
     def whole(self) -> np.ndarray:
@@ -146,7 +148,7 @@ class CheckedFile:
         if not self._is_sound(block):
             raise DataError(
                 f"{self._name} is damaged in block {block} ({'blocks' if self._column.per_block else 'usable rows'} "
-                f"{self._edges[block]} to {self._edges[block + 1] - 1}); compile the store again with --fresh"
+                f"{self._edges[block]} to {self._edges[block + 1] - 1}); make it anew: deeptrade compile DATA --fresh"
             )
         self._unchecked[block] = False
 
@@ -165,7 +167,7 @@ class CheckedFile:
         while len(view):
             count = os.preadv(self._file, [view], offset)
             if not count:
-                raise DataError(f"{self._name} has become shorter; compile the store again with --fresh")
+                raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
             view, offset = view[count:], offset + count
 
     def _read_plainly(self, places: np.ndarray) -> np.ndarray:

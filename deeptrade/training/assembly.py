@@ -28,6 +28,25 @@ def target_scale(targets: np.ndarray) -> np.ndarray:
     return scale
 
 
+UNUSUAL = 1000
+"""Times the median size of a horizon's targets above which one is said: returns stray by a few hundred at most."""
+
+
+def unusual_targets(targets: np.ndarray, rows: np.ndarray) -> list[str]:
+    """Return a line for each horizon whose largest target is out of all proportion: the unit of errors follows it."""
+    lines = []
+    for horizon, values in enumerate(targets.T, start=1):
+        sizes = np.abs(values[np.isfinite(values)])
+        median = np.median(sizes) if len(sizes) else 0.0
+        at = int(np.nanargmax(np.abs(values))) if median else 0
+        if median and abs(values[at]) > UNUSUAL * median:
+            lines.append(
+                f"y_{horizon} is {values[at]:g} in row {rows[at]}, {abs(values[at]) / median:.1g} times the median "
+                f"size {median:.2g}; all errors are measured in units that follow it, so mend or remove it"
+            )
+    return lines
+
+
 def build_trainer(
     settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str, **options: Any
 ) -> Trainer:

@@ -11,7 +11,7 @@ from ..errors import SettingsError
 def refuse_inexact(model: keras.Model) -> None:
     """Raise SettingsError for layers that normalize over a batch, or draw at random for a whole one."""
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:  # a frozen one does not
             raise SettingsError(
                 f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
                 f"use keras.layers.LayerNormalization or GroupNormalization"
@@ -41,8 +41,29 @@ def checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:
     return weights
 
 
+def check_numbers(*, learning_rate: float, clip_norm: float, target_scale: np.ndarray | float) -> None:
+    """Raise SettingsError unless rate and scale are finite and above 0, and clip_norm finite and at least 0."""
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise SettingsError(f"learning_rate={learning_rate!r}: a finite number above 0 is accepted")
+    if not (np.isfinite(clip_norm) and clip_norm >= 0):
+        raise SettingsError(f"clip_norm={clip_norm!r}: a finite number is accepted, 0 for no clipping")
+    scale = np.asarray(target_scale, np.float64)
+    if scale.ndim > 1 or not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise SettingsError(f"target_scale={target_scale!r}: one finite number above 0 is accepted, or one per horizon")
+
+
+def read_features(model: keras.Model) -> list[str] | None:
+    """Return the features that a functional model of a dict of inputs reads; None where it cannot be told."""
+    inputs = model.input if hasattr(model, "_inputs_struct") else None  # which functional models alone have
+    return list(inputs) if isinstance(inputs, dict) else None
+
+
 def refuse_accumulating(optimizer: keras.optimizers.Optimizer) -> None:
     """Raise SettingsError for an optimizer that accumulates gradients, or scales losses, itself."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise SettingsError(
+            f"optimizer={optimizer!r}: an optimizer of Keras is accepted, such as keras.optimizers.SGD()"
+        )
     if getattr(optimizer, "gradient_accumulation_steps", None):
         raise SettingsError(
             "the optimizer accumulates gradients itself, as a mean of means; leave out gradient_accumulation_steps, "

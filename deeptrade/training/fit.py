@@ -6,9 +6,11 @@ so that a wrong path costs no import of TensorFlow.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +79,13 @@ def fit(
     check_fits(head.schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
     with StopRequest().listening() as stop, alone_in(out):
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
-        if settings.fresh:
-            remove_run(out)
         state = earlier or _new_state(settings, head.data_id, hardware["gpus"])
         monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session
 
-        with monitor, _checked(settings, limit, monitor, sink, progress) as data:
+        with _timeline_aside(out, settings.fresh), monitor, _checked(settings, limit, monitor, sink, progress) as data:
+            if settings.fresh:
+                remove_run(out, but=["memory.jsonl"])
             if earlier is not None:  # a store made only now has seen every byte
                 check_same_run(earlier, data_id=data.data_id, content_hash=data.content_hash, maths={}, out=str(out))
             state.content_hash = data.content_hash or state.content_hash
@@ -156,15 +158,30 @@ def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: 
                 progress=reading,
             )
         except TooManyBadRowsError as error:
-            write_ledger(settings.out_dir / "ledger.csv", error.ledger)
-            raise
+            held = (settings.out_dir / "result.json").exists()  # a run's own ledger stays
+            path = settings.out_dir / ("ledger.refused.csv" if held else "ledger.csv")
+            write_ledger(path, error.ledger)
+            raise TooManyBadRowsError(f"{error}; they are listed in {path}", error.ledger) from None
         finally:
             reading.close()
 
 
-def remove_run(out: Path) -> None:
-    """Remove what `fit` leaves in a folder, and nothing else."""
-    for name in RUN_FILES:
+@contextmanager
+def _timeline_aside(out: Path, fresh: bool) -> Iterator[None]:
+    """Where a run starts over, give it a timeline of its own; the earlier one comes back where it cannot start."""
+    timeline, aside = out / "memory.jsonl", out / ".memory.jsonl.before"
+    if fresh and timeline.exists():
+        os.replace(timeline, aside)
+    try:
+        yield
+    finally:
+        if aside.exists():
+            os.replace(aside, timeline)
+
+
+def remove_run(out: Path, *, but: Collection[str] = ()) -> None:
+    """Remove what `fit` leaves in a folder, and nothing else; `but` names files that stay."""
+    for name in {*RUN_FILES, ".memory.jsonl.before"} - set(but):
         (out / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)

@@ -15,7 +15,14 @@ from ..batches import Batch, BatchReader
 from ..errors import SettingsError, TrainingFailedError
 from ..generator import MemoryEfficientGenerator
 from ..memory import StepMemory
-from .exactness import checked_weights, computes_in_float16, refuse_accumulating, refuse_inexact
+from .exactness import (
+    check_numbers,
+    checked_weights,
+    computes_in_float16,
+    read_features,
+    refuse_accumulating,
+    refuse_inexact,
+)
 from .feed import NON_FINITE, Feed, LeftOut
 from .step import AccumulatingStep, Window
 
@@ -50,13 +57,17 @@ class StepRecord:
 class Trainer:
     """Trains any Keras model with dict inputs and one (rows, horizons) output on a BatchReader or generator.
 
+    What is minimized is Huber's loss in units of target_scale, its mean over the valid targets of a window; a compiled
+    model's own loss and optimizer are not used.
+
     Arguments: target_scale float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
     accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
     (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
     row_weights, finite and at least 0, by row number, the weight of each row's loss (None: 1); callbacks of Keras, for
-    which a window is a batch: those of epochs and batches are called, and `on_train_begin` once, and
-    `model.stop_training` ends an epoch after the window; sink takes a line of text about rows that went wrong and came
-    right again; memory takes the anonymous memory of each phase of a pass: read, forward, backward, apply.
+    which a window is a batch (`on_train_begin` comes once, `on_train_end` with `finish`; where they set
+    `model.stop_training`, the epoch ends after the window and later ones yield nothing); sink takes a line of text
+    about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass: read,
+    forward, backward, apply.
 
     A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
@@ -85,6 +96,7 @@ class Trainer:
     ):
         if batch_size < 1 or accum_steps < 1:
             raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
+        check_numbers(learning_rate=learning_rate, clip_norm=clip_norm, target_scale=target_scale)
         refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
@@ -93,7 +105,8 @@ class Trainer:
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
             model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
-            model.stop_training = False
+        model.stop_training = False
+        self._features = read_features(model)
         self._has_begun = False
         self._step = AccumulatingStep(
             model,
@@ -164,17 +177,21 @@ class Trainer:
             raise SettingsError(
                 f"row_weights has {len(self._row_weights)} entries, the data {reader.dataset.rows} rows"
             )
+        self._check_shapes(reader)
+        if start >= reader.samples or self.model.stop_training:
+            return
         self._begin_epoch(epoch)
         position, losses, targets = start, 0.0, 0
         try:
-            while position < reader.samples and not getattr(self.model, "stop_training", False):
+            while position < reader.samples and not self.model.stop_training:
                 began = time.perf_counter()
                 stop = min(position + self.effective_batch, reader.samples)
                 rate = float(self.optimizer.learning_rate)
                 self._callbacks.on_train_batch_begin(self.steps)
                 window, row_ids = self._train_window(feed, position, stop)
                 self._count_faults(feed.faults, rows=stop - position, counted=len(row_ids))
-                losses, targets = losses + window.loss * window.valid_targets, targets + window.valid_targets
+                if window.valid_targets:
+                    losses, targets = losses + window.loss * window.valid_targets, targets + window.valid_targets
                 logs = {"loss": window.loss, "gradient_norm": window.gradient_norm}
                 self._callbacks.on_train_batch_end(self.steps, logs)
                 position = stop
@@ -195,7 +212,28 @@ class Trainer:
                 )
         finally:
             feed.close()
-        self._callbacks.on_epoch_end(epoch, {"loss": losses / max(targets, 1)})
+        self._callbacks.on_epoch_end(epoch, {"loss": losses / targets if targets else math.nan})
+
+    def finish(self) -> None:
+        """Call `on_train_end`, and take averaged weights where the optimizer keeps them; train no more after it."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._callbacks.on_train_end()
+
+    def _check_shapes(self, reader: BatchReader) -> None:
+        """Raise SettingsError where model, scale and batches differ in horizons, or a feature is missing."""
+        shape, scale = getattr(self.model, "output_shape", None), self._step.target_scale.shape
+        found = {
+            "the model's output": shape[-1] if isinstance(shape, tuple) else None,
+            "target_scale": scale[0] if scale.rank else None,
+        }
+        for name, horizons in found.items():
+            if horizons not in (None, reader.schema.horizons):
+                raise SettingsError(
+                    f"{name} has {horizons} horizons, the data {reader.schema.horizons}; make them equal"
+                )
+        missing = sorted(set(self._features or ()) - set(reader.schema.names))
+        if missing:
+            raise SettingsError(f"the model reads {missing[0]!r}, the batches hold {', '.join(reader.schema.names)}")
 
     def _begin_epoch(self, epoch: int) -> None:
         if not self._has_begun:
@@ -258,7 +296,9 @@ class Trainer:
             self._mark("read")
             positions.append(position)
             row_ids.append(batch.row_ids)
-            window = self._step(batch.inputs, batch.targets, last=ahead is None, row_weights=self._weights_of(batch))
+            window = self._step(
+                self._inputs_of(batch), batch.targets, last=ahead is None, row_weights=self._weights_of(batch)
+            )
             self._mark(("add" if ahead is not None else "apply") if self._step.marking else "pass")
             if self._memory is not None:
                 self._memory.next_batch()
@@ -278,7 +318,7 @@ class Trainer:
             for position in range(first, min(first + self.batch_size, stop)):
                 batch = feed.again(position, position + 1)
                 for row in batch.row_ids.tolist():
-                    tensor = self._step.examine(batch.inputs, batch.targets, self._weights_of(batch))
+                    tensor = self._step.examine(self._inputs_of(batch), batch.targets, self._weights_of(batch))
                     if tensor:
                         found.append(LeftOut(row, NON_FINITE, f"the {tensor} of this row is not finite"))
         return found
@@ -286,6 +326,9 @@ class Trainer:
     def _mark(self, phase: str) -> None:
         if self._memory is not None:
             self._memory.mark(phase)
+
+    def _inputs_of(self, batch: Batch) -> dict[str, np.ndarray]:
+        return batch.inputs if self._features is None else {name: batch.inputs[name] for name in self._features}
 
     def _weights_of(self, batch: Batch) -> np.ndarray | None:
         return None if self._row_weights is None else self._row_weights[batch.row_ids]

@@ -45,7 +45,7 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
         "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
         "memory": {
             "baseline_anon_bytes": monitor.baseline_anon_bytes,
-            "peak_anon_bytes": monitor.peak_anon_bytes,
+            "peak_anon_bytes": max(monitor.peak_anon_bytes, state.peak_anon_bytes),
             "peak_rss_bytes": monitor.peak_rss_bytes,
             "limit_bytes": monitor.limit.limit_bytes,
             "limit_source": monitor.limit.source,
@@ -75,6 +75,7 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
 
 def _training_warnings(run: Session) -> Iterator[str]:
     state = run.state
+    yield from run.unusual
     rows = len({one["row"] for one in state.left_out}) + len(state.unread)
     if rows:
         yield f"rows that could not be read, or gave no finite loss and gradient: {rows}; they are in the ledger"

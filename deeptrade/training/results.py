@@ -18,7 +18,15 @@ if TYPE_CHECKING:  # importing it would import TensorFlow
 
 HISTORY_COLUMNS = ("step", "epoch", "samples", "loss", "gradient_norm", "learning_rate", "valid_targets", "applied")
 TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
-RUN_FILES = ("result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras")
+RUN_FILES = (
+    "result.json",
+    "history.csv",
+    "timing.csv",
+    "memory.jsonl",
+    "ledger.csv",
+    "ledger.refused.csv",
+    "model.keras",
+)
 RUN_FOLDERS = ("checkpoints", "logs")
 _UNFINISHED_MODEL = ".model.tmp.keras"  # Keras insists on the ending
 LATEST_STEPS = 100

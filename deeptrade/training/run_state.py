@@ -56,6 +56,7 @@ class RunState:
     spikes: list[dict[str, float]] = field(default_factory=list)
     spike_detector: dict[str, Any] = field(default_factory=dict)
     regular_step: int = 0
+    peak_anon_bytes: int = 0
 
     @property
     def step(self) -> int:

@@ -21,7 +21,7 @@ from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import ledger_entries
-from .assembly import build_trainer, target_scale
+from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .feed import READ_ERROR, Feed, LeftOut
 from .loop import StepRecord
@@ -78,16 +78,25 @@ class Session:
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
         self._write_ledger()
+        train_rows = self.split.train
         with monitor.phase("build"):
             self._build()
             restored = self.checkpoints.restore(self.trainer.variables) if state.has_begun else None
             if restored is not None:
                 self._take(RunState(**restored))
-                sink(f"continuing after step {self.state.step}, epoch {self.state.epoch}, row {self.state.position}")
+                done = f"epoch {self.state.epoch + 1}, {self.state.position} of its {len(train_rows)} rows done"
+                sink(f"continuing after step {self.state.step}, {done}")
+                if self.state.known:
+                    rows = len(self.state.known_bad)
+                    sink(f"left out since the run went back: {rows} rows, see ledger.csv; --fresh would try them again")
 
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
-        scale = target_scale(self.data.read_targets(train.numbers()))
+        targets = self.data.read_targets(train.numbers())
+        scale = target_scale(targets)
+        self.unusual = unusual_targets(targets, train.numbers())
+        for line in self.unusual:
+            self.sink(line)
         self.trainer = build_trainer(
             settings,
             self.data,
@@ -191,11 +200,11 @@ class Session:
         before, reading = self.state, any(one.reason == READ_ERROR for one in error.left_out)
         if len(before.rollbacks) >= MOST_ROLLBACKS:
             self._write_ledger(error.left_out)
-            advice = (
-                "mend the data, or compile it again, and run again"
-                if reading
-                else f"look at the rows in {self.out / 'ledger.csv'}, and try --fresh with a lower --learning_rate"
-            )
+            advice = "try --fresh with a lower --learning_rate"
+            if reading:
+                advice = "mend the data, or compile it again, and start over with --fresh"
+            elif error.left_out:
+                advice = f"look at the rows in {self.out / 'ledger.csv'}, or {advice}"
             raise TrainingFailedError(
                 f"step {before.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; {advice}"
             ) from None
@@ -212,9 +221,8 @@ class Session:
         if not reading:
             self.trainer.optimizer.learning_rate = float(self.trainer.optimizer.learning_rate) * RATE_CUT
         rate = float(self.trainer.optimizer.learning_rate)
-        self.sink(
-            f"step {before.step + 1}: {error}; back to step {state.step} without these rows, learning rate {rate:g}"
-        )
+        without = " without these rows" if error.left_out else ""
+        self.sink(f"step {before.step + 1}: {error}; back to step {state.step}{without}, learning rate {rate:g}")
         self._save(tables)
         for table in tables:
             table.cut(state.step)
@@ -299,6 +307,7 @@ class Session:
         with self.monitor.phase("save"):
             for table in tables:
                 table.sync()
+            self.state.peak_anon_bytes = max(self.state.peak_anon_bytes, self.monitor.peak_anon_bytes)
             self.state.seconds += time.perf_counter() - self.started
             self.started = time.perf_counter()
             returns = len(self.state.rollbacks)
@@ -322,7 +331,8 @@ class Session:
         except Interrupted:
             with suppress(DeepTradeError):  # a full disk, say: the signal must come through
                 self._write_result("interrupted", {})
-            self.sink(f"stopped after step {self.state.step}; progress is saved, run again to continue")
+            again = "run again without --fresh" if self.settings.fresh else "run again"
+            self.sink(f"stopped after step {self.state.step}; progress is saved, {again} to continue")
             raise
         except Exception as error:
             with suppress(DeepTradeError):  # a full disk, say: the error itself must come through

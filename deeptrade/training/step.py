@@ -11,6 +11,7 @@ window has ended, and a window with a bad pass changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,9 +33,10 @@ _GROW_AFTER = 2000
 class Window:
     """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it counted.
 
-    `bad`: by number of the pass in its window, the tensor that is not finite in it ('loss', or 'gradient of ...'); such
-    a window changes nothing. `overflowed`: only gradients times the loss scale are not finite, and the scale is lower
-    now; the same rows may well do next time.
+    The loss is NaN where there is no valid target, and is without the penalty of regularizers. `bad`: by number of the
+    pass in its window, the tensor that is not finite in it ('loss', or 'gradient of ...'); such a window changes
+    nothing. `overflowed`: only gradients times the loss scale are not finite, and the scale is lower now; the same rows
+    may well do next time.
     """
 
     loss: float
@@ -119,7 +121,7 @@ class AccumulatingStep:
         self._clip_norm, self._scale_loss = clip_norm, scale_loss
         self._weights = [variable.value for variable in model.trainable_variables]
         self._dtype = tf.float64 if any(weight.dtype == tf.float64 for weight in self._weights) else tf.float32
-        self._target_scale = tf.constant(target_scale, self._dtype)
+        self.target_scale = tf.constant(target_scale, self._dtype)
         self._regularized = [variable for variable in model.trainable_variables if variable.regularizer is not None]
         optimizer.build(model.trainable_variables)
         self._gradients = [self._zero(weight.shape) for weight in self._weights]
@@ -155,7 +157,8 @@ class AccumulatingStep:
         self._passes.clear()
         lowered = self.loss_scale.numpy() < scale
         overflowed = bool(lowered and valid and np.isfinite(loss) and "loss" not in bad.values())
-        return Window(float(loss), float(norm), int(valid), bool(applied), bad, overflowed)
+        mean = float(loss) if valid else math.nan
+        return Window(mean, float(norm), int(valid), bool(applied), bad, overflowed)
 
     def examine(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any = None) -> str:
         """Return the first tensor that is not finite for these rows, '' when all are; forgets the window so far.
@@ -218,7 +221,7 @@ class AccumulatingStep:
     ) -> Any:
         with tf.GradientTape() as tape:
             forecasts = tf.cast(self.model(inputs, training=True), self._dtype)
-            loss, weight = summed_loss(targets, forecasts, self._target_scale, row_weights)
+            loss, weight = summed_loss(targets, forecasts, self.target_scale, row_weights)
         if len(self.model.losses) > len(self._regularized):
             raise SettingsError(
                 "the model adds losses of its own that depend on its rows (add_loss or an activity regularizer); "
