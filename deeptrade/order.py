@@ -6,6 +6,7 @@ import hashlib
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Rows:
         if not len(self._rejected):
             return usable
         return usable + np.searchsorted(self._usable_before, usable, side="right")
+
+    def parts(self, count: int) -> list[Rows]:
+        """Return `count` runs of rows one after the other, of nearly equal length."""
+        edges = np.linspace(self.start, self.stop, count + 1).astype(np.int64).tolist()
+        return [Rows(start, stop, self._rejected) for start, stop in pairwise(edges)]
 
     def numbers(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return the int64 row numbers at positions [start, stop)."""

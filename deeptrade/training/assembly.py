@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from ..errors import DataError
 from ..model import build_forecaster
 from ..order import Rows
 from ..settings import FitSettings
+from ..statistics import FeatureStatistics
 from .loop import Trainer
 
 
@@ -47,6 +50,29 @@ def unusual_targets(targets: np.ndarray, rows: np.ndarray) -> list[str]:
     return lines
 
 
+DRIFT, _DRIFT_PARTS, _DRIFT_ERRORS = 0.5, 4, 5.0
+"""A channel drifts when the means of four quarters of the training rows lie further apart than half a standard
+deviation, and further than five standard errors. A price does, by 1.5 and more; what returns to a level does not."""
+
+
+def lasting_statistics(data: Dataset, rows: Rows, names: Sequence[str]) -> dict[str, FeatureStatistics]:
+    """Return the statistics of rows by feature, with an infinite standard deviation for channels that drift.
+
+    In standard units such a channel is 0 then. Its level tells one part of the training rows from another, which a
+    model learns by heart, and later rows lie outside of all it has seen (forecasts far worse than zero in one of three
+    synthetic markets). Changes within a window stay visible, in the view relative to its last step.
+    """
+    whole = data.statistics(rows, names)
+    quarters = [data.statistics(part, names) for part in rows.parts(_DRIFT_PARTS) if len(part)]
+    least = max(DRIFT, _DRIFT_ERRORS * np.sqrt(_DRIFT_PARTS / max(1, len(rows))))
+    return {name: _without_drift(whole[name], [quarter[name] for quarter in quarters], least) for name in names}
+
+
+def _without_drift(whole: FeatureStatistics, quarters: Sequence[FeatureStatistics], least: float) -> FeatureStatistics:
+    spans = np.ptp([quarter.mean for quarter in quarters], axis=0)
+    return replace(whole, std=np.where(spans > least * whole.std, np.inf, whole.std).astype(np.float32))
+
+
 def build_trainer(
     settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str, **options: Any
 ) -> Trainer:
@@ -59,7 +85,7 @@ def build_trainer(
     model = build_forecaster(
         schema,
         model_size=settings.model_size,
-        statistics=data.statistics(rows, schema.names),
+        statistics=lasting_statistics(data, rows, schema.names),
         target_scale=scale,
         precision=precision,
         seed=settings.seed,
