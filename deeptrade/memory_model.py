@@ -70,6 +70,7 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
         "gradients": 2 * weight_bytes,  # averaged, and clipped
         "accumulators": weight_bytes,
         "optimizer slots": 2 * weight_bytes,
+        "averages": weight_bytes,
         "activations": settings.batch_size * activation_bytes(used, settings.model_size),
         "batches": 2 * batch_bytes,  # the reader's arrays and TensorFlow's copy
         "prefetch": settings.prefetch * batch_bytes,

@@ -265,6 +265,38 @@ def test_after_a_stop_there_are_no_further_epochs_and_finish_ends_the_callbacks(
     assert ended == [1]
 
 
+def test_averaged_weights_are_the_mean_over_steps_each_weighted_with_its_number(reader):
+    trainer, plain = make_trainer(averaging=True), make_trainer()
+    steps = [
+        [weight.numpy() for weight in trainer.model.weights]
+        for epoch in range(3)
+        for _ in trainer.train(reader, epoch=epoch)
+    ]
+    assert len(steps) == 9
+    for epoch in range(3):
+        list(plain.train(reader, epoch=epoch))
+    expected = [np.average(values, axis=0, weights=range(1, 10)) for values in zip(*steps, strict=True)]
+    with trainer.averaged():
+        for weight, mean in zip(trainer.model.weights, expected, strict=True):
+            np.testing.assert_allclose(weight, mean, rtol=1e-5)
+    for weight, unaveraged in zip(trainer.model.weights, plain.model.weights, strict=True):
+        np.testing.assert_array_equal(weight, unaveraged)
+    trainer.finish()
+    for weight, mean in zip(trainer.model.weights, expected, strict=True):
+        np.testing.assert_allclose(weight, mean, rtol=1e-5)
+
+
+def test_a_window_that_changes_nothing_is_not_averaged(dataset):
+    dataset.targets[4:8] = np.nan
+    reader = BatchReader(dataset, Rows(0, 12), batch_size=4, features=[FEATURE], shuffle=False)
+    trainer = make_trainer(averaging=True, batch_size=4, accum_steps=1)
+    steps = [(record.applied, trainer.model.weights[0].numpy()) for record in trainer.train(reader)]
+    assert [applied for applied, _ in steps] == [True, False, True]
+    with trainer.averaged():
+        expected = (steps[0][1] + 2 * steps[2][1]) / 3
+        np.testing.assert_allclose(trainer.model.weights[0], expected, rtol=1e-6)
+
+
 def test_a_frozen_batch_normalization_is_taken():
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(

@@ -27,7 +27,7 @@ def test_the_terms_that_follow_from_shapes_are_exact():
     terms = predict_peak(ORIGINAL, settings)
     weights = 4 * count_parameters(ORIGINAL, "small")
     assert (terms["weights"], terms["accumulators"]) == (weights, weights)
-    assert (terms["gradients"], terms["optimizer slots"]) == (2 * weights, 2 * weights)
+    assert (terms["gradients"], terms["optimizer slots"], terms["averages"]) == (2 * weights, 2 * weights, weights)
     batch = 4 * 4 * (3 * 241 * 9 + 24 + 12 + 63 + 11 + 10)
     assert (terms["cache"], terms["prefetch"]) == (3 * batch, 2 * batch)
     assert terms["activations"] == 4 * activation_bytes(ORIGINAL, "small")

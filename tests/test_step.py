@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -204,3 +206,18 @@ def test_the_scale_doubles_after_two_thousand_windows_and_never_exceeds_its_ceil
         feed(step, x, y, [12])
         assert float(step.loss_scale) == then
         assert int(step.clean_windows) == 0
+
+
+def test_a_step_that_is_gone_leaves_no_graph_behind():
+    def graphs():
+        gc.collect()
+        return sum(type(item).__name__ == "FuncGraph" for item in gc.get_objects())
+
+    def train():
+        step = AccumulatingStep(small_model(), keras.optimizers.Adam(), batch_size=ROWS, target_scale=SCALE)
+        assert step(*batch(), last=True).applied
+
+    train()
+    before = graphs()
+    train()
+    assert graphs() == before

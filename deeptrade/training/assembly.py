@@ -97,5 +97,6 @@ def build_trainer(
         target_scale=scale,
         learning_rate=settings.learning_rate,
         clip_norm=settings.clip_norm,
+        averaging=True,
         **options,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,8 +66,9 @@ class Trainer:
     (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
     row_weights, finite and at least 0, by row number, the weight of each row's loss (None: 1); callbacks of Keras, for
     which a window is a batch (`on_train_begin` comes once, `on_train_end` with `finish`; where they set
-    `model.stop_training`, the epoch ends after the window and later ones yield nothing); sink takes a line of text
-    about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass: read,
+    `model.stop_training`, the epoch ends after the window and later ones yield nothing); averaging, keep the mean of
+    the weights over the steps, which forecasts better than the last of them (`averaged`, `finish`); sink takes a line
+    of text about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass: read,
     forward, backward, apply.
 
     A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
@@ -91,6 +93,7 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer | None = None,
         row_weights: np.ndarray | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        averaging: bool = False,
         sink: Callable[[str], None] = lambda line: None,
         memory: StepMemory | None = None,
     ):
@@ -115,6 +118,7 @@ class Trainer:
             target_scale=target_scale,
             clip_norm=clip_norm,
             scale_loss=computes_in_float16(model),
+            averaging=averaging,
             mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
@@ -122,8 +126,8 @@ class Trainer:
 
     @property
     def variables(self) -> list[Any]:
-        """All that a checkpoint must hold: the model's and the optimizer's variables."""
-        return [*self.model.variables, *self.optimizer.variables]
+        """All that a checkpoint must hold: the model's and the optimizer's variables, and the averages."""
+        return [*self.model.variables, *self.optimizer.variables, *self._step.averages]
 
     @property
     def effective_batch(self) -> int:
@@ -214,10 +218,28 @@ class Trainer:
             feed.close()
         self._callbacks.on_epoch_end(epoch, {"loss": losses / targets if targets else math.nan})
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the model its averaged weights inside the block, where they are kept; nothing is trained meanwhile."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
     def finish(self) -> None:
-        """Call `on_train_end`, and take averaged weights where the optimizer keeps them; train no more after it."""
+        """Call `on_train_end`, and take averaged weights, kept here or by the optimizer; train no more after it."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._swap()
         self._callbacks.on_train_end()
+
+    def _swap(self) -> None:
+        """Exchange weights and averages, one at a time: no second set of them is made."""
+        if self._step.averages:
+            for variable, average in zip(self.model.trainable_variables, self._step.averages, strict=True):
+                values = variable.numpy()
+                variable.assign(average)
+                average.assign(values)
 
     def _check_shapes(self, reader: BatchReader) -> None:
         """Raise SettingsError where model, scale and batches differ in horizons, or a feature is missing."""

@@ -280,7 +280,7 @@ class Session:
     def _validate(self) -> dict[str, Any]:
         feed = Feed(self._validation_reader, 0, sink=self.sink)
         try:
-            with self.monitor.phase("validate"):
+            with self.monitor.phase("validate"), self.trainer.averaged():
                 batches = self._until_stopped(feed.passes(0, self._validation_reader.samples))
                 result = self._validation.evaluate(batches)
         finally:
@@ -317,7 +317,7 @@ class Session:
     def _finish(self) -> dict[str, Any]:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
         validation = self.validation if self.state.position == 0 and self.validation else self._validate()
-        with self.monitor.phase("save"):
+        with self.monitor.phase("save"), self.trainer.averaged():
             save_model(self.trainer.model, self.out / "model.keras")
         result = self._write_result("completed", validation)
         self.sink(f"done after {self.state.step} steps: {_verdict(validation)}; {self.out / 'result.json'}")
@@ -344,7 +344,8 @@ class Session:
         write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, left_out))
 
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
-        return write_json(self.out / "result.json", describe_run(self, status, validation, problem))
+        with self.trainer.averaged():
+            return write_json(self.out / "result.json", describe_run(self, status, validation, problem))
 
 
 def _verdict(validation: dict[str, Any]) -> str:

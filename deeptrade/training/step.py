@@ -12,13 +12,15 @@ window has ended, and a window with a bad pass changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from ..errors import SettingsError
 
@@ -27,6 +29,9 @@ HUBER_DELTA = 1.0
 
 _FIRST_SCALE, _LEAST_SCALE, _MOST_SCALE = 2.0**15, 2.0**-4, 2.0**24
 _GROW_AFTER = 2000
+
+_LEAST_SHARE = 1e-4
+"""Of the newest weights in their average, after 20,000 steps: with less, float32 would round small changes away."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,22 @@ def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray) -> li
     return [specs, tf.TensorSpec(targets.shape, tf.float32)]
 
 
+@contextmanager
+def _forgetting_gradients() -> Iterator[None]:
+    """Take out of TensorFlow's registry the gradients that tracing in the block has put there.
+
+    It keeps them, and with each its whole graph, for the life of the process: 45 MB for every run in one notebook.
+    Keras's optimizers register one through `all_reduce`. Once traced nobody asks for them.
+    """
+    known = getattr(ops.gradient_registry, "_registry", {})
+    before = set(known)
+    try:
+        yield
+    finally:
+        for name in set(known) - before:
+            del known[name]
+
+
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
@@ -98,6 +119,10 @@ class AccumulatingStep:
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
     that changes only between windows: halved after a window that was not finite, doubled after 2000 that were, within
     2**-4 and 2**24.
+
+    With `averaging`, `averages` holds the mean of the trainable variables after each step so far, step n with weight n:
+    the noise of the latest windows is gone from it, and the beginning counts less and less (polynomial-decay averaging
+    with eta 1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
     Sums are float64 for a model of float64 variables, else float32. `mark` is called with 'forward' and 'backward' from
     within the graph, when that part of a pass has been computed, while `marking` is True: each call waits for Python's
@@ -113,6 +138,7 @@ class AccumulatingStep:
         target_scale: np.ndarray | float,
         clip_norm: float = 1.0,
         scale_loss: bool = False,
+        averaging: bool = False,
         mark: Callable[[str], None] | None = None,
     ):
         self._mark = mark
@@ -125,6 +151,10 @@ class AccumulatingStep:
         self._regularized = [variable for variable in model.trainable_variables if variable.regularizer is not None]
         optimizer.build(model.trainable_variables)
         self._gradients = [self._zero(weight.shape) for weight in self._weights]
+        self.averages = [
+            keras.Variable(tf.identity(variable.value), trainable=False, dtype=variable.dtype, name=f"average_{number}")
+            for number, variable in enumerate(model.trainable_variables if averaging else ())
+        ]
         self._loss, self._total_weight = self._zero(), self._zero()
         self._valid = tf.Variable(0, trainable=False)
         self._bad_passes = tf.Variable(0, trainable=False)
@@ -200,6 +230,8 @@ class AccumulatingStep:
                 tf.TensorSpec((), tf.bool),
             ]
             self._traced = tf.function(self._step, input_signature=signature)
+            with _forgetting_gradients():
+                self._traced.get_concrete_function()
         return self._traced(padded, padded_targets, weights, last, self.marking)
 
     def _find_bad_passes(self) -> dict[int, str]:
@@ -286,7 +318,15 @@ class AccumulatingStep:
         if self._clip_norm:
             gradients = [gradient * tf.minimum(self._clip_norm / norm, 1.0) for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
+        if self.averages:
+            self._average()
         return tf.constant(True)
+
+    def _average(self) -> None:
+        steps = tf.cast(self.optimizer.iterations.value, tf.float32)
+        share = tf.maximum(2 / (steps + 1), _LEAST_SHARE)
+        for average, variable in zip(self.averages, self.model.trainable_variables, strict=True):
+            average.assign_add(tf.cast(share, average.dtype) * (variable - average))
 
     def _adjust_scale(self, finite: tf.Tensor) -> None:
         clean = tf.where(finite, self.clean_windows + 1, 0)
