@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ROWS ?= 2000
 CHROMIUM ?= chromium
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test test-all lint lab report lock clean
@@ -26,7 +27,7 @@ demo: $(VENV)/.ready ## make a small market, run the notebooks, leave reports/de
 
 test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)
 	$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-all: $(VENV)/.ready ## all tests, the slow ones too
 	$(BIN)/python -m pytest -q -m ""

@@ -1,3 +1,4 @@
+import gc
 import json
 import subprocess
 import sys
@@ -36,6 +37,15 @@ def test_one_large_step_is_not_growth_and_a_slow_rise_is():
     assert find_growth(list(zip(steps, np.arange(100) * 0.3 * MB + noise(0, 100), strict=True))) is not None
 
 
+@pytest.fixture
+def few_objects():
+    """Set aside what other tests have left, as a training run does: a census of it takes seconds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def watch(sizes):
     """The steps at which a watch over these sizes has something to say; freed memory is not given back here."""
     at = iter(sizes)
@@ -48,6 +58,7 @@ def watch(sizes):
     return leaks.leaks
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_steps_and_growth_that_ends_raise_no_alarm(seed):
     base = 500 * MB + noise(seed, 2000)
@@ -56,6 +67,7 @@ def test_noise_steps_and_growth_that_ends_raise_no_alarm(seed):
         assert watch(base + shape) == []
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("seed", range(5))
 def test_slow_growth_is_found_in_time(seed):
     found = watch(500 * MB + 0.03 * MB * np.arange(2000) + noise(seed, 2000))
@@ -63,6 +75,7 @@ def test_slow_growth_is_found_in_time(seed):
     assert 550 < found[0].step < 1300
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("seed", range(5))
 def test_a_heap_that_settles_raises_no_alarm(seed):
     at = np.arange(2000)
@@ -72,6 +85,7 @@ def test_a_heap_that_settles_raises_no_alarm(seed):
     )
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("seed", range(5))
 def test_steady_growth_is_found_within_two_hundred_steps_and_said_once(seed):
     found = watch(500 * MB + 0.5 * MB * np.arange(600) + noise(seed, 600))

@@ -68,8 +68,8 @@ class Trainer:
     which a window is a batch (`on_train_begin` comes once, `on_train_end` with `finish`; where they set
     `model.stop_training`, the epoch ends after the window and later ones yield nothing); averaging, keep the mean of
     the weights over the steps, which forecasts better than the last of them (`averaged`, `finish`); sink takes a line
-    of text about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass: read,
-    forward, backward, apply.
+    of text about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass:
+    read, forward, backward, apply.
 
     A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
