@@ -53,6 +53,15 @@ RECURRENT_COPIES = 11
 """Tensors of (steps, units) that one recurrent direction keeps, gates and states: 11.4 measured."""
 
 
+PARTS = {
+    "process": ("baseline",),
+    "model": ("program", "weights", "gradients", "accumulators", "optimizer slots", "averages", "cache", "rows"),
+    "rows of a pass": ("activations", "batches", "prefetch"),
+}
+"""Terms of the prediction by what trials can tell apart: what is there before the model, and what rises with the
+batch."""
+
+
 def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dict[str, int]:
     """Return the anonymous bytes of each term at the peak of `fit` with these settings; the sum is the peak.
 

@@ -17,7 +17,8 @@ from .trial import Trial
 class Plan:
     """Settings that fit, with predicted and measured peak in anonymous bytes; the content of plan.json.
 
-    `limit_bytes` is the smallest limit here. `measured_peak_bytes` is None without a trial that came to its end.
+    `limit_bytes` is the smallest limit here; `measured_terms` splits the measured peak, {} without
+    two trials. `measured_peak_bytes` is None without a trial that came to its end.
     """
 
     model_size: str
@@ -34,6 +35,7 @@ class Plan:
     predicted_peak_bytes: int
     predicted_terms: dict[str, int]
     measured_peak_bytes: int | None
+    measured_terms: dict[str, int]
     decisions: tuple[Decision, ...]
     trials: tuple[Trial, ...]
 

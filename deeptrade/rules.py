@@ -32,18 +32,24 @@ class Decision:
 
 
 def apply_rules(
-    settings: FitSettings, *, given: Collection[str], file_bytes: int, limit: Limit, row_bytes: int = 0
+    settings: FitSettings,
+    *,
+    given: Collection[str],
+    file_bytes: int,
+    limit: Limit,
+    row_bytes: int = 0,
+    batch_is_measured: bool = False,
 ) -> tuple[FitSettings, list[Decision]]:
     """Return the settings after the rules for large files, and one decision per rule that had something to say.
 
     `given` names the options a user set: they are never changed, the decision then says what the rule would have
     done. The rows per optimizer step stay the same. `row_bytes` of one row as float32 bounds the cache; 0 leaves
-    the cache as it is.
+    the cache as it is. With `batch_is_measured` the batch size is not ruled: trials find it.
     """
     decisions = []
     found = find_large(file_bytes, limit)
     if found:
-        for wanted, why in (_wanted_batch(settings), _wanted_chunk(settings)):
+        for wanted, why in ([] if batch_is_measured else [_wanted_batch(settings)]) + [_wanted_chunk(settings)]:
             settings, decision = _decide(settings, wanted, given=given, found=found, why=why)
             decisions.append(decision)
     wanted_cache = _wanted_cache(settings, limit, row_bytes)

@@ -1,4 +1,10 @@
-"""One short training run in a child process, to measure what a setting really holds."""
+"""One short training run in a child process under a hard limit, to measure what a setting holds and how fast it is.
+
+    python -m deeptrade.trial BYTES fit OPTIONS        # what `run_trial` starts
+
+The child may hold so many bytes and no more, and is the first that the kernel kills where memory runs out: not the
+notebook that asked.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +15,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import DataError
 from .files import read_json
+from .memory.timeline import phase_table, read_timeline
+from .rules import batch_settings
 from .settings import FitSettings
+from .training.results import read_column
 
-TRIAL_STEPS = 3
+try:
+    import resource
+except ImportError:  # Windows has no resource module
+    resource = None  # type: ignore[assignment]
+
+TRIAL_STEPS, TRIAL_PASSES = 6, 4
+"""Optimizer steps of a trial, and passes in each at most: more of them hold no more memory and run no faster."""
+
 TRIAL_SECONDS = 900
 _LEAST_ROWS = 300
 
@@ -26,7 +45,8 @@ _LEAST_ROWS = 300
 class Trial:
     """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
 
-    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step.
+    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
+    first left out; `baseline_anon_bytes` what the process held before there was a model.
     """
 
     batch_size: int
@@ -37,6 +57,7 @@ class Trial:
     rows_per_second: float | None
     exit_code: int
     message: str = ""
+    baseline_anon_bytes: int | None = None
 
     @property
     def lacked_memory(self) -> bool:
@@ -51,28 +72,30 @@ def run_trial(
     horizons: int,
     predicted_peak_bytes: int,
     folder: Path,
-    command: Sequence[str] = (sys.executable, "-m", "deeptrade"),
+    room_bytes: int = 0,
+    command: Sequence[str] = (sys.executable, "-m", "deeptrade.trial"),
 ) -> Trial:
-    """Train three steps on the first rows in a child process and return what it measured.
+    """Train a few steps on the first rows in a child process and return what it measured.
 
+    The child may hold `room_bytes` of anonymous memory (0: what the system lets it).
     A child that is killed or fails gives a trial with its exit code, negative for a signal. What it writes goes
     to a temporary folder inside `folder`, removed in the end.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
-        arguments = [*command, *trial_arguments(settings, out=out, horizons=horizons)]
+        arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, horizons=horizons)]
         exit_code, message = _run(arguments)
-        result = _read_result(Path(out) / "result.json") if exit_code == 0 else {}
-    step_seconds = result.get("time", {}).get("step_seconds_median")
+        measured = _measure(Path(out), passes=_passes(settings)) if exit_code == 0 else {}
     return Trial(
         batch_size=settings.batch_size,
         accum_steps=settings.steps_per_update,
         predicted_peak_bytes=predicted_peak_bytes,
-        measured_peak_bytes=result.get("memory", {}).get("peak_anon_bytes"),
+        measured_peak_bytes=measured.get("peak"),
         seconds=round(time.perf_counter() - started, 3),
-        rows_per_second=round(settings.effective_batch / step_seconds, 3) if step_seconds else None,
+        rows_per_second=measured.get("rate"),
         exit_code=exit_code,
         message=message,
+        baseline_anon_bytes=measured.get("baseline"),
     )
 
 
@@ -84,9 +107,11 @@ def remove_trials(folder: Path) -> None:
 
 def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[str]:
     """Return the command line of a trial: the settings as they are, fewer rows and steps, written to `out`."""
-    train_rows = TRIAL_STEPS * settings.effective_batch + 2 * horizons
+    passes = _passes(settings)
+    train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * horizons
     rows = max(_LEAST_ROWS, math.ceil(train_rows / (1 - settings.val_ratio)) + 1)
     changed: dict[str, Any] = {"out": out, "max_steps": TRIAL_STEPS, "epochs": 1, "skip_rl": True}
+    changed |= batch_settings(settings.batch_size, passes)
     changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows
     arguments = ["fit"]
     for item in fields(FitSettings):
@@ -110,9 +135,39 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     return done.returncode, lines[-1] if done.returncode and lines else ""
 
 
-def _read_result(path: Path) -> dict[str, Any]:
+def _passes(settings: FitSettings) -> int:
+    return min(settings.steps_per_update, TRIAL_PASSES)
+
+
+def _measure(out: Path, *, passes: int) -> dict[str, Any]:
+    """The peak, the rate and the bytes before the model was built, from the files of a run that came to its end."""
     try:
-        result: dict[str, Any] = read_json(path)
-    except DataError:  # the child said it was done and left no result: the trial has no measurement
+        result = read_json(out / "result.json")
+        later = read_column(out / "timing.csv", "step_seconds")[1:]  # the first step is traced
+        phases = {row.phase: row for row in phase_table(read_timeline(out / "memory.jsonl"))}
+    except (DataError, OSError):  # the child said it was done and left no result: the trial has no measurement
         return {}
-    return result
+    return {
+        "peak": result["memory"]["peak_anon_bytes"],
+        "rate": round(result["batch_size"] * passes / float(np.median(later)), 3) if len(later) else None,
+        "baseline": phases["build"].before if "build" in phases else None,
+    }
+
+
+def _run_limited(room_bytes: int, arguments: Sequence[str]) -> int:
+    """Run a command of the command line in this process, which may hold `room_bytes` of anonymous memory."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if room_bytes and resource is not None:
+        most = room_bytes + RESERVED_BYTES["RLIMIT_DATA"]
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return main(list(arguments))
+
+
+if __name__ == "__main__":
+    from .cli import main
+    from .memory_model import RESERVED_BYTES
+
+    sys.exit(_run_limited(int(sys.argv[1]), sys.argv[2:]))

@@ -1,10 +1,12 @@
-"""Settings that fit the machine: predicted from shapes, checked by one short trial, every choice with its reason."""
+"""Settings that fit the machine: predicted from shapes, measured by short trials, every choice with its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from .errors import DataError, DoesNotFitError, SettingsError
 from .files import friendly_os_errors, write_json
@@ -14,6 +16,7 @@ from .opening import look_at
 from .plan import Plan, plan_from_json, read_plan
 from .rules import LARGE_FILE_BYTES, Decision, apply_rules, batch_settings
 from .schema import Schema
+from .search import FIRST_BATCH, WORTH, batch_sizes, choose, first_batch, search
 from .settings import MODEL_SIZES, FitSettings
 from .trial import Trial, remove_trials, run_trial
 from .units import format_bytes
@@ -34,12 +37,6 @@ DEFAULT_EFFECTIVE_BATCH = 32
 HEADROOM = 0.1
 """Share of the room that stays free: the prediction is meant to be within 15% and usually lies above."""
 
-SATURATING_BATCH = 32
-"""Rows per pass above which a CPU gains little: a row of the recurrent part took 10.8 ms at batch 4 and 7.0 ms at
-batch 32 on 2 cores, where matrix products already run at their full rate."""
-
-MOST_TRIALS = 3
-
 
 def optimize(
     data: str | Path,
@@ -56,10 +53,11 @@ def optimize(
     """Choose settings that fit the limit, write them to out/plan.json and return them.
 
     Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
-    effective_batch, rows per optimizer step (0: 32); quick, no trial run; settings, what else the run will use
+    effective_batch, rows per optimizer step (0: 32); quick, the rules for large files and the memory model alone, no
+    trial run; settings, what else the run will use
     (features, seed, ...); sink takes one line per decision and trial. Reads the head of the file only.
 
-    Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits.
+    Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
     """
     say = sink or (lambda line: None)
     if effective_batch < 0:
@@ -71,13 +69,14 @@ def optimize(
     with friendly_os_errors(f"making the folder {Path(out).name}"):
         Path(out).mkdir(parents=True, exist_ok=True)
         remove_trials(Path(out))
-    chosen, decisions = _choose(case, base)
+    chosen, decisions = _choose(case, base, quick=quick)
+    trials: list[Trial] = []
+    if not quick:
+        trials = _try_out(case, chosen, folder=Path(out), sink=say)
+        chosen, measured = _choose_measured(case, chosen, trials)
+        decisions = [measured, *decisions]
     for decision in decisions:
         say(decision.line())
-    trials: list[Trial] = [] if quick else _try_out(case, chosen, folder=Path(out), sink=say)
-    if trials:
-        chosen, more = _after_trials(case, chosen, trials)
-        decisions += more
     plan = _make_plan(case, chosen, decisions, trials)
     write_json(Path(out) / "plan.json", plan.to_json())
     say(_summary(plan, case))
@@ -104,11 +103,14 @@ class _Case:
     def fits(self, settings: FitSettings) -> bool:
         return self.peak(settings) <= (1 - HEADROOM) * self.room_bytes
 
-    @property
-    def batch_sizes(self) -> list[int]:
-        """Rows per pass that divide the effective batch, largest first, none above what saturates a CPU."""
-        most = min(self.effective_batch, SATURATING_BATCH)
-        return [size for size in range(most, 0, -1) if self.effective_batch % size == 0]
+    def has_room(self, trial: Trial) -> bool:
+        """Whether a trial came to its end and left the headroom free."""
+        peak = trial.measured_peak_bytes
+        return trial.exit_code == 0 and (peak is None or peak <= (1 - HEADROOM) * self.room_bytes)
+
+    def sizes(self, settings: FitSettings) -> list[int]:
+        """Rows per pass that are worth a trial and predicted to fit, ascending."""
+        return [size for size in batch_sizes(self.effective_batch) if self.fits(self.with_batch(settings, size))]
 
     def with_batch(self, settings: FitSettings, batch_size: int) -> FitSettings:
         return replace(settings, **batch_settings(batch_size, self.effective_batch // batch_size))
@@ -127,17 +129,23 @@ def _look(base: FitSettings, effective_batch: int) -> _Case:
     )
 
 
-def _choose(case: _Case, base: FitSettings) -> tuple[FitSettings, list[Decision]]:
+def _choose(case: _Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
+    """What follows from the rules and the memory model; without `quick` the batch is left to the trials."""
     settings = replace(base, precision=_precision(base.precision), cache_batches=0)
-    sizes = [size for size in case.batch_sizes if case.fits(case.with_batch(settings, size))]
+    sizes = case.sizes(settings)
     if not sizes:
         raise DoesNotFitError(_does_not_fit(case, case.with_batch(settings, 1)))
-    settings = case.with_batch(settings, sizes[0])
-    decisions = [_batch_decision(case, settings)]
+    settings = case.with_batch(settings, first_batch(sizes))
     settings, ruled = apply_rules(
-        settings, given=(), file_bytes=case.file_bytes, limit=case.limit, row_bytes=case.schema.row_bytes
+        settings,
+        given=(),
+        file_bytes=case.file_bytes,
+        limit=case.limit,
+        row_bytes=case.schema.row_bytes,
+        batch_is_measured=not quick,
     )
-    return settings, [*decisions, *ruled, *_standing_decisions(settings)]
+    predicted = [_batch_decision(case, settings)] if quick else []
+    return settings, [*predicted, *ruled, *_standing_decisions(settings)]
 
 
 def _precision(asked: str) -> str:
@@ -148,20 +156,27 @@ def _precision(asked: str) -> str:
 
 def _batch_decision(case: _Case, settings: FitSettings) -> Decision:
     size = settings.batch_size
-    larger = [other for other in case.batch_sizes if other > size]
-    if larger:
-        needed = format_bytes(case.peak(case.with_batch(settings, larger[-1])))
-        why = f"batch_size {larger[-1]} would need {needed}, and a tenth of the room stays free"
+    larger = [other for other in batch_sizes(case.effective_batch) if other > size]
+    if larger and not case.fits(case.with_batch(settings, larger[0])):
+        needed = format_bytes(case.peak(case.with_batch(settings, larger[0])))
+        why = f"batch_size {larger[0]} would need {needed}, and a tenth of the room stays free"
     elif case.effective_batch > size:
-        why = f"more than {SATURATING_BATCH} rows per pass gain little on a CPU"
+        why = f"more than {FIRST_BATCH} rows per pass rarely gain much on a CPU, and no trial was asked for"
     else:
         why = "the whole effective batch fits in one pass"
-    return Decision(
-        found=f"{format_bytes(case.room_bytes)} for a training run under the {_limit_name(case.limit)}",
-        changed=f"batch_size {size} with accum_steps {settings.steps_per_update}, {case.effective_batch} rows a step",
-        why=why,
-        override="give --batch_size and --accum_steps, or another --effective_batch, to choose it yourself",
-    )
+    return Decision(_found_room(case), _changed_batch(case, settings), why, _OVERRIDE_BATCH)
+
+
+_OVERRIDE_BATCH = "give --batch_size and --accum_steps, or another --effective_batch, to choose it yourself"
+
+
+def _found_room(case: _Case) -> str:
+    return f"{format_bytes(case.room_bytes)} for a training run under the {_limit_name(case.limit)}"
+
+
+def _changed_batch(case: _Case, settings: FitSettings) -> str:
+    size, passes = settings.batch_size, settings.steps_per_update
+    return f"batch_size {size} with accum_steps {passes}, {case.effective_batch} rows a step"
 
 
 def _limit_name(limit: Limit) -> str:
@@ -200,19 +215,32 @@ def _does_not_fit(case: _Case, smallest: FitSettings) -> str:
 
 
 def _try_out(case: _Case, chosen: FitSettings, *, folder: Path, sink: Callable[[str], None]) -> list[Trial]:
-    """Trials of the chosen batch and, while they fail, of the next smaller ones; the last one may be good."""
-    trials: list[Trial] = []
-    for size in [size for size in case.batch_sizes if size <= chosen.batch_size][:MOST_TRIALS]:
+    """Trials of batch sizes that are predicted to fit, each in a process that may hold what a run may.
+
+    Raises DataError where one fails otherwise than for lack of memory, DoesNotFitError where none has room.
+    """
+
+    def try_out(size: int) -> Trial:
         settings = case.with_batch(chosen, size)
         trial = run_trial(
-            settings, horizons=case.schema.horizons, predicted_peak_bytes=case.peak(settings), folder=folder
+            settings,
+            horizons=case.schema.horizons,
+            predicted_peak_bytes=case.peak(settings),
+            folder=folder,
+            room_bytes=case.room_bytes,
         )
-        trials.append(trial)
         sink(_trial_line(trial))
-        if trial.exit_code == 0:
-            break
-        if not trial.lacked_memory:
+        if trial.exit_code and not trial.lacked_memory:
             raise DataError(f"a trial run failed: {trial.message}")
+        return trial
+
+    trials = search(case.sizes(chosen), try_out, is_good=case.has_room)
+    if not any(map(case.has_room, trials)):
+        tried = ", ".join(str(trial.batch_size) for trial in trials)
+        raise DoesNotFitError(
+            f"trials of model_size={chosen.model_size!r} with batch_size {tried} did not fit into "
+            f"{format_bytes(case.room_bytes)} with a tenth to spare; use a smaller --model_size or raise the limit"
+        )
     return trials
 
 
@@ -227,23 +255,39 @@ def _trial_line(trial: Trial) -> str:
     )
 
 
-def _after_trials(case: _Case, chosen: FitSettings, trials: list[Trial]) -> tuple[FitSettings, list[Decision]]:
-    last = trials[-1]
-    settings = case.with_batch(chosen, last.batch_size)
-    if last.exit_code == 0 and len(trials) == 1:
-        return settings, []
-    outcome = "came to its end" if last.exit_code == 0 else f"failed too ({last.message})"
-    decision = Decision(
-        found=f"{len(trials) - (last.exit_code == 0)} trial runs failed, the first with {trials[0].message!r}",
-        changed=f"batch_size {last.batch_size} with accum_steps {last.accum_steps}, whose trial {outcome}",
-        why="a smaller batch holds fewer activations, and the rows per optimizer step stay",
-        override="give --batch_size and --accum_steps to choose it yourself",
+def _choose_measured(case: _Case, chosen: FitSettings, trials: list[Trial]) -> tuple[FitSettings, Decision]:
+    good = [trial for trial in trials if case.has_room(trial)]
+    best = choose(good)
+    settings = case.with_batch(chosen, best.batch_size)
+    rates = ", ".join(
+        f"{trial.batch_size} ({trial.rows_per_second:.0f} rows/s)"
+        if trial in good and trial.rows_per_second
+        else f"{trial.batch_size} (not enough memory)"
+        for trial in sorted(trials, key=lambda trial: trial.batch_size)
     )
-    return settings, [decision]
+    why = f"it is the smallest within {WORTH:.0%} of the fastest that leaves a tenth of the room free"
+    found = f"{_found_room(case)}; trials of batch_size {rates}"
+    return settings, Decision(found, _changed_batch(case, settings), why, _OVERRIDE_BATCH)
+
+
+def measured_terms(trials: Sequence[Trial], chosen: Trial) -> dict[str, int]:
+    """Return what trials measured of the chosen one's peak: the process before there is a model, the model, the rows.
+
+    Rows take what the peak rises with the batch, by least squares; {} where all trials had one batch size.
+    """
+    known = [(trial.batch_size, trial.measured_peak_bytes) for trial in trials if trial.measured_peak_bytes is not None]
+    if len({size for size, _ in known}) < 2 or not chosen.baseline_anon_bytes or not chosen.measured_peak_bytes:
+        return {}
+    sizes, peaks = np.array(known, float).T
+    per_row = np.polyfit(sizes, peaks, 1)[0]
+    rows = round(max(0.0, per_row) * chosen.batch_size)
+    model = chosen.measured_peak_bytes - chosen.baseline_anon_bytes - rows
+    return {"process": chosen.baseline_anon_bytes, "model": model, "rows of a pass": rows}
 
 
 def _make_plan(case: _Case, settings: FitSettings, decisions: list[Decision], trials: list[Trial]) -> Plan:
     terms = case.predict(settings)
+    chosen = next((trial for trial in trials if trial.batch_size == settings.batch_size), None)
     return Plan(
         model_size=settings.model_size,
         batch_size=settings.batch_size,
@@ -258,7 +302,8 @@ def _make_plan(case: _Case, settings: FitSettings, decisions: list[Decision], tr
         limit_source=case.limit.source,
         predicted_peak_bytes=sum(terms.values()),
         predicted_terms=terms,
-        measured_peak_bytes=trials[-1].measured_peak_bytes if trials else None,
+        measured_peak_bytes=chosen.measured_peak_bytes if chosen else None,
+        measured_terms=measured_terms(trials, chosen) if chosen else {},
         decisions=tuple(decisions),
         trials=tuple(trials),
     )

@@ -3,7 +3,7 @@ import pandas as pd
 from matplotlib import pyplot
 
 from deeptrade.memory import Sample
-from deeptrade.report import figures
+from deeptrade.report import figures, tables
 from tests.test_tables import make_result
 
 MIB = 1 << 20
@@ -114,6 +114,42 @@ def test_small_terms_of_a_prediction_are_one():
     assert legend == ["limit 500.0 MiB", "baseline", "all others"]
     assert "60% of the limit; most of it is baseline" in figure.axes[0].get_title(loc="left")
     assert [bar.get_width() for bar in figure.axes[0].patches] == [300, 1, 310]
+
+
+def plan_with_trials():
+    trials = [
+        {"batch_size": size, "predicted_peak_bytes": (300 + size) * MIB, "measured_peak_bytes": peak and peak * MIB,
+         "rows_per_second": rate, "exit_code": code, "message": message}
+        for size, peak, rate, code, message in (
+            (32, None, None, -9, "ended by signal 9"), (16, 350, 100.0, 0, ""), (8, 320, 98.0, 0, "")
+        )
+    ]  # fmt: skip
+    terms = {"baseline": 280 * MIB, "weights": 10 * MIB, "activations": 20 * MIB}
+    measured = {"process": 290 * MIB, "model": 10 * MIB, "rows of a pass": 20 * MIB}
+    return {
+        "trials": trials, "batch_size": 8, "limit_bytes": 400 * MIB, "limit_source": "user",
+        "predicted_terms": terms, "measured_terms": measured,
+    }  # fmt: skip
+
+
+def test_the_frontier_shows_every_trial_that_ended_and_marks_the_chosen_one():
+    axes = figures.frontier(plan_with_trials()).axes[0]
+    assert axes.get_title(loc="left") == "8 rows per pass: 98 rows/s, 98% of the fastest tried"
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    assert points == [(350, 100), (320, 98)]
+    assert [text.get_text() for text in axes.texts] == ["16", "8"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["limit 400.0 MiB"]
+
+
+def test_trials_and_parts_are_told_as_tables():
+    plan = plan_with_trials()
+    table = tables.trials(plan)
+    assert table["rows per pass"].tolist() == [8, 16, 32]
+    assert table["outcome"].tolist() == ["chosen", "fits", "ended by signal 9"]
+    assert table["measured / predicted"].tolist() == ["1.04", "1.11", "-"]
+    parts = tables.measured_parts(plan)
+    assert parts["part"].tolist() == ["process", "model", "rows of a pass"]
+    assert parts["measured / predicted"].tolist() == ["1.04", "1.00", "1.00"]
 
 
 def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from deeptrade.errors import DoesNotFitError, SettingsError
-from deeptrade.memory_model import BASELINE_BYTES, activation_bytes, check_fits, predict_peak, training_room
+from deeptrade.memory_model import BASELINE_BYTES, PARTS, activation_bytes, check_fits, predict_peak, training_room
 from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES, FitSettings
 from deeptrade.sizes import count_parameters
@@ -20,6 +20,11 @@ ORIGINAL = Schema(
     ),
     horizons=10,
 )
+
+
+def test_every_term_belongs_to_one_part():
+    terms = predict_peak(ORIGINAL, FitSettings())
+    assert sorted(term for part in PARTS.values() for term in part) == sorted(terms)
 
 
 def test_the_terms_that_follow_from_shapes_are_exact():

@@ -4,6 +4,7 @@ import pytest
 
 from deeptrade import trial as trial_module
 from deeptrade.settings import FitSettings
+from deeptrade.sources.synthetic import synthesize
 from deeptrade.trial import Trial, run_trial, trial_arguments
 
 
@@ -12,10 +13,13 @@ def fake_fit(tmp_path, body: str) -> list[str]:
     script = tmp_path / "fake_fit.py"
     script.write_text(
         "import json, os, signal, sys, pathlib\n"
-        "given = dict(part[2:].partition('=')[::2] for part in sys.argv[2:])\n"
+        "given = dict(part[2:].partition('=')[::2] for part in sys.argv[3:])\n"
         "def result(peak, seconds):\n"
-        "    content = {'memory': {'peak_anon_bytes': peak}, 'time': {'step_seconds_median': seconds}}\n"
-        "    pathlib.Path(given['out'], 'result.json').write_text(json.dumps(content))\n" + body
+        "    content = {'memory': {'peak_anon_bytes': peak}, 'batch_size': int(given['batch_size'])}\n"
+        "    out = pathlib.Path(given['out'])\n"
+        "    (out / 'result.json').write_text(json.dumps(content))\n"
+        "    (out / 'timing.csv').write_text('step,step_seconds\\n' + f'1,99\\n2,{seconds}\\n3,{seconds}\\n')\n"
+        "    (out / 'memory.jsonl').write_text('')\n" + body
     )
     return [sys.executable, str(script)]
 
@@ -54,15 +58,15 @@ def test_a_trial_that_fails_is_recorded_and_leaves_nothing(tmp_path, body, exit_
 def test_a_trial_is_a_short_run_of_the_same_settings():
     settings = FitSettings(csv="a b.csv", batch_size=2, grad_accum=True, accum_steps=16, seed=3, no_mmap=True)
     arguments = trial_arguments(settings, out="tmp", horizons=10)
-    assert {"--csv=a b.csv", "--batch_size=2", "--grad_accum", "--accum_steps=16", "--seed=3"} <= set(arguments)
-    assert {"--no_mmap", "--out=tmp", "--max_steps=3", "--skip_rl", "--max_rows=300"} <= set(arguments)
+    assert {"--csv=a b.csv", "--batch_size=2", "--grad_accum", "--accum_steps=4", "--seed=3"} <= set(arguments)
+    assert {"--no_mmap", "--out=tmp", "--max_steps=6", "--skip_rl", "--max_rows=300"} <= set(arguments)
     assert not any(argument.startswith(("--features", "--fresh", "--memory_limit")) for argument in arguments)
 
 
 def test_a_trial_of_a_large_effective_batch_reads_enough_rows():
     arguments = trial_arguments(FitSettings(batch_size=512), horizons=10, out="tmp")
     rows = int(next(a for a in arguments if a.startswith("--max_rows")).partition("=")[2])
-    assert 0.9 * rows - 20 >= 3 * 512
+    assert 0.9 * rows - 20 >= 6 * 512
 
 
 def test_a_trial_that_hangs_is_stopped(tmp_path, monkeypatch):
@@ -70,3 +74,18 @@ def test_a_trial_that_hangs_is_stopped(tmp_path, monkeypatch):
     trial = run_fake(tmp_path, "import time; time.sleep(60)")
     assert (trial.exit_code, trial.seconds < 10) == (-9, True)
     assert "longer than 0.5 s" in trial.message
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_trial_over_its_room_fails_alone_and_is_told_from_a_bug(tmp_path):
+    synthesize(tmp_path / "market.csv", rows=40)
+    settings = FitSettings(csv=str(tmp_path / "market.csv"), model_size="large", batch_size=16)
+    within, over = (
+        run_trial(settings, horizons=10, predicted_peak_bytes=1, folder=tmp_path, room_bytes=room)
+        for room in (4 << 30, 600 << 20)
+    )
+    assert within.exit_code == 0
+    assert within.measured_peak_bytes > 600 << 20
+    assert over.exit_code != 0
+    assert over.lacked_memory

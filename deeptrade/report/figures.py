@@ -125,6 +125,32 @@ def predicted_terms(plan: Json) -> Figure:
     return figure
 
 
+def frontier(plan: Json) -> Figure:
+    """Return the rate of every trial that came to its end over its peak, the chosen one marked, with the limit."""
+    trials = [trial for trial in plan["trials"] if trial["rows_per_second"] and trial["measured_peak_bytes"]]
+    best = max(trials, key=lambda trial: trial["rows_per_second"], default=None)
+    chosen = next((trial for trial in trials if trial["batch_size"] == plan["batch_size"]), None)
+    title = "No trial came to its end"
+    if best and chosen:
+        share = chosen["rows_per_second"] / best["rows_per_second"]
+        at = "the fastest tried" if chosen is best else f"{share:.0%} of the fastest tried"
+        title = f"{chosen['batch_size']} rows per pass: {chosen['rows_per_second']:.0f} rows/s, {at}"
+    figure, axes = _axes(title)
+    for trial in trials:
+        x, y = trial["measured_peak_bytes"] / _MIB, trial["rows_per_second"]
+        axes.plot(x, y, "o", color=ORANGE if trial is chosen else BLUE, markersize=10 if trial is chosen else 6)
+        axes.annotate(f"{trial['batch_size']}", (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9)
+    limit = plan["limit_bytes"]
+    if best and limit < 4 * max(trial["measured_peak_bytes"] for trial in trials):
+        axes.axvline(limit / _MIB, color=RED, linestyle="--", label=f"limit {format_bytes(limit)}")
+        axes.legend(fontsize=8, frameon=False)
+    axes.margins(x=0.1, y=0.2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"peak anonymous memory [MiB]; the limit is {format_bytes(limit)} ({plan['limit_source']})")
+    axes.set_ylabel("rows/s")
+    return figure
+
+
 def _largest_terms(terms: Mapping[str, int], *, least: int) -> dict[str, int]:
     """The terms of at least `least` bytes, and the sum of the others."""
     shown = {term: size for term, size in terms.items() if size >= least}

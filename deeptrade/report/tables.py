@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..memory import Limit, PhaseRow, Sample
 from ..memory.leaks import WARM_UP_STEPS
+from ..memory_model import PARTS
 from ..units import format_bytes
 
 Json = Mapping[str, Any]
@@ -232,6 +233,36 @@ def predicted(plan: Json) -> pd.DataFrame:
     if measured:
         lines.append(("measured / predicted", f"{measured / plan['predicted_peak_bytes']:.2f}"))
     return pd.DataFrame(lines, columns=["term", "memory"])
+
+
+def trials(plan: Json) -> pd.DataFrame:
+    """Return one line per trial, by batch size: predicted and measured peak, their ratio, rate, and how it ended."""
+    lines = []
+    for trial in sorted(plan["trials"], key=lambda trial: trial["batch_size"]):
+        measured, rate = trial["measured_peak_bytes"], trial["rows_per_second"]
+        is_chosen = trial["batch_size"] == plan["batch_size"]
+        lines.append(
+            {
+                "rows per pass": trial["batch_size"],
+                "predicted": format_bytes(trial["predicted_peak_bytes"]),
+                "measured": format_bytes(measured) if measured else "-",
+                "measured / predicted": f"{measured / trial['predicted_peak_bytes']:.2f}" if measured else "-",
+                "rows/s": f"{rate:.1f}" if rate else "-",
+                "outcome": trial["message"] if trial["exit_code"] else "chosen" if is_chosen else "fits",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def measured_parts(plan: Json) -> pd.DataFrame:
+    """Return predicted against measured by part of the peak; empty where trials of two sizes are not there."""
+    lines = []
+    for part, measured in plan["measured_terms"].items():
+        predicted = sum(plan["predicted_terms"].get(term, 0) for term in PARTS[part])
+        sizes = format_bytes(predicted), format_bytes(measured)
+        ratio = f"{measured / predicted:.2f}" if predicted else "-"
+        lines.append((part, *sizes, ratio, ", ".join(PARTS[part])))
+    return pd.DataFrame(lines, columns=["part", "predicted", "measured", "measured / predicted", "holds"])
 
 
 def chosen(plan: Json) -> pd.DataFrame:
