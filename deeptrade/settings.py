@@ -49,6 +49,7 @@ class FitSettings:
     no_lazy_loading: bool = _option(False, "load all rows before training; refused where they do not fit")
     no_memory_monitor: bool = _option(False, "take no memory samples; the peak comes from the kernel")
     no_aggressive_gc: bool = _option(False, "leave garbage collection to Python")
+    no_adapt: bool = _option(False, "keep batch_size also when memory becomes scarce: equal runs, equal bits")
     no_tf_allow_growth: bool = _option(False, "let TensorFlow reserve all GPU memory at start")
     precision: str = _option("auto", "number format of the computation", choices=PRECISIONS)
     memory_limit: str = _option("", "most memory to use, such as 2GiB; empty means what the machine allows")

@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,35 +14,8 @@ import pytest
 from deeptrade import compile_store, open_store
 from deeptrade.memory import read_memory
 from deeptrade.sources.synthetic import synthesize
+from tests.cgroups import memory_group, run_in
 from tests.conftest import make_market
-
-V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-
-
-@contextmanager
-def memory_group(limit_bytes):
-    """A cgroup with a memory limit; yields (folder, file name of the highest use)."""
-    v2 = (V2 / "cgroup.controllers").exists()
-    folder = (V2 if v2 else V1) / f"deeptrade-test-{uuid.uuid4().hex[:8]}"
-    try:
-        if v2:
-            (V2 / "cgroup.subtree_control").write_text("+memory")
-        folder.mkdir()
-        (folder / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text(str(limit_bytes))
-    except OSError as error:
-        pytest.skip(f"no memory cgroup can be made here: {error}")
-    try:
-        yield folder
-    finally:
-        folder.rmdir()
-
-
-def run_in(folder, code, *arguments):
-    """Run Python code in a cgroup; the child joins it before it imports anything large."""
-    joining = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
-    command = [sys.executable, "-c", joining + code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
 
 COMPILE = """
 import sys

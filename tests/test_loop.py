@@ -303,3 +303,20 @@ def test_a_frozen_batch_normalization_is_taken():
         inputs, keras.layers.Dense(2)(keras.layers.BatchNormalization(trainable=False)(inputs[FEATURE]))
     )
     Trainer(model, batch_size=2)
+
+
+def test_passes_of_another_size_between_two_windows_do_not_change_what_is_learned(reader):
+    plain, resized = make_trainer(), make_trainer()
+    for epoch in range(3):
+        losses = [record.loss for record in plain.train(reader, epoch=epoch)]
+        found = []
+        for record in resized.train(reader, epoch=epoch):
+            found.append(record.loss)
+            resized.resize((1, 8, 2, 4)[record.step % 4])
+        np.testing.assert_allclose(found, losses, rtol=1e-5)
+    assert resized.effective_batch == plain.effective_batch
+    assert resized.tracing_count == 9
+    for mine, other in zip(weights(plain), weights(resized), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7)
+    with pytest.raises(SettingsError, match="batch_size=3 does not divide the 8 rows"):
+        resized.resize(3)

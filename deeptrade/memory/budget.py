@@ -109,6 +109,13 @@ class ByteBudget:
         """Forget a function given to `on_shortage`."""
         self._shortage = [known for known in self._shortage if known() not in (None, free)]
 
+    def relieve(self, nbytes: int) -> None:
+        """Let everyone who can free bytes, such as a cache, free `nbytes`: memory has become scarce."""
+        for known in list(self._shortage):
+            free = known()
+            if free:
+                free(nbytes)
+
     def try_lease(self, nbytes: int, *, free_others: bool = True) -> Lease | None:
         """Return a lease if it fits now, after freeing what can be freed (with `free_others`); else None."""
         for known in (None, *(self._shortage if free_others else ())):

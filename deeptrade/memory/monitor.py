@@ -34,7 +34,8 @@ class MemoryMonitor:
     0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
     fails, as on a full disk, stops the file but not the run; `problem` then says why.
 
-    `available_bytes` is what the latest sample found left under the limit.
+    `available_bytes` is what the latest sample found left under the limit, `take_least_available` the least since it
+    was last asked.
 
     Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
     end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
@@ -62,7 +63,7 @@ class MemoryMonitor:
         self.baseline_anon_bytes = 0
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self.problem = ""
-        self.available_bytes = self.limit.limit_bytes
+        self.available_bytes = self._least_available = self.limit.limit_bytes
         self._peak_anon_bytes = 0
         self._peak_rss_bytes = 0
         self._phases: list[str] = []
@@ -119,7 +120,9 @@ class MemoryMonitor:
     @property
     def peak_rss_bytes(self) -> int:
         """The kernel's high-water mark of resident bytes, mapped files included, over the process's life."""
-        return self._look().peak_rss_bytes if self._running else self._peak_rss_bytes
+        if self._running:
+            self._look()  # the kernel's own mark may fall a little: it adds up the threads' counters now and then
+        return self._peak_rss_bytes
 
     def sample(self) -> Sample | None:
         """Take a sample now and return it; None with enabled=False, and outside of the block."""
@@ -135,10 +138,17 @@ class MemoryMonitor:
                 available_bytes=self._watch.available_bytes(memory.anon_bytes),
             )
             self.available_bytes = sample.available_bytes
+            self._least_available = min(self._least_available, sample.available_bytes)
             if self.path is None:
                 self.samples.append(sample)
             self._write(sample_line(sample))
             return sample
+
+    def take_least_available(self) -> int:
+        """Return the least that samples found left since this was last asked, or else the latest."""
+        with self._lock:
+            least, self._least_available = self._least_available, self.available_bytes
+            return least
 
     def note(self, kind: str, **content: Any) -> None:
         """Put something that happened into the timeline file, where there is one."""

@@ -55,6 +55,12 @@ class Feed:
         """What was left out of this window and not known before."""
         return [one for row, one in self.left_out.items() if row not in self._known]
 
+    def resize(self, batch_size: int) -> None:
+        """Yield passes of `batch_size` rows from now on; what was read ahead in another size is dropped."""
+        if batch_size != self.batch_size:
+            self.close()
+            self.batch_size = batch_size
+
     def forget(self) -> None:
         """Start a new window: what was left out before belongs to the last one."""
         self.left_out = {}

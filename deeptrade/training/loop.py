@@ -144,6 +144,16 @@ class Trainer:
         """How often the step function was traced; 1 in a healthy run."""
         return self._step.tracing_count
 
+    def resize(self, batch_size: int) -> None:
+        """Cut windows into passes of `batch_size` rows from the next one on; the rows of a step stay as they are.
+
+        Raises SettingsError unless it divides the effective batch.
+        """
+        if batch_size < 1 or self.effective_batch % batch_size:
+            raise SettingsError(f"batch_size={batch_size} does not divide the {self.effective_batch} rows of a step")
+        self.accum_steps, self.batch_size = self.effective_batch // batch_size, batch_size
+        self._step.resize(batch_size)
+
     def state(self) -> dict[str, Any]:
         """Return what belongs into a checkpoint beside the variables, as plain data."""
         return {
@@ -190,6 +200,7 @@ class Trainer:
             while position < reader.samples and not self.model.stop_training:
                 began = time.perf_counter()
                 stop = min(position + self.effective_batch, reader.samples)
+                feed.resize(self.batch_size)
                 rate = float(self.optimizer.learning_rate)
                 self._callbacks.on_train_batch_begin(self.steps)
                 window, row_ids = self._train_window(feed, position, stop)

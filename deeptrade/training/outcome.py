@@ -83,6 +83,11 @@ def _training_warnings(run: Session) -> Iterator[str]:
         yield f"rows of the last steps ({run.trainer.faults_in_a_row} in a row) were left out; do not trust the end"
     for back in state.rollbacks:
         yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
+    if state.micro_batch_changes:
+        yield (
+            f"the rows per pass changed {state.micro_batch_changes} times; the weights equal those of a run without a "
+            f"change to 1e-5, not to the last bit"
+        )
     yield from run.upkeep.warnings()
     if state.spikes:
         yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"

@@ -17,10 +17,12 @@ from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import MemoryMonitor
+from ..memory_model import activation_bytes
 from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import ledger_entries
+from .adapting import MicroBatch, stalled_percent
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .feed import READ_ERROR, Feed, LeftOut
@@ -108,6 +110,7 @@ class Session:
         )
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
+        self._micro_batch = self._make_micro_batch()
         self._validation_reader = BatchReader(
             self.data,
             self.split.validation,
@@ -126,6 +129,15 @@ class Session:
             prefetch=settings.prefetch,
             window_rows=self.state.window_rows,
         )
+
+    def _make_micro_batch(self) -> MicroBatch | None:
+        """None where the rows per pass stay as they are, or where nobody looks at memory."""
+        settings, schema = self.settings, self.data.schema.select(self.settings.feature_names)
+        if settings.no_adapt or settings.no_memory_monitor:
+            return None
+        row_bytes = activation_bytes(schema, settings.model_size) + schema.row_bytes
+        limit_bytes = self.monitor.limit.limit_bytes
+        return MicroBatch(settings.batch_size, settings.effective_batch, row_bytes=row_bytes, limit_bytes=limit_bytes)
 
     def _take(self, state: RunState) -> None:
         """Stand where a checkpoint stands, whose variables are restored."""
@@ -187,10 +199,30 @@ class Session:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
             self.upkeep.after_step(record.step)
+            self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
+
+    def _adapt(self, step: int) -> None:
+        """Cut the next windows into smaller passes where memory is scarce, into larger ones where it is back."""
+        if self._micro_batch is None:
+            return
+        before, least = self._micro_batch.size, self.monitor.take_least_available()
+        size = self._micro_batch.after_step(least, stalled_percent=stalled_percent())
+        if size is None:
+            return
+        self.trainer.resize(size)
+        self.upkeep.after_resize()
+        if size < before:
+            self.data.budget.relieve(before * self.data.schema.row_bytes)
+        self.state.micro_batch_changes += 1
+        self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=least)
+        self.sink(
+            f"step {step}: {format_bytes(least)} of memory left, so {size} rows per pass instead of {before}; the rows "
+            f"of a step and their order stay; --no_adapt would keep batch_size"
+        )
 
     def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
         """Go back to the last good checkpoint without the rows that failed since; step less far, if not for reading.
@@ -213,6 +245,7 @@ class Session:
             raise error
         state = RunState(**restored)
         state.known += [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
+        state.micro_batch_changes = before.micro_batch_changes
         state.rollbacks = [
             *before.rollbacks,
             {"step": before.step + 1, "to_step": state.step, "reason": str(error)},

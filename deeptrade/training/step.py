@@ -162,11 +162,17 @@ class AccumulatingStep:
         self.clean_windows = tf.Variable(0, trainable=False)
         self._passes: list[tf.Tensor] = []
         self._traced: Any = None
+        self._earlier_tracings = 0
 
     @property
     def tracing_count(self) -> int:
-        """How often the step was traced; more than once means that shapes change."""
-        return self._traced.experimental_get_tracing_count() if self._traced else 0
+        """How often the step was traced; more than once, and once after each `resize`, means that shapes change."""
+        return self._earlier_tracings + (self._traced.experimental_get_tracing_count() if self._traced else 0)
+
+    def resize(self, batch_size: int) -> None:
+        """Take passes of at most `batch_size` rows from now on; call between windows. The step is traced anew."""
+        self._earlier_tracings = self.tracing_count
+        self.batch_size, self._traced = batch_size, None
 
     def __call__(
         self,

@@ -37,6 +37,10 @@ class Upkeep:
             self._monitor.note("leak", **asdict(leak))
             self._sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
 
+    def after_resize(self) -> None:
+        """Let go of what was set aside for good: the step that was traced for other rows per pass is garbage now."""
+        self._collector.restore()
+
     def close(self) -> None:
         """Give Python its own collection back, and stop tracing."""
         self._collector.restore()

@@ -1,0 +1,73 @@
+"""Rows per pass that follow the memory there is: fewer when little is left, more again when it has come back.
+
+The rows of an optimizer step and their order stay; only into how many passes they are cut changes, between two steps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..search import batch_sizes
+
+LOW = 0.09
+"""Share of the limit below which what is left counts as little, if a pass holds as much: plans leave a tenth free."""
+
+_STALLED = 10.0
+"""Percent of the last ten seconds in which some task waited for memory, above which twice as much counts as little."""
+
+_WARM_UP, _WAIT_DOWN, _WAIT_UP = 3, 3, 20
+"""Steps at the start, where tracing takes more for a moment. Steps between two reductions, which show when freed memory
+has been given back. Steps in a row with room before there are more rows again: who took memory may do it again."""
+
+_SPARE = 1.1
+"""What more rows are reckoned to take, in units of the prediction."""
+
+
+class MicroBatch:
+    """The rows per pass now, between 1 and those asked for.
+
+    Arguments: batch_size asked for; effective_batch; row_bytes, what a pass holds for each of its rows; limit_bytes.
+    """
+
+    def __init__(self, batch_size: int, effective_batch: int, *, row_bytes: int, limit_bytes: int):
+        self.size = batch_size
+        self._sizes = sorted({size for size in batch_sizes(effective_batch) if size < batch_size} | {batch_size})
+        self._row_bytes, self._low_bytes = row_bytes, min(int(LOW * limit_bytes), batch_size * row_bytes)
+        self._since_change = _WAIT_DOWN - _WARM_UP
+        self._roomy_steps = 0
+
+    def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
+        """Return another number of rows per pass, or None; available_bytes is the least that was left in the step."""
+        self._since_change += 1
+        low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
+        self._roomy_steps = self._roomy_steps + 1 if self._fits(self._next(), available_bytes, low) else 0
+        if available_bytes < low and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]:
+            smaller = [size for size in self._sizes if size < self.size]
+            return self._take(
+                max((size for size in smaller if self._fits(size, available_bytes, low)), default=smaller[0])
+            )
+        if self._roomy_steps >= _WAIT_UP:
+            larger = [size for size in self._sizes if size > self.size]
+            return self._take(max(size for size in larger if self._fits(size, available_bytes, low)))
+        return None
+
+    def _next(self) -> int:
+        """The next larger size; the size itself where there is none."""
+        return next((size for size in self._sizes if size > self.size), self.size)
+
+    def _fits(self, size: int, available_bytes: int, low: int) -> bool:
+        more = (size - self.size) * self._row_bytes
+        return size != self.size and available_bytes - (_SPARE * more if more > 0 else more) >= low
+
+    def _take(self, size: int) -> int:
+        self.size, self._since_change, self._roomy_steps = size, 0, 0
+        return size
+
+
+def stalled_percent(path: Path = Path("/proc/pressure/memory")) -> float:
+    """Return the percent of the last ten seconds in which some task waited for memory (PSI); 0 where it is not told."""
+    try:
+        first = path.read_text().split("\n", 1)[0]
+        return float(first.split("avg10=", 1)[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 0.0

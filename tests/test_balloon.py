@@ -1,0 +1,126 @@
+"""Memory is taken from a training run and given back, by another process in its cgroup."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+
+from deeptrade.memory import read_notes, read_timeline
+from deeptrade.sources.synthetic import synthesize
+from deeptrade.training.results import read_column
+from tests.cgroups import command_in, memory_group
+
+FIT = "import sys; from deeptrade.cli import main; sys.exit(main(sys.argv[1:]))"
+BALLOON = """
+import sys
+held = bytearray()
+for line in sys.stdin:
+    held = None
+    held = bytearray(b"x") * int(line)
+    print("done", flush=True)
+"""
+STEPS = 120
+
+
+class Balloon:
+    def __init__(self, group):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command_in(group, BALLOON), text=True, **pipes)
+
+    def hold(self, nbytes):
+        print(nbytes, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n"
+
+    def close(self):
+        self._process.communicate()
+
+
+@contextmanager
+def training(group, market, out, *options):
+    """A training in a cgroup, beside a balloon that holds nothing yet."""
+    given = [
+        "fit",
+        "--csv",
+        market,
+        "--out",
+        out,
+        "--model_size=tiny",
+        "--batch_size=32",
+        "--epochs=100",
+        "--checkpoint_every=2",
+    ]
+    balloon = Balloon(group)
+    balloon.hold(0)
+    command = command_in(group, FIT, *given, f"--max_steps={STEPS}", "--skip_rl", *options)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield child, balloon
+        lines = child.communicate(timeout=300)[0]
+        assert child.returncode == 0, lines
+    finally:
+        child.kill()
+        child.communicate()
+        balloon.close()
+
+
+def wait_for(condition, child):
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert child.poll() is None, child.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def steps_in(out):
+    history = out / "history.csv"
+    return history.read_bytes().count(b"\n") - 1 if history.exists() else 0
+
+
+def changes_in(out):
+    return read_notes(out / "memory.jsonl", "micro_batch")
+
+
+def least_available(out, *, seconds=1e9):
+    """The least that was left in the latest seconds, among samples from the training."""
+    samples = [sample for sample in read_timeline(out / "memory.jsonl") if sample.phase.startswith("train")]
+    return min(one.available_bytes for one in samples if one.seconds > samples[-1].seconds - seconds)
+
+
+def weights_of(out):
+    return keras.models.load_model(out / "model.keras").get_weights()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(sys.platform != "linux", reason="memory cgroups are Linux's")
+def test_half_of_the_free_memory_taken_and_given_back_costs_no_step_and_changes_no_result(tmp_path):
+    market, plain, out = tmp_path / "market.csv", tmp_path / "plain", tmp_path / "run"
+    synthesize(market, rows=300)
+    roomy = 4 << 30
+    with memory_group(roomy) as group, training(group, market, plain, "--no_adapt"):
+        pass
+    limit = int((roomy - least_available(plain)) / 0.92)
+    with memory_group(limit) as group, training(group, market, out) as (child, balloon):
+        wait_for(lambda: steps_in(out) >= 20, child)
+        assert not changes_in(out)
+        balloon.hold(least_available(out, seconds=10) // 2)
+        taken_at = steps_in(out)
+        wait_for(lambda: changes_in(out), child)
+        balloon.hold(0)
+        wait_for(lambda: len(changes_in(out)) == 2, child)
+    fell, grew = changes_in(out)
+    assert fell["step"] <= taken_at + 5
+    assert fell["rows"] < fell["before"] == 32
+    assert (grew["before"], grew["rows"]) == (fell["rows"], 32)
+    result = json.loads((out / "result.json").read_text())
+    assert result["micro_batch_changes"] == 2
+    assert result["effective_batch"] == 32
+    for column in ("step", "samples", "valid_targets", "applied"):
+        np.testing.assert_array_equal(*(read_column(path / "history.csv", column) for path in (plain, out)))
+    for mine, other in zip(weights_of(out), weights_of(plain), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
