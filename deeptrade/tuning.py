@@ -54,8 +54,8 @@ def optimize(
 
     Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
     effective_batch, rows per optimizer step (0: 32); quick, the rules for large files and the memory model alone, no
-    trial run; settings, what else the run will use
-    (features, seed, ...); sink takes one line per decision and trial. Reads the head of the file only.
+    trial run; settings, what else the run will use (features, seed, ...); sink takes one line per decision and trial.
+    Reads the head of the file only.
 
     Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
     """

@@ -32,7 +32,7 @@ def test_with_enough_memory_nothing_changes():
 
 def test_little_memory_gives_the_largest_size_that_leaves_enough_at_once():
     micro_batch = make()
-    assert follow(micro_batch, left(200), 200) == [(3, 8)]  # 16 leave 40, 8 leave 120; more than 90 is enough
+    assert follow(micro_batch, left(200), 200) == [(3, 8)]  # 16 leave 40, 8 leave 120, which is enough
     assert micro_batch.size == 8
 
 
@@ -43,7 +43,7 @@ def test_where_no_size_is_small_enough_it_is_one_row():
 
 def test_memory_that_comes_back_is_used_again_after_a_while_up_to_what_was_asked():
     micro_batch = make()
-    assert follow(micro_batch, left(110), 10)[0] == (3, 2)
+    assert follow(micro_batch, left(140), 10)[0] == (3, 2)
     assert follow(micro_batch, left(900), 100) == [(19, 16)]
 
 

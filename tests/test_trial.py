@@ -59,7 +59,7 @@ def test_a_trial_is_a_short_run_of_the_same_settings():
     settings = FitSettings(csv="a b.csv", batch_size=2, grad_accum=True, accum_steps=16, seed=3, no_mmap=True)
     arguments = trial_arguments(settings, out="tmp", horizons=10)
     assert {"--csv=a b.csv", "--batch_size=2", "--grad_accum", "--accum_steps=4", "--seed=3"} <= set(arguments)
-    assert {"--no_mmap", "--out=tmp", "--max_steps=6", "--skip_rl", "--max_rows=300"} <= set(arguments)
+    assert {"--no_mmap", "--out=tmp", "--max_steps=6", "--skip_rl", "--no_adapt", "--max_rows=300"} <= set(arguments)
     assert not any(argument.startswith(("--features", "--fresh", "--memory_limit")) for argument in arguments)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..search import batch_sizes
 
-LOW = 0.09
-"""Share of the limit below which what is left counts as little, if a pass holds as much: plans leave a tenth free."""
+LOW = 0.12
+"""Share of the limit below which what is left counts as little, if a pass holds as much. Plans leave a tenth free at
+the peak, which is that of the first step."""
 
 _STALLED = 10.0
 """Percent of the last ten seconds in which some task waited for memory, above which twice as much counts as little."""

@@ -152,7 +152,7 @@ class Trainer:
         if batch_size < 1 or self.effective_batch % batch_size:
             raise SettingsError(f"batch_size={batch_size} does not divide the {self.effective_batch} rows of a step")
         self.accum_steps, self.batch_size = self.effective_batch // batch_size, batch_size
-        self._step.resize(batch_size)
+        self._step.batch_size = batch_size
 
     def state(self) -> dict[str, Any]:
         """Return what belongs into a checkpoint beside the variables, as plain data."""

@@ -35,7 +35,7 @@ class Validation:
                 continue
             padded = pad_rows(batch.inputs, batch.targets, self._batch_size)
             if self._traced is None:
-                self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded))
+                self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded, rows=self._batch_size))
             batch_loss, batch_sums = self._traced(*padded)
             loss += float(batch_loss)
             sums += batch_sums.numpy()

@@ -90,10 +90,10 @@ def pad_rows(
     return padded, np.concatenate([targets, np.full((missing, targets.shape[1]), np.nan, np.float32)])
 
 
-def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray) -> list[Any]:
-    """Return the tensor specs of a padded batch: shapes never change, so a function is traced once."""
-    specs = {name: tf.TensorSpec(values.shape, tf.float32) for name, values in inputs.items()}
-    return [specs, tf.TensorSpec(targets.shape, tf.float32)]
+def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray, *, rows: int | None) -> list[Any]:
+    """Return the tensor specs of a batch of `rows` rows, None for any number: a function is traced once."""
+    specs = {name: tf.TensorSpec((rows, *values.shape[1:]), tf.float32) for name, values in inputs.items()}
+    return [specs, tf.TensorSpec((rows, *targets.shape[1:]), tf.float32)]
 
 
 @contextmanager
@@ -114,6 +114,9 @@ def _forgetting_gradients() -> Iterator[None]:
 
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
+
+    `batch_size` may change between windows: the function is traced for any number of rows, since tracing it again takes
+    100 MB for a moment, just where memory is scarce.
 
     clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
@@ -162,17 +165,11 @@ class AccumulatingStep:
         self.clean_windows = tf.Variable(0, trainable=False)
         self._passes: list[tf.Tensor] = []
         self._traced: Any = None
-        self._earlier_tracings = 0
 
     @property
     def tracing_count(self) -> int:
-        """How often the step was traced; more than once, and once after each `resize`, means that shapes change."""
-        return self._earlier_tracings + (self._traced.experimental_get_tracing_count() if self._traced else 0)
-
-    def resize(self, batch_size: int) -> None:
-        """Take passes of at most `batch_size` rows from now on; call between windows. The step is traced anew."""
-        self._earlier_tracings = self.tracing_count
-        self.batch_size, self._traced = batch_size, None
+        """How often the step was traced; more than once means that shapes change."""
+        return self._traced.experimental_get_tracing_count() if self._traced else 0
 
     def __call__(
         self,
@@ -230,8 +227,8 @@ class AccumulatingStep:
         weights[: len(targets)] = 1 if row_weights is None else row_weights
         if self._traced is None:
             signature = [
-                *fixed_signature(padded, padded_targets),
-                tf.TensorSpec(weights.shape, tf.float32),
+                *fixed_signature(padded, padded_targets, rows=None),
+                tf.TensorSpec((None,), tf.float32),
                 tf.TensorSpec((), tf.bool),
                 tf.TensorSpec((), tf.bool),
             ]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..memory import Collector, LeakWatch, MemoryMonitor, MemorySpike, StepMemory, read_memory, read_notes
+from ..memory.collection import trim
 
 PRESSURE = 0.05
 """Share of the limit below which what is left of it counts as little."""
@@ -38,8 +39,8 @@ class Upkeep:
             self._sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
 
     def after_resize(self) -> None:
-        """Let go of what was set aside for good: the step that was traced for other rows per pass is garbage now."""
-        self._collector.restore()
+        """Give back to the system what passes of the former size have freed."""
+        trim()
 
     def close(self) -> None:
         """Give Python its own collection back, and stop tracing."""
