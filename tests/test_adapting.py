@@ -32,24 +32,24 @@ def test_with_enough_memory_nothing_changes():
 
 def test_little_memory_gives_the_largest_size_that_leaves_enough_at_once():
     micro_batch = make()
-    assert follow(micro_batch, left(200), 200) == [(3, 8)]  # 16 leave 40, 8 leave 120, which is enough
+    assert follow(micro_batch, left(200), 200) == [(10, 8)]  # 16 leave 40, 8 leave 120, which is enough
     assert micro_batch.size == 8
 
 
 def test_where_no_size_is_small_enough_it_is_one_row():
     assert follow(make(), lambda size: 0, 100)[-1][1] == 1
-    assert follow(make(), left(-100), 100) == [(3, 1)]
+    assert follow(make(), left(-100), 100) == [(10, 1)]
 
 
 def test_memory_that_comes_back_is_used_again_after_a_while_up_to_what_was_asked():
     micro_batch = make()
-    assert follow(micro_batch, left(140), 10)[0] == (3, 2)
+    assert follow(micro_batch, left(140), 15)[0] == (10, 2)
     assert follow(micro_batch, left(900), 100) == [(19, 16)]
 
 
 def test_memory_that_comes_and_goes_changes_nothing():
     micro_batch = make()
-    follow(micro_batch, left(110), 4)
+    follow(micro_batch, left(110), 11)
     for _ in range(20):
         assert follow(micro_batch, left(900), 15) == []
         assert follow(micro_batch, left(115), 1) == []
@@ -58,14 +58,14 @@ def test_memory_that_comes_and_goes_changes_nothing():
 def test_sizes_divide_the_rows_of_a_step():
     for effective in (6, 30, 32, 97):
         micro_batch = make(batch_size=effective, effective_batch=effective)
-        sizes = [size for free in range(1000, 0, -20) for _, size in follow(micro_batch, left(free), 5)]
+        sizes = [size for free in range(1000, 0, -20) for _, size in follow(micro_batch, left(free), 12)]
         assert all(effective % size == 0 for size in sizes)
 
 
 def test_waiting_for_memory_makes_it_scarce_earlier():
     at = 1.5 * LOW * LIMIT
     assert follow(make(), lambda size: at, 50, stalled_percent=5.0) == []
-    assert follow(make(), lambda size: at, 4, stalled_percent=20.0) == [(3, 8)]
+    assert follow(make(), lambda size: at, 11, stalled_percent=20.0) == [(10, 8)]
 
 
 def test_a_small_pass_is_not_made_smaller_for_a_share_of_a_large_machine():

@@ -16,8 +16,8 @@ the peak, which is that of the first step."""
 _STALLED = 10.0
 """Percent of the last ten seconds in which some task waited for memory, above which twice as much counts as little."""
 
-_WARM_UP, _WAIT_DOWN, _WAIT_UP = 3, 3, 20
-"""Steps at the start, where tracing takes more for a moment. Steps between two reductions, which show when freed memory
+_WARM_UP, _WAIT_DOWN, _WAIT_UP = 10, 3, 20
+"""Steps at the start, until what tracing took is given back. Steps between two reductions, which show when freed memory
 has been given back. Steps in a row with room before there are more rows again: who took memory may do it again."""
 
 _SPARE = 1.1
