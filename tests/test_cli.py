@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -82,7 +84,7 @@ def test_an_empty_folder_is_one_line(tmp_path):
 def test_an_unreadable_file_is_one_line(market, tmp_path):
     market.path.chmod(0)
     tmp_path.chmod(0o777)
-    for parent in list(tmp_path.parents)[:2]:
+    for parent in takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
         parent.chmod(0o755)
     code = (
         "import os, sys, deeptrade.profiling, deeptrade.cli\n"
