@@ -99,6 +99,22 @@ def test_not_aggressive_leaves_everything_to_python():
 
 
 @pytest.mark.skipif(not trim(), reason="this C library has no malloc_trim")
+def test_trimming_gives_back_what_is_freed_while_other_work_goes_on():
+    code = (
+        "import time\nfrom deeptrade.memory import read_memory\nfrom deeptrade.memory.collection import trimming\n"
+        "small = [bytes(600) for _ in range(100_000)]; keep = small[::2000]\n"
+        "full = read_memory().anon_bytes\n"
+        "with trimming():\n"
+        "    del small\n"
+        "    deadline = time.monotonic() + 20\n"
+        "    while full - read_memory().anon_bytes < 40_000_000 and time.monotonic() < deadline: time.sleep(0.01)\n"
+        "    print(full - read_memory().anon_bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40_000_000
+
+
+@pytest.mark.skipif(not trim(), reason="this C library has no malloc_trim")
 def test_trim_gives_freed_small_blocks_back_to_the_system():
     code = (
         "import numpy as np\n"

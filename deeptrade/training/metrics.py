@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..batches import Batch
+from ..memory.collection import trimming
 from .step import fixed_signature, pad_rows, summed_loss
 
 
@@ -36,7 +37,10 @@ class Validation:
             padded = pad_rows(batch.inputs, batch.targets, self._batch_size)
             if self._traced is None:
                 self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded, rows=self._batch_size))
-            batch_loss, batch_sums = self._traced(*padded)
+                with trimming():
+                    batch_loss, batch_sums = self._traced(*padded)
+            else:
+                batch_loss, batch_sums = self._traced(*padded)
             loss += float(batch_loss)
             sums += batch_sums.numpy()
         valid, error, zero_error, signs, agreeing = sums

@@ -23,6 +23,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from ..errors import SettingsError
+from ..memory.collection import trimming
 
 HUBER_DELTA = 1.0
 """In units of the target scale: squared error below one standard deviation of the returns, absolute above."""
@@ -225,6 +226,7 @@ class AccumulatingStep:
         padded, padded_targets = pad_rows(inputs, targets, self.batch_size)
         weights = np.zeros(self.batch_size, np.float32)
         weights[: len(targets)] = 1 if row_weights is None else row_weights
+        arguments = (padded, padded_targets, weights, last, self.marking)
         if self._traced is None:
             signature = [
                 *fixed_signature(padded, padded_targets, rows=None),
@@ -233,9 +235,9 @@ class AccumulatingStep:
                 tf.TensorSpec((), tf.bool),
             ]
             self._traced = tf.function(self._step, input_signature=signature)
-            with _forgetting_gradients():
-                self._traced.get_concrete_function()
-        return self._traced(padded, padded_targets, weights, last, self.marking)
+            with trimming(), _forgetting_gradients():
+                return self._traced(*arguments)
+        return self._traced(*arguments)
 
     def _find_bad_passes(self) -> dict[int, str]:
         named = ((number, self._first_bad(finite)) for number, finite in enumerate(self._passes))
