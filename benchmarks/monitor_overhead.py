@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from deeptrade.cells import CELL_SECONDS
 from deeptrade.memory import MemoryMonitor
 
 INTERVAL_SECONDS = 0.2
@@ -32,7 +33,8 @@ def main() -> None:
     held = np.ones(64 << 20)  # 512 MiB, so that page walks have something to walk
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.jsonl"
-        share = monitor_share(path, seconds)
+        share = monitor_share(path, seconds, INTERVAL_SECONDS)
+        cell_share = monitor_share(None, seconds, CELL_SECONDS)
         sample_seconds = time_of_sample(path)
         slowdown = work_slowdown(path, seconds)
     peers = {"psutil rss": psutil.Process().memory_info, "smaps_rollup": read_smaps}
@@ -43,19 +45,21 @@ def main() -> None:
         "interval_seconds": INTERVAL_SECONDS,
         "sample_microseconds": round(sample_seconds * 1e6, 1),
         "share_of_one_core": round(share, 6),
+        "share_in_cells": round(cell_share, 6),
         "work_slowdown": round(slowdown, 4),
         **{f"share_{name.replace(' ', '_')}": round(value, 6) for name, value in peer_shares.items()},
     }
     print(json.dumps(result))
     print(f"{'who':<28}{'share of one core':>18}")
     print(f"{'MemoryMonitor (all it does)':<28}{share:>18.3%}")
+    print(f"{f'in %%memory, every {CELL_SECONDS} s':<28}{cell_share:>18.3%}")
     for name, value in peer_shares.items():
         print(f"{name + ' (one number)':<28}{value:>18.3%}")
 
 
-def monitor_share(path: Path, seconds: float) -> float:
+def monitor_share(path: Path | None, seconds: float, interval_seconds: float) -> float:
     """CPU seconds of the whole idle process per wall second while the monitor runs: an upper bound of its own."""
-    with MemoryMonitor(path, interval_seconds=INTERVAL_SECONDS):
+    with MemoryMonitor(path, interval_seconds=interval_seconds):
         cpu, wall = time.process_time(), time.perf_counter()
         time.sleep(seconds)
         return (time.process_time() - cpu) / (time.perf_counter() - wall)

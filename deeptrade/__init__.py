@@ -20,12 +20,14 @@ _HOMES = {
     "predict": "prediction",
     "run": "runs",
 }
+_EXTENSION = {"load_ipython_extension": "cells", "unload_ipython_extension": "cells"}
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    home = _HOMES.get(name) or _EXTENSION.get(name)
+    if home:
+        return getattr(import_module(f".{home}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -106,7 +106,7 @@ def test_nested_phases_are_joined_and_left_even_after_an_error(tmp_path):
             raise ValueError
         monitor.sample()
     phases = [s.phase for s in read_timeline(tmp_path / "m.jsonl")]
-    assert phases == ["", "train", "train/save", "train/save", "train", "", ""]
+    assert phases == ["", "train", "train/save", "train/save", "train", "train", "", "", ""]
 
 
 def test_the_users_limit_bounds_what_is_available():
@@ -283,7 +283,7 @@ def test_a_phase_entered_again_adds_up_and_never_across_runs():
         sample(0.5, "load", 11, run=1),
         sample(1.5, "load", 15, run=1),
     ]
-    assert phase_table(samples)[0] == PhaseRow("load", 10, 15, 15, 4.0)
+    assert phase_table(samples)[0] == PhaseRow("load", 10, 15, 15, 4.0, visits=3)
 
 
 def test_no_samples_give_no_table():

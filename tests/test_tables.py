@@ -1,6 +1,6 @@
 import pytest
 
-from deeptrade.memory import Limit, PhaseRow, Sample
+from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth
 from deeptrade.report import tables
 
 
@@ -144,8 +144,8 @@ def test_limits_begin_with_the_smallest():
 
 
 def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
-    row = PhaseRow(phase="train", before=100 << 20, after=120 << 20, peak=150 << 20, seconds=2.04)
-    expected = ["train", "100.0 MiB", "120.0 MiB", "20.0 MiB", "50.0 MiB", "2.0"]
+    row = PhaseRow(phase="train", before=100 << 20, after=120 << 20, peak=150 << 20, seconds=2.04, visits=3)
+    expected = ["train", 3, "100.0 MiB", "120.0 MiB", "20.0 MiB", "50.0 MiB", "2.0"]
     assert tables.phases([row]).iloc[0].tolist() == expected
 
 
@@ -208,3 +208,19 @@ def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
     table = tables.step_phases({"step_phases": [row]})
     assert table.iloc[0].tolist() == ["forward", "1,200", "1.0 MiB", "512 B", "0 B", "1.0 GiB"]
     assert not len(tables.step_phases({}))
+
+
+def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
+    def samples(rise):
+        for visit in range(10):
+            yield Sample(visit, "fill", (5 + rise * visit) << 20, 1, 1)
+            yield Sample(visit + 0.5, "", 1, 1, 1)
+
+    growing, flat = ([*samples(rise)] for rise in (4, 0))
+    assert "each run of 'fill' leaves 4.0 MiB more (95% interval 4.0 MiB to 4.0 MiB, 10 runs)" in (
+        tables.phase_growth_verdict(phase_growth(growing))
+    )
+    assert (
+        tables.phase_growth_verdict(phase_growth(flat)) == "No leak seen: 10 runs of 'fill' left no more behind each."
+    )
+    assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "Nothing ran 6 times, which it takes to tell a leak."

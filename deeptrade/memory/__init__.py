@@ -2,7 +2,7 @@
 
 from .budget import ByteBudget, Lease
 from .collection import Collector
-from .leaks import Leak, LeakWatch, Slope
+from .leaks import Leak, LeakWatch, PhaseGrowth, Slope, phase_growth
 from .limits import Limit, find_limits, memory_limit
 from .monitor import MemoryMonitor
 from .process import Memory, read_memory
@@ -19,6 +19,7 @@ __all__ = [
     "Memory",
     "MemoryMonitor",
     "MemorySpike",
+    "PhaseGrowth",
     "PhaseRow",
     "Sample",
     "Slope",
@@ -27,6 +28,7 @@ __all__ = [
     "StepPhase",
     "find_limits",
     "memory_limit",
+    "phase_growth",
     "phase_table",
     "read_memory",
     "read_notes",

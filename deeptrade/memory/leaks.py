@@ -18,6 +18,7 @@ import numpy as np
 
 from .collection import trim
 from .process import read_memory
+from .timeline import Sample, phase_names, phase_visits
 
 LEAST_SLOPE, LEAST_GROWTH = 5_000, 16_000_000
 """Bytes per step, and bytes over the judged samples, below which growth is not called a leak.
@@ -30,6 +31,9 @@ WARM_UP_STEPS, SAMPLES, TRACED_STEPS = 50, 100, 20
 
 LEAST_SHARE = 0.22
 """Share of the growth between four quarters that each must bring: a third is even, a settling heap brings ever less."""
+
+LEAST_VISITS = 6
+"""Visits of a phase from which growth is judged: all pairs rise by chance once in 720 times."""
 
 _EVERY, _KEPT, _MOST_TRACINGS = 10, 400, 3
 _TRACER = tracemalloc.__file__
@@ -79,6 +83,28 @@ def find_growth(samples: Sequence[tuple[int, int]]) -> Slope | None:
     steady = rises.min() > LEAST_SHARE * rises.sum() > 0
     growth = slope.low * (steps[-1] - steps[0])
     return slope if steady and slope.low > LEAST_SLOPE and growth > LEAST_GROWTH else None
+
+
+@dataclass(frozen=True)
+class PhaseGrowth:
+    """Whether a phase leaves more behind each time: bytes per visit, and whether that is surely growth."""
+
+    phase: str
+    visits: int
+    slope: Slope
+    is_growth: bool
+
+
+def phase_growth(samples: Sequence[Sample]) -> list[PhaseGrowth]:
+    """Return, for phases with at least LEAST_VISITS visits, how memory after a visit moves with its number."""
+    found = []
+    for name in phase_names(samples):
+        ends = [visit[-1].anon_bytes for visit in phase_visits(name, samples)]
+        if len(ends) >= LEAST_VISITS:
+            points = list(enumerate(ends))
+            growth = find_growth(points)
+            found.append(PhaseGrowth(name, len(ends), growth or theil_sen(*np.array(points, float).T), bool(growth)))
+    return found
 
 
 class LeakWatch:

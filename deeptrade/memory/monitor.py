@@ -13,6 +13,7 @@ from threading import Event, RLock, Thread
 from typing import Any
 
 from ..files import friendly_os_errors
+from .leaks import PhaseGrowth, phase_growth
 from .limits import Limit, LimitWatch, memory_limit
 from .process import Memory, read_memory
 from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_timeline, sample_line, start_line
@@ -41,6 +42,9 @@ class MemoryMonitor:
     end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
     which misses nothing, but counts mapped file pages, and from the start of the process. With enabled=False
     `peak_anon_bytes` is that mark too: an upper bound, resident and not anonymous bytes.
+
+    `phases` gives the table of the phases, `growth` whether one holds more each time it is run. In a notebook
+    `%load_ext deeptrade` makes a monitor at a cell's end show both and the timeline.
 
     >>> with MemoryMonitor() as monitor, monitor.phase("work"):
     ...     block = bytearray(50_000_000)
@@ -103,7 +107,7 @@ class MemoryMonitor:
     def phase(self, name: str) -> Iterator[None]:
         """Name what happens inside the block; a phase within a phase is 'outer/inner'.
 
-        Meant for parts that last seconds: each costs two samples. The names are those of the whole process,
+        Meant for parts that last seconds: each costs three samples. The names are those of the whole process,
         not of the calling thread.
         """
         self._enter_phase(name)
@@ -144,6 +148,19 @@ class MemoryMonitor:
             self._write(sample_line(sample))
             return sample
 
+    def kept_samples(self) -> list[Sample]:
+        """Return the samples there are: all of the file where there is one, else the latest 10,000."""
+        with self._lock:
+            return list(self.samples) if self.path is None else read_timeline(self.path)
+
+    def phases(self) -> list[PhaseRow]:
+        """Return one row per phase so far: bytes before and after it and at its peak, and seconds."""
+        return phase_table(self.kept_samples())
+
+    def growth(self) -> list[PhaseGrowth]:
+        """Return of every phase that was run often enough whether memory grows from run to run."""
+        return phase_growth(self.kept_samples())
+
     def take_least_available(self) -> int:
         """Return the least that samples found left since this was last asked, or else the latest."""
         with self._lock:
@@ -164,6 +181,7 @@ class MemoryMonitor:
         with self._lock:
             self.sample()
             self._phases.pop()
+            self.sample()  # so that the next visit of the same phase is seen to be another
 
     def _run(self) -> None:
         while not self._stop.wait(self.interval_seconds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -41,7 +41,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """One phase: anonymous bytes at its first entry, at its last exit, at its peak, and the seconds spent in it.
+    """One phase: anonymous bytes at its first entry, at its last exit, at its peak; seconds spent in it; its visits.
 
     A phase holds what its inner phases hold.
     """
@@ -51,6 +51,7 @@ class PhaseRow:
     after: int
     peak: int
     seconds: float
+    visits: int = 1
 
 
 # Named one by one, so that a file with fields of a later version can still be read.
@@ -123,8 +124,12 @@ def phase_table(samples: Sequence[Sample]) -> list[PhaseRow]:
 
     A phase entered several times is one row; its seconds are the sum over the visits.
     """
-    names = dict.fromkeys(name for sample in samples for name in _with_parents(sample.phase))
-    return [_phase_row(name, samples) for name in names]
+    return [_phase_row(name, samples) for name in phase_names(samples)]
+
+
+def phase_names(samples: Sequence[Sample]) -> list[str]:
+    """Return the phases of samples, outer ones before those within them, in order of first entry."""
+    return list(dict.fromkeys(name for sample in samples for name in _with_parents(sample.phase)))
 
 
 def _with_parents(phase: str) -> Iterator[str]:
@@ -135,22 +140,24 @@ def _with_parents(phase: str) -> Iterator[str]:
 
 
 def _phase_row(name: str, samples: Sequence[Sample]) -> PhaseRow:
-    visits = [list(visit) for visit in _visits(name, samples)]
+    visits = phase_visits(name, samples)
     return PhaseRow(
         phase=name,
         before=visits[0][0].anon_bytes,
         after=visits[-1][-1].anon_bytes,
         peak=max(sample.anon_bytes for visit in visits for sample in visit),
         seconds=sum(visit[-1].seconds - visit[0].seconds for visit in visits),
+        visits=len(visits),
     )
 
 
-def _visits(name: str, samples: Sequence[Sample]) -> Iterator[Iterable[Sample]]:
-    """Yield the unbroken stretches of samples inside phase `name`, none across two runs."""
+def phase_visits(name: str, samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Return the unbroken stretches of samples inside a phase, none across two runs.
+
+    A phase that ends and begins again without a sample outside of it counts as one visit.
+    """
 
     def key(sample: Sample) -> tuple[int, bool]:
         return sample.run, sample.phase == name or sample.phase.startswith(name + "/")
 
-    for (_, inside), stretch in groupby(samples, key):
-        if inside:
-            yield stretch
+    return [list(stretch) for (_, inside), stretch in groupby(samples, key) if inside]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import read_json, write_json
-from ..memory import PhaseRow, Sample, phase_table, read_notes, read_starts, read_timeline
+from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_notes, read_starts, read_timeline
 from ..units import format_bytes
 from . import tables
 
@@ -57,6 +57,21 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
         phases = [asdict(row) for row in report.phases]
         write_json(Path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
     return report
+
+
+def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: float) -> MemoryReport:
+    """Return the report of samples of any process, such as those of a monitor; there must be one."""
+    peak = tables.peak_sample(samples)
+    return MemoryReport(
+        verdict=tables.memory_verdict(peak.anon_bytes, limit.limit_bytes, limit.source, peak.phase),
+        honesty=_honesty(samples, interval_seconds, finished=True),
+        limit_bytes=limit.limit_bytes,
+        samples=samples,
+        phases=phase_table(samples),
+        predicted=None,
+        growth=tables.phase_growth_verdict(phase_growth(samples)),
+        next_steps=[],
+    )
 
 
 def _sampled(samples: list[Sample], timeline: Path, *, finished: bool) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..memory import Limit, PhaseRow, Sample
-from ..memory.leaks import WARM_UP_STEPS
+from ..memory import Limit, PhaseGrowth, PhaseRow, Sample
+from ..memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ..memory_model import PARTS
 from ..units import format_bytes
 
@@ -322,11 +322,12 @@ def time_split(result: Json) -> pd.DataFrame:
 
 
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
-    """Return memory per phase: before, after, change, peak above its start, seconds."""
+    """Return memory per phase: visits, before, after, change, peak above its start, seconds."""
     return pd.DataFrame(
         [
             {
                 "phase": row.phase,
+                "runs": row.visits,
                 "before": format_bytes(row.before),
                 "after": format_bytes(row.after),
                 "change": format_bytes(row.after - row.before),
@@ -380,6 +381,21 @@ def growth_verdict(memory: Json) -> str:
             f"in phase {spike['phase']!r}."
         )
     return " ".join(lines)
+
+
+def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
+    """Return in words whether phases that were run again and again left more memory behind each time."""
+    growing = [one for one in found if one.is_growth]
+    if growing:
+        return " ".join(
+            f"**It grows**: each run of {one.phase!r} leaves {format_bytes(one.slope.bytes_per_step)} more (95% "
+            f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} runs)."
+            for one in growing
+        )
+    if found:
+        runs = ", ".join(f"{one.visits} runs of {one.phase!r}" for one in found)
+        return f"No leak seen: {runs} left no more behind each."
+    return f"Nothing ran {LEAST_VISITS} times, which it takes to tell a leak."
 
 
 def next_steps(result: Json) -> list[str]:

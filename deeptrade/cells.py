@@ -1,0 +1,171 @@
+"""Memory of notebook cells: `%load_ext deeptrade`, then `%%memory` as the first line of a cell, and `%memory`.
+
+It only displays. What is measured, and how growth is judged, is in `deeptrade.memory`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .memory import MemoryMonitor, PhaseRow, Sample, memory_limit, phase_table
+from .report import figures, tables
+from .report.memory import MemoryReport, report_samples
+from .units import format_bytes
+
+CELL_SECONDS = 0.05
+"""Between two samples of a cell that runs: 0.6% of one core (benchmarks/monitor_overhead.py)."""
+
+KEPT_SAMPLES = 200
+"""Samples of one cell that stay for the figure, those of its start, its end and its peak among them."""
+
+_FIRST_LINE = re.compile(r"\s*%%memory\b[ \t]*(.*)\n?")
+_ANSWERS = ("", "on", "off")
+
+
+class CellMemory:
+    """What the measured cells of a notebook did to its memory, in the order they ran; `begin` and `end` one."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self._monitor: MemoryMonitor | None = None
+        self._phase: Any = None
+        self._runs = 0
+
+    def begin(self, name: str) -> None:
+        """Measure from here on, under this name; the names of cells that ran before may come again."""
+        self._monitor = MemoryMonitor(interval_seconds=CELL_SECONDS).__enter__()
+        self._phase = self._monitor.phase(name)
+        self._phase.__enter__()
+
+    def end(self) -> PhaseRow | None:
+        """Measure no more; return what the cell did, None where none was begun."""
+        if self._monitor is None:
+            return None
+        monitor, self._monitor = self._monitor, None
+        self._phase.__exit__(None, None, None)
+        monitor.__exit__()
+        inside = [sample for sample in monitor.samples if sample.phase]
+        self.samples += [replace(sample, run=self._runs) for sample in thin(inside, KEPT_SAMPLES)]
+        self._runs += 1
+        return phase_table(inside)[0]
+
+    def report(self) -> MemoryReport:
+        """Return verdict, table, growth and samples of all measured cells; there must be one."""
+        return report_samples(self.samples, limit=memory_limit(), interval_seconds=CELL_SECONDS)
+
+
+def thin(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Return at most so many of the samples, in order: the first, the last, the largest, and others between."""
+    if len(samples) <= most:
+        return list(samples)
+    peak = max(range(len(samples)), key=lambda number: samples[number].anon_bytes)
+    even = {number * (len(samples) - 1) // (most - 2) for number in range(most - 1)}
+    return [samples[number] for number in sorted({*even, peak})]
+
+
+def cell_line(row: PhaseRow, limit_bytes: int) -> str:
+    """Return what one cell did in one line: before, after, the peak between, seconds, and the limit."""
+    change = row.after - row.before
+    sign = "+" if change >= 0 else "-"
+    return (
+        f"{row.phase}: {format_bytes(row.before)} before, {format_bytes(row.after)} after "
+        f"({sign}{format_bytes(abs(change))}), peak {format_bytes(row.peak)} "
+        f"(+{format_bytes(row.peak - row.before)}), {row.seconds:.1f} s; limit {format_bytes(limit_bytes)}"
+    )
+
+
+def show(report: MemoryReport) -> None:
+    """Display a report of samples: verdict, growth, table, figure, and how sure the figures are."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(f"**{report.verdict}** {report.growth}"), tables.as_html(tables.phases(report.phases)))
+    figures.show(figures.memory_timeline(report.samples, report.limit_bytes), alt=report.verdict)
+    display(Markdown(report.honesty))
+
+
+class _Line(str):
+    """Text that is displayed without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _say(line: str) -> None:
+    from IPython.display import display
+
+    display(_Line(line))
+
+
+def show_monitor(monitor: MemoryMonitor) -> None:
+    """Display what a monitor has seen: verdict, phases, growth and the timeline."""
+    if not monitor.kept_samples():
+        _say("this monitor has seen nothing yet: use it in a with-block")
+        return
+    show(report_samples(monitor.kept_samples(), limit=monitor.limit, interval_seconds=monitor.interval_seconds))
+
+
+class _Cells:
+    """Measures the cells of a shell that ask for it with `%%memory`, or all of them after `%memory on`."""
+
+    def __init__(self, shell: Any):
+        self._shell = shell
+        self._memory = CellMemory()
+        self._all = False
+
+    def install(self) -> None:
+        self._shell.input_transformers_cleanup.insert(0, strip_first_line)
+        self._shell.events.register("pre_run_cell", self._before)
+        self._shell.events.register("post_run_cell", self._after)
+        self._shell.register_magic_function(self.answer, "line", "memory")
+        self._shell.display_formatter.ipython_display_formatter.for_type(MemoryMonitor, show_monitor)
+
+    def remove(self) -> None:
+        self._shell.input_transformers_cleanup.remove(strip_first_line)
+        self._shell.events.unregister("pre_run_cell", self._before)
+        self._shell.events.unregister("post_run_cell", self._after)
+        del self._shell.magics_manager.magics["line"]["memory"]
+        self._shell.display_formatter.ipython_display_formatter.pop(MemoryMonitor)
+
+    def answer(self, line: str) -> None:
+        """Show the memory of the cells measured so far; `%memory on` measures every cell from here, `off` ends that."""
+        word = line.strip()
+        if word not in _ANSWERS:
+            _say(f"%memory {word!r} is not accepted; use %memory, %memory on or %memory off")
+        elif word:
+            self._all = word == "on"
+        elif self._memory.samples:
+            show(self._memory.report())
+        else:
+            _say("no cell has been measured; put %%memory as the first line of one, or run %memory on")
+
+    def _before(self, info: Any) -> None:
+        asked = _FIRST_LINE.match(info.raw_cell or "")
+        if asked or self._all:
+            name = asked.group(1).strip() if asked else ""
+            self._memory.begin(name or f"cell {self._shell.execution_count}")
+
+    def _after(self, result: Any) -> None:
+        row = self._memory.end()
+        if row is not None:
+            _say(cell_line(row, memory_limit().limit_bytes))
+
+
+def strip_first_line(lines: Iterable[str]) -> list[str]:
+    """Take `%%memory` from the top of a cell, which then runs as any other: with its result, or its error."""
+    lines = list(lines)
+    return lines[1:] if lines and _FIRST_LINE.fullmatch(lines[0]) else lines
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Called by `%load_ext deeptrade`."""
+    shell.deeptrade_cells = _Cells(shell)
+    shell.deeptrade_cells.install()
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Called by `%unload_ext deeptrade`."""
+    shell.deeptrade_cells.remove()
+    del shell.deeptrade_cells
