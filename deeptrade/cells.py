@@ -15,8 +15,8 @@ from .report import figures, tables
 from .report.memory import MemoryReport, report_samples
 from .units import format_bytes
 
-CELL_SECONDS = 0.05
-"""Between two samples of a cell that runs: 0.6% of one core (benchmarks/monitor_overhead.py)."""
+CELL_SECONDS = 0.1
+"""Between two samples of a cell that runs: 0.7% of one core (benchmarks/monitor_overhead.py)."""
 
 KEPT_SAMPLES = 200
 """Samples of one cell that stay for the figure, those of its start, its end and its peak among them."""
