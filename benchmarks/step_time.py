@@ -41,13 +41,15 @@ def keras_recurrence(units, *, go_backwards, kernel_seed, recurrent_seed, name):
     return keras.layers.LSTM(units, go_backwards=go_backwards, name=name)
 
 
-def make_model(model_size: str, *, plain: bool) -> keras.Model:
+def make_model(model_size: str, *, plain: bool, precision: str = "float32") -> keras.Model:
     statistics = {}
     for feature in SCHEMA.features:
         zeros, ones = np.zeros(feature.channels, np.float32), np.ones(feature.channels, np.float32)
         statistics[feature.name] = FeatureStatistics(zeros, ones, zeros, ones, ones if feature.is_sequence else None)
     with mock.patch.object(forecaster, "Recurrence", keras_recurrence if plain else forecaster.Recurrence):
-        model = build_forecaster(SCHEMA, model_size=model_size, statistics=statistics, target_scale=SCALE)
+        model = build_forecaster(
+            SCHEMA, model_size=model_size, statistics=statistics, target_scale=SCALE, precision=precision
+        )
     head = next(v for v in model.trainable_variables if v.path == "head/kernel")
     head.assign(np.random.default_rng(0).normal(0, 0.3, head.shape))  # a head of zeros lets no gradient through
     return model
