@@ -32,9 +32,9 @@ from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 Sink = Callable[[str], None]
 
-_WINDOW_SHARE, _LIMIT_PARTS = 0.1, 64
+_WINDOW_SHARE, _LIMIT_PARTS = 0.1, 96
 """A window of shuffling is at most that share of the rows, and at most one part of so many of the memory limit: a large
-file then takes no 5% more memory than a small one, and the rows of a step still lie 98% as far apart."""
+file then takes no 5% more memory than a small one, and the rows of a step still lie 96% as far apart."""
 
 
 def _ignore(line: str) -> None:
