@@ -46,7 +46,8 @@ class Trial:
     """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
 
     `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
-    first left out; `baseline_anon_bytes` what the process held before there was a model.
+    first left out, and `wait_share` the share of such steps spent on waiting for data; `baseline_anon_bytes` what the
+    process held before there was a model.
     """
 
     batch_size: int
@@ -58,6 +59,8 @@ class Trial:
     exit_code: int
     message: str = ""
     baseline_anon_bytes: int | None = None
+    prefetch: int = 2
+    wait_share: float | None = None
 
     @property
     def lacked_memory(self) -> bool:
@@ -96,6 +99,8 @@ def run_trial(
         exit_code=exit_code,
         message=message,
         baseline_anon_bytes=measured.get("baseline"),
+        prefetch=settings.prefetch,
+        wait_share=measured.get("wait_share"),
     )
 
 
@@ -143,13 +148,16 @@ def _measure(out: Path, *, passes: int) -> dict[str, Any]:
     """The peak, the rate and the bytes before the model was built, from the files of a run that came to its end."""
     try:
         result = read_json(out / "result.json")
-        later = read_column(out / "timing.csv", "step_seconds")[1:]  # the first step is traced
+        later, waits = (  # without the first step, which is traced
+            read_column(out / "timing.csv", name)[1:] for name in ("step_seconds", "data_wait_seconds")
+        )
         phases = {row.phase: row for row in phase_table(read_timeline(out / "memory.jsonl"))}
     except (DataError, OSError):  # the child said it was done and left no result: the trial has no measurement
         return {}
     return {
         "peak": result["memory"]["peak_anon_bytes"],
         "rate": round(result["batch_size"] * passes / float(np.median(later)), 3) if len(later) else None,
+        "wait_share": round(float(waits.sum() / later.sum()), 4) if len(later) else None,
         "baseline": phases["build"].before if "build" in phases else None,
     }
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
-import numpy as np
-
-from .errors import DataError, DoesNotFitError, SettingsError
+from .case import HEADROOM, Case, look
+from .errors import DoesNotFitError, SettingsError
 from .files import friendly_os_errors, write_json
-from .memory.limits import Limit, memory_limit
-from .memory_model import predict_peak, training_room
-from .opening import look_at
+from .measuring import Measured, measure, measured_terms
+from .memory_model import predict_peak
 from .plan import Plan, plan_from_json, read_plan
-from .rules import LARGE_FILE_BYTES, Decision, apply_rules, batch_settings
-from .schema import Schema
-from .search import FIRST_BATCH, WORTH, batch_sizes, choose, first_batch, search
+from .rules import LARGE_FILE_BYTES, Decision, apply_rules
+from .search import FIRST_BATCH, batch_sizes, first_batch
 from .settings import MODEL_SIZES, FitSettings
-from .trial import Trial, remove_trials, run_trial
+from .sources.blocks import BLOCK_BYTES
+from .trial import Trial, remove_trials
 from .units import format_bytes
 
 __all__ = [
@@ -34,8 +33,6 @@ __all__ = [
 ]
 
 DEFAULT_EFFECTIVE_BATCH = 32
-HEADROOM = 0.1
-"""Share of the room that stays free: the prediction is meant to be within 15% and usually lies above."""
 
 
 def optimize(
@@ -65,71 +62,23 @@ def optimize(
     base = replace(
         settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=memory_limit
     )
-    case = _look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
+    case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
     with friendly_os_errors(f"making the folder {Path(out).name}"):
         Path(out).mkdir(parents=True, exist_ok=True)
         remove_trials(Path(out))
     chosen, decisions = _choose(case, base, quick=quick)
-    trials: list[Trial] = []
-    if not quick:
-        trials = _try_out(case, chosen, folder=Path(out), sink=say)
-        chosen, measured = _choose_measured(case, chosen, trials)
-        decisions = [measured, *decisions]
+    measured = None if quick else measure(case, chosen, folder=Path(out), sink=say)
+    if measured is not None:
+        chosen, decisions = measured.settings, [*measured.decisions, *decisions]
     for decision in decisions:
         say(decision.line())
-    plan = _make_plan(case, chosen, decisions, trials)
+    plan = _make_plan(case, chosen, decisions, measured)
     write_json(Path(out) / "plan.json", plan.to_json())
     say(_summary(plan, case))
     return plan
 
 
-@dataclass(frozen=True)
-class _Case:
-    """What the choice rests on: the data's head, the limit, and the bytes a training process may hold."""
-
-    schema: Schema
-    file_bytes: int
-    rows: int
-    limit: Limit
-    room_bytes: int
-    effective_batch: int
-
-    def predict(self, settings: FitSettings) -> dict[str, int]:
-        return predict_peak(self.schema, settings, rows=self.rows)
-
-    def peak(self, settings: FitSettings) -> int:
-        return sum(self.predict(settings).values())
-
-    def fits(self, settings: FitSettings) -> bool:
-        return self.peak(settings) <= (1 - HEADROOM) * self.room_bytes
-
-    def has_room(self, trial: Trial) -> bool:
-        """Whether a trial came to its end and left the headroom free."""
-        peak = trial.measured_peak_bytes
-        return trial.exit_code == 0 and (peak is None or peak <= (1 - HEADROOM) * self.room_bytes)
-
-    def sizes(self, settings: FitSettings) -> list[int]:
-        """Rows per pass that are worth a trial and predicted to fit, ascending."""
-        return [size for size in batch_sizes(self.effective_batch) if self.fits(self.with_batch(settings, size))]
-
-    def with_batch(self, settings: FitSettings, batch_size: int) -> FitSettings:
-        return replace(settings, **batch_settings(batch_size, self.effective_batch // batch_size))
-
-
-def _look(base: FitSettings, effective_batch: int) -> _Case:
-    head = look_at(base.csv, store=base.store)
-    room_bytes = training_room(base.memory_limit_bytes)
-    return _Case(
-        schema=head.schema,
-        file_bytes=head.file_bytes,
-        rows=base.max_rows or head.rows,
-        limit=replace(memory_limit(base.memory_limit), available_bytes=room_bytes),
-        room_bytes=room_bytes,
-        effective_batch=effective_batch,
-    )
-
-
-def _choose(case: _Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
+def _choose(case: Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
     """What follows from the rules and the memory model; without `quick` the batch is left to the trials."""
     settings = replace(base, precision=_precision(base.precision), cache_batches=0)
     sizes = case.sizes(settings)
@@ -144,8 +93,8 @@ def _choose(case: _Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings
         row_bytes=case.schema.row_bytes,
         batch_is_measured=not quick,
     )
-    predicted = [_batch_decision(case, settings)] if quick else []
-    return settings, [*predicted, *ruled, *_standing_decisions(settings)]
+    predicted = [_batch_decision(case, settings), _PREFETCH] if quick else []
+    return settings, [*predicted, *ruled, *_standing_decisions(case, settings)]
 
 
 def _precision(asked: str) -> str:
@@ -154,7 +103,7 @@ def _precision(asked: str) -> str:
     return "float32" if asked == "auto" and not has_gpu else asked
 
 
-def _batch_decision(case: _Case, settings: FitSettings) -> Decision:
+def _batch_decision(case: Case, settings: FitSettings) -> Decision:
     size = settings.batch_size
     larger = [other for other in batch_sizes(case.effective_batch) if other > size]
     if larger and not case.fits(case.with_batch(settings, larger[0])):
@@ -164,130 +113,62 @@ def _batch_decision(case: _Case, settings: FitSettings) -> Decision:
         why = f"more than {FIRST_BATCH} rows per pass rarely gain much on a CPU, and no trial was asked for"
     else:
         why = "the whole effective batch fits in one pass"
-    return Decision(_found_room(case), _changed_batch(case, settings), why, _OVERRIDE_BATCH)
+    return case.decide_batch(settings, why)
 
 
-_OVERRIDE_BATCH = "give --batch_size and --accum_steps, or another --effective_batch, to choose it yourself"
+_PREFETCH = Decision(
+    found="no trial was asked for",
+    changed=f"prefetch {FitSettings().prefetch}",
+    why="batches are read while another is trained on",
+    override="give --prefetch to choose it yourself",
+)
 
 
-def _found_room(case: _Case) -> str:
-    return f"{format_bytes(case.room_bytes)} for a training run under the {_limit_name(case.limit)}"
-
-
-def _changed_batch(case: _Case, settings: FitSettings) -> str:
-    size, passes = settings.batch_size, settings.steps_per_update
-    return f"batch_size {size} with accum_steps {passes}, {case.effective_batch} rows a step"
-
-
-def _limit_name(limit: Limit) -> str:
-    return f"{limit.source} limit of {format_bytes(limit.limit_bytes)}"
-
-
-def _standing_decisions(settings: FitSettings) -> list[Decision]:
-    """The choices that are the same for every file on this kind of machine, with their reasons."""
+def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
+    """The choices that were measured once and for all, with their reasons."""
     precision = Decision(
         found="no GPU" if settings.precision == "float32" else "the precision asked for, or a GPU",
         changed=f"precision {settings.precision}, no XLA compilation",
-        why="on a CPU 16-bit formats are not faster, and XLA holds a compiled copy of every program",
+        why="on a CPU a step in bfloat16 is no faster, and XLA has no version of the kernel that runs a recurrence; on "
+        "the plain Keras model it takes half a GiB more (benchmarks/precision_and_xla.py)",
         override="give --precision to choose it yourself",
     )
-    reading = Decision(
+    cache = Decision(
         found="rows are drawn in a new order every epoch",
-        changed=f"cache_batches {settings.cache_batches}, prefetch {settings.prefetch}",
-        why="a shuffled batch does not come again, so a cache would hold bytes for nothing; one batch is read "
-        "while another is trained on",
-        override="give --cache_batches and --prefetch to choose them yourself",
+        changed=f"cache_batches {settings.cache_batches}",
+        why="a shuffled batch does not come again, so a cache would hold bytes for nothing",
+        override="give --cache_batches to choose it yourself",
     )
-    return [precision, reading]
+    text_bytes = case.file_bytes // max(1, case.rows)
+    block_rows = max(1, BLOCK_BYTES // max(1, text_bytes))
+    chunk = Decision(
+        found=f"a row takes about {format_bytes(text_bytes)} of text, a block {format_bytes(BLOCK_BYTES)}",
+        changed=f"chunk_size {settings.chunk_size}",
+        why=f"a block holds about {min(block_rows, settings.chunk_size):,} rows whatever the size of the file"
+        + (", so this bound is never reached" if block_rows < settings.chunk_size else ""),
+        override="give --chunk_size to choose it yourself",
+    )
+    return [precision, cache, chunk]
 
 
-def _does_not_fit(case: _Case, smallest: FitSettings) -> str:
+def _does_not_fit(case: Case, smallest: FitSettings) -> str:
+    needed = case.peak(smallest)
+    floor = f"{ceil((case.limit.limit_bytes - case.room_bytes + needed / (1 - HEADROOM)) / 2**20)}MiB"
     fitting = [size for size in MODEL_SIZES if case.fits(replace(smallest, model_size=size))]
     if fitting:
         peak = format_bytes(case.peak(replace(smallest, model_size=fitting[-1])))
-        advice = f"use --model_size {fitting[-1]} ({peak}) or raise the limit"
+        advice = f"use --model_size {fitting[-1]} ({peak}) or raise the limit to {floor}"
     else:
-        advice = "no model size fits; free some memory, or raise the limit"
+        advice = f"no model size fits; free some memory, or raise the limit to {floor}"
     return (
-        f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(case.peak(smallest))} and a tenth "
-        f"to spare, {format_bytes(case.room_bytes)} are available under the {_limit_name(case.limit)}; {advice}"
+        f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(needed)} and a tenth to "
+        f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {advice}"
     )
 
 
-def _try_out(case: _Case, chosen: FitSettings, *, folder: Path, sink: Callable[[str], None]) -> list[Trial]:
-    """Trials of batch sizes that are predicted to fit, each in a process that may hold what a run may.
-
-    Raises DataError where one fails otherwise than for lack of memory, DoesNotFitError where none has room.
-    """
-
-    def try_out(size: int) -> Trial:
-        settings = case.with_batch(chosen, size)
-        trial = run_trial(
-            settings,
-            horizons=case.schema.horizons,
-            predicted_peak_bytes=case.peak(settings),
-            folder=folder,
-            room_bytes=case.room_bytes,
-        )
-        sink(_trial_line(trial))
-        if trial.exit_code and not trial.lacked_memory:
-            raise DataError(f"a trial run failed: {trial.message}")
-        return trial
-
-    trials = search(case.sizes(chosen), try_out, is_good=case.has_room)
-    if not any(map(case.has_room, trials)):
-        tried = ", ".join(str(trial.batch_size) for trial in trials)
-        raise DoesNotFitError(
-            f"trials of model_size={chosen.model_size!r} with batch_size {tried} did not fit into "
-            f"{format_bytes(case.room_bytes)} with a tenth to spare; use a smaller --model_size or raise the limit"
-        )
-    return trials
-
-
-def _trial_line(trial: Trial) -> str:
-    name = f"trial of batch_size {trial.batch_size} with accum_steps {trial.accum_steps}"
-    if trial.exit_code or trial.measured_peak_bytes is None:
-        return f"{name}: failed with exit code {trial.exit_code} after {trial.seconds:.0f} s; {trial.message}"
-    speed = f", {trial.rows_per_second:.1f} rows/s" if trial.rows_per_second else ""
-    return (
-        f"{name}: peak {format_bytes(trial.measured_peak_bytes)}, predicted "
-        f"{format_bytes(trial.predicted_peak_bytes)}{speed}"
-    )
-
-
-def _choose_measured(case: _Case, chosen: FitSettings, trials: list[Trial]) -> tuple[FitSettings, Decision]:
-    good = [trial for trial in trials if case.has_room(trial)]
-    best = choose(good)
-    settings = case.with_batch(chosen, best.batch_size)
-    rates = ", ".join(
-        f"{trial.batch_size} ({trial.rows_per_second:.0f} rows/s)"
-        if trial in good and trial.rows_per_second
-        else f"{trial.batch_size} (not enough memory)"
-        for trial in sorted(trials, key=lambda trial: trial.batch_size)
-    )
-    why = f"it is the smallest within {WORTH:.0%} of the fastest that leaves a tenth of the room free"
-    found = f"{_found_room(case)}; trials of batch_size {rates}"
-    return settings, Decision(found, _changed_batch(case, settings), why, _OVERRIDE_BATCH)
-
-
-def measured_terms(trials: Sequence[Trial], chosen: Trial) -> dict[str, int]:
-    """Return what trials measured of the chosen one's peak: the process before there is a model, the model, the rows.
-
-    Rows take what the peak rises with the batch, by least squares; {} where all trials had one batch size.
-    """
-    known = [(trial.batch_size, trial.measured_peak_bytes) for trial in trials if trial.measured_peak_bytes is not None]
-    if len({size for size, _ in known}) < 2 or not chosen.baseline_anon_bytes or not chosen.measured_peak_bytes:
-        return {}
-    sizes, peaks = np.array(known, float).T
-    per_row = np.polyfit(sizes, peaks, 1)[0]
-    rows = round(max(0.0, per_row) * chosen.batch_size)
-    model = chosen.measured_peak_bytes - chosen.baseline_anon_bytes - rows
-    return {"process": chosen.baseline_anon_bytes, "model": model, "rows of a pass": rows}
-
-
-def _make_plan(case: _Case, settings: FitSettings, decisions: list[Decision], trials: list[Trial]) -> Plan:
+def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], measured: Measured | None) -> Plan:
     terms = case.predict(settings)
-    chosen = next((trial for trial in trials if trial.batch_size == settings.batch_size), None)
+    trials = measured.trials if measured else []
     return Plan(
         model_size=settings.model_size,
         batch_size=settings.batch_size,
@@ -302,14 +183,14 @@ def _make_plan(case: _Case, settings: FitSettings, decisions: list[Decision], tr
         limit_source=case.limit.source,
         predicted_peak_bytes=sum(terms.values()),
         predicted_terms=terms,
-        measured_peak_bytes=chosen.measured_peak_bytes if chosen else None,
-        measured_terms=measured_terms(trials, chosen) if chosen else {},
+        measured_peak_bytes=measured.chosen.measured_peak_bytes if measured else None,
+        measured_terms=measured_terms(trials, measured.chosen) if measured else {},
         decisions=tuple(decisions),
         trials=tuple(trials),
     )
 
 
-def _summary(plan: Plan, case: _Case) -> str:
+def _summary(plan: Plan, case: Case) -> str:
     measured = f", measured {format_bytes(plan.measured_peak_bytes)}" if plan.measured_peak_bytes else ""
     return (
         f"plan: batch_size {plan.batch_size}, accum_steps {plan.accum_steps}, predicted peak "

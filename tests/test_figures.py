@@ -119,7 +119,7 @@ def test_small_terms_of_a_prediction_are_one():
 def plan_with_trials():
     trials = [
         {"batch_size": size, "predicted_peak_bytes": (300 + size) * MIB, "measured_peak_bytes": peak and peak * MIB,
-         "rows_per_second": rate, "exit_code": code, "message": message}
+         "rows_per_second": rate, "exit_code": code, "message": message, "prefetch": 2, "wait_share": rate and 0.003}
         for size, peak, rate, code, message in (
             (32, None, None, -9, "ended by signal 9"), (16, 350, 100.0, 0, ""), (8, 320, 98.0, 0, "")
         )
@@ -127,7 +127,7 @@ def plan_with_trials():
     terms = {"baseline": 280 * MIB, "weights": 10 * MIB, "activations": 20 * MIB}
     measured = {"process": 290 * MIB, "model": 10 * MIB, "rows of a pass": 20 * MIB}
     return {
-        "trials": trials, "batch_size": 8, "limit_bytes": 400 * MIB, "limit_source": "user",
+        "trials": trials, "batch_size": 8, "prefetch": 2, "limit_bytes": 400 * MIB, "limit_source": "user",
         "predicted_terms": terms, "measured_terms": measured,
     }  # fmt: skip
 
@@ -147,6 +147,7 @@ def test_trials_and_parts_are_told_as_tables():
     assert table["rows per pass"].tolist() == [8, 16, 32]
     assert table["outcome"].tolist() == ["chosen", "fits", "ended by signal 9"]
     assert table["measured / predicted"].tolist() == ["1.04", "1.11", "-"]
+    assert table["waiting"].tolist() == ["0.3%", "0.3%", "-"]
     parts = tables.measured_parts(plan)
     assert parts["part"].tolist() == ["process", "model", "rows of a pass"]
     assert parts["measured / predicted"].tolist() == ["1.04", "1.00", "1.00"]

@@ -17,8 +17,10 @@ def fake_fit(tmp_path, body: str) -> list[str]:
         "def result(peak, seconds):\n"
         "    content = {'memory': {'peak_anon_bytes': peak}, 'batch_size': int(given['batch_size'])}\n"
         "    out = pathlib.Path(given['out'])\n"
+        "    times = [(1, 99), (2, seconds), (3, seconds)]\n"
         "    (out / 'result.json').write_text(json.dumps(content))\n"
-        "    (out / 'timing.csv').write_text('step,step_seconds\\n' + f'1,99\\n2,{seconds}\\n3,{seconds}\\n')\n"
+        "    lines = [f'{n},{s},{s / 4}\\n' for n, s in times]\n"
+        "    (out / 'timing.csv').write_text(''.join(['step,step_seconds,data_wait_seconds\\n', *lines]))\n"
         "    (out / 'memory.jsonl').write_text('')\n" + body
     )
     return [sys.executable, str(script)]
@@ -38,6 +40,7 @@ def test_a_trial_reports_what_the_child_measured(tmp_path):
     trial = run_fake(tmp_path, "result(123, 0.5)", batch_size=2, grad_accum=True, accum_steps=4)
     assert (trial.batch_size, trial.accum_steps, trial.predicted_peak_bytes) == (2, 4, 7)
     assert (trial.measured_peak_bytes, trial.rows_per_second, trial.exit_code) == (123, 16.0, 0)
+    assert trial.wait_share == 0.25
     assert trial.seconds > 0
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -6,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from deeptrade import tuning
+from deeptrade import case, measuring
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
+from deeptrade.measuring import FURTHER_AHEAD
 from deeptrade.schema import Feature, Schema
 from deeptrade.search import FIRST_BATCH
 from deeptrade.settings import FitSettings
@@ -47,7 +49,7 @@ def test_the_effective_batch_is_as_asked(market, tmp_path, asked, effective):
 
 
 def test_a_tighter_limit_gives_a_smaller_batch_that_fits(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "training_room", lambda user_bytes: user_bytes or 1 << 40)
+    monkeypatch.setattr(case, "training_room", lambda user_bytes: user_bytes or 1 << 40)
     peaks = []
     for size in (1, 4, 16):
         peaks.append(quick_plan(market, tmp_path, effective_batch=size).predicted_peak_bytes)
@@ -66,9 +68,13 @@ def test_what_cannot_fit_names_a_size_that_does(market, tmp_path):
     assert not (tmp_path / "plan.json").exists()
 
 
-def test_where_no_size_fits_the_line_says_so(market, tmp_path):
-    with pytest.raises(DoesNotFitError, match="no model size fits"):
+def test_where_no_size_fits_the_line_says_so_and_names_the_least_limit_that_does(market, tmp_path):
+    with pytest.raises(DoesNotFitError, match=r"no model size fits; .* raise the limit to \d+MiB$") as refused:
         quick_plan(market, tmp_path, memory_limit="100MiB")
+    floor = int(re.search(r"(\d+)MiB$", str(refused.value))[1])
+    quick_plan(market, tmp_path, memory_limit=f"{floor}MiB")
+    with pytest.raises(DoesNotFitError):
+        quick_plan(market, tmp_path, memory_limit=f"{floor - 1}MiB")
 
 
 @pytest.mark.parametrize(("name", "value"), [("effective_batch", -1), ("memory_limit", "much"), ("model_size", "big")])
@@ -124,23 +130,35 @@ def test_a_plan_that_lacks_a_field_names_it(market, tmp_path):
 
 @pytest.fixture
 def fake_trials(monkeypatch):
-    """Trials that answer at once: killed above `fits` rows per pass, and slower below `fast`; records the sizes."""
+    """Trials that answer at once: killed above `fits` rows per pass, slower below `fast`; records the sizes.
+
+    They wait that share of their time for data; reading further ahead changes the rate by the factor `gain`.
+    """
     tried = []
 
-    def install(*, fits: int, fast: int = 1) -> list[int]:
+    def install(*, fits: int, fast: int = 1, waits: float = 0.0, gain: float = 1.0) -> list[int]:
         def fake(settings, *, horizons, predicted_peak_bytes, folder, room_bytes):
             assert room_bytes > 0
             tried.append(settings.batch_size)
+            further = settings.prefetch > FitSettings().prefetch
             good = settings.batch_size <= fits
             measured = 5000 + 1000 * settings.batch_size if good else None
-            rate = 100.0 if settings.batch_size >= fast else 10.0 * settings.batch_size
-            outcome = (0, "", 3000) if good else (-9, "ended by signal 9")
-            steps = settings.steps_per_update
+            rate = (100.0 if settings.batch_size >= fast else 10.0 * settings.batch_size) * (gain if further else 1)
             return Trial(
-                settings.batch_size, steps, predicted_peak_bytes, measured, 1.0, rate if good else None, *outcome
+                settings.batch_size,
+                settings.steps_per_update,
+                predicted_peak_bytes,
+                measured,
+                1.0,
+                rate if good else None,
+                0 if good else -9,
+                "" if good else "ended by signal 9",
+                3000 if good else None,
+                settings.prefetch,
+                waits if good else None,
             )
 
-        monkeypatch.setattr(tuning, "run_trial", fake)
+        monkeypatch.setattr(measuring, "run_trial", fake)
         return tried
 
     return install
@@ -177,15 +195,15 @@ def test_where_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
 
 def test_a_trial_that_leaves_no_headroom_is_not_chosen(market, tmp_path, fake_trials, monkeypatch):
     room = sum(predict_peak(SCHEMA, FitSettings(batch_size=16)).values()) * 2
-    monkeypatch.setattr(tuning, "training_room", lambda user_bytes: room)
+    monkeypatch.setattr(case, "training_room", lambda user_bytes: room)
     fake_trials(fits=99)
-    real = tuning.run_trial
+    real = measuring.run_trial
 
     def greedy(settings, **options):
         trial = real(settings, **options)
         return replace(trial, measured_peak_bytes=int(0.95 * room)) if settings.batch_size > 4 else trial
 
-    monkeypatch.setattr(tuning, "run_trial", greedy)
+    monkeypatch.setattr(measuring, "run_trial", greedy)
     assert optimize(market.path, out=tmp_path, effective_batch=16).batch_size <= 4
 
 
@@ -199,5 +217,31 @@ def test_trials_take_the_place_of_the_rule_for_the_batch_of_large_files(market, 
 
 def test_terms_are_not_measured_by_trials_of_one_size():
     one = Trial(4, 1, 10, 9, 1.0, 5.0, 0, "", 3)
-    assert tuning.measured_terms([one, one], one) == {}
-    assert tuning.measured_terms([], one) == {}
+    assert measuring.measured_terms([one, one], one) == {}
+    assert measuring.measured_terms([], one) == {}
+
+
+@pytest.mark.parametrize(("gain", "prefetch"), [(1.2, FURTHER_AHEAD), (1.02, FitSettings().prefetch)])
+def test_reading_further_ahead_is_tried_where_a_trial_waited_and_taken_where_it_gains(
+    market, tmp_path, fake_trials, gain, prefetch
+):
+    tried = fake_trials(fits=99, fast=16, waits=0.1, gain=gain)
+    plan = optimize(market.path, out=tmp_path, effective_batch=16)
+    assert tried == [16, 8, 16]
+    assert plan.prefetch == prefetch
+    assert plan.settings(FitSettings()).prefetch == prefetch
+    assert "waited 10.0%" in plan.decisions[1].found
+    assert f"{100 * gain:.0f} rows/s instead of 100" in plan.decisions[1].why
+
+
+def test_reading_further_ahead_is_not_tried_where_nothing_was_waited_for(market, tmp_path, fake_trials):
+    tried = fake_trials(fits=99, fast=16, waits=0.01)
+    plan = optimize(market.path, out=tmp_path, effective_batch=16)
+    assert tried == [16, 8]
+    assert "nothing to gain" in plan.decisions[1].why
+
+
+def test_a_plan_made_without_trials_gives_every_reason(market, tmp_path):
+    reasons = " ".join(decision.line() for decision in quick_plan(market, tmp_path).decisions)
+    for word in ("batch_size", "prefetch", "cache_batches", "chunk_size", "precision", "XLA"):
+        assert word in reasons

@@ -129,7 +129,8 @@ def frontier(plan: Json) -> Figure:
     """Return the rate of every trial that came to its end over its peak, the chosen one marked, with the limit."""
     trials = [trial for trial in plan["trials"] if trial["rows_per_second"] and trial["measured_peak_bytes"]]
     best = max(trials, key=lambda trial: trial["rows_per_second"], default=None)
-    chosen = next((trial for trial in trials if trial["batch_size"] == plan["batch_size"]), None)
+    wanted = plan["batch_size"], plan["prefetch"]
+    chosen = next((trial for trial in trials if (trial["batch_size"], trial["prefetch"]) == wanted), None)
     title = "No trial came to its end"
     if best and chosen:
         share = chosen["rows_per_second"] / best["rows_per_second"]

@@ -240,14 +240,16 @@ def trials(plan: Json) -> pd.DataFrame:
     lines = []
     for trial in sorted(plan["trials"], key=lambda trial: trial["batch_size"]):
         measured, rate = trial["measured_peak_bytes"], trial["rows_per_second"]
-        is_chosen = trial["batch_size"] == plan["batch_size"]
+        is_chosen = (trial["batch_size"], trial["prefetch"]) == (plan["batch_size"], plan["prefetch"])
         lines.append(
             {
                 "rows per pass": trial["batch_size"],
+                "read ahead": trial["prefetch"],
                 "predicted": format_bytes(trial["predicted_peak_bytes"]),
                 "measured": format_bytes(measured) if measured else "-",
                 "measured / predicted": f"{measured / trial['predicted_peak_bytes']:.2f}" if measured else "-",
                 "rows/s": f"{rate:.1f}" if rate else "-",
+                "waiting": "-" if trial["wait_share"] is None else f"{trial['wait_share']:.1%}",
                 "outcome": trial["message"] if trial["exit_code"] else "chosen" if is_chosen else "fits",
             }
         )
