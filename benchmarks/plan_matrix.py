@@ -1,0 +1,178 @@
+"""Plans against what runs do with them: limits, model sizes, CSV and store, each in a real memory cgroup.
+
+    python benchmarks/plan_matrix.py [--limits 768 1024 2048] [--model_sizes tiny small medium large] [--rows 1500]
+
+For every combination: `deeptrade optimize` in a cgroup of that limit (MiB), then `deeptrade fit` with the plan's
+settings in a fresh cgroup. Anonymous memory of all processes of the group is sampled from the kernel's own count every
+20 ms. Then every batch size that divides the effective batch is tried, to find the best rate by brute force; of those,
+a limit counts the sizes whose measured peak it can hold. Prints one line per combination and one JSON line. Needs root,
+or a cgroup one may write to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from limited_training import memory_group, read_group
+
+from deeptrade import compile_store
+from deeptrade.plan import read_plan
+from deeptrade.rules import batch_settings
+from deeptrade.search import batch_sizes
+from deeptrade.settings import FitSettings
+from deeptrade.sources import open_source
+from deeptrade.sources.synthetic import synthesize
+from deeptrade.trial import Trial, run_trial
+
+EFFECTIVE_BATCH = 32
+JOIN = "import os, sys; open(sys.argv.pop(1) + '/cgroup.procs', 'w').write(str(os.getpid())); "
+COMMAND = JOIN + "from deeptrade.cli import main; sys.exit(main())"
+
+
+def anonymous_bytes(group: Path) -> int:
+    """Return what the processes of a group hold as anonymous memory, by the kernel's count."""
+    words = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return int(words.get("anon", words.get("total_rss", 0)))
+
+
+def run_limited(limit_mib: int, arguments: Sequence[str]) -> dict:
+    """Run a command of the command line in a group of its own; peak of anonymous bytes, OOM kills, exit, output."""
+    peak, done = 0, threading.Event()
+    with memory_group(limit_mib << 20) as group:
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(0.02):
+                peak = max(peak, anonymous_bytes(group))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        began = time.perf_counter()
+        command = [sys.executable, "-c", COMMAND, str(group), *arguments]
+        run = subprocess.run(command, capture_output=True, text=True)
+        seconds = time.perf_counter() - began
+        done.set()
+        watcher.join()
+        kills = read_group(group)[1]
+    lines = (run.stdout + run.stderr).strip().splitlines() or [""]
+    return {"exit": run.returncode, "kills": kills, "peak": peak, "seconds": seconds, "last": lines[-1]}
+
+
+def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: int) -> dict:
+    """Plan and train with the plan under one limit."""
+    store = f"--store={folder / 'made.dtstore'}"
+    options = [f"--model_size={model_size}", f"--effective_batch={EFFECTIVE_BATCH}", store]
+    planned = run_limited(limit_mib, ["optimize", str(data), f"--out={folder / 'plan'}", *options])
+    result = {"plan_exit": planned["exit"], "plan_kills": planned["kills"], "plan_seconds": planned["seconds"]}
+    if planned["exit"]:
+        return {**result, "message": planned["last"]}
+    plan = read_plan(folder / "plan" / "plan.json")
+    given = [f"--batch_size={plan.batch_size}", f"--prefetch={plan.prefetch}", f"--chunk_size={plan.chunk_size}"]
+    if plan.accum_steps > 1:
+        given += ["--grad_accum", f"--accum_steps={plan.accum_steps}"]
+    run = run_limited(
+        limit_mib,
+        [
+            "fit",
+            f"--csv={data}",
+            f"--out={folder / 'run'}",
+            *given,
+            f"--model_size={model_size}",
+            store,
+            "--epochs=1000",
+            f"--max_steps={steps}",
+            "--skip_rl",
+            "--fresh",
+        ],
+    )
+    told = json.loads((folder / "run" / "result.json").read_text()) if run["exit"] == 0 else {"effective_batch": None}
+    return {
+        **result,
+        "trials": len(plan.trials),
+        "batch_size": plan.batch_size,
+        "effective_batch": told["effective_batch"],
+        "changes": told.get("micro_batch_changes"),
+        "predicted": plan.predicted_peak_bytes,
+        "exit": run["exit"],
+        "kills": run["kills"],
+        "peak": run["peak"],
+        "ratio": plan.predicted_peak_bytes / max(1, run["peak"]),
+        "message": run["last"] if run["exit"] else "",
+    }
+
+
+def brute_force(data: Path, folder: Path, model_size: str) -> list[Trial]:
+    """Try every batch size, without a limit, twice; the faster of the two counts."""
+    horizons = open_source(data).schema.horizons
+    best: dict[int, Trial] = {}
+    for size in batch_sizes(EFFECTIVE_BATCH) * 2:
+        settings = FitSettings(csv=str(data), store=str(folder / "brute.dtstore"), model_size=model_size)
+        settings = replace(settings, **batch_settings(size, EFFECTIVE_BATCH // size))
+        trial = run_trial(settings, horizons=horizons, predicted_peak_bytes=0, folder=folder)
+        known = best.get(size)
+        if known is None or (trial.rows_per_second or 0) > (known.rows_per_second or 0):
+            best[size] = trial
+    return list(best.values())
+
+
+def of_best(case: dict, trials: Sequence[Trial], limit_mib: int) -> float:
+    """Return the chosen batch's rate as a share of the best under the limit, both by brute force."""
+    fitting = [trial for trial in trials if (trial.measured_peak_bytes or 0) <= 0.9 * (limit_mib << 20)]
+    chosen = next(trial for trial in trials if trial.batch_size == case["batch_size"])
+    return (chosen.rows_per_second or 0) / max(trial.rows_per_second or 0 for trial in [*fitting, chosen])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limits", type=int, nargs="+", default=[768, 1024, 2048])
+    parser.add_argument("--model_sizes", nargs="+", default=["tiny", "small", "medium", "large"])
+    parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    print("size    MiB   data   trials  plan s  batch  predicted  peak MiB  ratio  exit  OOM kills  rate of best")
+    cases = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        text = folder / "market.csv"
+        synthesize(text, rows=options.rows, seed=1)
+        store = compile_store(text, store=folder / "market.dtstore")
+        for model_size in options.model_sizes:
+            rates = brute_force(text, folder, model_size)
+            for limit in options.limits:
+                for kind, data in (("CSV", text), ("store", Path(store))):
+                    with tempfile.TemporaryDirectory(dir=folder) as own:
+                        case = one_case(data, Path(own), limit, model_size, options.steps)
+                    if "batch_size" in case:
+                        case["of_best"] = of_best(case, rates, limit)
+                    cases.append({"model_size": model_size, "limit_mib": limit, "data": kind, **case})
+                    print(line(cases[-1]), flush=True)
+            shown = ", ".join(f"{trial.batch_size}: {trial.rows_per_second or 0:.0f}" for trial in rates)
+            print(f"{model_size}: rows/s by brute force: {shown}", flush=True)
+    errors = [abs(1 - case["ratio"]) for case in cases if "ratio" in case]
+    print(f"errors of the prediction: median {statistics.median(errors):.1%}, largest {max(errors):.1%}")
+    print(json.dumps({"benchmark": "plan_matrix", "cases": cases}))
+
+
+def line(case: dict) -> str:
+    start = f"{case['model_size']:6}  {case['limit_mib']:4}  {case['data']:5}"
+    if "batch_size" not in case:
+        return f"{start}  refused, exit {case['plan_exit']}, {case['plan_kills']} kills: {case['message']}"
+    return (
+        f"{start}  {case['trials']:6}  {case['plan_seconds']:6.0f}  {case['batch_size']:5}  "
+        f"{case['predicted'] / 2**20:9.0f}  {case['peak'] / 2**20:8.0f}  {case['ratio']:5.2f}  {case['exit']:4}  "
+        f"{case['plan_kills'] + case['kills']:9}  {case['of_best']:12.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
