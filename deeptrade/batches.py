@@ -75,10 +75,10 @@ class BatchCache:
         """Keep a copy of a batch, and drop the ones unused for longest until all fit."""
         if not self._batches or batch.nbytes > self._limit_bytes:
             return
-        lease = self._budget.try_lease(batch.nbytes, free_others=False)
+        lease = self._budget.try_lease(batch.nbytes, needed=False)
         if lease is None:
             self.free(batch.nbytes)
-            lease = self._budget.try_lease(batch.nbytes, free_others=False)
+            lease = self._budget.try_lease(batch.nbytes, needed=False)
         if lease is None:
             return
         with self._lock:
@@ -342,7 +342,7 @@ class BatchReader:
 
     def _try_lease(self, rows: int) -> Lease | None:
         """A lease for a batch read ahead, which nobody waits for: nothing is freed for it."""
-        return self.dataset.budget.try_lease(self._batch_bytes(rows), free_others=False)
+        return self.dataset.budget.try_lease(self._batch_bytes(rows), needed=False)
 
     def _needed_lease(self, rows: int) -> Lease:
         """A lease for a batch that the caller waits for."""

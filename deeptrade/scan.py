@@ -66,7 +66,7 @@ def read_blocks(
 
     def submit_more() -> None:
         while task is not None and len(waiting) < at_once:
-            lease = budget.try_lease(source.block_bytes, free_others=False)
+            lease = budget.try_lease(source.block_bytes, needed=False)
             if lease is None:
                 return
             submit(lease)

@@ -81,3 +81,15 @@ def test_the_kernel_s_pressure_is_read_where_there_is_one(tmp_path, text, percen
     (tmp_path / "memory").write_text(text)
     assert stalled_percent(tmp_path / "memory") == percent
     assert stalled_percent(tmp_path / "nowhere") == 0.0
+
+
+def test_scarcity_begins_at_once_and_ends_after_a_while_also_where_the_rows_per_pass_stay():
+    fixed = MicroBatch(16, 32, row_bytes=ROW, limit_bytes=LIMIT, adapt=False)
+    assert follow(fixed, lambda size: 0, 7) == []
+    assert not fixed.is_scarce  # what tracing took is given back soon
+    assert follow(fixed, lambda size: 0, 20) == []
+    assert fixed.is_scarce
+    follow(fixed, left(900), 19)
+    assert fixed.is_scarce
+    follow(fixed, left(900), 1)
+    assert not fixed.is_scarce

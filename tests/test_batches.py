@@ -192,3 +192,23 @@ def test_readers_that_are_dropped_give_back_what_they_have_leased(data):
         del reader
         gc.collect()
     assert data.budget.leased_bytes == 0
+
+
+def test_while_memory_is_scarce_nothing_is_cached_or_read_ahead_and_the_batches_stay_the_same(data):
+    one = 8 * (data.schema.row_bytes + 8)
+    plain = ids(BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=0).stream(0))
+    reader = BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=4, cache_batches=9)
+    held, got = [], []
+    for number, batch in enumerate(reader.stream(0)):
+        got.append(batch)
+        held.append(data.budget.leased_bytes)
+        if number == 1:
+            data.budget.squeeze(True)
+            assert len(reader._cache) == 0
+    assert held[0] > 2 * one
+    assert held[-1] == 0
+    np.testing.assert_array_equal(ids(got), plain)
+    data.budget.squeeze(False)
+    np.testing.assert_array_equal(ids(reader.stream(0)), plain)
+    assert len(reader._cache) > 0
+    reader.close()

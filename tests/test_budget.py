@@ -97,3 +97,19 @@ def test_a_lease_that_is_not_filled_yet_is_not_counted_twice():
         for _ in range(2):
             assert budget.try_lease(150 << 20) is None
             time.sleep(0.6)
+
+
+def test_a_squeezed_budget_gives_only_what_is_needed_and_frees_the_rest():
+    budget = ByteBudget(lambda: 100)
+    kept = [budget.try_lease(20, needed=False)]
+
+    def free(wanted):
+        kept.clear()
+
+    budget.on_shortage(free)
+    budget.squeeze(True)
+    assert budget.leased_bytes == 0
+    assert budget.try_lease(1, needed=False) is None
+    assert budget.try_lease(30).nbytes == 30
+    budget.squeeze(False)
+    assert budget.try_lease(1, needed=False) is not None

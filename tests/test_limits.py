@@ -9,7 +9,7 @@ import pytest
 
 from deeptrade.errors import SettingsError
 from deeptrade.memory import read_memory
-from deeptrade.memory.limits import Limit, cgroup_limits, find_limits, memory_limit
+from deeptrade.memory.limits import Limit, cgroup_limits, find_limits, memory_limit, pressure_file
 
 MIB = 1 << 20
 V1_MOUNT = "35 31 0:32 {top} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
@@ -52,6 +52,13 @@ def test_a_v1_group_counts_the_file_pages_of_its_children_as_reclaimable(tmp_pat
     write_process(tmp_path, groups="4:memory:/job\n1:cpu:/other\n", mounts=V1_MOUNT.format(top="/"))
     write_v1(tmp_path, "/sys/fs/cgroup/memory/job", limit=1000 * MIB, current=700 * MIB, inactive=200 * MIB)
     assert cgroup_limits(tmp_path) == [Limit("cgroup v1", 1000 * MIB, 500 * MIB)]
+
+
+def test_pressure_is_that_of_the_own_group_where_the_kernel_tells_it(tmp_path):
+    write_process(tmp_path, groups="0::/a/b\n", mounts=V2_MOUNT.format(top="/", point="/sys/fs/cgroup"))
+    assert pressure_file(tmp_path) == tmp_path / "proc/pressure/memory"
+    write(tmp_path, "/sys/fs/cgroup/a/b/memory.pressure", "some avg10=1.00 avg60=0.00 avg300=0.00 total=1\n")
+    assert pressure_file(tmp_path) == tmp_path / "sys/fs/cgroup/a/b/memory.pressure"
 
 
 def test_an_outer_group_that_is_tighter_is_found(tmp_path):

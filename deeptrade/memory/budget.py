@@ -66,6 +66,7 @@ class ByteBudget:
         self._leased = 0
         self._changed = Condition()
         self._shortage: list[Callable[[], Callable[[int], None] | None]] = []
+        self._squeezed = False
 
     @classmethod
     def of_process(cls, user_limit_bytes: int = 0) -> ByteBudget:
@@ -109,16 +110,22 @@ class ByteBudget:
         """Forget a function given to `on_shortage`."""
         self._shortage = [known for known in self._shortage if known() not in (None, free)]
 
-    def relieve(self, nbytes: int) -> None:
-        """Let everyone who can free bytes, such as a cache, free `nbytes`: memory has become scarce."""
-        for known in list(self._shortage):
+    def squeeze(self, squeezed: bool) -> None:
+        """Refuse leases that nobody waits for, and free what can be had again, until called with False."""
+        self._squeezed = squeezed
+        for known in list(self._shortage) if squeezed else ():
             free = known()
             if free:
-                free(nbytes)
+                free(self._leased)
 
-    def try_lease(self, nbytes: int, *, free_others: bool = True) -> Lease | None:
-        """Return a lease if it fits now, after freeing what can be freed (with `free_others`); else None."""
-        for known in (None, *(self._shortage if free_others else ())):
+    def try_lease(self, nbytes: int, *, needed: bool = True) -> Lease | None:
+        """Return a lease if it fits now, else None; for what is `needed`, others first free what they can.
+
+        What is not needed, a cache or a batch read ahead, gets none while the budget is squeezed.
+        """
+        if self._squeezed and not needed:
+            return None
+        for known in (None, *(self._shortage if needed else ())):
             free = known and known()
             if free:
                 free(nbytes)

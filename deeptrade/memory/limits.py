@@ -100,6 +100,12 @@ def cgroup_limits(root: Path = Path("/")) -> list[Limit]:
     return [limit for limit in limits if limit is not None]
 
 
+def pressure_file(root: Path = Path("/")) -> Path:
+    """Return where the kernel tells how long tasks wait for memory: of this process's cgroup (v2), else the machine."""
+    own = (group.folder / "memory.pressure" for group in _find_groups(root) if group.hierarchy is _V2)
+    return next((path for path in own if path.exists()), root / "proc/pressure/memory")
+
+
 class LimitWatch:
     """What is available under this process's limits, asked again and again: the groups are looked up once.
 

@@ -25,22 +25,26 @@ _SPARE = 1.1
 
 
 class MicroBatch:
-    """The rows per pass now, between 1 and those asked for.
+    """The rows per pass now, between 1 and those asked for, and whether memory is scarce.
 
-    Arguments: batch_size asked for; effective_batch; row_bytes, what a pass holds for each of its rows; limit_bytes.
+    Arguments: batch_size asked for; effective_batch; row_bytes, what a pass holds for each of its rows; limit_bytes;
+    adapt, False to keep the rows per pass as they are.
     """
 
-    def __init__(self, batch_size: int, effective_batch: int, *, row_bytes: int, limit_bytes: int):
+    def __init__(self, batch_size: int, effective_batch: int, *, row_bytes: int, limit_bytes: int, adapt: bool = True):
         self.size = batch_size
-        self._sizes = sorted({size for size in batch_sizes(effective_batch) if size < batch_size} | {batch_size})
+        self.is_scarce = False
+        smaller = {size for size in batch_sizes(effective_batch) if size < batch_size} if adapt else set()
+        self._sizes = sorted(smaller | {batch_size})
         self._row_bytes, self._low_bytes = row_bytes, min(int(LOW * limit_bytes), batch_size * row_bytes)
         self._since_change = _WAIT_DOWN - _WARM_UP
-        self._roomy_steps = 0
+        self._roomy_steps = self._easy_steps = 0
 
     def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
         """Return another number of rows per pass, or None; available_bytes is the least that was left in the step."""
         self._since_change += 1
         low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
+        self._note_scarcity(available_bytes < low)
         self._roomy_steps = self._roomy_steps + 1 if self._fits(self._next(), available_bytes, low) else 0
         if available_bytes < low and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]:
             smaller = [size for size in self._sizes if size < self.size]
@@ -51,6 +55,13 @@ class MicroBatch:
             larger = [size for size in self._sizes if size > self.size]
             return self._take(max(size for size in larger if self._fits(size, available_bytes, low)))
         return None
+
+    def _note_scarcity(self, is_low: bool) -> None:
+        self._easy_steps = 0 if is_low else self._easy_steps + 1
+        if is_low and self._since_change > 0:
+            self.is_scarce = True
+        elif self._easy_steps >= _WAIT_UP:
+            self.is_scarce = False
 
     def _next(self) -> int:
         """The next larger size; the size itself where there is none."""
@@ -65,8 +76,11 @@ class MicroBatch:
         return size
 
 
-def stalled_percent(path: Path = Path("/proc/pressure/memory")) -> float:
-    """Return the percent of the last ten seconds in which some task waited for memory (PSI); 0 where it is not told."""
+def stalled_percent(path: Path) -> float:
+    """Return the percent of the last ten seconds in which some task waited for memory; 0 where it is not told.
+
+    `path` is a file of pressure stall information, such as `pressure_file` gives.
+    """
     try:
         first = path.read_text().split("\n", 1)[0]
         return float(first.split("avg10=", 1)[1].split()[0])

@@ -17,6 +17,7 @@ from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import MemoryMonitor
+from ..memory.limits import pressure_file
 from ..memory_model import activation_bytes
 from ..progress import Progress
 from ..settings import FitSettings
@@ -111,6 +112,7 @@ class Session:
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
         self._micro_batch = self._make_micro_batch()
+        self._pressure = pressure_file()
         self._validation_reader = BatchReader(
             self.data,
             self.split.validation,
@@ -131,13 +133,19 @@ class Session:
         )
 
     def _make_micro_batch(self) -> MicroBatch | None:
-        """None where the rows per pass stay as they are, or where nobody looks at memory."""
+        """None where nobody looks at memory."""
         settings, schema = self.settings, self.data.schema.select(self.settings.feature_names)
-        if settings.no_adapt or settings.no_memory_monitor:
+        if settings.no_memory_monitor:
             return None
         row_bytes = activation_bytes(schema, settings.model_size) + schema.row_bytes
         limit_bytes = self.monitor.limit.limit_bytes
-        return MicroBatch(settings.batch_size, settings.effective_batch, row_bytes=row_bytes, limit_bytes=limit_bytes)
+        return MicroBatch(
+            settings.batch_size,
+            settings.effective_batch,
+            row_bytes=row_bytes,
+            limit_bytes=limit_bytes,
+            adapt=not settings.no_adapt,
+        )
 
     def _take(self, state: RunState) -> None:
         """Stand where a checkpoint stands, whose variables are restored."""
@@ -206,17 +214,22 @@ class Session:
                 return
 
     def _adapt(self, step: int) -> None:
-        """Cut the next windows into smaller passes where memory is scarce, into larger ones where it is back."""
+        """Where memory is scarce, hold nothing but what is needed and cut the next windows into smaller passes.
+
+        Where it is back, read ahead, cache and take larger passes again.
+        """
         if self._micro_batch is None:
             return
         before, least = self._micro_batch.size, self.monitor.take_least_available()
-        size = self._micro_batch.after_step(least, stalled_percent=stalled_percent())
+        was_scarce = self._micro_batch.is_scarce
+        size = self._micro_batch.after_step(least, stalled_percent=stalled_percent(self._pressure))
+        if self._micro_batch.is_scarce != was_scarce:
+            self.data.budget.squeeze(not was_scarce)
+            self.monitor.note("scarce", step=step, scarce=not was_scarce, available_bytes=least)
         if size is None:
             return
         self.trainer.resize(size)
         self.upkeep.after_resize()
-        if size < before:
-            self.data.budget.relieve(before * self.data.schema.row_bytes)
         self.state.micro_batch_changes += 1
         self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=least)
         self.sink(
