@@ -12,70 +12,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from cgroups import run_command
 
 from deeptrade import compile_store
 from deeptrade.sources.synthetic import synthesize
 
 LIMITS = {"tiny": 768 << 20, "small": 768 << 20, "medium": 1 << 30}
 ROW_BYTES = 110_000
-V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-
-
-@contextmanager
-def memory_group(limit_bytes: int) -> Iterator[Path]:
-    """Make a cgroup with a memory limit, and remove it."""
-    v2 = (V2 / "cgroup.controllers").exists()
-    folder = (V2 if v2 else V1) / f"deeptrade-benchmark-{uuid.uuid4().hex[:8]}"
-    if v2:
-        (V2 / "cgroup.subtree_control").write_text("+memory")
-    folder.mkdir()
-    (folder / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text(str(limit_bytes))
-    try:
-        yield folder
-    finally:
-        folder.rmdir()
-
-
-def read_group(folder: Path) -> tuple[int, int]:
-    """Return the cgroup's peak in bytes, -1 where it is not counted, and its OOM kills."""
-    peaks = [folder / name for name in ("memory.peak", "memory.max_usage_in_bytes") if (folder / name).exists()]
-    events = next(folder / name for name in ("memory.events", "memory.oom_control") if (folder / name).exists())
-    kills = dict(line.split() for line in events.read_text().splitlines()).get("oom_kill", "0")
-    return int(peaks[0].read_text()) if peaks else -1, int(kills)
 
 
 def train(store: Path, out: Path, model_size: str, steps: int) -> dict:
     """Start fit in a cgroup of its own and return what is to be said of it."""
     options = {"csv": store, "out": out, "model_size": model_size, "max_steps": steps, "batch_size": 4}
-    joining = "import os, sys; open(sys.argv.pop(1) + '/cgroup.procs', 'w').write(str(os.getpid())); "
-    code = joining + "from deeptrade.cli import main; sys.exit(main())"
-    with memory_group(LIMITS[model_size]) as group:
-        began = time.perf_counter()
-        command = [sys.executable, "-c", code, str(group), "fit", *(f"--{k}={v}" for k, v in options.items())]
-        done = subprocess.run([*command, "--fresh", "--skip_rl"], capture_output=True, text=True)
-        seconds = time.perf_counter() - began
-        group_peak, kills = read_group(group)
-    if done.returncode:
-        print((done.stdout + done.stderr)[-500:], file=sys.stderr)
-        return {"exit_code": done.returncode, "oom_kills": kills, "seconds": seconds}
+    given = [f"--{name}={value}" for name, value in options.items()]
+    run = run_command(LIMITS[model_size], "fit", *given, "--fresh", "--skip_rl")
+    if run.exit_code:
+        print(run.output[-500:], file=sys.stderr)
+        return {"exit_code": run.exit_code, "oom_kills": run.oom_kills, "seconds": run.seconds}
     result = json.loads((out / "result.json").read_text())
     wait = result["time"]["data_wait_seconds"] / result["time"]["wall_seconds"]
     return {
         "exit_code": 0,
-        "oom_kills": kills,
+        "oom_kills": run.oom_kills,
         "steps": result["steps"],
         "peak_anon_bytes": result["memory"]["peak_anon_bytes"],
         "predicted_peak_bytes": result["memory"]["predicted_peak_bytes"],
-        "group_peak_bytes": group_peak,
-        "seconds": seconds,
+        "group_peak_bytes": run.group_peak_bytes,
+        "seconds": run.seconds,
         "data_wait_share": wait,
     }
 

@@ -3,10 +3,10 @@
     python benchmarks/plan_matrix.py [--limits 768 1024 2048] [--model_sizes tiny small medium large] [--rows 1500]
 
 For every combination: `deeptrade optimize` in a cgroup of that limit (MiB), then `deeptrade fit` with the plan's
-settings in a fresh cgroup. Anonymous memory of all processes of the group is sampled from the kernel's own count every
+settings in a fresh cgroup. Anonymous memory of all processes of the group is the kernel's own count, looked at every
 20 ms. Then every batch size that divides the effective batch is tried, to find the best rate by brute force; of those,
-a limit counts the sizes whose measured peak it can hold. Prints one line per combination and one JSON line. Needs root,
-or a cgroup one may write to.
+a limit counts the sizes whose measured peak leaves a tenth of it. Prints one line per combination and one JSON line.
+Needs root, or a cgroup one may write to.
 """
 
 from __future__ import annotations
@@ -14,16 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from limited_training import memory_group, read_group
+from cgroups import run_command
 
 from deeptrade import compile_store
 from deeptrade.plan import read_plan
@@ -35,67 +31,24 @@ from deeptrade.sources.synthetic import synthesize
 from deeptrade.trial import Trial, run_trial
 
 EFFECTIVE_BATCH = 32
-JOIN = "import os, sys; open(sys.argv.pop(1) + '/cgroup.procs', 'w').write(str(os.getpid())); "
-COMMAND = JOIN + "from deeptrade.cli import main; sys.exit(main())"
-
-
-def anonymous_bytes(group: Path) -> int:
-    """Return what the processes of a group hold as anonymous memory, by the kernel's count."""
-    words = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return int(words.get("anon", words.get("total_rss", 0)))
-
-
-def run_limited(limit_mib: int, arguments: Sequence[str]) -> dict:
-    """Run a command of the command line in a group of its own; peak of anonymous bytes, OOM kills, exit, output."""
-    peak, done = 0, threading.Event()
-    with memory_group(limit_mib << 20) as group:
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.02):
-                peak = max(peak, anonymous_bytes(group))
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        began = time.perf_counter()
-        command = [sys.executable, "-c", COMMAND, str(group), *arguments]
-        run = subprocess.run(command, capture_output=True, text=True)
-        seconds = time.perf_counter() - began
-        done.set()
-        watcher.join()
-        kills = read_group(group)[1]
-    lines = (run.stdout + run.stderr).strip().splitlines() or [""]
-    return {"exit": run.returncode, "kills": kills, "peak": peak, "seconds": seconds, "last": lines[-1]}
 
 
 def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: int) -> dict:
     """Plan and train with the plan under one limit."""
-    store = f"--store={folder / 'made.dtstore'}"
-    options = [f"--model_size={model_size}", f"--effective_batch={EFFECTIVE_BATCH}", store]
-    planned = run_limited(limit_mib, ["optimize", str(data), f"--out={folder / 'plan'}", *options])
-    result = {"plan_exit": planned["exit"], "plan_kills": planned["kills"], "plan_seconds": planned["seconds"]}
-    if planned["exit"]:
-        return {**result, "message": planned["last"]}
+    store = [f"--store={folder / 'made.dtstore'}"] if data.is_file() else []
+    options = [f"--model_size={model_size}", *store]
+    asked = [*options, f"--effective_batch={EFFECTIVE_BATCH}", f"--out={folder / 'plan'}"]
+    planned = run_command(limit_mib << 20, "optimize", data, *asked)
+    result = {"plan_exit": planned.exit_code, "plan_kills": planned.oom_kills, "plan_seconds": planned.seconds}
+    if planned.exit_code:
+        return {**result, "message": planned.last_line}
     plan = read_plan(folder / "plan" / "plan.json")
     given = [f"--batch_size={plan.batch_size}", f"--prefetch={plan.prefetch}", f"--chunk_size={plan.chunk_size}"]
     if plan.accum_steps > 1:
         given += ["--grad_accum", f"--accum_steps={plan.accum_steps}"]
-    run = run_limited(
-        limit_mib,
-        [
-            "fit",
-            f"--csv={data}",
-            f"--out={folder / 'run'}",
-            *given,
-            f"--model_size={model_size}",
-            store,
-            "--epochs=1000",
-            f"--max_steps={steps}",
-            "--skip_rl",
-            "--fresh",
-        ],
-    )
-    told = json.loads((folder / "run" / "result.json").read_text()) if run["exit"] == 0 else {"effective_batch": None}
+    given += [f"--csv={data}", f"--out={folder / 'run'}", f"--max_steps={steps}", *options]
+    run = run_command(limit_mib << 20, "fit", *given, "--epochs=1000", "--skip_rl", "--fresh")
+    told = json.loads((folder / "run" / "result.json").read_text()) if run.exit_code == 0 else {"effective_batch": None}
     return {
         **result,
         "trials": len(plan.trials),
@@ -103,11 +56,11 @@ def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: i
         "effective_batch": told["effective_batch"],
         "changes": told.get("micro_batch_changes"),
         "predicted": plan.predicted_peak_bytes,
-        "exit": run["exit"],
-        "kills": run["kills"],
-        "peak": run["peak"],
-        "ratio": plan.predicted_peak_bytes / max(1, run["peak"]),
-        "message": run["last"] if run["exit"] else "",
+        "exit": run.exit_code,
+        "kills": run.oom_kills,
+        "peak": run.peak_anon_bytes,
+        "ratio": plan.predicted_peak_bytes / max(1, run.peak_anon_bytes),
+        "message": run.last_line if run.exit_code else "",
     }
 
 

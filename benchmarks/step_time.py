@@ -31,8 +31,8 @@ from deeptrade.statistics import FeatureStatistics
 from deeptrade.training.step import HUBER_DELTA, AccumulatingStep
 
 HORIZONS = 10
-SHAPES = {"arr_5m": (241, 9), "arr_15m": (241, 9), "arr_1h": (241, 9), "arr_trend": (24, 1)}
-VECTORS = {"arr_sentiment": (12,), "arr_ta": (63,), "arr_ctx": (11,)}
+SHAPES = {"arr_5m": (241, 9), "arr_15m": (241, 9), "arr_1h": (241, 9), "arr_google_trend": (24, 1)}
+VECTORS = {"arr_santiment": (12,), "arr_ta_63": (63,), "arr_ctx_11": (11,)}
 SCHEMA = Schema(tuple(Feature(name, shape) for name, shape in (SHAPES | VECTORS).items()), HORIZONS)
 SCALE = np.ones(HORIZONS, np.float32)
 
