@@ -1,6 +1,8 @@
 import pytest
 
-from deeptrade.training.adapting import LOW, MicroBatch, stalled_percent
+from deeptrade.memory import Sample
+from deeptrade.memory.monitor import Recent
+from deeptrade.training.adapting import LOW, MicroBatch, StepPeak, stalled_percent
 
 LIMIT, ROW = 1000, 10
 
@@ -43,7 +45,7 @@ def test_where_no_size_is_small_enough_it_is_one_row():
 
 def test_memory_that_comes_back_is_used_again_after_a_while_up_to_what_was_asked():
     micro_batch = make()
-    assert follow(micro_batch, left(140), 15)[0] == (10, 2)
+    assert follow(micro_batch, left(80), 15)[0] == (10, 2)
     assert follow(micro_batch, left(900), 100) == [(19, 16)]
 
 
@@ -93,3 +95,27 @@ def test_scarcity_begins_at_once_and_ends_after_a_while_also_where_the_rows_per_
     assert fixed.is_scarce
     follow(fixed, left(900), 1)
     assert not fixed.is_scarce
+
+
+def test_rows_that_had_to_go_again_come_back_later_each_time():
+    micro_batch = make()
+    shrink, grow = left(110), left(900)
+    follow(micro_batch, shrink, 20)
+    waited = []
+    for _ in range(3):
+        waited.append(follow(micro_batch, grow, 200)[0][0] + 1)
+        assert follow(micro_batch, shrink, 20)
+    assert waited == [20, 40, 80]
+
+
+def recent(anon, available, *, most=0):
+    latest = Sample(seconds=0, phase="train", anon_bytes=anon, rss_bytes=0, available_bytes=available)
+    return Recent(latest, available, max(anon, most))
+
+
+def test_what_a_step_leaves_is_known_although_no_sample_met_its_peak():
+    peak = StepPeak()
+    assert peak.available_bytes(recent(100, 50, most=130)) == 20
+    assert peak.available_bytes(recent(100, 40)) == 10  # others took 10, and the step goes up by 30 as before
+    peak.forget()
+    assert peak.available_bytes(recent(100, 40)) == 40

@@ -289,3 +289,17 @@ def test_a_phase_entered_again_adds_up_and_never_across_runs():
 def test_no_samples_give_no_table():
     assert phase_table([]) == []
     assert phase_table([sample(0.0, "", 1)]) == []
+
+
+def test_what_was_seen_since_it_was_last_asked_can_be_taken():
+    with MemoryMonitor(interval_seconds=60) as monitor:
+        low = monitor.take_recent().most_anon_bytes
+        block = bytearray(b"x") * 40_000_000
+        full = monitor.sample()
+        del block
+        after = monitor.sample()
+        seen = monitor.take_recent()
+        assert (seen.latest, seen.most_anon_bytes) == (after, full.anon_bytes)
+        assert seen.least_available_bytes <= full.available_bytes
+        assert seen.most_anon_bytes >= low + 35_000_000
+        assert monitor.take_recent().most_anon_bytes == after.anon_bytes

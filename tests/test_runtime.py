@@ -42,18 +42,36 @@ def test_tensorflow_starts_without_a_word_and_says_how_it_was_set_up():
     code = """
 from deeptrade.training.runtime import set_up_tensorflow, worker_count
 lines = []
-hardware = set_up_tensorflow(allow_growth=True, sink=lines.append)
+hardware = set_up_tensorflow(allow_growth=True, give_back=False, sink=lines.append)
 import tensorflow as tf
 assert hardware["op_determinism"] and hardware["intra_op_threads"] == worker_count(), hardware
 assert lines == [], lines
-again = set_up_tensorflow(allow_growth=True, sink=lines.append)
+again = set_up_tensorflow(allow_growth=True, give_back=False, sink=lines.append)
 tf.ones((2, 2)) @ tf.ones((2, 2))
-again = set_up_tensorflow(allow_growth=True, sink=lines.append)
+again = set_up_tensorflow(allow_growth=True, give_back=False, sink=lines.append)
 assert again == hardware, again
 """
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("give_back", [True, False])
+def test_large_tensors_go_back_to_the_system_where_that_is_asked_for(give_back):
+    code = f"""
+from deeptrade.memory import read_memory
+from deeptrade.training.runtime import set_up_tensorflow
+hardware = set_up_tensorflow(allow_growth=True, give_back={give_back}, sink=print)
+import tensorflow as tf
+assert hardware["gives_back"] is {give_back}
+held = [tf.ones((2_000_000,)) for _ in range(20)]
+full = read_memory().anon_bytes
+del held
+print(full - read_memory().anon_bytes)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert (int(done.stdout) > 100_000_000) == give_back
 
 
 def test_the_words_of_a_start_that_fails_are_not_lost():

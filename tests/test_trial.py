@@ -82,7 +82,7 @@ def test_a_trial_that_hangs_is_stopped(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_trial_over_its_room_fails_alone_and_is_told_from_a_bug(tmp_path):
-    synthesize(tmp_path / "market.csv", rows=40)
+    synthesize(tmp_path / "market.csv", rows=300)
     settings = FitSettings(csv=str(tmp_path / "market.csv"), model_size="large", batch_size=16)
     within, over = (
         run_trial(settings, horizons=10, predicted_peak_bytes=1, folder=tmp_path, room_bytes=room)

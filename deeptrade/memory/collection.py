@@ -6,7 +6,7 @@ import ctypes
 import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 _TRIM_SECONDS = 0.03
@@ -103,6 +103,18 @@ def trimming() -> Iterator[None]:
         done.set()
         thread.join()
         trim()
+
+
+_M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
+
+
+def return_large_blocks() -> None:
+    """From now on let blocks over 1 MiB go back to the system when they are freed, where the C library is glibc.
+
+    By itself it comes to keep blocks of up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _malloc_trim() -> Callable[[int], int] | None:

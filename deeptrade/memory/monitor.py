@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -24,6 +25,22 @@ __all__ = ["Memory", "MemoryMonitor", "PhaseRow", "Sample", "phase_table", "read
 KEPT_SAMPLES = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Some samples: the latest, the least that was available in any of them, the most anonymous bytes."""
+
+    latest: Sample
+    least_available_bytes: int
+    most_anon_bytes: int
+
+
+def _with(recent: Recent | None, sample: Sample) -> Recent:
+    least, most = sample.available_bytes, sample.anon_bytes
+    if recent is None:
+        return Recent(sample, least, most)
+    return Recent(sample, min(least, recent.least_available_bytes), max(most, recent.most_anon_bytes))
+
+
 class MemoryMonitor:
     """Samples of this process's memory while the block runs, with the phase each belongs to.
 
@@ -35,8 +52,7 @@ class MemoryMonitor:
     0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
     fails, as on a full disk, stops the file but not the run; `problem` then says why.
 
-    `available_bytes` is what the latest sample found left under the limit, `take_least_available` the least since it
-    was last asked.
+    `take_recent` gives what was seen since it was last asked.
 
     Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
     end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
@@ -67,7 +83,7 @@ class MemoryMonitor:
         self.baseline_anon_bytes = 0
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self.problem = ""
-        self.available_bytes = self._least_available = self.limit.limit_bytes
+        self._recent: Recent | None = None
         self._peak_anon_bytes = 0
         self._peak_rss_bytes = 0
         self._phases: list[str] = []
@@ -141,8 +157,7 @@ class MemoryMonitor:
                 rss_bytes=memory.rss_bytes,
                 available_bytes=self._watch.available_bytes(memory.anon_bytes),
             )
-            self.available_bytes = sample.available_bytes
-            self._least_available = min(self._least_available, sample.available_bytes)
+            self._recent = _with(self._recent, sample)
             if self.path is None:
                 self.samples.append(sample)
             self._write(sample_line(sample))
@@ -161,11 +176,14 @@ class MemoryMonitor:
         """Return of every phase that was run often enough whether memory grows from run to run."""
         return phase_growth(self.kept_samples())
 
-    def take_least_available(self) -> int:
-        """Return the least that samples found left since this was last asked, or else the latest."""
+    def take_recent(self) -> Recent:
+        """Return what samples found since this was last asked; the latest one, taken now if need be, counts again."""
         with self._lock:
-            least, self._least_available = self._least_available, self.available_bytes
-            return least
+            if self._recent is None and self.sample() is None:
+                raise RuntimeError("a monitor that is not running has seen nothing")
+            assert self._recent is not None
+            recent, self._recent = self._recent, _with(None, self._recent.latest)
+            return recent
 
     def note(self, kind: str, **content: Any) -> None:
         """Put something that happened into the timeline file, where there is one."""

@@ -5,20 +5,26 @@ The rows of an optimizer step and their order stay; only into how many passes th
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
+from ..memory.monitor import Recent
 from ..search import batch_sizes
 
-LOW = 0.12
+LOW = 0.06
 """Share of the limit below which what is left counts as little, if a pass holds as much. Plans leave a tenth free at
-the peak, which is that of the first step."""
+the peak, so that a planned run alone in its limit is not touched."""
 
 _STALLED = 10.0
 """Percent of the last ten seconds in which some task waited for memory, above which twice as much counts as little."""
 
 _WARM_UP, _WAIT_DOWN, _WAIT_UP = 10, 3, 20
 """Steps at the start, until what tracing took is given back. Steps between two reductions, which show when freed memory
-has been given back. Steps in a row with room before there are more rows again: who took memory may do it again."""
+has been given back. Steps in a row with room before there are more rows again, twice as many each time that they had to
+go again: who took memory may do it again."""
+
+_KNOWN_STEPS = 20
+"""Steps whose highest memory is what the next one is reckoned to need."""
 
 _SPARE = 1.1
 """What more rows are reckoned to take, in units of the prediction."""
@@ -39,19 +45,22 @@ class MicroBatch:
         self._row_bytes, self._low_bytes = row_bytes, min(int(LOW * limit_bytes), batch_size * row_bytes)
         self._since_change = _WAIT_DOWN - _WARM_UP
         self._roomy_steps = self._easy_steps = 0
+        self._wait_up, self._has_grown = _WAIT_UP, False
 
     def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
-        """Return another number of rows per pass, or None; available_bytes is the least that was left in the step."""
+        """Return another number of rows per pass, or None; available_bytes is what the fullest moment of a step leaves."""
         self._since_change += 1
         low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
         self._note_scarcity(available_bytes < low)
         self._roomy_steps = self._roomy_steps + 1 if self._fits(self._next(), available_bytes, low) else 0
         if available_bytes < low and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]:
             smaller = [size for size in self._sizes if size < self.size]
+            self._wait_up *= 2 if self._has_grown else 1
             return self._take(
                 max((size for size in smaller if self._fits(size, available_bytes, low)), default=smaller[0])
             )
-        if self._roomy_steps >= _WAIT_UP:
+        if self._roomy_steps >= self._wait_up:
+            self._has_grown = True
             larger = [size for size in self._sizes if size > self.size]
             return self._take(max(size for size in larger if self._fits(size, available_bytes, low)))
         return None
@@ -74,6 +83,23 @@ class MicroBatch:
     def _take(self, size: int) -> int:
         self.size, self._since_change, self._roomy_steps = size, 0, 0
         return size
+
+
+class StepPeak:
+    """What the fullest moment of a step leaves: samples that miss it know how high the steps before went."""
+
+    def __init__(self) -> None:
+        self._most: deque[int] = deque(maxlen=_KNOWN_STEPS)
+
+    def forget(self) -> None:
+        """Steps are others from here on."""
+        self._most.clear()
+
+    def available_bytes(self, recent: Recent) -> int:
+        """Return the bytes left at a step's peak, from the samples since the step before."""
+        self._most.append(recent.most_anon_bytes)
+        rise = max(self._most) - recent.latest.anon_bytes
+        return min(recent.least_available_bytes, recent.latest.available_bytes - rise)
 
 
 def stalled_percent(path: Path) -> float:

@@ -19,7 +19,7 @@ from ..errors import RunConflictError
 from ..files import read_json
 from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
-from ..memory_model import check_fits, training_room
+from ..memory_model import check_fits, predict_peak, training_room
 from ..opening import look_at, open_dataset
 from ..order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..progress import ByteProgress
@@ -35,6 +35,10 @@ Sink = Callable[[str], None]
 _WINDOW_SHARE, _LIMIT_PARTS = 0.1, 96
 """A window of shuffling is at most that share of the rows, and at most one part of so many of the memory limit: a large
 file then takes no 5% more memory than a small one, and the rows of a step still lie 96% as far apart."""
+
+TIGHT = 0.25
+"""Share of the room that a run is predicted to hold, above which it gives memory back at once: for a smaller part of
+what there is that is not worth a slower step."""
 
 
 def _ignore(line: str) -> None:
@@ -76,9 +80,11 @@ def fit(
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
-    check_fits(head.schema, settings, room_bytes=training_room(settings.memory_limit_bytes))
+    room_bytes = training_room(settings.memory_limit_bytes)
+    check_fits(head.schema, settings, room_bytes=room_bytes)
+    is_tight = sum(predict_peak(head.schema, settings).values()) > TIGHT * room_bytes
     with StopRequest().listening() as stop, alone_in(out):
-        hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, sink=sink)
+        hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=is_tight, sink=sink)
         state = earlier or _new_state(settings, head.data_id, hardware["gpus"])
         monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session

@@ -23,7 +23,7 @@ from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import ledger_entries
-from .adapting import MicroBatch, stalled_percent
+from .adapting import MicroBatch, StepPeak, stalled_percent
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .feed import READ_ERROR, Feed, LeftOut
@@ -112,7 +112,7 @@ class Session:
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
         self._micro_batch = self._make_micro_batch()
-        self._pressure = pressure_file()
+        self._step_peak, self._pressure = StepPeak(), pressure_file()
         self._validation_reader = BatchReader(
             self.data,
             self.split.validation,
@@ -144,7 +144,7 @@ class Session:
             settings.effective_batch,
             row_bytes=row_bytes,
             limit_bytes=limit_bytes,
-            adapt=not settings.no_adapt,
+            adapt=self.hardware["gives_back"] and not settings.no_adapt,
         )
 
     def _take(self, state: RunState) -> None:
@@ -206,12 +206,16 @@ class Session:
         for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
-            self.upkeep.after_step(record.step)
+            self.upkeep.after_step(record.step, scarce=self._is_scarce())
             self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
+
+    def _is_scarce(self) -> bool:
+        micro_batch = self._micro_batch
+        return micro_batch is not None and (micro_batch.is_scarce or micro_batch.size < self.settings.batch_size)
 
     def _adapt(self, step: int) -> None:
         """Where memory is scarce, hold nothing but what is needed and cut the next windows into smaller passes.
@@ -220,7 +224,7 @@ class Session:
         """
         if self._micro_batch is None:
             return
-        before, least = self._micro_batch.size, self.monitor.take_least_available()
+        before, least = self._micro_batch.size, self._step_peak.available_bytes(self.monitor.take_recent())
         was_scarce = self._micro_batch.is_scarce
         size = self._micro_batch.after_step(least, stalled_percent=stalled_percent(self._pressure))
         if self._micro_batch.is_scarce != was_scarce:
@@ -229,6 +233,7 @@ class Session:
         if size is None:
             return
         self.trainer.resize(size)
+        self._step_peak.forget()
         self.upkeep.after_resize()
         self.state.micro_batch_changes += 1
         self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=least)

@@ -9,9 +9,6 @@ from typing import Any
 from ..memory import Collector, LeakWatch, MemoryMonitor, MemorySpike, StepMemory, read_memory, read_notes
 from ..memory.collection import trim
 
-PRESSURE = 0.05
-"""Share of the limit below which what is left of it counts as little."""
-
 
 class Upkeep:
     """Called at the end of every step; `leased` gives the bytes of caches and batches, which are not leaks.
@@ -28,11 +25,13 @@ class Upkeep:
         watch = LeakWatch(look=lambda: read_memory().anon_bytes - leased())
         self._leaks = watch if monitor.enabled else None
 
-    def after_step(self, step: int) -> None:
-        """Do what is due at the end of an optimizer step."""
+    def after_step(self, step: int, *, scarce: bool = False) -> None:
+        """Do what is due at the end of an optimizer step; where memory is scarce, give back what is free at each.
+
+        Else malloc spreads small passes over all that larger ones have freed, and memory stays where it was.
+        """
         self._collector.freeze()  # once, now that the step is traced
-        little = self._monitor.available_bytes < PRESSURE * self._monitor.limit.limit_bytes
-        self._collector.collect_small(pressure=little)
+        self._collector.collect_small(pressure=scarce)
         leak = self._leaks.observe(step) if self._leaks is not None else None
         if leak is not None:
             self._monitor.note("leak", **asdict(leak))
