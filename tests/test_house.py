@@ -2,9 +2,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
+
+from deeptrade.settings import FitSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,3 +51,19 @@ def test_make_alone_prints_its_targets():
     text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("demo", "test", "test-all", "lint", "lab", "report", "clean"):
         assert re.search(rf"make {target} +\w", text)
+
+
+def test_every_option_of_fit_is_explained():
+    text = (ROOT / "docs" / "options.md").read_text()
+    assert [item.name for item in fields(FitSettings) if f"`--{item.name}" not in text] == []
+
+
+def test_links_in_the_texts_lead_somewhere():
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "benchmarks" / "README.md",
+        *ROOT.glob("docs/*.md"),
+    ]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

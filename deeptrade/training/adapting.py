@@ -48,7 +48,7 @@ class MicroBatch:
         self._wait_up, self._has_grown = _WAIT_UP, False
 
     def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
-        """Return another number of rows per pass, or None; available_bytes is what the fullest moment of a step leaves."""
+        """Return another number of rows per pass, or None; available_bytes is what a step's fullest moment leaves."""
         self._since_change += 1
         low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
         self._note_scarcity(available_bytes < low)
