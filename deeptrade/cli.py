@@ -160,10 +160,21 @@ def _build_parser() -> argparse.ArgumentParser:
     run.add_argument("data", metavar="DATA")
     run.add_argument("--out", metavar="DIR", help="empty means runs/NAME of the data file")
     run.add_argument("-r", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,...",
+        help="run every combination of such values, each in a process and a folder of its own, and compare them",
+    )
     run.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
 
     report = command("report", _report)
     report.add_argument("folder", metavar="DIR")
+
+    compare = command("compare", _compare)
+    compare.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders that hold runs")
+    compare.add_argument("--out", metavar="DIR", help="empty means the first folder")
     return parser
 
 
@@ -297,9 +308,21 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """run notebooks 01 to 04 and write their reports and index.html"""
+    from .grid import read_grid, run_grid
     from .runs import run
 
     out = options.out or f"runs/{data_name(options.data)}"
+    if options.grid:
+        page = run_grid(
+            options.data,
+            out=out,
+            grid=read_grid(options.grid),
+            parameters=dict(options.parameters),
+            fresh=options.fresh,
+            sink=print_line,
+        )
+        print_line(f"comparison: {page}")
+        return
     index = run(options.data, out=out, parameters=dict(options.parameters), fresh=options.fresh, sink=print_line)
     print_line(f"report: {index}")
 
@@ -309,3 +332,11 @@ def _report(options: argparse.Namespace) -> None:
     from .report.index import report_pages
 
     report_pages(options.folder, sink=print_line)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """set runs side by side, in DIR/compare.html"""
+    from .report.compare import write_comparison
+
+    path = write_comparison(options.folders, out=options.out or options.folders[0])
+    print_line(f"comparison: {path}")

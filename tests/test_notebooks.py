@@ -11,7 +11,7 @@ from deeptrade.parameters import declared
 from deeptrade.runs import NOTEBOOKS, notebook_path
 from deeptrade.settings import FitSettings
 
-ALL = ["00_explore", *NOTEBOOKS]
+ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs"]
 
 
 def read(name):

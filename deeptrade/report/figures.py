@@ -5,11 +5,12 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers can tell a
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..memory import Sample
 from ..units import format_bytes
 from .tables import count_better
+
+if TYPE_CHECKING:
+    from .compare import RunSummary
 
 Json = Mapping[str, Any]
 
@@ -42,6 +46,11 @@ def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=192, bbox_inches="tight", facecolor="white")
     return buffer.getvalue()
+
+
+def as_data(figure: Figure) -> str:
+    """Return the figure as the address of an image that lies in the page itself."""
+    return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
 
 
 def _axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:
@@ -273,6 +282,42 @@ def _shade_phases(axes: Axes, samples: Sequence[Sample], times: np.ndarray) -> N
             label = None if name in labelled else f"phase {name}"
             axes.axvspan(times[inside[0]], times[inside[-1]], color=colours[name], alpha=0.35, linewidth=0, label=label)
             labelled.add(name)
+
+
+def compared_errors(runs: Sequence[RunSummary]) -> Figure:
+    """Return a bar per run: how far its validation error is below or above the zero forecast's, in percent."""
+    scored = [run for run in runs if run.error is not None]
+    gains = [100 * (1 - (run.error or 0.0)) for run in scored]
+    best = int(np.argmax(gains))
+    side = "below" if gains[best] >= 0 else "above"
+    title = f"{scored[best].name} errs least: {abs(gains[best]):.2f}% {side} the zero forecast"
+    figure, axes = _axes(title, height=1.2 + 0.34 * len(scored))
+    colours = [ORANGE if number == best else BLUE for number in range(len(scored))]
+    axes.barh([run.name for run in scored], gains, color=colours)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
+    return figure
+
+
+def compared_rates(runs: Sequence[RunSummary]) -> Figure:
+    """Return the rate of every run over its peak memory, each named, with the least limit among them."""
+    known = [run for run in runs if run.rows_per_second and run.peak_anon_bytes]
+    fastest = max(known, key=lambda run: run.rows_per_second or 0.0)
+    figure, axes = _axes(f"{fastest.name} is the fastest: {fastest.rows_per_second:.0f} rows/s")
+    for run in known:
+        point = (run.peak_anon_bytes or 0) / _MIB, run.rows_per_second or 0.0
+        axes.plot(*point, "o", color=ORANGE if run is fastest else BLUE, markersize=8)
+        axes.annotate(run.name, point, xytext=(6, 6), textcoords="offset points", fontsize=8)
+    limit = min(run.limit_bytes or 0 for run in known) / _MIB
+    if limit < 4 * max((run.peak_anon_bytes or 0) / _MIB for run in known):
+        axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * _MIB)}")
+        axes.legend(fontsize=8, frameon=False)
+    axes.margins(x=0.2, y=0.2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("peak anonymous memory [MiB]")
+    axes.set_ylabel("rows/s")
+    return figure
 
 
 def window_chart(window: np.ndarray, name: str) -> Figure:

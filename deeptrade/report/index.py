@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from ..errors import DataError
-from ..files import is_held, read_json
-from ..memory import phase_table, read_starts, read_timeline
+from ..memory import phase_table
 from . import figures, tables
 from .page import environment, to_html, write_page
+from .run_files import RunFiles, read_if_there
 
 TITLES = {
     "01_profile_dataset": "What the file holds",
@@ -47,7 +44,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
 
 
 def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
-    found = _Files(folder)
+    found = RunFiles(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")
     path = _write(folder, "report.html", pages=list(_pages(folder)), drawings=list(_drawings(found)))
@@ -58,44 +55,8 @@ def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
     return path
 
 
-class _Files:
-    """What a run has left so far; None or empty where it has not come to it."""
-
-    def __init__(self, folder: Path):
-        train = folder / "train" if (folder / "train").is_dir() else folder
-        self.profile = _read(folder / "profile" / "profile.json") or _read(folder / "profile.json")
-        self.plan = _read(folder / "optimize" / "plan.json") or _read(folder / "plan.json")
-        self.result = _read(train / "result.json")
-        self.completed = self.result is not None and self.result["status"] == "completed"
-        self.run = _read(folder / "run.json")
-        self.running = is_held(train)
-        timeline = train / "memory.jsonl"
-        self.samples = read_timeline(timeline) if timeline.exists() else []
-        self.starts = read_starts(timeline) if timeline.exists() else []
-        self.history = _read_history(train / "history.csv")
-
-    @property
-    def limit(self) -> tuple[int, str]:
-        """Bytes and source of the limit in force at last; (0, "") when no file says."""
-        if self.starts:
-            return self.starts[-1].limit_bytes, self.starts[-1].limit_source
-        memory = (self.result or {}).get("memory", {})
-        return memory.get("limit_bytes", 0), memory.get("limit_source", "")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
-
-
-def _read_history(path: Path) -> pd.DataFrame:
-    """The steps that are whole; a last line that a kill has torn is left out."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    return pd.read_csv(StringIO(whole)) if whole else pd.DataFrame()
-
-
-def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[str, Markup]]) -> Path:
-    found = _Files(folder)
+def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
+    found = RunFiles(folder)
     result = found.result
     body = (
         environment()
@@ -122,7 +83,7 @@ def _scored(result: Mapping[str, Any]) -> bool:
     return bool(result["validation"].get("mae"))
 
 
-def _failures(found: _Files) -> list[str]:
+def _failures(found: RunFiles) -> list[str]:
     notebooks = (found.run or {}).get("notebooks", {})
     lines = [f"{name}: {item['error']}" for name, item in notebooks.items() if item["status"] == "failed"]
     if not lines and found.result and found.result["status"] == "failed":
@@ -130,14 +91,14 @@ def _failures(found: _Files) -> list[str]:
     return lines
 
 
-def _verdicts(found: _Files) -> Iterator[tuple[str, str]]:
+def _verdicts(found: RunFiles) -> Iterator[tuple[str, str]]:
     yield "Data.", _data_line(found)
     yield "Settings.", _settings_line(found)
     yield "Training.", _training_line(found)
     yield "Memory.", _memory_line(found)
 
 
-def _data_line(found: _Files) -> str:
+def _data_line(found: RunFiles) -> str:
     if found.profile:
         return tables.data_verdict(found.profile)
     if found.result:
@@ -146,7 +107,7 @@ def _data_line(found: _Files) -> str:
     return "Not profiled yet."
 
 
-def _settings_line(found: _Files) -> str:
+def _settings_line(found: RunFiles) -> str:
     """What training used; before it has run, what the plan says."""
     result = found.result
     if result is None:
@@ -158,7 +119,7 @@ def _settings_line(found: _Files) -> str:
     )
 
 
-def _training_line(found: _Files) -> str:
+def _training_line(found: RunFiles) -> str:
     status, steps = (found.result or {}).get("status"), len(found.history)
     if found.result and status == "completed":
         return tables.training_verdict(found.result)
@@ -170,7 +131,7 @@ def _training_line(found: _Files) -> str:
     return f"It {how} after {steps:,} step{'s' if steps > 1 else ''}; run again to continue."
 
 
-def _memory_line(found: _Files) -> str:
+def _memory_line(found: RunFiles) -> str:
     limit_bytes, source = found.limit
     if not limit_bytes:
         return "Not measured yet."
@@ -183,28 +144,24 @@ def _memory_line(found: _Files) -> str:
     return "Not measured yet."
 
 
-def _drawings(found: _Files) -> Iterator[tuple[str, Markup]]:
+def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
     """Figures for a page that no notebook made: alternative text and an image as data."""
     if found.samples:
         yield (
             "Memory over time with its phases and the limit",
-            _image(figures.memory_timeline(found.samples, found.limit[0])),
+            figures.as_data(figures.memory_timeline(found.samples, found.limit[0])),
         )
     if len(found.history):
-        yield "Training loss by optimizer step", _image(figures.loss_curve(found.history))
+        yield "Training loss by optimizer step", figures.as_data(figures.loss_curve(found.history))
     if found.result and _scored(found.result):
         yield (
             "Validation error against the zero forecast's, by horizon",
-            _image(figures.validation_errors(found.result)),
+            figures.as_data(figures.validation_errors(found.result)),
         )
 
 
-def _image(figure: Any) -> Markup:
-    return Markup("data:image/png;base64," + base64.b64encode(figures.to_png(figure)).decode())
-
-
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
-    run = _read(folder / "run.json")
+    run = read_if_there(folder / "run.json")
     if run is None:
         return
     for name, title in TITLES.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from ..memory import Limit, PhaseGrowth, PhaseRow, Sample
 from ..memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ..memory_model import PARTS
 from ..units import format_bytes
+
+if TYPE_CHECKING:
+    from .compare import Comparison
 
 Json = Mapping[str, Any]
 
@@ -73,7 +76,7 @@ def training_verdict(result: Json) -> str:
         outcome = (
             f"does not beat the zero forecast at any of {total} horizons: on this data, zero is the better forecast"
         )
-    ratio = _mean_ratio(result)
+    ratio = mean_ratio(result)
     average = f"; on average over horizons it is {abs(ratio - 1):.1%} {'lower' if ratio < 1 else 'higher'}"
     return f"After {steps}, the validation error (MAE) {outcome}{average}."
 
@@ -84,8 +87,8 @@ def count_better(result: Json) -> tuple[int, int]:
     return sum(mae < zero for mae, zero in pairs), len(pairs)
 
 
-def _mean_ratio(result: Json) -> float:
-    """The mean over horizons of the MAE over the zero forecast's; 1 where no such ratio is known."""
+def mean_ratio(result: Json) -> float:
+    """Return the mean over horizons of the MAE over the zero forecast's; 1 where no such ratio is known."""
     ratios = [mae / zero for mae, zero in _mae_pairs(result) if mae is not None and zero]
     return sum(ratios) / len(ratios) if ratios else 1.0
 
@@ -416,6 +419,37 @@ def next_steps(result: Json) -> list[str]:
         steps.append("leave out no_lazy_loading: rows are then read when they are used")
     steps.append("a smaller model_size: weights, their gradients and two optimizer slots shrink together")
     return steps
+
+
+def comparison(compared: Comparison) -> pd.DataFrame:
+    """Return one line per run: how it stands, its error relative to zero, its peak, its rate and its time."""
+    return pd.DataFrame(
+        [
+            {
+                "run": run.name,
+                "status": run.status,
+                "error / zero": "-" if run.error is None else f"{run.error:.4f}",
+                "horizons beaten": "-" if run.horizons is None else f"{run.horizons_beaten} of {run.horizons}",
+                "steps": "-" if run.steps is None else f"{run.steps:,}",
+                "peak memory": format_bytes(run.peak_anon_bytes) if run.peak_anon_bytes else "-",
+                "limit": format_bytes(run.limit_bytes) if run.limit_bytes else "-",
+                "rows/s": f"{run.rows_per_second:.1f}" if run.rows_per_second else "-",
+                "seconds": f"{run.wall_seconds:.0f}" if run.wall_seconds else "-",
+                "weights": run.weights_sha256[:8] or "-",
+            }
+            for run in compared.runs
+        ]
+    )
+
+
+def differing_settings(compared: Comparison) -> pd.DataFrame:
+    """Return one line per run with the settings that are not the same in all."""
+    return pd.DataFrame(
+        [
+            {"run": run.name} | {name: str(run.settings.get(name, "-")) for name in compared.differing}
+            for run in compared.runs
+        ]
+    )
 
 
 def _mae_pairs(result: Json) -> list[tuple[float | None, float | None]]:

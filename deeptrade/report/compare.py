@@ -1,0 +1,193 @@
+"""Several runs side by side: which settings differ, how each went, what it held, how fast it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from ..errors import DataError
+from ..files import write_json
+from ..units import format_bytes
+from . import figures, tables
+from .page import environment, to_html, write_page
+from .run_files import RunFiles
+
+_SAME = {"csv", "out", "store", "hardware", "fresh"}
+"""Settings that say nothing of how a run went."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a comparison; None where it has not come so far.
+
+    `error` is the mean over horizons of the validation MAE over the zero forecast's: below 1 it beats it. Peak and
+    limit in bytes; `rows_per_second` of training steps, saving and validating not counted.
+    """
+
+    name: str
+    status: str
+    settings: dict[str, Any]
+    error: float | None = None
+    horizons_beaten: int | None = None
+    horizons: int | None = None
+    steps: int | None = None
+    peak_anon_bytes: int | None = None
+    limit_bytes: int | None = None
+    rows_per_second: float | None = None
+    wall_seconds: float | None = None
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs in the order of their names, and the settings in which they differ."""
+
+    runs: list[RunSummary]
+    differing: list[str]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: which run has the least validation error, and what it took."""
+        scored = [run for run in self.runs if run.error is not None]
+        count = f"{len(self.runs)} runs, {len(scored)} with a validation."
+        if not scored:
+            return f"{count} Nothing can be compared yet."
+        best = min(scored, key=lambda run: run.error or 0.0)
+        error = best.error or 0.0
+        how = f"{abs(1 - error):.1%} {'below' if error < 1 else 'above'} the zero forecast's"
+        peak = f", with a peak of {format_bytes(best.peak_anon_bytes)}" if best.peak_anon_bytes else ""
+        return f"{count} The least validation error is that of {best.name}: {how}{peak}."
+
+
+def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None) -> Comparison:
+    """Return the runs found in folders: each is a run, or holds runs one level below it.
+
+    With `out`, out/comparison.json gets the same.
+
+    Raises DataError for a folder that is not there or holds no run.
+    """
+    paths = [path for folder in folders for path in _find_runs(Path(folder))]
+    names = _short_names(paths)
+    runs = [_summary(name, RunFiles(path)) for name, path in zip(names, paths, strict=True)]
+    comparison = Comparison(runs, _differing(runs))
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        content = {"verdict": comparison.verdict, "differing": comparison.differing}
+        write_json(
+            Path(out) / "comparison.json", {"schema_version": 1, **content, "runs": [asdict(run) for run in runs]}
+        )
+    return comparison
+
+
+def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
+    """Write out/compare.html and out/comparison.json, and return the page's path."""
+    comparison = compare_runs(folders, out=out)
+    links = {run.name: _index_of(Path(out), path) for run, path in zip(comparison.runs, _all(folders), strict=True)}
+    body = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            verdict=comparison.verdict,
+            failures=[f"{run.name}: {run.status}" for run in comparison.runs if run.status.startswith("failed")],
+            runs=to_html(tables.comparison(comparison)),
+            settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
+            drawings=[(alt, figures.as_data(figure)) for alt, figure in drawings(comparison)],
+            links={name: link for name, link in links.items() if link},
+        )
+    )
+    path = Path(out) / "compare.html"
+    write_page(path, title="Runs side by side", body=Markup(body))
+    return path
+
+
+def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
+    """Yield (alternative text, figure) of what there is to draw."""
+    if any(run.error is not None for run in comparison.runs):
+        yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
+    if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
+        yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
+
+
+def _all(folders: Sequence[str | Path]) -> list[Path]:
+    return [path for folder in folders for path in _find_runs(Path(folder))]
+
+
+def _find_runs(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the --out of a run, or a folder of such")
+    if _is_run(folder):
+        return [folder]
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
+    if not below:
+        raise DataError(f"{folder} holds no run, nor does a folder in it; give the --out of a run, or a folder of such")
+    return below
+
+
+def _is_run(folder: Path) -> bool:
+    names = ("run.json", "result.json", "memory.jsonl")
+    return any((folder / part / name).exists() for part in ("", "train") for name in names)
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path; with the part before it where two would be the same."""
+    names = [path.resolve().name for path in paths]
+    return [
+        name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _index_of(out: Path, run: Path) -> str:
+    """The way from the page to a run's own first page, '' where there is none beside or below it."""
+    for name in ("index.html", "report.html"):
+        if (run / name).exists() and run.resolve().is_relative_to(out.resolve()):
+            return f"{run.resolve().relative_to(out.resolve()).as_posix()}/{name}"
+    return ""
+
+
+def _summary(name: str, found: RunFiles) -> RunSummary:
+    result = found.result
+    if result is None:
+        return RunSummary(name, _status(found), {})
+    better, total = tables.count_better(result)
+    memory, seconds = result["memory"], result["time"]["step_seconds_median"]
+    return RunSummary(
+        name=name,
+        status=_status(found),
+        settings={key: value for key, value in result["settings"].items() if key not in _SAME},
+        error=tables.mean_ratio(result) if total else None,
+        horizons_beaten=better if total else None,
+        horizons=total or None,
+        steps=result["steps"],
+        peak_anon_bytes=memory["peak_anon_bytes"],
+        limit_bytes=memory["limit_bytes"],
+        rows_per_second=result["effective_batch"] / seconds if seconds else None,
+        wall_seconds=result["time"]["wall_seconds"],
+        weights_sha256=result["weights_sha256"] or "",
+    )
+
+
+def _status(found: RunFiles) -> str:
+    """How a run stands: completed, still going, stopped, failed: why, or killed."""
+    notebooks = (found.run or {}).get("notebooks", {})
+    failed = next((item["error"] for item in notebooks.values() if item["status"] == "failed"), "")
+    if failed:
+        return f"failed: {failed}"
+    if found.running:
+        return "still going"
+    status = (found.result or {}).get("status")
+    if status == "failed":
+        return f"failed: {' '.join(found.result['warnings'][-1:])}" if found.result else "failed"
+    if status == "interrupted":
+        return "stopped"
+    return "completed" if status == "completed" else "killed" if found.samples else "not trained"
+
+
+def _differing(runs: Sequence[RunSummary]) -> list[str]:
+    known = [run.settings for run in runs if run.settings]
+    names = dict.fromkeys(name for settings in known for name in settings)
+    return [name for name in names if len({str(settings.get(name)) for settings in known}) > 1]
