@@ -432,7 +432,6 @@ def comparison(compared: Comparison) -> pd.DataFrame:
                 "horizons beaten": "-" if run.horizons is None else f"{run.horizons_beaten} of {run.horizons}",
                 "steps": "-" if run.steps is None else f"{run.steps:,}",
                 "peak memory": format_bytes(run.peak_anon_bytes) if run.peak_anon_bytes else "-",
-                "limit": format_bytes(run.limit_bytes) if run.limit_bytes else "-",
                 "rows/s": f"{run.rows_per_second:.1f}" if run.rows_per_second else "-",
                 "seconds": f"{run.wall_seconds:.0f}" if run.wall_seconds else "-",
                 "weights": run.weights_sha256[:8] or "-",
