@@ -30,6 +30,7 @@ class Case:
     limit: Limit
     room_bytes: int
     effective_batch: int
+    is_stored: bool
 
     def predict(self, settings: FitSettings) -> dict[str, int]:
         """Return the predicted peak by term."""
@@ -79,4 +80,5 @@ def look(base: FitSettings, effective_batch: int) -> Case:
         limit=replace(memory_limit(base.memory_limit), available_bytes=room_bytes),
         room_bytes=room_bytes,
         effective_batch=effective_batch,
+        is_stored=bool(head.content_hash),
     )

@@ -6,11 +6,13 @@ It only displays. What is measured, and how growth is judged, is in `deeptrade.m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from .memory import MemoryMonitor, PhaseRow, Sample, memory_limit, phase_table
+from .memory.timeline import thinned
 from .report import figures, tables
 from .report.memory import MemoryReport, report_samples
 from .units import format_bytes
@@ -19,7 +21,7 @@ CELL_SECONDS = 0.1
 """Between two samples of a cell that runs: 0.7% of one core (benchmarks/monitor_overhead.py)."""
 
 KEPT_SAMPLES = 200
-"""Samples of one cell that stay for the figure, those of its start, its end and its peak among them."""
+"""Samples of one cell that stay for the figure."""
 
 _FIRST_LINE = re.compile(r"\s*%%memory\b[ \t]*(.*)\n?")
 _ANSWERS = ("", "on", "off")
@@ -31,39 +33,31 @@ class CellMemory:
     def __init__(self) -> None:
         self.samples: list[Sample] = []
         self._monitor: MemoryMonitor | None = None
-        self._phase: Any = None
+        self._open = ExitStack()
         self._runs = 0
 
     def begin(self, name: str) -> None:
         """Measure from here on, under this name; the names of cells that ran before may come again."""
-        self._monitor = MemoryMonitor(interval_seconds=CELL_SECONDS).__enter__()
-        self._phase = self._monitor.phase(name)
-        self._phase.__enter__()
+        self.end()
+        self._monitor = self._open.enter_context(MemoryMonitor(interval_seconds=CELL_SECONDS))
+        self._open.enter_context(self._monitor.phase(name.replace("/", "\N{DIVISION SLASH}")))  # '/' is within
 
     def end(self) -> PhaseRow | None:
         """Measure no more; return what the cell did, None where none was begun."""
         if self._monitor is None:
             return None
         monitor, self._monitor = self._monitor, None
-        self._phase.__exit__(None, None, None)
-        monitor.__exit__()
+        self._open.close()
         inside = [sample for sample in monitor.samples if sample.phase]
-        self.samples += [replace(sample, run=self._runs) for sample in thin(inside, KEPT_SAMPLES)]
+        if not inside:  # interrupted before the phase began
+            return None
+        self.samples += [replace(sample, run=self._runs) for sample in thinned(inside, KEPT_SAMPLES)]
         self._runs += 1
         return phase_table(inside)[0]
 
     def report(self) -> MemoryReport:
         """Return verdict, table, growth and samples of all measured cells; there must be one."""
         return report_samples(self.samples, limit=memory_limit(), interval_seconds=CELL_SECONDS)
-
-
-def thin(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """Return at most so many of the samples, in order: the first, the last, the largest, and others between."""
-    if len(samples) <= most:
-        return list(samples)
-    peak = max(range(len(samples)), key=lambda number: samples[number].anon_bytes)
-    even = {number * (len(samples) - 1) // (most - 2) for number in range(most - 1)}
-    return [samples[number] for number in sorted({*even, peak})]
 
 
 def cell_line(row: PhaseRow, limit_bytes: int) -> str:
@@ -108,21 +102,27 @@ def show_monitor(monitor: MemoryMonitor) -> None:
 
 
 class _Cells:
-    """Measures the cells of a shell that ask for it with `%%memory`, or all of them after `%memory on`."""
+    """Measures the cells of a shell that ask for it with `%%memory`, or all of them after `%memory on`.
+
+    A cell within a cell (`%%capture`, `%rerun`) belongs to the outer one.
+    """
 
     def __init__(self, shell: Any):
         self._shell = shell
         self._memory = CellMemory()
         self._all = False
+        self._depth = 0
+        self._names: dict[str, str] = {}
 
     def install(self) -> None:
-        self._shell.input_transformers_cleanup.insert(0, strip_first_line)
+        self._shell.input_transformers_cleanup.append(strip_first_line)
         self._shell.events.register("pre_run_cell", self._before)
         self._shell.events.register("post_run_cell", self._after)
         self._shell.register_magic_function(self.answer, "line", "memory")
         self._shell.display_formatter.ipython_display_formatter.for_type(MemoryMonitor, show_monitor)
 
     def remove(self) -> None:
+        self._memory.end()
         self._shell.input_transformers_cleanup.remove(strip_first_line)
         self._shell.events.unregister("pre_run_cell", self._before)
         self._shell.events.unregister("post_run_cell", self._after)
@@ -142,13 +142,20 @@ class _Cells:
             _say("no cell has been measured; put %%memory as the first line of one, or run %memory on")
 
     def _before(self, info: Any) -> None:
+        self._depth += 1
         asked = _FIRST_LINE.match(info.raw_cell or "")
-        if asked or self._all:
+        if self._depth == 1 and (asked or self._all):
             name = asked.group(1).strip() if asked else ""
-            self._memory.begin(name or f"cell {self._shell.execution_count}")
+            self._memory.begin(name or self._name_of(info))
+
+    def _name_of(self, info: Any) -> str:
+        """The name of a cell that has none: by the number of its first run, where cells can be told apart."""
+        number = f"cell {self._shell.execution_count}"
+        return self._names.setdefault(info.cell_id, number) if getattr(info, "cell_id", None) else number
 
     def _after(self, result: Any) -> None:
-        row = self._memory.end()
+        self._depth = max(0, self._depth - 1)  # of an empty cell only the end is told
+        row = self._memory.end() if self._depth == 0 else None
         if row is not None:
             _say(cell_line(row, memory_limit().limit_bytes))
 
@@ -156,7 +163,13 @@ class _Cells:
 def strip_first_line(lines: Iterable[str]) -> list[str]:
     """Take `%%memory` from the top of a cell, which then runs as any other: with its result, or its error."""
     lines = list(lines)
-    return lines[1:] if lines and _FIRST_LINE.fullmatch(lines[0]) else lines
+    if not lines or not _FIRST_LINE.fullmatch(lines[0]):
+        return lines
+    is_magic = len(lines) > 1 and lines[1].startswith("%%")
+    return lines[1:] if is_magic else ["\n", *lines[1:]]
+
+
+strip_first_line.has_side_effects = True  # type: ignore[attr-defined] # no: but so a cell that is typed has its own rule
 
 
 def load_ipython_extension(shell: Any) -> None:

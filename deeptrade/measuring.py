@@ -66,17 +66,32 @@ def measure(case: Case, settings: FitSettings, *, folder: Path, sink: Callable[[
     best = choose(good)
     measured.settings = case.with_batch(settings, best.batch_size)
     measured.decisions.append(_decide_batch(case, measured.settings, measured.trials, good))
-    if best.wait_share is None:
+    if not case.is_stored or best.wait_share is None:
+        why = "no trial told what waiting for data takes" if case.is_stored else "trials read text, training a store"
+        measured.decisions.append(plain_prefetch(settings, why))
         return measured
-    further = None
+    further: Trial | None = None
     has_time = len(measured.trials) < MOST_TRIALS and time.monotonic() - began < SEARCH_SECONDS
     if best.wait_share > MOST_WAIT and settings.prefetch < FURTHER_AHEAD and has_time:
-        further = attempt(replace(measured.settings, prefetch=FURTHER_AHEAD))
-        gain = (further.rows_per_second or 0.0) / (best.rows_per_second or 1.0)
-        if is_good(further) and gain >= 1 + WORTH:
-            measured.settings = replace(measured.settings, prefetch=FURTHER_AHEAD)
-    measured.decisions.append(_decide_prefetch(measured.settings, best, further))
+        candidate = replace(measured.settings, prefetch=FURTHER_AHEAD)
+        further = _run(case, candidate, folder=folder)
+        sink(_trial_line(further))
+        measured.trials.append(further)
+        if is_good(further) and (further.rows_per_second or 0.0) >= (1 + WORTH) * (best.rows_per_second or 0.0):
+            measured.settings = candidate
+    why = _why_prefetch(best, further, is_good=further is not None and is_good(further))
+    waited = f"the trial waited {best.wait_share:.1%} of its time for data"
+    measured.decisions.append(Decision(waited, f"prefetch {measured.settings.prefetch}", why, _OVERRIDE_PREFETCH))
     return measured
+
+
+_OVERRIDE_PREFETCH = "give --prefetch to choose it yourself"
+
+
+def plain_prefetch(settings: FitSettings, found: str) -> Decision:
+    """Return the decision for reading ahead where no trial can tell."""
+    why = "batches are read while another is trained on"
+    return Decision(found, f"prefetch {settings.prefetch}", why, _OVERRIDE_PREFETCH)
 
 
 def _run(case: Case, settings: FitSettings, *, folder: Path) -> Trial:
@@ -119,20 +134,17 @@ def _decide_batch(case: Case, settings: FitSettings, trials: Sequence[Trial], go
 
 def _outcome(trial: Trial, is_good: bool) -> str:
     if not is_good:
-        return "not enough memory"
+        return "not enough memory" if trial.lacked_memory or not trial.exit_code else f"failed: {trial.message}"
     return f"{trial.rows_per_second:.0f} rows/s" if trial.rows_per_second else "no rate measured"
 
 
-def _decide_prefetch(settings: FitSettings, best: Trial, further: Trial | None) -> Decision:
-    waited = f"the trial waited {best.wait_share:.1%} of its time for data"
-    if further is None:
-        why = f"below {MOST_WAIT:.0%} there is nothing to gain by reading further ahead"
-        if (best.wait_share or 0) > MOST_WAIT:
-            why = "there was no trial left to try reading further ahead"
-    else:
-        rate = f"{further.rows_per_second:.0f} rows/s" if further.rows_per_second else "no rate"
-        why = f"with prefetch {FURTHER_AHEAD} a trial had {rate} instead of {best.rows_per_second:.0f}"
-    return Decision(waited, f"prefetch {settings.prefetch}", why, "give --prefetch to choose it yourself")
+def _why_prefetch(best: Trial, further: Trial | None, *, is_good: bool) -> str:
+    if further is not None:
+        rate = f"{best.rows_per_second:.0f} rows/s" if best.rows_per_second else "no rate"
+        return f"with prefetch {further.prefetch} a trial had {_outcome(further, is_good)}, with {best.prefetch} {rate}"
+    if (best.wait_share or 0.0) <= MOST_WAIT:
+        return f"below {MOST_WAIT:.0%} there is nothing to gain by reading further ahead"
+    return "it is far enough, or there was no trial left to try reading further ahead"
 
 
 def measured_terms(trials: Sequence[Trial], chosen: Trial) -> dict[str, int]:

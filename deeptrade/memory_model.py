@@ -146,15 +146,18 @@ def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
 
 
 def training_room(user_limit_bytes: int = 0) -> int:
-    """Return the anonymous bytes a training process may hold when it takes this process's place.
+    """Return the anonymous bytes a training process may hold when it takes this process's place: the least room."""
+    return max(0, min(room for _, room in training_rooms(user_limit_bytes)))
 
-    The least over all limits of what is available, plus what this process itself gives back, minus what a training
-    process counts against that kind of limit without holding it.
+
+def training_rooms(user_limit_bytes: int = 0) -> list[tuple[Limit, int]]:
+    """Return every limit that applies with the room it leaves to a training process in this process's place.
+
+    What is available, plus what this process itself gives back, minus what a training process counts against that kind
+    of limit without holding it; the user's limit (0: none) is a room as it stands.
     """
     own = read_memory().anon_bytes
-    room = min(_room(limit, own) for limit in find_limits())
-    return max(0, min(room, user_limit_bytes) if user_limit_bytes else room)
-
-
-def _room(limit: Limit, own_bytes: int) -> int:
-    return limit.available_bytes + own_bytes - RESERVED_BYTES.get(limit.source, 0)
+    rooms = [(limit, limit.available_bytes + own - RESERVED_BYTES.get(limit.source, 0)) for limit in find_limits()]
+    if user_limit_bytes:
+        rooms.append((Limit("user", user_limit_bytes, user_limit_bytes), user_limit_bytes))
+    return rooms

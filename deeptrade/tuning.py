@@ -10,8 +10,8 @@ from pathlib import Path
 from .case import HEADROOM, Case, look
 from .errors import DoesNotFitError, SettingsError
 from .files import friendly_os_errors, write_json
-from .measuring import Measured, measure, measured_terms
-from .memory_model import predict_peak
+from .measuring import Measured, measure, measured_terms, plain_prefetch
+from .memory_model import predict_peak, training_rooms
 from .plan import Plan, plan_from_json, read_plan
 from .rules import LARGE_FILE_BYTES, Decision, apply_rules
 from .search import FIRST_BATCH, batch_sizes, first_batch
@@ -93,7 +93,7 @@ def _choose(case: Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings,
         row_bytes=case.schema.row_bytes,
         batch_is_measured=not quick,
     )
-    predicted = [_batch_decision(case, settings), _PREFETCH] if quick else []
+    predicted = [_batch_decision(case, settings), plain_prefetch(settings, "no trial was asked for")] if quick else []
     return settings, [*predicted, *ruled, *_standing_decisions(case, settings)]
 
 
@@ -116,14 +116,6 @@ def _batch_decision(case: Case, settings: FitSettings) -> Decision:
     return case.decide_batch(settings, why)
 
 
-_PREFETCH = Decision(
-    found="no trial was asked for",
-    changed=f"prefetch {FitSettings().prefetch}",
-    why="batches are read while another is trained on",
-    override="give --prefetch to choose it yourself",
-)
-
-
 def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
     """The choices that were measured once and for all, with their reasons."""
     precision = Decision(
@@ -139,13 +131,12 @@ def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
         why="a shuffled batch does not come again, so a cache would hold bytes for nothing",
         override="give --cache_batches to choose it yourself",
     )
-    text_bytes = case.file_bytes // max(1, case.rows)
-    block_rows = max(1, BLOCK_BYTES // max(1, text_bytes))
+    if case.is_stored:
+        return [precision, cache]
     chunk = Decision(
-        found=f"a row takes about {format_bytes(text_bytes)} of text, a block {format_bytes(BLOCK_BYTES)}",
+        found="the text is parsed once, to a store",
         changed=f"chunk_size {settings.chunk_size}",
-        why=f"a block holds about {min(block_rows, settings.chunk_size):,} rows whatever the size of the file"
-        + (", so this bound is never reached" if block_rows < settings.chunk_size else ""),
+        why=f"what is parsed at once is bounded by {format_bytes(BLOCK_BYTES)} of text a thread anyway",
         override="give --chunk_size to choose it yourself",
     )
     return [precision, cache, chunk]
@@ -153,17 +144,28 @@ def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
 
 def _does_not_fit(case: Case, smallest: FitSettings) -> str:
     needed = case.peak(smallest)
-    floor = f"{ceil((case.limit.limit_bytes - case.room_bytes + needed / (1 - HEADROOM)) / 2**20)}MiB"
     fitting = [size for size in MODEL_SIZES if case.fits(replace(smallest, model_size=size))]
+    smaller = "no model size fits;"
     if fitting:
         peak = format_bytes(case.peak(replace(smallest, model_size=fitting[-1])))
-        advice = f"use --model_size {fitting[-1]} ({peak}) or raise the limit to {floor}"
-    else:
-        advice = f"no model size fits; free some memory, or raise the limit to {floor}"
+        smaller = f"use --model_size {fitting[-1]} ({peak}), or"
     return (
         f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(needed)} and a tenth to "
-        f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {advice}"
+        f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {smaller} "
+        f"{_make_room(ceil(needed / (1 - HEADROOM)), smallest.memory_limit_bytes)}"
     )
+
+
+def _make_room(needed: int, user_limit_bytes: int) -> str:
+    """What would leave so many bytes to a training run: a higher limit, or free memory where the machine is short."""
+    short = [(limit, room) for limit, room in training_rooms(user_limit_bytes) if room < needed]
+    if not short or any(limit.source == "machine" for limit, _ in short):
+        return "free some memory of the machine"
+    limits = (
+        f"raise the {limit.source} limit to {ceil((limit.limit_bytes + needed - room) / 2**20)}MiB"
+        for limit, room in short
+    )
+    return " and ".join(limits)
 
 
 def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], measured: Measured | None) -> Plan:

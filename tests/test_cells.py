@@ -1,5 +1,6 @@
 import io
 import json
+import threading
 from contextlib import redirect_stdout
 
 import nbformat
@@ -7,8 +8,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
-from deeptrade.cells import cell_line, thin
-from deeptrade.memory import PhaseRow, Sample
+from deeptrade.cells import cell_line
+from deeptrade.memory import PhaseRow
 
 ALLOCATE = "block = bytearray(b'x') * 60_000_000"
 
@@ -87,15 +88,37 @@ def test_a_monitor_at_the_end_of_a_cell_shows_what_it_saw():
     assert "fill" in outputs
 
 
-def test_few_samples_of_a_long_cell_stay_and_its_peak_is_one_of_them():
-    samples = [Sample(seconds=n / 20, phase="a", anon_bytes=n % 7, rss_bytes=9, available_bytes=9) for n in range(5000)]
-    samples[3333] = Sample(seconds=3333 / 20, phase="a", anon_bytes=100, rss_bytes=100, available_bytes=9)
-    kept = thin(samples, 200)
-    assert len(kept) <= 200
-    assert (kept[0], kept[-1]) == (samples[0], samples[-1])
-    assert samples[3333] in kept
-    assert [one.seconds for one in kept] == sorted(one.seconds for one in kept)
-    assert thin(samples[:5], 200) == samples[:5]
+def test_a_cell_within_a_cell_belongs_to_the_outer_one_and_leaves_no_thread(shell):
+    before = threading.active_count()
+    run(shell, "%memory on")
+    assert run(shell, "%%capture caught\nx = 1").startswith("cell ")
+    inner = run(shell, "get_ipython().run_cell('y = 2')\nz = 3")
+    assert inner.count("before") == 1
+    assert "before" not in shell.user_ns["caught"].stdout
+    run(shell, "%memory off")
+    assert threading.active_count() == before
+
+
+def test_the_first_line_is_found_behind_blank_ones_and_above_other_magics(shell):
+    assert run(shell, "\n\n%%memory late\nx = 5").startswith("late: ")
+    assert "Wall time" in run(shell, "%%memory timed\n%%time\nx = 6")
+    assert (shell.user_ns["x"], run(shell, "%%memory a/b\npass").split(": ")[0]) == (6, "a\N{DIVISION SLASH}b")
+
+
+def test_a_cell_that_is_typed_can_be_finished(shell):
+    assert shell.check_complete("%%memory\n")[0] in ("complete", "incomplete")
+    assert shell.check_complete("%%memory\nx = 1\n\n")[0] in ("complete", "incomplete")
+
+
+def test_a_cell_has_one_name_however_often_it_runs(shell):
+    run(shell, "%memory on")
+    for text in ("a = 1", "b = 2"):
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            for _ in range(2):
+                shell.run_cell(text, store_history=True, cell_id=f"id of {text}")
+        assert len({line.split(":")[0] for line in printed.getvalue().splitlines() if "before" in line}) == 1
+    run(shell, "%memory off")
 
 
 def test_memory_that_falls_has_a_minus():

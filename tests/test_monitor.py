@@ -12,8 +12,9 @@ import pytest
 
 from deeptrade.errors import DataError
 from deeptrade.memory import MemoryMonitor, Sample, phase_table, read_memory, read_starts, read_timeline
+from deeptrade.memory import monitor as monitor_module
 from deeptrade.memory.limits import Limit
-from deeptrade.memory.timeline import PhaseRow
+from deeptrade.memory.timeline import PhaseRow, thinned
 
 MIB = 1 << 20
 LIMIT = Limit("user", 1 << 40, 1 << 39)
@@ -235,11 +236,6 @@ def test_a_sample_costs_less_than_one_percent_of_the_interval(tmp_path):
     assert median < 0.01 * 0.2
 
 
-def test_samples_without_a_file_are_bounded():
-    monitor = MemoryMonitor(interval_seconds=60)
-    assert monitor.samples.maxlen == 10_000
-
-
 def test_samples_from_many_threads_are_whole_lines(tmp_path):
     path = tmp_path / "m.jsonl"
     with MemoryMonitor(path, interval_seconds=0.001) as monitor:
@@ -303,3 +299,30 @@ def test_what_was_seen_since_it_was_last_asked_can_be_taken():
         assert seen.least_available_bytes <= full.available_bytes
         assert seen.most_anon_bytes >= low + 35_000_000
         assert monitor.take_recent().most_anon_bytes == after.anon_bytes
+
+
+def test_samples_that_are_too_many_are_thinned_and_the_table_of_phases_stays():
+    samples = [sample(n / 10, "ab"[n // 2500 % 2], 5000 if n == 3333 else n % 7, run=n // 5000) for n in range(10_000)]
+    kept = thinned(samples, 200)
+    assert len(kept) <= 220
+    assert phase_table(kept)[1].peak == 5000
+    for whole, part in zip(phase_table(samples), phase_table(kept), strict=True):
+        assert (whole.before, whole.after, whole.seconds, whole.visits) == (
+            part.before, part.after, pytest.approx(part.seconds), part.visits,
+        )  # fmt: skip
+    assert thinned(samples[:5], 200) == samples[:5]
+
+
+def test_a_monitor_without_a_file_keeps_no_more_than_so_many_samples(monkeypatch):
+    monkeypatch.setattr(monitor_module, "KEPT_SAMPLES", 50)
+    with MemoryMonitor(interval_seconds=60) as monitor:
+        with monitor.phase("work"):
+            for _ in range(200):
+                monitor.sample()
+        assert len(monitor.kept_samples()) <= 50
+        assert monitor.phases()[0].phase == "work"
+
+
+def test_a_monitor_that_has_not_begun_has_seen_nothing(tmp_path):
+    assert MemoryMonitor(tmp_path / "m.jsonl").kept_samples() == []
+    assert MemoryMonitor().kept_samples() == []

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from deeptrade import case, measuring
+from deeptrade import case, compile_store, measuring, tuning
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.measuring import FURTHER_AHEAD
+from deeptrade.memory import Limit
 from deeptrade.schema import Feature, Schema
 from deeptrade.search import FIRST_BATCH
 from deeptrade.settings import FitSettings
@@ -69,7 +70,7 @@ def test_what_cannot_fit_names_a_size_that_does(market, tmp_path):
 
 
 def test_where_no_size_fits_the_line_says_so_and_names_the_least_limit_that_does(market, tmp_path):
-    with pytest.raises(DoesNotFitError, match=r"no model size fits; .* raise the limit to \d+MiB$") as refused:
+    with pytest.raises(DoesNotFitError, match=r"no model size fits; raise the user limit to \d+MiB$") as refused:
         quick_plan(market, tmp_path, memory_limit="100MiB")
     floor = int(re.search(r"(\d+)MiB$", str(refused.value))[1])
     quick_plan(market, tmp_path, memory_limit=f"{floor}MiB")
@@ -225,20 +226,36 @@ def test_terms_are_not_measured_by_trials_of_one_size():
 def test_reading_further_ahead_is_tried_where_a_trial_waited_and_taken_where_it_gains(
     market, tmp_path, fake_trials, gain, prefetch
 ):
+    compile_store(market.path)
     tried = fake_trials(fits=99, fast=16, waits=0.1, gain=gain)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8, 16]
     assert plan.prefetch == prefetch
     assert plan.settings(FitSettings()).prefetch == prefetch
     assert "waited 10.0%" in plan.decisions[1].found
-    assert f"{100 * gain:.0f} rows/s instead of 100" in plan.decisions[1].why
+    assert f"had {100 * gain:.0f} rows/s, with 2 100 rows/s" in plan.decisions[1].why
 
 
 def test_reading_further_ahead_is_not_tried_where_nothing_was_waited_for(market, tmp_path, fake_trials):
+    compile_store(market.path)
     tried = fake_trials(fits=99, fast=16, waits=0.01)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8]
     assert "nothing to gain" in plan.decisions[1].why
+
+
+def test_trials_that_read_text_say_nothing_of_reading_a_store(market, tmp_path, fake_trials):
+    tried = fake_trials(fits=99, fast=16, waits=0.5)
+    plan = optimize(market.path, out=tmp_path, effective_batch=16)
+    assert tried == [16, 8]
+    assert plan.decisions[1].found == "trials read text, training a store"
+
+
+def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path, monkeypatch):
+    monkeypatch.setattr(case, "training_room", lambda user_bytes: 100)
+    monkeypatch.setattr(tuning, "training_rooms", lambda user_bytes: [(Limit("machine", 1 << 30, 100), 100)])
+    with pytest.raises(DoesNotFitError, match="no model size fits; free some memory of the machine"):
+        quick_plan(market, tmp_path, memory_limit="1TiB")
 
 
 def test_a_plan_made_without_trials_gives_every_reason(market, tmp_path):

@@ -33,7 +33,7 @@ LEAST_SHARE = 0.22
 """Share of the growth between four quarters that each must bring: a third is even, a settling heap brings ever less."""
 
 LEAST_VISITS = 6
-"""Visits of a phase from which growth is judged: all pairs rise by chance once in 720 times."""
+"""Visits of a phase from which growth is judged: noise of 50 MB passes for growth in 0.4% of them (simulated)."""
 
 _EVERY, _KEPT, _MOST_TRACINGS = 10, 400, 3
 _TRACER = tracemalloc.__file__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from ..files import friendly_os_errors
 from .leaks import PhaseGrowth, phase_growth
 from .limits import Limit, LimitWatch, memory_limit
 from .process import Memory, read_memory
-from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_timeline, sample_line, start_line
+from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_timeline, sample_line, start_line, thinned
 
 __all__ = ["Memory", "MemoryMonitor", "PhaseRow", "Sample", "phase_table", "read_memory", "read_timeline"]
 
-# About 3 MB of samples at most when there is no file: half an hour at the default interval, the oldest go first.
 KEPT_SAMPLES = 10_000
+"""About 3 MB of samples at most when there is no file: half an hour at the default interval, then every other goes, and
+the oldest where phases are that many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ def _with(recent: Recent | None, sample: Sample) -> Recent:
 class MemoryMonitor:
     """Samples of this process's memory while the block runs, with the phase each belongs to.
 
-    Arguments: path, the timeline file, appended to (None: the samples stay in `samples`, the latest 10,000);
-    interval_seconds between samples; limit, the one in force (None: looked up); enabled, False takes no
-    samples and makes no thread and no file.
+    Arguments: path, the timeline file, appended to (None: the samples stay in `samples`, at most 10,000, thinned out
+    where there are more); interval_seconds between samples; limit, the one in force (None: looked up); enabled, False
+    takes no samples and makes no thread and no file.
 
     Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample takes
     0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
@@ -81,7 +81,7 @@ class MemoryMonitor:
         self.limit = limit or memory_limit()
         self.enabled = enabled
         self.baseline_anon_bytes = 0
-        self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
+        self.samples: list[Sample] = []
         self.problem = ""
         self._recent: Recent | None = None
         self._peak_anon_bytes = 0
@@ -160,13 +160,17 @@ class MemoryMonitor:
             self._recent = _with(self._recent, sample)
             if self.path is None:
                 self.samples.append(sample)
+                if len(self.samples) > KEPT_SAMPLES:
+                    self.samples = thinned(self.samples, KEPT_SAMPLES // 2)[-KEPT_SAMPLES * 3 // 4 :]
             self._write(sample_line(sample))
             return sample
 
     def kept_samples(self) -> list[Sample]:
-        """Return the samples there are: all of the file where there is one, else the latest 10,000."""
+        """Return the samples there are: all of the file where there is one, else those that stayed."""
         with self._lock:
-            return list(self.samples) if self.path is None else read_timeline(self.path)
+            if self.path is None:
+                return list(self.samples)
+            return read_timeline(self.path) if self.path.exists() else []
 
     def phases(self) -> list[PhaseRow]:
         """Return one row per phase so far: bytes before and after it and at its peak, and seconds."""

@@ -119,6 +119,29 @@ def _read_objects(path: str | Path) -> Iterator[dict[str, Any]]:
             yield content
 
 
+def thinned(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Return about `most` of the samples, in order: more where phases are many, since their first and last ones stay.
+
+    The largest stays too, so that the table of phases and the peak are those of all samples, but for peaks of phases.
+    """
+    if len(samples) <= most:
+        return list(samples)
+    peak = max(range(len(samples)), key=lambda number: samples[number].anon_bytes)
+    even = {number * (len(samples) - 1) // (most - 1) for number in range(most)}
+    edges = {
+        number
+        for number in range(len(samples))
+        if number in (0, len(samples) - 1)
+        or _place(samples[number - 1]) != _place(samples[number])
+        or _place(samples[number + 1]) != _place(samples[number])
+    }
+    return [samples[number] for number in sorted({*even, *edges, peak})]
+
+
+def _place(sample: Sample) -> tuple[int, str]:
+    return sample.run, sample.phase
+
+
 def phase_table(samples: Sequence[Sample]) -> list[PhaseRow]:
     """Return one row per phase, in order of first entry; samples outside of all phases are left out.
 

@@ -64,7 +64,7 @@ def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: flo
     peak = tables.peak_sample(samples)
     return MemoryReport(
         verdict=tables.memory_verdict(peak.anon_bytes, limit.limit_bytes, limit.source, peak.phase),
-        honesty=_honesty(samples, interval_seconds, finished=True),
+        honesty=_honesty(samples, interval_seconds),
         limit_bytes=limit.limit_bytes,
         samples=samples,
         phases=phase_table(samples),
@@ -78,7 +78,7 @@ def _sampled(samples: list[Sample], timeline: Path, *, finished: bool) -> dict[s
     start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
     return {
         "verdict": tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
-        "honesty": _honesty(samples, start.interval_seconds, finished=finished),
+        "honesty": _honesty(samples, start.interval_seconds, runs=samples[-1].run + 1, finished=finished),
         "limit_bytes": start.limit_bytes,
     }
 
@@ -105,9 +105,8 @@ def _measured(samples: list[Sample]) -> int | None:
     return tables.peak_sample(samples).anon_bytes if samples else None
 
 
-def _honesty(samples: list[Sample], interval_seconds: float, *, finished: bool) -> str:
+def _honesty(samples: list[Sample], interval_seconds: float, *, runs: int = 1, finished: bool = True) -> str:
     """What the figures can have missed, in words."""
-    runs = samples[-1].run + 1
     lines = [
         f"Anonymous memory was sampled every {interval_seconds:g} s and at each phase's edges "
         f"({len(samples):,} samples): what came and went in between is not seen.",

@@ -398,8 +398,12 @@ def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
             for one in growing
         )
     if found:
-        runs = ", ".join(f"{one.visits} runs of {one.phase!r}" for one in found)
-        return f"No leak seen: {runs} left no more behind each."
+        most = max(found, key=lambda one: one.slope.high)
+        return (
+            f"No sure growth: {most.visits} runs of {most.phase!r} moved memory by "
+            f"{format_bytes(most.slope.bytes_per_step)} each (95% interval {format_bytes(most.slope.low)} to "
+            f"{format_bytes(most.slope.high)})."
+        )
     return f"Nothing ran {LEAST_VISITS} times, which it takes to tell a leak."
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
+from ..memory import ByteBudget, MemoryMonitor
+from ..memory.limits import pressure_file
 from ..memory.monitor import Recent
 from ..search import batch_sizes
 
@@ -43,19 +45,23 @@ class MicroBatch:
         smaller = {size for size in batch_sizes(effective_batch) if size < batch_size} if adapt else set()
         self._sizes = sorted(smaller | {batch_size})
         self._row_bytes, self._low_bytes = row_bytes, min(int(LOW * limit_bytes), batch_size * row_bytes)
-        self._since_change = _WAIT_DOWN - _WARM_UP
+        self._steps = 0
+        self._since_change = _WAIT_DOWN
         self._roomy_steps = self._easy_steps = 0
         self._wait_up, self._has_grown = _WAIT_UP, False
 
     def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
         """Return another number of rows per pass, or None; available_bytes is what a step's fullest moment leaves."""
+        self._steps += 1
         self._since_change += 1
         low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
         self._note_scarcity(available_bytes < low)
         self._roomy_steps = self._roomy_steps + 1 if self._fits(self._next(), available_bytes, low) else 0
-        if available_bytes < low and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]:
+        may_fall = self._steps > _WARM_UP and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]
+        if available_bytes < low and may_fall:
             smaller = [size for size in self._sizes if size < self.size]
             self._wait_up *= 2 if self._has_grown else 1
+            self._has_grown = False
             return self._take(
                 max((size for size in smaller if self._fits(size, available_bytes, low)), default=smaller[0])
             )
@@ -65,9 +71,14 @@ class MicroBatch:
             return self._take(max(size for size in larger if self._fits(size, available_bytes, low)))
         return None
 
+    @property
+    def is_largest(self) -> bool:
+        """Whether a pass has the rows that were asked for."""
+        return self.size == self._sizes[-1]
+
     def _note_scarcity(self, is_low: bool) -> None:
         self._easy_steps = 0 if is_low else self._easy_steps + 1
-        if is_low and self._since_change > 0:
+        if is_low and self._steps > _WARM_UP:
             self.is_scarce = True
         elif self._easy_steps >= _WAIT_UP:
             self.is_scarce = False
@@ -100,6 +111,49 @@ class StepPeak:
         self._most.append(recent.most_anon_bytes)
         rise = max(self._most) - recent.latest.anon_bytes
         return min(recent.least_available_bytes, recent.latest.available_bytes - rise)
+
+
+class MemoryFollower:
+    """Asks a monitor after every step what is left, squeezes the budget while that is scarce, and sizes the passes.
+
+    `available_bytes` is what the last step left at its fullest moment.
+    """
+
+    def __init__(self, micro_batch: MicroBatch, monitor: MemoryMonitor, budget: ByteBudget):
+        self._micro_batch, self._monitor, self._budget = micro_batch, monitor, budget
+        self._peak, self._pressure = StepPeak(), pressure_file()
+        self._steps = 0
+        self.available_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Rows per pass now."""
+        return self._micro_batch.size
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether memory is scarce, or was when the passes became smaller than asked for."""
+        return self._micro_batch.is_scarce or not self._micro_batch.is_largest
+
+    def settle(self) -> None:
+        """What was held until now says nothing of the steps to come: after validation, or a change of the passes."""
+        self._monitor.sample()
+        self._monitor.take_recent()
+        self._peak.forget()
+
+    def after_step(self, step: int) -> int | None:
+        """Return another number of rows per pass, or None; with it, the caller resizes, trims and then settles."""
+        self._steps += 1
+        self.available_bytes = self._peak.available_bytes(self._monitor.take_recent())
+        was_scarce = self._micro_batch.is_scarce
+        size = self._micro_batch.after_step(self.available_bytes, stalled_percent=stalled_percent(self._pressure))
+        if self._micro_batch.is_scarce != was_scarce:
+            self._budget.squeeze(not was_scarce)
+            content = {"step": step, "scarce": not was_scarce, "available_bytes": self.available_bytes}
+            self._monitor.note("scarce", **content)
+        if self._steps == _WARM_UP or self._micro_batch.is_scarce != was_scarce:
+            self.settle()
+        return size
 
 
 def stalled_percent(path: Path) -> float:

@@ -82,7 +82,9 @@ def fit(
         sink(line)
     room_bytes = training_room(settings.memory_limit_bytes)
     check_fits(head.schema, settings, room_bytes=room_bytes)
-    is_tight = sum(predict_peak(head.schema, settings).values()) > TIGHT * room_bytes
+    is_tight = (
+        sum(predict_peak(head.schema, settings, rows=settings.max_rows or head.rows).values()) > TIGHT * room_bytes
+    )
     with StopRequest().listening() as stop, alone_in(out):
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=is_tight, sink=sink)
         state = earlier or _new_state(settings, head.data_id, hardware["gpus"])

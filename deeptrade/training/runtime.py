@@ -53,8 +53,12 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
     are reported.
     """
     if give_back and "tensorflow" not in sys.modules:
-        os.environ[_SYSTEM_ALLOCATOR] = "1"
+        os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
+    gives_back = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
+    if gives_back:
         return_large_blocks()
+    elif give_back:
+        sink("TensorFlow runs with its own pool of memory: passes keep their size where memory becomes scarce")
     with _quiet_start():
         import tensorflow as tf
 
@@ -74,7 +78,7 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
         "gpus": len(gpus),
-        "gives_back": os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true"),
+        "gives_back": gives_back,
     }
 
 

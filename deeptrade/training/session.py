@@ -17,13 +17,12 @@ from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import MemoryMonitor
-from ..memory.limits import pressure_file
 from ..memory_model import activation_bytes
 from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .accounting import ledger_entries
-from .adapting import MicroBatch, StepPeak, stalled_percent
+from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .feed import READ_ERROR, Feed, LeftOut
@@ -111,8 +110,7 @@ class Session:
         )
         rows = max(VALIDATION_ROWS, settings.batch_size)
         self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
-        self._micro_batch = self._make_micro_batch()
-        self._step_peak, self._pressure = StepPeak(), pressure_file()
+        self._follower = self._make_follower()
         self._validation_reader = BatchReader(
             self.data,
             self.split.validation,
@@ -132,20 +130,19 @@ class Session:
             window_rows=self.state.window_rows,
         )
 
-    def _make_micro_batch(self) -> MicroBatch | None:
+    def _make_follower(self) -> MemoryFollower | None:
         """None where nobody looks at memory."""
         settings, schema = self.settings, self.data.schema.select(self.settings.feature_names)
         if settings.no_memory_monitor:
             return None
-        row_bytes = activation_bytes(schema, settings.model_size) + schema.row_bytes
-        limit_bytes = self.monitor.limit.limit_bytes
-        return MicroBatch(
+        micro_batch = MicroBatch(
             settings.batch_size,
             settings.effective_batch,
-            row_bytes=row_bytes,
-            limit_bytes=limit_bytes,
+            row_bytes=activation_bytes(schema, settings.model_size) + schema.row_bytes,
+            limit_bytes=self.monitor.limit.limit_bytes,
             adapt=self.hardware["gives_back"] and not settings.no_adapt,
         )
+        return MemoryFollower(micro_batch, self.monitor, self.data.budget)
 
     def _take(self, state: RunState) -> None:
         """Stand where a checkpoint stands, whose variables are restored."""
@@ -202,43 +199,35 @@ class Session:
     def _train_windows(self, tables: list[StepTable], bar: Progress) -> None:
         """Optimizer steps to the end of the epoch, or to where training must stop."""
         settings, state = self.settings, self.state
+        if self._follower is not None:
+            self._follower.settle()
         records = self.trainer.train(self.train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
         for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
-            self.upkeep.after_step(record.step, scarce=self._is_scarce())
+            self.upkeep.after_step(record.step, scarce=self._follower is not None and self._follower.is_scarce)
             self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
             if state.is_done(settings) or self.stop.signal_number:
                 return
 
-    def _is_scarce(self) -> bool:
-        micro_batch = self._micro_batch
-        return micro_batch is not None and (micro_batch.is_scarce or micro_batch.size < self.settings.batch_size)
-
     def _adapt(self, step: int) -> None:
-        """Where memory is scarce, hold nothing but what is needed and cut the next windows into smaller passes.
-
-        Where it is back, read ahead, cache and take larger passes again.
-        """
-        if self._micro_batch is None:
+        """Cut the next windows into smaller passes where memory is scarce, into larger ones where it is back."""
+        if self._follower is None:
             return
-        before, least = self._micro_batch.size, self._step_peak.available_bytes(self.monitor.take_recent())
-        was_scarce = self._micro_batch.is_scarce
-        size = self._micro_batch.after_step(least, stalled_percent=stalled_percent(self._pressure))
-        if self._micro_batch.is_scarce != was_scarce:
-            self.data.budget.squeeze(not was_scarce)
-            self.monitor.note("scarce", step=step, scarce=not was_scarce, available_bytes=least)
+        before = self._follower.size
+        size = self._follower.after_step(step)
         if size is None:
             return
         self.trainer.resize(size)
-        self._step_peak.forget()
         self.upkeep.after_resize()
+        self._follower.settle()
+        left = self._follower.available_bytes
         self.state.micro_batch_changes += 1
-        self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=least)
+        self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=left)
         self.sink(
-            f"step {step}: {format_bytes(least)} of memory left, so {size} rows per pass instead of {before}; the rows "
+            f"step {step}: {format_bytes(left)} of memory left, so {size} rows per pass instead of {before}; the rows "
             f"of a step and their order stay; --no_adapt would keep batch_size"
         )
 
