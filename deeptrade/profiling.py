@@ -1,10 +1,11 @@
-"""What a data file holds, as plain numbers: one pass, flat memory."""
+"""What a data file holds, as plain numbers, in flat memory."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset
+from .examination import examine, examine_targets
 from .files import write_json
 from .ledger import write_ledger
 from .memory import MemoryMonitor
@@ -67,7 +69,8 @@ def profile(
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the profile of a checked dataset."""
     usable = len(dataset.usable)
-    statistics = dataset.statistics(dataset.usable)
+    statistics, examined = dataset.statistics(dataset.usable), examine(dataset)
+    by_target = examine_targets(dataset.targets)
     return {
         "schema_version": 1,
         "name": dataset.name,
@@ -84,11 +87,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
                 "bytes_per_row": 4 * feature.size,
                 "nonfinite": dataset.nonfinite[feature.name],
                 **_describe_channels(statistics[feature.name]),
+                **asdict(examined[feature.name]),
             }
             for feature in dataset.schema.features
         ],
         "targets": [
-            _describe_target(f"y_{step + 1}", dataset.targets[:, step]) for step in range(dataset.schema.horizons)
+            _describe_target(f"y_{step + 1}", dataset.targets[:, step]) | asdict(by_target[step])
+            for step in range(dataset.schema.horizons)
         ],
         "rejected": dict(Counter(entry.reason for entry in dataset.ledger)),
         "warnings": dataset.warnings,

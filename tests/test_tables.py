@@ -89,7 +89,7 @@ def make_profile(**changes):
         "name": "market",
         "rows": {"read": 100, "usable": 98, "rejected": 2},
         "file_bytes": 5 << 20,
-        "features": [feature],
+        "features": [examined_feature() | feature],
         "targets": [{"name": "y_1"}],
         "span": {"start": "2023-01-01T00:00:00+00:00", "end": "2023-02-01T00:00:00+00:00"},
         "gap_count": 0,
@@ -225,3 +225,54 @@ def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
     )
     assert tables.phase_growth_verdict(phase_growth(flat)) == NO_GROWTH
     assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "Nothing ran 6 times, which it takes to tell a leak."
+
+
+def examined_feature(**changes):
+    feature = {
+        "name": "arr_x", "shape": [24, 5], "bytes_per_row": 480, "nonfinite": 0, "mean": [0.0], "std": [1.0] * 5,
+        "min": [0.0], "max": [1.0], "histogram": [0] * 40, "outlier_share": 0.0, "nonfinite_by_step": [0] * 24,
+        "nonfinite_by_channel": [0] * 5, "longest_still": [1] * 5, "longest_still_rows": 1, "zero_share": [0.0] * 5,
+        "longest_zero": [0] * 5, "drift": [0.0] * 5, "shared_steps": 23, "correlation": 0.1, "correlated_channel": 0,
+        "correlated_horizon": 0,
+    }  # fmt: skip
+    return feature | changes
+
+
+def profile_of(**changes):
+    rows = {"read": 1000, "usable": 1000, "rejected": 0}
+    return {"rows": rows, "gap_count": 0, "warnings": [], "features": [examined_feature(**changes)]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"correlation": -0.8, "correlated_channel": 3}, "channel 3 of arr_x has correlation -0.80 with y_1"),
+        ({"outlier_share": 0.01}, "1.0% of arr_x is more than 8 standard deviations from its mean"),
+        ({"longest_still_rows": 9}, "all channels of arr_x stand still for 9 rows in a row"),
+        ({"longest_zero": [0, 0, 7, 0, 0]}, "a channel of arr_x that is seldom 0 is 0 for 7 rows in a row"),
+        ({"drift": [0.0, -2.0, 1.5, 0, 0]}, "2 of 5 channels of arr_x moved by 2.0 standard deviations"),
+    ],
+)
+def test_what_the_pass_over_the_rows_found_raises_an_alert_with_threshold_and_next_step(changes, words):
+    found = tables.alerts(profile_of(**changes))
+    assert len(found) == 1
+    assert words in found["what"][0]
+    assert found["threshold"][0]
+    assert found["next step"][0]
+    assert len(tables.alerts(profile_of())) == 0
+
+
+def test_a_vector_that_stands_still_and_a_channel_that_is_mostly_zero_are_usual():
+    assert len(tables.alerts(profile_of(zero_share=[0.0, 0.9], longest_zero=[0, 50], longest_still_rows=9))) == 0
+
+
+def test_places_of_missing_numbers_are_told_by_step_and_channel():
+    steps = [0] * 20 + [1, 0, 2, 3]
+    table = tables.nonfinite_places(profile_of(nonfinite_by_step=steps, nonfinite_by_channel=[0, 1, 5, 0, 0]))
+    assert table.iloc[0].tolist() == ["arr_x", "6", "20 to 23 of 24", "3", "2 (5), 1 (1)"]
+    assert len(tables.nonfinite_places(profile_of())) == 0
+
+
+def test_the_table_of_the_pass_says_what_is_new_in_a_row():
+    row = tables.examined(profile_of(drift=[0.5, -0.75])).iloc[0].tolist()
+    assert row == ["arr_x", "23 of 24", "0.000%", "1", "0", "-0.75", "0.10 (y_1)"]

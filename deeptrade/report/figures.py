@@ -19,6 +19,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..examination import BINS
 from ..memory import Sample
 from ..units import format_bytes
 from .tables import count_better
@@ -91,6 +92,38 @@ def target_distribution(profile: Json) -> Figure:
     axes.set_ylabel("return")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
+
+
+def feature_distributions(profile: Json) -> Figure:
+    """Return a small histogram per feature: last steps of all channels, in standard deviations from their means."""
+    features = profile["features"]
+    columns = min(4, len(features))
+    lines = -(-len(features) // columns)
+    figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
+    cells = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    centers = (BINS[:-1] + BINS[1:]) / 2
+    for axes, feature in zip(cells.flat, features, strict=False):
+        counts = np.array(feature["histogram"], float)
+        axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)
+        axes.set_title(_shortened(feature["name"], 22), fontsize=8, loc="left", parse_math=False)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    for axes in cells.flat[len(features) :]:
+        axes.set_visible(False)
+    widest = max(features, key=lambda feature: feature["outlier_share"])
+    title = "No feature strays beyond 8 standard deviations"
+    if widest["outlier_share"]:
+        title = (
+            f"{_shortened(widest['name'], 30)} strays most: {widest['outlier_share']:.2%} beyond 8 standard deviations"
+        )
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
+    figure.supxlabel("standard deviations from the mean; the outer bins hold what is beyond", fontsize=8)
+    return figure
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def time_coverage(profile: Json) -> Figure:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..examination import OUTLIER
 from ..memory import Limit, PhaseGrowth, PhaseRow, Sample
 from ..memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ..memory_model import PARTS
@@ -20,7 +21,14 @@ Json = Mapping[str, Any]
 GAP_SHARE, NONFINITE_SHARE, HEADROOM_SHARE = 0.01, 0.001, 0.10
 """Thresholds of alerts: gaps per row, non-finite numbers per number, memory left below the limit."""
 
+OUTLIER_SHARE, STILL_ROWS, DRIFT, LEAK, LEAK_ERRORS = 0.001, 6, 1.0, 0.5, 6.0
+"""Thresholds of alerts: last steps beyond so many deviations; rows in a row without news; a mean that moved, in
+deviations; a correlation with a target, and its size in standard errors: returns are never told that well."""
+
 _MOST_SPIKES = 3
+
+_FEED_CHANNELS = 4
+"""Channels from which a feature counts as a feed, such as open, high, low and close."""
 
 _PATHS = {"csv", "out", "run"}
 
@@ -165,8 +173,100 @@ def alerts(profile: Json) -> pd.DataFrame:
         if constant:
             what = f"{constant} of {len(feature['std'])} channels of {feature['name']} never change"
             found.append(("note", what, "standard deviation 0", "they teach nothing; the model scales them by 1"))
+        found += _examined_alerts(feature, rows["usable"])
     found += [("note", line, "any", "nothing to do where it is meant so") for line in profile["warnings"]]
     return pd.DataFrame(found, columns=["level", "what", "threshold", "next step"])
+
+
+def _examined_alerts(feature: Json, rows: int) -> Iterator[tuple[str, str, str, str]]:
+    """Alerts on what the pass over the rows found of one feature."""
+    name, correlation = feature["name"], feature["correlation"] or 0.0
+    if abs(correlation) > LEAK and abs(correlation) * rows**0.5 > LEAK_ERRORS:
+        target = f"y_{feature['correlated_horizon'] + 1}"
+        what = f"channel {feature['correlated_channel']} of {name} has correlation {correlation:.2f} with {target}"
+        yield (
+            "warning",
+            what,
+            f"{LEAK:g}",
+            "it may know the future: see how it is made, or do without it",
+        )
+    if feature["outlier_share"] > OUTLIER_SHARE:
+        what = f"{feature['outlier_share']:.1%} of {name} is more than {OUTLIER:g} standard deviations from its mean"
+        yield (
+            "warning",
+            what,
+            f"{OUTLIER_SHARE:.1%}",
+            "see its least and most below: errors of a feed look like this",
+        )
+    channels = len(feature["zero_share"])
+    if channels >= _FEED_CHANNELS and STILL_ROWS <= feature["longest_still_rows"] < rows:
+        what = f"all channels of {name} stand still for {feature['longest_still_rows']} rows in a row"
+        yield "warning", what, f"{STILL_ROWS} rows", "a feed may have stopped: see what was recorded then"
+    zeros = zip(feature["zero_share"], feature["longest_zero"], strict=True)
+    longest = max((stretch for share, stretch in zeros if share < 0.5), default=0)
+    if longest >= STILL_ROWS:
+        what = f"a channel of {name} that is seldom 0 is 0 for {longest} rows in a row"
+        yield "note", what, f"{STILL_ROWS} rows", "no volume, or no data"
+    moved = [abs(drift) for drift in feature["drift"] if abs(drift) > DRIFT]
+    if moved:
+        what = (
+            f"{len(moved)} of {channels} channels of {name} moved by {max(moved):.1f} standard deviations at most "
+            "between the first and the last tenth"
+        )
+        yield "note", what, f"{DRIFT:g}", "training sees such channels relative to the window's last step"
+
+
+def examined(profile: Json) -> pd.DataFrame:
+    """Return one row per feature: what windows repeat, how long it stands still, how far it moved, what it tells."""
+    rows = []
+    for feature in profile["features"]:
+        steps, correlation = feature["shape"][0], feature["correlation"]
+        shared = feature["shared_steps"]
+        drift = max(feature["drift"], key=abs, default=0.0)
+        told = "-" if correlation is None else f"{correlation:.2f} (y_{feature['correlated_horizon'] + 1})"
+        rows.append(
+            {
+                "feature": feature["name"],
+                "steps the next row repeats": "-" if shared is None else f"{shared} of {steps}",
+                "beyond 8 sd": f"{feature['outlier_share']:.3%}",
+                "longest still, rows": f"{feature['longest_still_rows']:,}",
+                "longest at 0, rows": f"{max(feature['longest_zero'], default=0):,}",
+                "moved, sd": f"{drift:+.2f}",
+                "largest correlation with a target": told,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def nonfinite_places(profile: Json) -> pd.DataFrame:
+    """Return where numbers are missing or infinite, by step and channel; empty where none is."""
+    rows = []
+    for feature in profile["features"]:
+        by_step, by_channel = feature["nonfinite_by_step"], feature["nonfinite_by_channel"]
+        if not sum(by_channel):
+            continue
+        steps = [step for step, count in enumerate(by_step) if count]
+        channels = sorted(range(len(by_channel)), key=lambda channel: -by_channel[channel])[:3]
+        rows.append(
+            {
+                "feature": feature["name"],
+                "not finite": f"{sum(by_channel):,}",
+                "steps": f"{steps[0]} to {steps[-1]} of {len(by_step)}" if len(by_step) > 1 else "-",
+                "in the last step": f"{by_step[-1]:,}",
+                "most in channels": ", ".join(f"{one} ({by_channel[one]:,})" for one in channels if by_channel[one]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def independence(profile: Json) -> pd.DataFrame:
+    """Return one row per horizon: autocorrelation at some lags, and how many independent rows its targets are worth."""
+    rows = []
+    for target in profile["targets"]:
+        by_lag = dict(zip(target["lags"], target["autocorrelation"], strict=True))
+        shown = {f"lag {lag}": f"{by_lag[lag]:+.3f}" for lag in (1, 2, 5, 10) if lag in by_lag}
+        rows.append({"target": target["name"], **shown, "worth independent rows": f"{target['independent_rows']:,.0f}"})
+    return pd.DataFrame(rows)
 
 
 def features(profile: Json) -> pd.DataFrame:
