@@ -66,8 +66,9 @@ def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: i
 
 
 def brute_force(data: Path, folder: Path, model_size: str) -> list[Trial]:
-    """Try every batch size, without a limit, twice; the faster of the two counts. Tensors go back to the system, as they
-    do in a run that fills its limit.
+    """Try every batch size without a limit, twice; the faster of the two counts.
+
+    Tensors go back to the system, as they do in a run that fills its limit.
     """
     os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
     horizons = open_source(data).schema.horizons

@@ -227,12 +227,12 @@ def examined(profile: Json) -> pd.DataFrame:
         rows.append(
             {
                 "feature": feature["name"],
-                "steps the next row repeats": "-" if shared is None else f"{shared} of {steps}",
+                "next row repeats": "-" if shared is None else f"{shared} of {steps}",
                 "beyond 8 sd": f"{feature['outlier_share']:.3%}",
-                "longest still, rows": f"{feature['longest_still_rows']:,}",
-                "longest at 0, rows": f"{max(feature['longest_zero'], default=0):,}",
+                "still, rows": f"{feature['longest_still_rows']:,}",
+                "at 0, rows": f"{max(feature['longest_zero'], default=0):,}",
                 "moved, sd": f"{drift:+.2f}",
-                "largest correlation with a target": told,
+                "correlation": told,
             }
         )
     return pd.DataFrame(rows)
