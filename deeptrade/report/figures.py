@@ -25,6 +25,7 @@ from ..units import format_bytes
 from .tables import count_better
 
 if TYPE_CHECKING:
+    from ..evaluation import HorizonScore
     from .compare import RunSummary
 
 Json = Mapping[str, Any]
@@ -240,6 +241,53 @@ def validation_errors(result: Json) -> Figure:
     axes.set_ylabel("MAE against\nzero forecast's")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="%"))
     axes.text(0.99, 0.03, "below zero is better", transform=axes.transAxes, ha="right", fontsize=8, color=GREY)
+    return figure
+
+
+def gains(scores: Sequence[HorizonScore]) -> Figure:
+    """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
+    names = list(scores[0].gain) if scores else []
+    first = [score.gain[names[0]] for score in scores] if names else []
+    surely = sum(one is not None and one.low > 0 for one in first)
+    title = f"Surely better than {names[0]} at {surely} of {len(first)} horizons" if names else "Nothing is known"
+    figure, axes = _axes(title)
+    for number, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN), strict=False)):
+        known = [(score.horizon, score.gain[name]) for score in scores]
+        points = [(horizon, one) for horizon, one in known if one is not None]
+        if points:
+            x = np.array([horizon for horizon, _ in points]) + 0.2 * (number - 1)
+            value, low, high = np.array([(one.value, one.low, one.high) for _, one in points]).T
+            axes.errorbar(x, value, [value - low, high - value], fmt="o", color=colour, capsize=3, label=f"than {name}")
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("steps ahead; bars are 95% intervals over resampled blocks of rows")
+    axes.set_ylabel("error lower by")
+    if axes.get_legend_handles_labels()[1]:
+        _legend_below(figure)
+    return figure
+
+
+def calibration(scores: Sequence[HorizonScore]) -> Figure:
+    """Return what came on average against what was forecast, in groups by size, at up to three horizons."""
+    known = [score for score in scores if score.calibration]
+    chosen = [known[at] for at in sorted({0, len(known) // 2, len(known) - 1})] if known else []
+    title = "Nothing is known of the size of forecasts"
+    if chosen:
+        forecasts, targets = np.array(chosen[0].calibration).T
+        spread = forecasts - forecasts.mean()
+        slope = float(spread @ targets / (spread @ spread)) if spread.any() else 0.0
+        title = f"A forecast of 1% came out as {slope:.2f}% on average, {chosen[0].horizon} step ahead"
+    figure, axes = _axes(title)
+    for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
+        forecasts, targets = 100 * np.array(score.calibration).T
+        axes.plot(forecasts, targets, "o-", color=colour, label=f"{score.horizon} steps ahead")
+    if chosen:
+        edge = max(abs(limit) for limit in axes.get_xlim())
+        axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
+        _legend_below(figure)
+    axes.set_xlabel("mean forecast of a group [%]")
+    axes.set_ylabel("mean outcome [%]")
     return figure
 
 

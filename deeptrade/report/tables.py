@@ -14,6 +14,7 @@ from ..memory_model import PARTS
 from ..units import format_bytes
 
 if TYPE_CHECKING:
+    from ..evaluation import HorizonScore, Interval
     from .compare import Comparison
 
 Json = Mapping[str, Any]
@@ -424,6 +425,35 @@ def time_split(result: Json) -> pd.DataFrame:
             "collecting garbage": f"{collected:.1f} s ({collected / max(wall, 1e-9):.1%})",
         }
     )
+
+
+def evaluation(scores: Sequence[HorizonScore]) -> pd.DataFrame:
+    """Return one row per horizon: errors of model and baselines, and how much lower the model's is, with intervals."""
+    return pd.DataFrame(
+        [
+            {"steps ahead": score.horizon, "rows": f"{score.rows:,}"}
+            | {f"MAE {name}, %": _percent(value) for name, value in score.mae.items()}
+            | {f"below {name}": _interval(interval) for name, interval in score.gain.items()}
+            | {"right direction": _interval(score.direction)}
+            for score in scores
+        ]
+    )
+
+
+def evaluation_verdict(scores: Sequence[HorizonScore]) -> str:
+    """Return one sentence: at how many horizons the model is surely better than each baseline."""
+    counts = []
+    for name in scores[0].gain if scores else ():
+        known = [one for one in (score.gain[name] for score in scores) if one is not None]
+        surely, worse = (sum(one.low > 0 for one in known), sum(one.high < 0 for one in known))
+        counts.append(f"{name} at {surely} of {len(known)} horizons" + (f" (surely worse at {worse})" if worse else ""))
+    if not counts:
+        return "Nothing is known of the forecasts: no validation target is."
+    return f"The model is surely better (95% interval) than {', than '.join(counts)}."
+
+
+def _interval(one: Interval | None) -> str:
+    return "-" if one is None else f"{one.value:.2%} ({one.low:.2%} to {one.high:.2%})"
 
 
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:

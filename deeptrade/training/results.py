@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # importing it would import TensorFlow
 HISTORY_COLUMNS = ("step", "epoch", "samples", "loss", "gradient_norm", "learning_rate", "valid_targets", "applied")
 TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
 RUN_FILES = (
+    "evaluation.json",
     "result.json",
     "history.csv",
     "timing.csv",
