@@ -25,6 +25,7 @@ def add_run(folder, name, source, **changes):
             inner = inner[part]
         inner[last] = value
     (train / "result.json").write_text(json.dumps(result))
+    shutil.copy(source / "train" / "memory.jsonl", train)
     return train
 
 
@@ -96,7 +97,9 @@ def test_the_tables_have_a_line_per_run_and_the_settings_that_differ(runs):
 
 def test_figures_say_who_is_best_and_who_is_fastest(runs):
     compared = compare_runs([runs])
-    errors, rates = (figure for _, figure in drawings(compared))
+    errors, rates, timelines = (figure for _, figure in drawings(compared))
+    assert timelines.axes[0].get_title(loc="left").endswith("MiB")
+    assert len(timelines.axes[0].lines) == 3
     assert errors.axes[0].get_title(loc="left") == "good errs least: 10.00% below the zero forecast"
     assert "fastest" in rates.axes[0].get_title(loc="left")
     assert len(rates.axes[0].texts) == 3
@@ -139,5 +142,5 @@ def test_the_notebook_compares(runs, tmp_path):
     )
     text = json.dumps(nbformat.read(out, as_version=4))
     assert "The least validation error is that of good" in text
-    assert text.count("image/png") >= 2
+    assert text.count("image/png") >= 3
     assert (tmp_path / "compare" / "comparison.json").exists()

@@ -11,10 +11,14 @@ from markupsafe import Markup
 
 from ..errors import DataError
 from ..files import write_json
+from ..memory.timeline import thinned
 from ..units import format_bytes
 from . import figures, tables
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
+
+_POINTS = 300
+"""Samples of a timeline that are kept."""
 
 _SAME = {"csv", "out", "store", "hardware", "fresh"}
 """Settings that say nothing of how a run went."""
@@ -25,7 +29,8 @@ class RunSummary:
     """One run in a comparison; None where it has not come so far.
 
     `error` is the mean over horizons of the validation MAE over the zero forecast's: below 1 it beats it. Peak and
-    limit in bytes; `rows_per_second` of training steps, saving and validating not counted.
+    limit in bytes; `rows_per_second` of training steps, saving and validating not counted; `timeline` holds (seconds,
+    anonymous bytes) of some samples of its last start, in order.
     """
 
     name: str
@@ -40,6 +45,7 @@ class RunSummary:
     rows_per_second: float | None = None
     wall_seconds: float | None = None
     weights_sha256: str = ""
+    timeline: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,8 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
         yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
     if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
         yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
+    if any(run.timeline for run in comparison.runs):
+        yield "Memory of every run over time", figures.compared_timelines(comparison.runs)
 
 
 def _all(folders: Sequence[str | Path]) -> list[Path]:
@@ -150,9 +158,9 @@ def _index_of(out: Path, run: Path) -> str:
 
 
 def _summary(name: str, found: RunFiles) -> RunSummary:
-    result = found.result
+    result, timeline = found.result, _timeline(found)
     if result is None:
-        return RunSummary(name, _status(found), {})
+        return RunSummary(name, _status(found), {}, timeline=timeline)
     better, total = tables.count_better(result)
     memory, seconds = result["memory"], result["time"]["step_seconds_median"]
     return RunSummary(
@@ -168,7 +176,13 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         rows_per_second=result["effective_batch"] / seconds if seconds else None,
         wall_seconds=result["time"]["wall_seconds"],
         weights_sha256=result["weights_sha256"] or "",
+        timeline=timeline,
     )
+
+
+def _timeline(found: RunFiles) -> tuple[tuple[float, int], ...]:
+    last = [sample for sample in found.samples if sample.run == found.samples[-1].run]
+    return tuple((sample.seconds, sample.anon_bytes) for sample in thinned(last, _POINTS))
 
 
 def _status(found: RunFiles) -> str:

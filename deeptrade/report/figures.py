@@ -9,7 +9,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -398,6 +398,22 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("peak anonymous memory [MiB]")
     axes.set_ylabel("rows/s")
+    return figure
+
+
+def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
+    """Return the anonymous memory of every run over the time since its last start."""
+    known = [run for run in runs if run.timeline]
+    peaks = {run.name: max(anon for _, anon in run.timeline) for run in known}
+    highest = max(peaks, key=lambda name: peaks[name])
+    figure, axes = _axes(f"{highest} holds most: {format_bytes(peaks[highest])}", height=3.6)
+    for run, colour in zip(known, cycle((BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)), strict=False):
+        seconds, anon = np.array(run.timeline, float).T
+        axes.plot(seconds, anon / _MIB, color=colour, linewidth=1.4, label=run.name)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("time since the start [s]")
+    axes.set_ylabel("anonymous\nmemory [MiB]")
+    _legend_below(figure)
     return figure
 
 
