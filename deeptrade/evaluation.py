@@ -22,8 +22,9 @@ from .settings import FitSettings
 
 BASELINES = ("zero", "last value", "ridge")
 
-RESAMPLES, LEAST_BLOCK, BINS = 1000, 20, 5
-"""Bootstrap samples; rows of a block at least (twice the horizons where that is more); groups of forecasts by size."""
+RESAMPLES, LEAST_BLOCK, LEAST_BLOCKS, BINS = 1000, 20, 5, 5
+"""Bootstrap samples; rows of a block at least (twice the horizons where that is more); blocks from which an interval is
+given; groups of forecasts by size."""
 
 RIDGE_ROWS = 20_000
 """Training rows, evenly spaced, that the ridge regression sees."""
@@ -33,11 +34,21 @@ _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95% interval."""
+    """An estimate with its 95% interval; null bounds where there are less than LEAST_BLOCKS blocks to resample."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def is_above(self) -> bool:
+        """Whether all of the interval is above zero."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def is_below(self) -> bool:
+        """Whether all of the interval is below zero."""
+        return self.high is not None and self.high < 0
 
 
 @dataclass(frozen=True)
@@ -126,12 +137,14 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, *, block: int, seed: 
     rows = len(numerator)
     if not rows or denominator.sum() == 0:
         return None
-    length = min(block, rows)
-    starts = np.random.default_rng(seed).integers(0, rows, (RESAMPLES, -(-rows // length)))
-    sums = [_block_sums(values, length)[starts].sum(axis=1) for values in (numerator, denominator)]
+    value = float(numerator.sum() / denominator.sum())
+    if rows < LEAST_BLOCKS * block:
+        return Interval(value, None, None)
+    starts = np.random.default_rng(seed).integers(0, rows, (RESAMPLES, -(-rows // block)))
+    sums = [_block_sums(values, block)[starts].sum(axis=1) for values in (numerator, denominator)]
     ratios = np.divide(sums[0], sums[1], out=np.full(RESAMPLES, np.nan), where=sums[1] != 0)
     low, high = np.nanquantile(ratios, (0.025, 0.975))
-    return Interval(float(numerator.sum() / denominator.sum()), float(low), float(high))
+    return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
 def _block_sums(values: np.ndarray, length: int) -> np.ndarray:

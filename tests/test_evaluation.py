@@ -67,6 +67,21 @@ def test_nothing_known_is_said_and_not_invented():
     assert figures.to_png(figures.gains(scores))
 
 
+def test_few_rows_have_no_interval():
+    forecasts, targets = make_forecasts(rows=99)
+    few = judge(forecasts, targets, {"zero": np.zeros_like(targets)})
+    assert few[0].gain["zero"].value > 0
+    assert (few[0].gain["zero"].low, few[0].gain["zero"].is_above) == (None, False)
+    assert "Only 99 validation rows" in tables.evaluation_verdict(few)
+    many, more = make_forecasts(rows=100)
+    enough = judge(many, more, {"zero": np.zeros_like(more)})
+    assert enough[0].gain["zero"].is_above
+    assert (
+        tables.evaluation_verdict(enough) == "The model is surely better (95% interval) than zero at 3 of 3 horizons."
+    )
+    assert figures.gains(enough).axes[0].get_title(loc="left") == "Surely better than zero at 3 of 3 horizons"
+
+
 def test_calibration_groups_forecasts_by_size():
     forecasts, targets = make_forecasts(skill=0.25)
     pairs = np.array(judge(forecasts, targets, {})[0].calibration)
@@ -116,7 +131,7 @@ def test_a_finished_run_is_evaluated_and_another_file_refused(finished_run, tmp_
     assert [one.mae["model"] for one in scores] == pytest.approx(result["validation"]["mae"], rel=1e-5)
     assert [one.mae["zero"] for one in scores] == pytest.approx(result["validation"]["zero_mae"], rel=1e-5)
     assert len(tables.evaluation(scores)) == 2
-    assert "zero at" in tables.evaluation_verdict(scores)
+    assert tables.evaluation_verdict(scores).startswith("Only 10 validation rows: too few")
     with pytest.raises(DataError, match="is not the data of this run"):
         evaluate(run, data=market.path)
 

@@ -248,7 +248,7 @@ def gains(scores: Sequence[HorizonScore]) -> Figure:
     """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
     names = list(scores[0].gain) if scores else []
     first = [score.gain[names[0]] for score in scores] if names else []
-    surely = sum(one is not None and one.low > 0 for one in first)
+    surely = sum(one is not None and one.is_above for one in first)
     title = f"Surely better than {names[0]} at {surely} of {len(first)} horizons" if names else "Nothing is known"
     figure, axes = _axes(title)
     for number, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN), strict=False)):
@@ -256,7 +256,9 @@ def gains(scores: Sequence[HorizonScore]) -> Figure:
         points = [(horizon, one) for horizon, one in known if one is not None]
         if points:
             x = np.array([horizon for horizon, _ in points]) + 0.2 * (number - 1)
-            value, low, high = np.array([(one.value, one.low, one.high) for _, one in points]).T
+            value = np.array([one.value for _, one in points])
+            low = np.array([one.value if one.low is None else one.low for _, one in points])
+            high = np.array([one.value if one.high is None else one.high for _, one in points])
             axes.errorbar(x, value, [value - low, high - value], fmt="o", color=colour, capsize=3, label=f"than {name}")
     axes.axhline(0, color=GREY, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -64,15 +64,21 @@ def write_page(
         .render(
             title=scrub(title),
             style=Markup(_style(body)),
-            body=Markup(clean(body)),
+            body=Markup(_scrollable(clean(body))),
             verdict=scrub(verdict),
             problem=scrub(problem),
-            settings=None if settings is None else Markup(clean(settings)),
+            settings=None if settings is None else Markup(_scrollable(clean(settings))),
             footer=f"DeepTrade {__version__}. This page needs no network and runs no script.",
         )
     )
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def _scrollable(html: str) -> str:
+    """Put every table into a box that scrolls sideways, by the keyboard too."""
+    box = r'<div class="scroll" tabindex="0" role="group" aria-label="table">\g<0></div>'
+    return re.sub(r"<table\b.*?</table>", box, html, flags=re.DOTALL)
 
 
 def environment() -> Environment:
@@ -116,7 +122,7 @@ def _body(content: Any, *, code: bool) -> str:
     exporter.exclude_anchor_links = True
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
     body, _ = exporter.from_notebook_node(content)
-    return re.sub(r"<table\b.*?</table>", r'<div class="scroll">\g<0></div>', body, flags=re.DOTALL)
+    return body
 
 
 def _strip_for_readers(content: Any) -> None:

@@ -445,15 +445,19 @@ def evaluation_verdict(scores: Sequence[HorizonScore]) -> str:
     counts = []
     for name in scores[0].gain if scores else ():
         known = [one for one in (score.gain[name] for score in scores) if one is not None]
-        surely, worse = (sum(one.low > 0 for one in known), sum(one.high < 0 for one in known))
+        surely, worse = sum(one.is_above for one in known), sum(one.is_below for one in known)
         counts.append(f"{name} at {surely} of {len(known)} horizons" + (f" (surely worse at {worse})" if worse else ""))
+    if all(one is None or one.low is None for score in scores for one in score.gain.values()) and scores:
+        return f"Only {scores[0].rows} validation rows: too few to tell the model from simple forecasts."
     if not counts:
         return "Nothing is known of the forecasts: no validation target is."
     return f"The model is surely better (95% interval) than {', than '.join(counts)}."
 
 
 def _interval(one: Interval | None) -> str:
-    return "-" if one is None else f"{one.value:.2%} ({one.low:.2%} to {one.high:.2%})"
+    if one is None:
+        return "-"
+    return f"{one.value:.2%}" + ("" if one.low is None else f" ({one.low:.2%} to {one.high:.2%})")
 
 
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:

@@ -1,0 +1,77 @@
+"""Reports as colleagues meet them: a browser without a network, light, dark and on paper."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deeptrade.runs import NOTEBOOKS
+from tests.browser import CHROMIUM, NO_CHROMIUM, open_tab
+
+ROOT = Path(__file__).parent.parent
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+PAGES = ["index.html", *(f"{name}{ending}" for name in NOTEBOOKS for ending in (".html", ".full.html"))]
+MOST_BYTES = 2_000_000
+CLIPPED = """
+[...document.querySelectorAll('table, pre, img')].filter(element => {
+  const edge = element.getBoundingClientRect().right;
+  for (let parent = element; parent; parent = parent.parentElement)
+    if (['auto', 'scroll'].includes(getComputedStyle(parent).overflowX)) return false;
+  return edge > window.innerWidth + 1;
+}).map(element => element.outerHTML.slice(0, 80))
+"""
+CONTRAST = """
+(() => {
+  const style = getComputedStyle(document.body);
+  return [style.color, style.backgroundColor].map(text => text.match(/[0-9]+/g).slice(0, 3).map(Number));
+})()
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    with open_tab(tmp_path_factory.mktemp("browser")) as opened:
+        opened.go_offline()
+        yield opened
+
+
+def brightness(colour):
+    return sum(colour) / 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, finished_run, tmp_path, name):
+    path = finished_run / name
+    assert path.stat().st_size < MOST_BYTES
+    tab.problems.clear()
+    for dark in (False, True):
+        tab.show(dark=dark)
+        tab.open(f"file://{path}")
+        assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
+        text, ground = tab.evaluate(CONTRAST)
+        assert (brightness(text) > brightness(ground)) == dark
+        assert abs(brightness(text) - brightness(ground)) > 120
+        assert "\ufffd" not in tab.evaluate("document.body.innerText")
+        assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    tab.show(width=400)
+    assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
+    tab.pdf(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    assert tab.problems == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe is not there; npm install --no-save axe-core")
+@pytest.mark.parametrize("name", PAGES)
+def test_an_audit_finds_no_serious_hindrance(tab, finished_run, name):
+    tab.show()
+    tab.open(f"file://{finished_run / name}")
+    tab.evaluate(AXE.read_text() + "; true")
+    found = json.loads(tab.evaluate("axe.run({resultTypes: ['violations']}).then(r => JSON.stringify(r.violations))"))
+    serious = [
+        (one["id"], one["help"], one["nodes"][0]["html"][:120])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
