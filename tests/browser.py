@@ -24,6 +24,7 @@ class Tab:
         self.problems = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)  # applications act on what has the focus
 
     def send(self, method, **parameters):
         """Send a command and return its result."""

@@ -31,6 +31,7 @@ RUN_ALL = """
   await widget.context.ready;
   await widget.sessionContext.ready;
   app.shell.activateById(widget.id);
+  while (app.shell.currentWidget !== widget) await new Promise(resolve => setTimeout(resolve, 100));
   await app.commands.execute('notebook:run-all-cells');
   return true;
 })()

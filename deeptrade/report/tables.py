@@ -38,7 +38,8 @@ def as_html(table: pd.DataFrame) -> Any:
     """Return a table as a notebook shows it: without its index, all rows, text from data escaped."""
     from IPython.display import HTML
 
-    return HTML(table.to_html(index=False, border=0, escape=True, justify="left"))
+    html = table.to_html(index=False, border=0, escape=True, justify="left")
+    return HTML(html.replace("<td>", '<td style="text-align: left">'))  # JupyterLab's own sheet puts text to the right
 
 
 def data_verdict(profile: Json) -> str:
