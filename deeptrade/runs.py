@@ -92,9 +92,25 @@ def run(
         for name in NOTEBOOKS:
             if state["notebooks"][name]["status"] != "completed":
                 _run_one(name, data, out, values[name], state, say)
+    except Exception:
+        _report_memory_so_far(data, out, values, state, say)
+        raise
     finally:
         index = write_index(out)
     return index
+
+
+def _report_memory_so_far(
+    data: str | Path, out: Path, values: dict[str, Any], state: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Where training has failed or was killed, say where its memory went; the next call makes that report anew."""
+    name = "04_memory_report"
+    if state["notebooks"]["03_train"]["status"] != "failed" or not (out / "train" / "memory.jsonl").exists():
+        return
+    with suppress(Exception):  # the error that is told is the training's
+        _run_one(name, data, out, values[name], state, say)
+        state["notebooks"][name]["status"] = "partial"
+        write_json(out / _STATE, state)
 
 
 def _declared(values: Mapping[str, Mapping[str, Any]], name: str) -> str:

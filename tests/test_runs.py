@@ -5,6 +5,7 @@ import sys
 import time
 
 import nbformat
+import psutil
 import pytest
 
 from deeptrade import run, runs
@@ -180,6 +181,41 @@ def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
     assert [item["status"] for item in state.values()] == ["completed", "completed", "interrupted", "pending"]
     assert "stopped by a signal" in (out / "index.html").read_text()
     assert (out / "03_train.html").exists()
+
+
+def kernel_of(process):
+    children = psutil.Process(process.pid).children(recursive=True)
+    return next(child for child in children if "ipykernel_launcher" in child.cmdline())
+
+
+def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_the_same_command(tmp_path):
+    market = make_market(tmp_path / "market.csv", rows=400)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
+    for name, value in (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99")):
+        command += ["-r", name, value]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    history = out / "train" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") > 5):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kernel_of(process).kill()
+    process.communicate(timeout=120)
+    assert process.returncode not in (0, 2)
+    index = (out / "index.html").read_text()
+    assert "failed: " in index
+    assert "of the run as far as it came" in index
+    for name in ("03_train.ipynb", "03_train.html", "04_memory_report.html"):
+        assert (out / name).exists()
+    assert "The run has not completed" in (out / "04_memory_report.html").read_text()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    state = json.loads((out / "run.json").read_text())["notebooks"]
+    assert {item["status"] for item in state.values()} == {"completed"}
+    assert json.loads((out / "train" / "result.json").read_text())["steps"] == 120
+    assert "The run has not completed" not in (out / "04_memory_report.html").read_text()
 
 
 @pytest.mark.parametrize(("name", "value"), [("csv", "other.csv"), ("out", "x"), ("run", "y")])

@@ -176,6 +176,8 @@ def _state(item: Mapping[str, Any]) -> str:
         return f"failed: {item.get('error', 'see its page')}"
     if item.get("status") == "interrupted":
         return "stopped by a signal"
+    if item.get("status") == "partial":
+        return "of the run as far as it came"
     if item.get("status") != "completed":
         return "not run yet"
     return f"completed in {item['seconds']:g} s" if "seconds" in item else "completed"
