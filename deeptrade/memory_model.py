@@ -157,7 +157,10 @@ def training_rooms(user_limit_bytes: int = 0) -> list[tuple[Limit, int]]:
     of limit without holding it; the user's limit (0: none) is a room as it stands.
     """
     own = read_memory().anon_bytes
-    rooms = [(limit, limit.available_bytes + own - RESERVED_BYTES.get(limit.source, 0)) for limit in find_limits()]
+    rooms = [
+        (limit, min(limit.limit_bytes, limit.available_bytes + own) - RESERVED_BYTES.get(limit.source, 0))
+        for limit in find_limits()
+    ]
     if user_limit_bytes:
         rooms.append((Limit("user", user_limit_bytes, user_limit_bytes), user_limit_bytes))
     return rooms
