@@ -1,6 +1,6 @@
 """False alarms of the leak watch: 19 trainings of 2,000 steps that leak nothing, and one that streams a 4 GB map.
 
-    python benchmarks/clean_runs.py [--runs 19] [--steps 2000] [--map_gigabytes 4] [--workers 2]
+    python benchmarks/clean_runs.py [--runs 19] [--steps 2000] [--batch_size 4] [--map_gigabytes 4] [--workers 2]
 
 Each is `deeptrade fit` on the `tiny` model with a seed of its own. The last reads every row of a store of that many
 GB of float32 once, in random order (the store holds one synthetic market three times, one after the other). Prints the
@@ -59,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=19)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--map_gigabytes", type=float, default=4.0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -68,7 +69,7 @@ def main() -> None:
         text = folder / "market.csv"
         synthesize(text, rows=2000, seed=0)
         store = Path(compile_store(text, store=folder / "market.dtstore"))
-        limits = ["--epochs=100", f"--max_steps={options.steps}"]
+        limits = ["--epochs=100", f"--max_steps={options.steps}", f"--batch_size={options.batch_size}"]
         runs = [
             pool.submit(train, f"seed {seed}", store, folder / f"run-{seed}", *limits, f"--seed={seed}")
             for seed in range(options.runs)

@@ -4,34 +4,45 @@
 
 For every combination: `deeptrade optimize` in a cgroup of that limit (MiB), then `deeptrade fit` with the plan's
 settings in a fresh cgroup. Anonymous memory of all processes of the group is the kernel's own count, looked at every
-20 ms. Then every batch size that divides the effective batch is tried, to find the best rate by brute force; of those,
-a limit counts the sizes whose measured peak leaves a tenth of it. Prints one line per combination and one JSON line.
-Needs root, or a cgroup one may write to.
+20 ms. Every batch size that divides the effective batch is tried in such a group too, to find the best rate by brute
+force among those that leave a tenth of the room. Prints one line per combination and one JSON line. Needs root, or a
+cgroup one may write to.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from cgroups import run_command
+from cgroups import run_command, run_limited
 
 from deeptrade import compile_store
 from deeptrade.plan import read_plan
-from deeptrade.rules import batch_settings
 from deeptrade.search import batch_sizes
-from deeptrade.settings import FitSettings
-from deeptrade.sources import open_source
 from deeptrade.sources.synthetic import synthesize
-from deeptrade.trial import Trial, run_trial
 
-EFFECTIVE_BATCH = 32
+EFFECTIVE_BATCH, REPEATS = 32, 2
+BRUTE = """
+import json
+from pathlib import Path
+from deeptrade.case import HEADROOM
+from deeptrade.memory_model import training_room
+from deeptrade.rules import batch_settings
+from deeptrade.settings import FitSettings
+from deeptrade.trial import run_trial
+data, folder, model_size, sizes = sys.argv[1:]
+found = []
+for size in json.loads(sizes):
+    settings = FitSettings(csv=data, model_size=model_size, **batch_settings(size, EFFECTIVE // size))
+    room = training_room()
+    trial = run_trial(settings, horizons=10, predicted_peak_bytes=0, folder=Path(folder), room_bytes=room)
+    if trial.exit_code == 0 and trial.measured_peak_bytes <= (1 - HEADROOM) * room:
+        found.append((size, trial.rows_per_second or 0.0))
+print(json.dumps(found))
+""".replace("EFFECTIVE", str(EFFECTIVE_BATCH))
 
 
 def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: int) -> dict:
@@ -65,29 +76,17 @@ def one_case(data: Path, folder: Path, limit_mib: int, model_size: str, steps: i
     }
 
 
-def brute_force(data: Path, folder: Path, model_size: str) -> list[Trial]:
-    """Try every batch size without a limit, twice; the faster of the two counts.
+def brute_force(data: Path, folder: Path, model_size: str, limit_mib: int) -> dict[int, float]:
+    """Try every batch size in a group of that limit, as often as REPEATS says; rows/s of the best, by batch size.
 
-    Tensors go back to the system, as they do in a run that fills its limit.
+    Not without the limit: close to it the kernel takes back pages of libraries, which slows large batches.
     """
-    os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
-    horizons = open_source(data).schema.horizons
-    best: dict[int, Trial] = {}
-    for size in batch_sizes(EFFECTIVE_BATCH) * 2:
-        settings = FitSettings(csv=str(data), store=str(folder / "brute.dtstore"), model_size=model_size)
-        settings = replace(settings, **batch_settings(size, EFFECTIVE_BATCH // size))
-        trial = run_trial(settings, horizons=horizons, predicted_peak_bytes=0, folder=folder)
-        known = best.get(size)
-        if known is None or (trial.rows_per_second or 0) > (known.rows_per_second or 0):
-            best[size] = trial
-    return list(best.values())
-
-
-def of_best(case: dict, trials: Sequence[Trial], limit_mib: int) -> float:
-    """Return the chosen batch's rate as a share of the best under the limit, both by brute force."""
-    fitting = [trial for trial in trials if (trial.measured_peak_bytes or 0) <= 0.9 * (limit_mib << 20)]
-    chosen = next(trial for trial in trials if trial.batch_size == case["batch_size"])
-    return (chosen.rows_per_second or 0) / max(trial.rows_per_second or 0 for trial in [*fitting, chosen])
+    arguments = (data, folder, model_size, json.dumps(batch_sizes(EFFECTIVE_BATCH) * REPEATS))
+    tried = run_limited(limit_mib << 20, BRUTE, *arguments)
+    rates: dict[int, float] = {}
+    for size, rate in json.loads(tried.last_line):
+        rates[size] = max(rate, rates.get(size, 0.0))
+    return rates
 
 
 def main() -> None:
@@ -105,17 +104,17 @@ def main() -> None:
         synthesize(text, rows=options.rows, seed=1)
         store = compile_store(text, store=folder / "market.dtstore")
         for model_size in options.model_sizes:
-            rates = brute_force(text, folder, model_size)
             for limit in options.limits:
+                rates = brute_force(Path(store), folder, model_size, limit)
                 for kind, data in (("CSV", text), ("store", Path(store))):
                     with tempfile.TemporaryDirectory(dir=folder) as own:
                         case = one_case(data, Path(own), limit, model_size, options.steps)
                     if "batch_size" in case:
-                        case["of_best"] = of_best(case, rates, limit)
+                        case["of_best"] = rates.get(case["batch_size"], 0.0) / max(rates.values(), default=1.0)
                     cases.append({"model_size": model_size, "limit_mib": limit, "data": kind, **case})
                     print(line(cases[-1]), flush=True)
-            shown = ", ".join(f"{trial.batch_size}: {trial.rows_per_second or 0:.0f}" for trial in rates)
-            print(f"{model_size}: rows/s by brute force: {shown}", flush=True)
+                shown = ", ".join(f"{size}: {rate:.0f}" for size, rate in sorted(rates.items()))
+                print(f"{model_size}, {limit} MiB: rows/s by brute force: {shown}", flush=True)
     errors = [abs(1 - case["ratio"]) for case in cases if "ratio" in case]
     print(f"errors of the prediction: median {statistics.median(errors):.1%}, largest {max(errors):.1%}")
     print(json.dumps({"benchmark": "plan_matrix", "cases": cases}))
