@@ -37,6 +37,9 @@ except ImportError:  # Windows has no resource module
 TRIAL_STEPS, TRIAL_PASSES = 6, 4
 """Optimizer steps of a trial, and passes in each at most: more of them hold no more memory and run no faster."""
 
+_LACKING = ("may be used", "MemoryError", "ResourceExhausted", "OOM", "bad_alloc", "failed to allocate")
+"""Words by which a line tells that memory was lacking."""
+
 TRIAL_SECONDS = 900
 _LEAST_ROWS = 300
 
@@ -65,8 +68,7 @@ class Trial:
     @property
     def lacked_memory(self) -> bool:
         """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
-        words = ("may be used", "MemoryError", "ResourceExhausted", "OOM", "bad_alloc")
-        return self.exit_code < 0 or any(word in self.message for word in words)
+        return self.exit_code < 0 or any(word in self.message for word in _LACKING)
 
 
 def run_trial(
@@ -137,7 +139,8 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     lines = (done.stdout + done.stderr).strip().splitlines()
     if done.returncode < 0:
         return done.returncode, f"ended by signal {-done.returncode}"
-    return done.returncode, lines[-1] if done.returncode and lines else ""
+    telling = [line for line in lines if any(word in line for word in _LACKING)]  # a trace may come behind it
+    return done.returncode, [*lines, *telling][-1].strip() if done.returncode and lines else ""
 
 
 def _passes(settings: FitSettings) -> int:
