@@ -32,8 +32,11 @@ RSS was 706 MB then: the rest is mapped library files, which the kernel can drop
 
 RESERVED_BYTES = {"RLIMIT_AS": 2_500_000_000, "RLIMIT_DATA": 400_000_000}
 """What training counts against an rlimit beyond its anonymous bytes, measured at its peak (small and large, 8 and 32
-rows: 2.4 to 2.5 GB, 0.31 to 0.39 GB). RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA those
-that are writable; both count pages that malloc has given back until the whole region goes."""
+rows: 2.4 to 2.5 GB, 0.31 to 0.39 GB).
+
+RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA those that are writable; both count pages
+that malloc has given back until their whole region goes.
+"""
 
 PROGRAM_BYTES = 15_000_000
 PROGRAM_LAYER_BYTES = 3_000_000
