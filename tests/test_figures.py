@@ -138,7 +138,7 @@ def test_the_frontier_shows_every_trial_that_ended_and_marks_the_chosen_one():
     points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
     assert points == [(350, 100), (320, 98)]
     assert [text.get_text() for text in axes.texts] == ["16", "8"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["limit 400.0 MiB"]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["limit 400.0 MiB"]
 
 
 def test_trials_and_parts_are_told_as_tables():

@@ -46,9 +46,7 @@ def memory_limit(user: str = "", *, root: Path = Path("/")) -> Limit:
 
     Raises SettingsError when `user` is not a size.
     """
-    limits = find_limits(root)
-    if user:
-        limits.append(user_limit(parse_bytes(user), root=root))
+    limits = find_limits(user, root=root)
     smallest = min(limits, key=lambda limit: limit.limit_bytes)
     available = min(limit.available_bytes for limit in limits)
     return Limit(smallest.source, smallest.limit_bytes, available)
@@ -59,13 +57,16 @@ def user_limit(limit_bytes: int, *, root: Path = Path("/")) -> Limit:
     return _limit("user", limit_bytes, read_memory(root=root).anon_bytes)
 
 
-def find_limits(root: Path = Path("/")) -> list[Limit]:
-    """Return every limit that applies to this process, the machine's own last.
+def find_limits(user: str = "", *, root: Path = Path("/")) -> list[Limit]:
+    """Return every limit that applies to this process: cgroups, rlimits, the machine, and last the user's if given.
 
     `root` is the folder below which proc and the cgroup mounts lie; tests give a made-up one. rlimits and the
     machine's memory are always the real ones.
+
+    Raises SettingsError when `user` is not a size.
     """
-    return [*cgroup_limits(root), *rlimit_limits(), machine_limit()]
+    limits = [*cgroup_limits(root), *rlimit_limits(), machine_limit()]
+    return [*limits, user_limit(parse_bytes(user), root=root)] if user else limits
 
 
 def machine_limit() -> Limit:

@@ -187,9 +187,9 @@ def frontier(plan: Json) -> Figure:
     limit = plan["limit_bytes"]
     if best and limit < 4 * max(trial["measured_peak_bytes"] for trial in trials):
         axes.axvline(limit / _MIB, color=RED, linestyle="--", label=f"limit {format_bytes(limit)}")
-        axes.legend(fontsize=8, frameon=False)
-    axes.margins(x=0.1, y=0.2)
-    axes.set_ylim(bottom=0)
+        _legend_below(figure)
+    axes.margins(x=0.1)
+    axes.set_ylim(0, 1.2 * max((trial["rows_per_second"] for trial in trials), default=1))
     axes.set_xlabel(f"peak anonymous memory [MiB]; the limit is {format_bytes(limit)} ({plan['limit_source']})")
     axes.set_ylabel("rows/s")
     return figure
@@ -395,9 +395,9 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
     limit = min(run.limit_bytes or 0 for run in known) / _MIB
     if limit < 4 * max((run.peak_anon_bytes or 0) / _MIB for run in known):
         axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * _MIB)}")
-        axes.legend(fontsize=8, frameon=False)
-    axes.margins(x=0.2, y=0.2)
-    axes.set_ylim(bottom=0)
+        _legend_below(figure)
+    axes.margins(x=0.2)
+    axes.set_ylim(0, 1.2 * max(run.rows_per_second or 0.0 for run in known))
     axes.set_xlabel("peak anonymous memory [MiB]")
     axes.set_ylabel("rows/s")
     return figure
