@@ -458,7 +458,7 @@ def evaluation_verdict(scores: Sequence[HorizonScore]) -> str:
 def _interval(one: Interval | None) -> str:
     if one is None:
         return "-"
-    return f"{one.value:.2%}" + ("" if one.low is None else f" ({one.low:.2%} to {one.high:.2%})")
+    return f"{one.value:.1%}" + ("" if one.low is None else f" ({one.low:.1%} to {one.high:.1%})")
 
 
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
