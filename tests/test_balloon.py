@@ -117,7 +117,7 @@ def test_half_of_the_free_memory_taken_and_given_back_costs_no_step_and_changes_
     roomy = 4 << 30
     with memory_group(roomy) as group, training(group, market, plain, "--no_adapt"):
         pass
-    limit = int((roomy - least_available(plain)) / 0.91)
+    limit = int((roomy - least_available(plain)) / 0.9)
     with memory_group(limit) as group, training(group, market, out) as (child, balloon):
         wait_for(lambda: steps_in(out) >= 20, child)
         assert not changes_in(out)
