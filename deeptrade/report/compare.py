@@ -59,7 +59,7 @@ class Comparison:
     def verdict(self) -> str:
         """One sentence: which run has the least validation error, and what it took."""
         scored = [run for run in self.runs if run.error is not None]
-        count = f"{len(self.runs)} runs, {len(scored)} with a validation."
+        count = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}, {len(scored)} with a validation."
         if not scored:
             return f"{count} Nothing can be compared yet."
         best = min(scored, key=lambda run: run.error or 0.0)

@@ -39,7 +39,9 @@ def as_html(table: pd.DataFrame) -> Any:
     from IPython.display import HTML
 
     html = table.to_html(index=False, border=0, escape=True, justify="left")
-    return HTML(html.replace("<td>", '<td style="text-align: left">'))  # JupyterLab's own sheet puts text to the right
+    for tag in ("th", "td"):  # JupyterLab's own sheet puts text to the right
+        html = html.replace(f"<{tag}>", f'<{tag} style="text-align: left">')
+    return HTML(html)
 
 
 def data_verdict(profile: Json) -> str:
