@@ -26,6 +26,10 @@ class Tab:
             self.send(f"{domain}.enable")
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)  # applications act on what has the focus
 
+    def close(self):
+        """End the conversation."""
+        self._socket.close()
+
     def send(self, method, **parameters):
         """Send a command and return its result."""
         self._number += 1
@@ -102,7 +106,11 @@ def open_tab(folder):
             time.sleep(0.1)
         port = port_file.read_text().split()[0]
         with urlopen(Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")) as answer:
-            yield Tab(json.load(answer)["webSocketDebuggerUrl"])
+            tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
+        try:
+            yield tab
+        finally:
+            tab.close()
     finally:
         browser.terminate()
         browser.wait()
