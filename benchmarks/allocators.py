@@ -44,9 +44,7 @@ print(json.dumps(held))
 """
 
 
-def measure(
-    folder: Path, data: Path, model_size: str, batch_size: int, steps: int, *, pool: bool, shrink: bool
-) -> dict:
+def measure(data: Path, model_size: str, batch_size: int, steps: int, *, pool: bool, shrink: bool) -> dict:
     out = data.with_name("run")
     environment = os.environ | {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0" if pool else "1"}
     arguments = [str(data), str(out), model_size, str(batch_size), str(steps), str(shrink)]
