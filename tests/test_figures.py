@@ -161,6 +161,14 @@ def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():
     assert len(figures.window_chart(window[:, 0], "vector").axes[0].patches) == 20
 
 
+def test_of_many_features_the_histograms_of_those_that_stray_most_are_shown():
+    names = [f"arr_{n}" for n in range(100)]
+    found = [{"name": name, "histogram": [1] * 40, "outlier_share": n / 1000} for n, name in enumerate(names)]
+    figure = figures.feature_distributions({"features": found})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == names[:-25:-1]
+    assert figure.get_supxlabel().startswith("24 of 100 features")
+
+
 def test_every_figure_has_axes_with_names_and_none_stays_open():
     made = [
         figures.memory_timeline(timeline(), 500 * MIB),

@@ -262,6 +262,23 @@ def test_what_the_pass_over_the_rows_found_raises_an_alert_with_threshold_and_ne
     assert len(tables.alerts(profile_of())) == 0
 
 
+def test_of_many_alerts_of_one_kind_the_first_are_told_and_the_rest_counted():
+    profile = profile_of()
+    profile["features"] = [examined_feature(name=f"arr_{n}", drift=[2.0] * 5) for n in range(9)]
+    profile["features"].append(examined_feature(name="arr_odd", outlier_share=0.01))
+    found = tables.alerts(profile)
+    assert found["level"].tolist() == ["warning", *["note"] * 5]
+    assert "arr_odd" in found["what"][0]
+    assert [f"arr_{n} moved" in found["what"][n + 1] for n in range(4)] == [True] * 4
+    assert found["what"][5] == "5 more like this: see the tables below"
+
+
+def test_a_mean_that_moves_no_further_than_chance_is_no_alert():
+    profile = profile_of(drift=[2.0] * 5)
+    profile["rows"] = {"read": 50, "usable": 50, "rejected": 0}
+    assert len(tables.alerts(profile)) == 0
+
+
 def test_a_vector_that_stands_still_and_a_channel_that_is_mostly_zero_are_usual():
     assert len(tables.alerts(profile_of(zero_share=[0.0, 0.9], longest_zero=[0, 50], longest_still_rows=9))) == 0
 

@@ -23,6 +23,7 @@ from ..examination import BINS
 from ..memory import Sample
 from ..units import format_bytes
 from .tables import count_better
+from .text import drawable, legible, shorten
 
 if TYPE_CHECKING:
     from ..evaluation import HorizonScore
@@ -33,6 +34,7 @@ Json = Mapping[str, Any]
 BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
 _SHADES = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
 _MIB = 1 << 20
+_MOST_HISTOGRAMS = 24
 
 
 def show(figure: Figure, *, alt: str) -> None:
@@ -96,8 +98,12 @@ def target_distribution(profile: Json) -> Figure:
 
 
 def feature_distributions(profile: Json) -> Figure:
-    """Return a small histogram per feature: last steps of all channels, in standard deviations from their means."""
-    features = profile["features"]
+    """Return a small histogram per feature: last steps of all channels, in standard deviations from their means.
+
+    Of many features, those that stray most are shown.
+    """
+    found = sorted(profile["features"], key=lambda feature: -feature["outlier_share"])
+    features = found[:_MOST_HISTOGRAMS]
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
     figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
@@ -106,25 +112,21 @@ def feature_distributions(profile: Json) -> Figure:
     for axes, feature in zip(cells.flat, features, strict=False):
         counts = np.array(feature["histogram"], float)
         axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)
-        axes.set_title(_shortened(feature["name"], 22), fontsize=8, loc="left", parse_math=False)
+        axes.set_title(drawable(shorten(feature["name"], 22)), fontsize=8, loc="left")
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in cells.flat[len(features) :]:
         axes.set_visible(False)
-    widest = max(features, key=lambda feature: feature["outlier_share"])
+    widest = features[0]
     title = "No feature strays beyond 8 standard deviations"
     if widest["outlier_share"]:
-        title = (
-            f"{_shortened(widest['name'], 30)} strays most: {widest['outlier_share']:.2%} beyond 8 standard deviations"
-        )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
-    figure.supxlabel("standard deviations from the mean; the outer bins hold what is beyond", fontsize=8)
+        name = drawable(shorten(widest["name"], 30))
+        title = f"{name} strays most: {widest['outlier_share']:.2%} beyond 8 standard deviations"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    shown = f"{len(features)} of {len(found)} features; " if len(features) < len(found) else ""
+    figure.supxlabel(f"{shown}standard deviations from the mean; the outer bins hold what is beyond", fontsize=8)
     return figure
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def time_coverage(profile: Json) -> Figure:
@@ -373,10 +375,10 @@ def compared_errors(runs: Sequence[RunSummary]) -> Figure:
     gains = [100 * (1 - (run.error or 0.0)) for run in scored]
     best = int(np.argmax(gains))
     side = "below" if gains[best] >= 0 else "above"
-    title = f"{scored[best].name} errs least: {abs(gains[best]):.2f}% {side} the zero forecast"
+    title = f"{_named(scored[best])} errs least: {abs(gains[best]):.2f}% {side} the zero forecast"
     figure, axes = _axes(title, height=1.2 + 0.34 * len(scored))
     colours = [ORANGE if number == best else BLUE for number in range(len(scored))]
-    axes.barh([run.name for run in scored], gains, color=colours)
+    axes.barh([_named(run) for run in scored], gains, color=colours)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
@@ -387,11 +389,11 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
     """Return the rate of every run over its peak memory, each named, with the least limit among them."""
     known = [run for run in runs if run.rows_per_second and run.peak_anon_bytes]
     fastest = max(known, key=lambda run: run.rows_per_second or 0.0)
-    figure, axes = _axes(f"{fastest.name} is the fastest: {fastest.rows_per_second:.0f} rows/s")
+    figure, axes = _axes(f"{_named(fastest)} is the fastest: {fastest.rows_per_second:.0f} rows/s")
     for run in known:
         point = (run.peak_anon_bytes or 0) / _MIB, run.rows_per_second or 0.0
         axes.plot(*point, "o", color=ORANGE if run is fastest else BLUE, markersize=8)
-        axes.annotate(run.name, point, xytext=(6, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=8)
     limit = min(run.limit_bytes or 0 for run in known) / _MIB
     if limit < 4 * max((run.peak_anon_bytes or 0) / _MIB for run in known):
         axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * _MIB)}")
@@ -406,12 +408,12 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
 def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
     """Return the anonymous memory of every run over the time since its last start."""
     known = [run for run in runs if run.timeline]
-    peaks = {run.name: max(anon for _, anon in run.timeline) for run in known}
+    peaks = {_named(run): max(anon for _, anon in run.timeline) for run in known}
     highest = max(peaks, key=lambda name: peaks[name])
     figure, axes = _axes(f"{highest} holds most: {format_bytes(peaks[highest])}", height=3.6)
     for run, colour in zip(known, cycle((BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)), strict=False):
         seconds, anon = np.array(run.timeline, float).T
-        axes.plot(seconds, anon / _MIB, color=colour, linewidth=1.4, label=run.name)
+        axes.plot(seconds, anon / _MIB, color=colour, linewidth=1.4, label=_named(run))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time since the start [s]")
     axes.set_ylabel("anonymous\nmemory [MiB]")
@@ -419,9 +421,13 @@ def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
     return figure
 
 
+def _named(run: RunSummary) -> str:
+    return drawable(shorten(run.name, 60))
+
+
 def window_chart(window: np.ndarray, name: str) -> Figure:
     """Return one row's window, float32 (steps, channels): close and volume of klines, else every channel as a line."""
-    steps = np.arange(1 - len(window), 1)
+    steps, name = np.arange(1 - len(window), 1), drawable(legible(name))
     if window.ndim == 1:
         figure, axes = _axes(f"{name}: {len(window)} numbers")
         axes.bar(np.arange(len(window)), window, color=BLUE)

@@ -12,6 +12,7 @@ from ..memory import Limit, PhaseGrowth, PhaseRow, Sample
 from ..memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ..memory_model import PARTS
 from ..units import format_bytes
+from .text import legible
 
 if TYPE_CHECKING:
     from ..evaluation import HorizonScore, Interval
@@ -22,11 +23,17 @@ Json = Mapping[str, Any]
 GAP_SHARE, NONFINITE_SHARE, HEADROOM_SHARE = 0.01, 0.001, 0.10
 """Thresholds of alerts: gaps per row, non-finite numbers per number, memory left below the limit."""
 
-OUTLIER_SHARE, STILL_ROWS, DRIFT, LEAK, LEAK_ERRORS = 0.001, 6, 1.0, 0.5, 6.0
+OUTLIER_SHARE, STILL_ROWS, DRIFT, LEAK, SURE_ERRORS = 0.001, 6, 1.0, 0.5, 6.0
 """Thresholds of alerts: last steps beyond so many deviations; rows in a row without news; a mean that moved, in
-deviations; a correlation with a target, and its size in standard errors: returns are never told that well."""
+deviations; a correlation with a target: returns are never told that well; and for the last two, their size in
+standard errors of as many independent rows, since in few rows chance goes far."""
+
+_TENTHS = 10
 
 _MOST_SPIKES = 3
+
+_MOST_ALIKE = 4
+"""Alerts of one kind that are told one by one; of a file with hundreds of features, the rest are counted."""
 
 _FEED_CHANNELS = 4
 """Channels from which a feature counts as a feed, such as open, high, low and close."""
@@ -38,7 +45,8 @@ def as_html(table: pd.DataFrame) -> Any:
     """Return a table as a notebook shows it: without its index, all rows, text from data escaped."""
     from IPython.display import HTML
 
-    html = table.to_html(index=False, border=0, escape=True, justify="left")
+    shown = table.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
+    html = shown.to_html(index=False, border=0, escape=True, justify="left")
     for tag in ("th", "td"):  # JupyterLab's own sheet puts text to the right
         html = html.replace(f"<{tag}>", f'<{tag} style="text-align: left">')
     return HTML(html)
@@ -157,7 +165,7 @@ def overview(profile: Json) -> pd.DataFrame:
 
 
 def alerts(profile: Json) -> pd.DataFrame:
-    """Return what deserves a look as (level, what, threshold, next step); empty when nothing does."""
+    """Return what deserves a look as (level, what, threshold, next step), warnings first; empty when nothing does."""
     rows = profile["rows"]
     found: list[tuple[str, str, str, str]] = []
     if rows["rejected"]:
@@ -179,13 +187,26 @@ def alerts(profile: Json) -> pd.DataFrame:
             found.append(("note", what, "standard deviation 0", "they teach nothing; the model scales them by 1"))
         found += _examined_alerts(feature, rows["usable"])
     found += [("note", line, "any", "nothing to do where it is meant so") for line in profile["warnings"]]
-    return pd.DataFrame(found, columns=["level", "what", "threshold", "next step"])
+    found.sort(key=lambda alert: alert[0] != "warning")
+    return pd.DataFrame(_counted(found), columns=["level", "what", "threshold", "next step"])
+
+
+def _counted(found: Sequence[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """The alerts, of each kind (level, threshold and next step) the first few and the number of the others."""
+    kinds: dict[tuple[str, str, str], list[str]] = {}
+    for level, what, threshold, step in found:
+        kinds.setdefault((level, threshold, step), []).append(what)
+    for (level, threshold, step), lines in kinds.items():
+        for what in lines[:_MOST_ALIKE]:
+            yield level, what, threshold, step
+        if len(lines) > _MOST_ALIKE:
+            yield level, f"{len(lines) - _MOST_ALIKE:,} more like this: see the tables below", threshold, step
 
 
 def _examined_alerts(feature: Json, rows: int) -> Iterator[tuple[str, str, str, str]]:
     """Alerts on what the pass over the rows found of one feature."""
     name, correlation = feature["name"], feature["correlation"] or 0.0
-    if abs(correlation) > LEAK and abs(correlation) * rows**0.5 > LEAK_ERRORS:
+    if abs(correlation) > LEAK and abs(correlation) * rows**0.5 > SURE_ERRORS:
         target = f"y_{feature['correlated_horizon'] + 1}"
         what = f"channel {feature['correlated_channel']} of {name} has correlation {correlation:.2f} with {target}"
         yield (
@@ -211,7 +232,10 @@ def _examined_alerts(feature: Json, rows: int) -> Iterator[tuple[str, str, str, 
     if longest >= STILL_ROWS:
         what = f"a channel of {name} that is seldom 0 is 0 for {longest} rows in a row"
         yield "note", what, f"{STILL_ROWS} rows", "no volume, or no data"
-    moved = [abs(drift) for drift in feature["drift"] if abs(drift) > DRIFT]
+    by_chance = (
+        SURE_ERRORS * (2 * _TENTHS / max(rows, 1)) ** 0.5
+    )  # the difference of two means, each over a tenth of the rows
+    moved = [abs(drift) for drift in feature["drift"] if abs(drift) > max(DRIFT, by_chance)]
     if moved:
         what = (
             f"{len(moved)} of {channels} channels of {name} moved by {max(moved):.1f} standard deviations at most "

@@ -7,6 +7,7 @@ before has ended, and has it read again from there where it does not (only line 
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -318,7 +319,7 @@ def _read_header(file: TextFile) -> tuple[list[str], int]:
         text = line.decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text or not text.isprintable():
+    if any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in text):
         raise DataError(f"{file.path.name} is not a text file; expected a CSV with a header and rows")
     return [cell.decode() for cell in split_record(text.encode()).cells], len(line) + len(found)
 
