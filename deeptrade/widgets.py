@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import tempfile
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,17 @@ import pandas as pd
 
 from .dataset import Dataset
 from .errors import DeepTradeError, SettingsError
+from .live import LiveTraining, Progress
 from .memory import memory_limit, read_memory
 from .report import figures, tables
 from .settings import MODEL_SIZES
 from .tuning import optimize
 from .units import format_bytes
+
+LOOK_SECONDS = 1.0
+"""Between two looks at a training that goes on."""
+
+_CURVE = "Training loss by optimizer step"
 
 
 def describe(data: Dataset) -> str:
@@ -100,6 +110,62 @@ def live_memory() -> ipywidgets.Widget:
     text, button = ipywidgets.HTML(memory_line()), ipywidgets.Button(description="look again")
     button.on_click(lambda _: setattr(text, "value", memory_line()))
     return ipywidgets.VBox([text, button])
+
+
+def training_line(progress: Progress) -> str:
+    """Return one sentence on a short training: how it stands, steps, loss and memory."""
+    history = progress.history
+    if not len(history):
+        return f"{progress.state}, no step yet: {progress.line}"
+    line = (
+        f"{progress.state}: {len(history):,} steps, loss {history['loss'].iloc[-1]:.3f} in the last, "
+        f"{format_bytes(progress.anon_bytes)} of anonymous memory in its process."
+    )
+    return f"{line} {progress.line}" if progress.state == "failed" else line
+
+
+def show_training(csv: str | Path, *, model_size: str, max_steps: int = 20, options: Sequence[str] = ()) -> None:
+    """Train for some steps in a process of its own and show the loss."""
+    from IPython.display import Markdown, display
+
+    progress = LiveTraining(csv, model_size=model_size, max_steps=max_steps, options=options).wait()
+    display(Markdown(training_line(progress)))
+    if len(progress.history):
+        figures.show(figures.loss_curve(progress.history), alt=_CURVE)
+
+
+def training_starter(
+    csv: str | Path, *, model_size: str = "small", max_steps: int = 50, options: Sequence[str] = ()
+) -> ipywidgets.Widget:
+    """Return a start and a stop button with the loss of a short training, drawn anew every second while it goes on."""
+    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=model_size, description="model size")
+    steps = ipywidgets.BoundedIntText(value=max_steps, min=1, max=10_000, description="steps")
+    start, stop = ipywidgets.Button(description="start"), ipywidgets.Button(description="stop", disabled=True)
+    line, curve = ipywidgets.HTML("not started"), ipywidgets.HTML()
+    running: list[LiveTraining] = []
+
+    def look() -> bool:
+        progress = running[-1].progress()
+        line.value = html.escape(training_line(progress))
+        if len(progress.history):
+            curve.value = f'<img alt="{_CURVE}" src="{figures.as_data(figures.loss_curve(progress.history))}">'
+        return progress.state == "running"
+
+    def follow() -> None:
+        try:
+            while look():
+                time.sleep(LOOK_SECONDS)
+        finally:
+            start.disabled, stop.disabled = False, True
+
+    def begin(_: Any) -> None:
+        start.disabled, stop.disabled, curve.value = True, False, ""
+        running[:] = [LiveTraining(csv, model_size=sizes.value, max_steps=steps.value, options=options)]
+        threading.Thread(target=follow, daemon=True).start()
+
+    start.on_click(begin)
+    stop.on_click(lambda _: running[-1].stop())
+    return ipywidgets.VBox([ipywidgets.HBox([sizes, steps, start, stop]), line, curve])
 
 
 def _answered_by(answer: Any, **choices: ipywidgets.Widget) -> ipywidgets.Widget:

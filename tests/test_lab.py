@@ -82,6 +82,36 @@ def lab(tmp_path_factory):
         server.wait()
 
 
+def use_the_widgets(tab):
+    """Choose another row, another model and start a short training, as one does with keyboard and mouse."""
+    cell_text = "document.querySelector('.jp-Notebook').innerText"
+    images = "document.querySelectorAll('.jp-Notebook img').length"
+    tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
+    before = tab.evaluate("document.querySelector('.jp-Notebook img').src")
+    tab.evaluate(
+        "document.querySelector('.noUi-handle').dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}))"
+    )
+    tab.wait_for(f"document.querySelector('.jp-Notebook img').src !== {json.dumps(before)}")
+    choose = """
+    (() => {
+      const list = [...document.querySelectorAll('.jp-Notebook select')].filter(
+        one => [...one.options].some(option => option.text === 'tiny'));
+      for (const one of list) {
+        one.value = 'tiny';
+        one.dispatchEvent(new Event('change', {bubbles: true}));
+      }
+      return list.length;
+    })()
+    """
+    assert tab.evaluate(choose) == 2
+    tab.wait_for(f"{cell_text}.includes('tiny with')")
+    shown = tab.evaluate(images)
+    click = "[...document.querySelectorAll('.jp-Notebook button')].find(one => one.innerText === 'WORD').click()"
+    tab.evaluate(click.replace("WORD", "start"))
+    tab.wait_for(f"{cell_text}.includes('completed: 20 steps') && {images} > {shown}", seconds=240)
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_run_all_in_jupyterlab_finishes_without_an_error(lab, name):
@@ -91,6 +121,8 @@ def test_run_all_in_jupyterlab_finishes_without_an_error(lab, name):
     errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
     assert errors == []
     assert all(cell["execution_count"] for cell in cells)
+    if name == "00_explore":
+        use_the_widgets(tab)
     tab.screenshot(root / f"{name}.png")
     if os.environ.get("DEEPTRADE_SCREENSHOTS"):
         shutil.copy(root / f"{name}.png", os.environ["DEEPTRADE_SCREENSHOTS"])

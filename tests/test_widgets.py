@@ -1,7 +1,11 @@
+import time
+
+import pandas as pd
 import pytest
 
 from deeptrade import open_dataset, widgets
 from deeptrade.errors import SettingsError
+from deeptrade.live import Progress
 
 
 @pytest.fixture
@@ -58,3 +62,43 @@ def test_live_memory_looks_again(monkeypatch):
     monkeypatch.setattr(widgets, "memory_line", lambda: "new")
     box.children[1].click()
     assert box.children[0].value == "new"
+
+
+class FakeTraining:
+    """Three looks at a training that goes on, then one at its end."""
+
+    asked, stopped = [], 0
+
+    def __init__(self, csv, **options):
+        self.asked.append(options)
+        self.looks = 0
+
+    def progress(self):
+        self.looks += 1
+        history = pd.DataFrame({"step": range(1, self.looks), "loss": [0.5] * (self.looks - 1)})
+        return Progress("running" if self.looks < 4 else "completed", "<b>", history, 300 << 20)
+
+    def stop(self):
+        FakeTraining.stopped += 1
+
+
+def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monkeypatch):
+    monkeypatch.setattr(widgets, "LiveTraining", FakeTraining)
+    monkeypatch.setattr(widgets, "LOOK_SECONDS", 0.01)
+    starter = widgets.training_starter(market.path, options=["--max_rows=9"])
+    sizes, steps, start, stop = starter.children[0].children
+    sizes.value, steps.value = "tiny", 7
+    start.click()
+    stop.click()
+    deadline = time.monotonic() + 30
+    while start.disabled and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert FakeTraining.asked == [{"model_size": "tiny", "max_steps": 7, "options": ["--max_rows=9"]}]
+    assert FakeTraining.stopped == 1
+    assert starter.children[1].value.startswith("completed: 3 steps, loss 0.500 in the last, 300.0 MiB")
+    assert 'alt="Training loss by optimizer step"' in starter.children[2].value
+    assert stop.disabled
+
+
+def test_before_the_first_step_the_line_is_what_the_training_said():
+    assert widgets.training_line(Progress("failed", "no file", pd.DataFrame(), 0)) == "failed, no step yet: no file"

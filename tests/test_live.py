@@ -1,0 +1,54 @@
+import os
+import time
+
+import pytest
+
+from deeptrade.errors import SettingsError
+from deeptrade.live import LiveTraining
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(180)
+def test_a_training_is_watched_and_stopped(market):
+    training = LiveTraining(market.path, model_size="tiny", max_steps=100_000)
+    wait_until(lambda: len(training.progress().history) >= 3)
+    assert training.progress().state == "running"
+    training.stop()
+    ended = training.wait()
+    assert ended.state == "stopped"
+    assert ended.history["step"].tolist() == list(range(1, len(ended.history) + 1))
+    assert ended.anon_bytes > 100 << 20
+
+
+def test_the_folder_of_a_training_is_gone_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    training = LiveTraining("none.csv", model_size="tiny")
+    training.wait()
+    assert len(os.listdir(tmp_path)) == 1
+    del training
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.timeout(180)
+def test_a_training_ends_after_its_steps(market):
+    ended = LiveTraining(market.path, model_size="tiny", max_steps=30, options=["--batch_size=32"]).wait()
+    assert (ended.state, len(ended.history)) == ("completed", 30)
+
+
+def test_a_training_that_fails_says_why(tmp_path):
+    ended = LiveTraining(tmp_path / "none.csv", model_size="tiny").wait()
+    assert ended.state == "failed"
+    assert "none.csv does not exist" in ended.line
+    assert ended.history.empty
+
+
+@pytest.mark.parametrize(("options", "words"), [({"model_size": "huge"}, "tiny"), ({"max_steps": 0}, "1 or more")])
+def test_what_is_not_accepted_is_refused_before_anything_starts(market, options, words):
+    with pytest.raises(SettingsError, match=words):
+        LiveTraining(market.path, **options)
