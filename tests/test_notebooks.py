@@ -1,4 +1,5 @@
 import ast
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -77,9 +78,9 @@ def test_papermill_prints_the_help_of_a_notebook():
     assert "model_size: str (default" in text.replace("\n", " ").replace("  ", " ")
 
 
-def run_papermill(name, out, cwd, **parameters):
-    arguments = [part for key, value in parameters.items() for part in ("-r", key, str(value))]
-    command = [sys.executable, "-m", "papermill", str(notebook_path(name)), str(out), "--no-progress-bar", *arguments]
+def run_papermill(name, executed, cwd, **parameters):
+    given = [part for key, value in parameters.items() for part in ("-r", key, str(value))]
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook_path(name)), str(executed), *given]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
@@ -99,3 +100,25 @@ def test_training_by_papermill_works_from_any_folder(market, tmp_path, place):
     done = run_papermill("03_train", tmp_path / "o.ipynb", cwd, **options)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "fit" / "result.json").exists()
+
+
+def figures_of(result):
+    """What a result says of the data and the training, without paths and times."""
+    kept = ("rows", "steps", "epochs", "batch_size", "accum_steps", "train", "validation", "weights_sha256", "data_id")
+    return {name: result[name] for name in kept}
+
+
+def test_papermill_the_run_command_and_fit_give_the_same_result(finished_run, tmp_path):
+    """The notebook alone and the command with the settings of a whole run: the same rows, losses and weights."""
+    whole = json.loads((finished_run / "train" / "result.json").read_text())
+    names = ("model_size", "batch_size", "grad_accum", "accum_steps", "max_steps", "chunk_size", "prefetch")
+    settings = {name: whole["settings"][name] for name in names}
+    csv = finished_run.parent / "market.csv"
+    done = run_papermill("03_train", tmp_path / "o.ipynb", tmp_path, csv=csv, out=tmp_path / "notebook", **settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    given = [f"--{name}={value}" for name, value in settings.items() if name != "grad_accum"]
+    given += ["--grad_accum"] * settings["grad_accum"]
+    command = [sys.executable, "-m", "deeptrade", "fit", f"--csv={csv}", f"--out={tmp_path / 'command'}"]
+    subprocess.run([*command, *given], check=True, capture_output=True)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("notebook", "command")]
+    assert [figures_of(result) for result in results] == [figures_of(whole)] * 2
