@@ -1,0 +1,32 @@
+"""Figures of the reports: data in, a matplotlib Figure out; the title is the finding, the limit a dashed line.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from .common import as_data, show, to_png
+from .comparison import compared_errors, compared_rates, compared_timelines
+from .data import feature_distributions, target_distribution, time_coverage, window_chart
+from .memory import memory_timeline
+from .plan import frontier, predicted_terms
+from .training import calibration, directional_accuracy, gains, loss_curve, validation_errors
+
+__all__ = [
+    "as_data",
+    "calibration",
+    "compared_errors",
+    "compared_rates",
+    "compared_timelines",
+    "directional_accuracy",
+    "feature_distributions",
+    "frontier",
+    "gains",
+    "loss_curve",
+    "memory_timeline",
+    "predicted_terms",
+    "show",
+    "target_distribution",
+    "time_coverage",
+    "to_png",
+    "validation_errors",
+    "window_chart",
+]

@@ -1,0 +1,57 @@
+"""What all figures share: colours, axes, and how they become images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Json = Mapping[str, Any]
+
+BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
+SHADES = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
+
+MIB = 1 << 20
+
+
+def show(figure: Figure, *, alt: str) -> None:
+    """Show a figure in a notebook as a PNG with alternative text; nothing stays open."""
+    from IPython.display import display
+
+    content = {"image/png": to_png(figure), "text/plain": alt}
+    display(content, metadata={"image/png": {"alt": alt, "width": int(figure.get_figwidth() * 96)}}, raw=True)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG at twice the size it is shown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=192, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def as_data(figure: Figure) -> str:
+    """Return the figure as the address of an image that lies in the page itself."""
+    return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
+
+
+def new_axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches with one pair of axes under a title."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    finish(axes, title)
+    return figure, axes
+
+
+def finish(axes: Axes, title: str = "") -> None:
+    """Give axes their title and take away the lines that hold nothing."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_below(figure: Figure) -> None:
+    """Put the legend under the axes, where it takes no width from them."""
+    figure.legend(loc="outside lower left", ncols=4, fontsize=8, frameon=False)

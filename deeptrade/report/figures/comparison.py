@@ -1,0 +1,74 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ...units import format_bytes
+from ..text import drawable, shorten
+
+if TYPE_CHECKING:
+    from ..compare import RunSummary
+
+from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
+
+
+def compared_errors(runs: Sequence[RunSummary]) -> Figure:
+    """Return a bar per run: how far its validation error is below or above the zero forecast's, in percent."""
+    scored = [run for run in runs if run.error is not None]
+    gains = [100 * (1 - (run.error or 0.0)) for run in scored]
+    best = int(np.argmax(gains))
+    side = "below" if gains[best] >= 0 else "above"
+    title = f"{_named(scored[best])} errs least: {abs(gains[best]):.2f}% {side} the zero forecast"
+    figure, axes = new_axes(title, height=1.2 + 0.34 * len(scored))
+    colours = [ORANGE if number == best else BLUE for number in range(len(scored))]
+    axes.barh([_named(run) for run in scored], gains, color=colours)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
+    return figure
+
+
+def compared_rates(runs: Sequence[RunSummary]) -> Figure:
+    """Return the rate of every run over its peak memory, each named, with the least limit among them."""
+    known = [run for run in runs if run.rows_per_second and run.peak_anon_bytes]
+    fastest = max(known, key=lambda run: run.rows_per_second or 0.0)
+    figure, axes = new_axes(f"{_named(fastest)} is the fastest: {fastest.rows_per_second:.0f} rows/s")
+    for run in known:
+        point = (run.peak_anon_bytes or 0) / MIB, run.rows_per_second or 0.0
+        axes.plot(*point, "o", color=ORANGE if run is fastest else BLUE, markersize=8)
+        axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=8)
+    limit = min(run.limit_bytes or 0 for run in known) / MIB
+    if limit < 4 * max((run.peak_anon_bytes or 0) / MIB for run in known):
+        axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * MIB)}")
+        legend_below(figure)
+    axes.margins(x=0.2)
+    axes.set_ylim(0, 1.2 * max(run.rows_per_second or 0.0 for run in known))
+    axes.set_xlabel("peak anonymous memory [MiB]")
+    axes.set_ylabel("rows/s")
+    return figure
+
+
+def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
+    """Return the anonymous memory of every run over the time since its last start."""
+    known = [run for run in runs if run.timeline]
+    peaks = {_named(run): max(anon for _, anon in run.timeline) for run in known}
+    highest = max(peaks, key=lambda name: peaks[name])
+    figure, axes = new_axes(f"{highest} holds most: {format_bytes(peaks[highest])}", height=3.6)
+    for run, colour in zip(known, cycle((BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)), strict=False):
+        seconds, anon = np.array(run.timeline, float).T
+        axes.plot(seconds, anon / MIB, color=colour, linewidth=1.4, label=_named(run))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("time since the start [s]")
+    axes.set_ylabel("anonymous\nmemory [MiB]")
+    legend_below(figure)
+    return figure
+
+
+def _named(run: RunSummary) -> str:
+    return drawable(shorten(run.name, 60))

@@ -1,0 +1,123 @@
+"""What a data file holds, drawn."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ...examination import BINS
+from ..text import drawable, legible, shorten
+from .common import BLUE, GREY, RED, Json, finish, new_axes
+
+_MOST_HISTOGRAMS = 24
+
+
+def target_distribution(profile: Json) -> Figure:
+    """Return the range of returns per horizon: median, middle half, and 1% to 99%."""
+    known = [target for target in profile["targets"] if target["quantiles"]]
+    spread = [target["std"] for target in known]
+    title = "No target is known"
+    if known:
+        title = f"Returns spread by {spread[0]:.2%} (sd) one step ahead, by {spread[-1]:.2%} at {known[-1]['name']}"
+    figure, axes = new_axes(title)
+    for position, target in enumerate(known, start=1):
+        quantiles = target["quantiles"]
+        axes.plot([position] * 2, [quantiles["0.01"], quantiles["0.99"]], color=BLUE, linewidth=1.5)
+        axes.plot(
+            [position] * 2, [quantiles["0.25"], quantiles["0.75"]], color=BLUE, linewidth=7, solid_capstyle="butt"
+        )
+        axes.plot(position, quantiles["0.5"], "o", color="white", markersize=4)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set_xticks(range(1, len(known) + 1))
+    axes.set_xlabel("steps ahead (thin: 1% to 99%, thick: middle half, dot: median)")
+    axes.set_ylabel("return")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def feature_distributions(profile: Json) -> Figure:
+    """Return a small histogram per feature: last steps of all channels, in standard deviations from their means.
+
+    Of many features, those that stray most are shown.
+    """
+    found = sorted(profile["features"], key=lambda feature: -feature["outlier_share"])
+    features = found[:_MOST_HISTOGRAMS]
+    columns = min(4, len(features))
+    lines = -(-len(features) // columns)
+    figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
+    cells = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    centers = (BINS[:-1] + BINS[1:]) / 2
+    for axes, feature in zip(cells.flat, features, strict=False):
+        counts = np.array(feature["histogram"], float)
+        axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)
+        axes.set_title(drawable(shorten(feature["name"], 22)), fontsize=8, loc="left")
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    for axes in cells.flat[len(features) :]:
+        axes.set_visible(False)
+    widest = features[0]
+    title = "No feature strays beyond 8 standard deviations"
+    if widest["outlier_share"]:
+        name = drawable(shorten(widest["name"], 30))
+        title = f"{name} strays most: {widest['outlier_share']:.2%} beyond 8 standard deviations"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    shown = f"{len(features)} of {len(found)} features; " if len(features) < len(found) else ""
+    figure.supxlabel(f"{shown}standard deviations from the mean; the outer bins hold what is beyond", fontsize=8)
+    return figure
+
+
+def time_coverage(profile: Json) -> Figure:
+    """Return the time line of the rows, with gaps as breaks."""
+    count = profile["gap_count"]
+    title = f"{count:,} gap{'s' * (count > 1)} in time" if count else "The rows follow each other without a gap"
+    figure, axes = new_axes(title, height=1.4)
+    start, end = (date2num(datetime.fromisoformat(profile["span"][side])) for side in ("start", "end"))
+    axes.plot([start, end], [0, 0], color=BLUE, linewidth=8, solid_capstyle="butt")
+    for gap in profile["gaps"]:
+        after = date2num(datetime.fromisoformat(gap["after"]))
+        axes.plot([after, after + gap["seconds"] / 86_400], [0, 0], color=RED, linewidth=12)
+    axes.xaxis_date()
+    locator = AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_yticks([])
+    axes.set_xlabel("time of the row (UTC); breaks are marked")
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def window_chart(window: np.ndarray, name: str) -> Figure:
+    """Return one row's window, float32 (steps, channels): close and volume of klines, else every channel as a line."""
+    steps, name = np.arange(1 - len(window), 1), drawable(legible(name))
+    if window.ndim == 1:
+        figure, axes = new_axes(f"{name}: {len(window)} numbers")
+        axes.bar(np.arange(len(window)), window, color=BLUE)
+        axes.set_xlabel("element")
+        axes.set_ylabel("value")
+        return figure
+    flat = window.reshape(len(window), -1)
+    if flat.shape[1] < 5:
+        figure, axes = new_axes(f"{name}: {flat.shape[1]} channels over {len(flat)} steps")
+        axes.plot(steps, flat)
+        axes.set_xlabel("steps before the row")
+        axes.set_ylabel("value")
+        return figure
+    close, volume = flat[:, 3], flat[:, 4]
+    change = close[-1] / close[0] - 1 if close[0] else np.nan
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    price_axes, volume_axes = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    finish(price_axes, f"{name}: the close changes by {change:+.2%} over {len(flat)} bars")
+    finish(volume_axes)
+    price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=BLUE, alpha=0.25, linewidth=0, label="low to high")
+    price_axes.plot(steps, close, color=BLUE, linewidth=1.2, label="close")
+    price_axes.set_ylabel("price")
+    price_axes.legend(fontsize=8, frameon=False)
+    volume_axes.bar(steps, volume, color=GREY, width=1)
+    volume_axes.set_ylabel("volume")
+    volume_axes.set_xlabel("bars before the row")
+    return figure

@@ -1,0 +1,136 @@
+"""Loss, errors by horizon, calibration and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ..tables import count_better
+
+if TYPE_CHECKING:
+    from ...evaluation import HorizonScore
+
+from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
+
+
+def loss_curve(history: pd.DataFrame) -> Figure:
+    """Return the training loss by optimizer step, with a running median; the title compares its first and last."""
+    history = history[np.isfinite(history["loss"].astype(float))]
+    loss = history["loss"].astype(float)
+    window = max(1, len(loss) // 10)
+    smooth = loss.rolling(window).median().dropna().to_numpy()
+    title = "No step has a finite loss"
+    if len(loss):
+        word = "fell" if smooth[-1] < smooth[0] else "did not fall: it went"
+        title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss):,} steps"
+    figure, axes = new_axes(title)
+    axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
+    if window > 1:
+        label = f"median of the last {window} steps"
+        axes.plot(history["step"].iloc[window - 1 :], smooth, color=RED, linewidth=2, label=label)
+        axes.legend(fontsize=8, frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("Huber loss\n[sd of the target]")
+    return figure
+
+
+def validation_errors(result: Json) -> Figure:
+    """Return the MAE per horizon relative to the zero forecast's."""
+    scores = result["validation"]
+    better, total = count_better(result)
+    title = f"The model's error is below the zero forecast's at {better} of {total} horizons"
+    figure, axes = new_axes(title if total else "No validation target is known")
+    ratios = np.array(
+        [m / z if m is not None and z else np.nan for m, z in zip(scores["mae"], scores["zero_mae"], strict=True)]
+    )
+    steps = np.arange(1, len(ratios) + 1)
+    axes.bar(steps, ratios - 1, color=np.where(ratios < 1, GREEN, ORANGE))
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_xticks(steps)
+    axes.set_xlabel("steps ahead")
+    axes.set_ylabel("MAE against\nzero forecast's")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="%"))
+    axes.text(0.99, 0.03, "below zero is better", transform=axes.transAxes, ha="right", fontsize=8, color=GREY)
+    return figure
+
+
+def gains(scores: Sequence[HorizonScore]) -> Figure:
+    """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
+    names = list(scores[0].gain) if scores else []
+    first = [score.gain[names[0]] for score in scores] if names else []
+    surely = sum(one is not None and one.is_above for one in first)
+    title = f"Surely better than {names[0]} at {surely} of {len(first)} horizons" if names else "Nothing is known"
+    figure, axes = new_axes(title)
+    for number, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN), strict=False)):
+        known = [(score.horizon, score.gain[name]) for score in scores]
+        points = [(horizon, one) for horizon, one in known if one is not None]
+        if points:
+            x = np.array([horizon for horizon, _ in points]) + 0.2 * (number - 1)
+            value = np.array([one.value for _, one in points])
+            low = np.array([one.value if one.low is None else one.low for _, one in points])
+            high = np.array([one.value if one.high is None else one.high for _, one in points])
+            axes.errorbar(x, value, [value - low, high - value], fmt="o", color=colour, capsize=3, label=f"than {name}")
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("steps ahead; bars are 95% intervals over resampled blocks of rows")
+    axes.set_ylabel("error lower by")
+    if axes.get_legend_handles_labels()[1]:
+        legend_below(figure)
+    return figure
+
+
+def calibration(scores: Sequence[HorizonScore]) -> Figure:
+    """Return what came on average against what was forecast, in groups by size, at up to three horizons."""
+    known = [score for score in scores if score.calibration]
+    chosen = [known[at] for at in sorted({0, len(known) // 2, len(known) - 1})] if known else []
+    title = "Nothing is known of the size of forecasts"
+    if chosen:
+        forecasts, targets = np.array(chosen[0].calibration).T
+        spread = forecasts - forecasts.mean()
+        slope = float(spread @ targets / (spread @ spread)) if spread.any() else 0.0
+        title = f"A forecast of 1% came out as {slope:.2f}% on average, {chosen[0].horizon} step ahead"
+    figure, axes = new_axes(title)
+    for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
+        forecasts, targets = 100 * np.array(score.calibration).T
+        axes.plot(forecasts, targets, "o-", color=colour, label=f"{score.horizon} steps ahead")
+    if chosen:
+        edge = max(abs(limit) for limit in axes.get_xlim())
+        axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
+        legend_below(figure)
+    axes.set_xlabel("mean forecast of a group [%]")
+    axes.set_ylabel("mean outcome [%]")
+    return figure
+
+
+def directional_accuracy(result: Json) -> Figure:
+    """Return the share of right directions per horizon, with the range in which a coin's would lie.
+
+    The range is that of 95% of coins thrown once per validation row. Forecasts of neighbouring rows overlap in
+    time, so in truth chance reaches further.
+    """
+    shares = np.array([np.nan if s is None else s for s in result["validation"]["directional_accuracy"]], float)
+    chance = 1.96 * 0.5 / np.sqrt(max(1, result["rows"]["validation"]))
+    title = "No validation target is known"
+    if np.isfinite(shares).any():
+        better = int((shares > 0.5 + chance).sum())
+        mean = np.nanmean(shares)
+        title = f"The direction is right in {mean:.1%} on average; {better} of {len(shares)} horizons beat chance"
+    figure, axes = new_axes(title)
+    steps = np.arange(1, len(shares) + 1)
+    label = f"95% of coins, {result['rows']['validation']:,} throws"
+    axes.axhspan(0.5 - chance, 0.5 + chance, color=GREY, alpha=0.2, linewidth=0, label=label)
+    axes.axhline(0.5, color=RED, linestyle="--", linewidth=1, label="a coin on average")
+    axes.plot(steps, shares, "o-", color=BLUE)
+    axes.set_xticks(steps)
+    axes.set_xlabel("steps ahead")
+    axes.set_ylabel("right direction")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    legend_below(figure)
+    return figure

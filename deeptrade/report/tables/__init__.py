@@ -1,0 +1,66 @@
+"""What a report says, as tables and sentences: pure functions of the files a run leaves."""
+
+from .common import as_html, settings_table, versions_table
+from .comparison import comparison, differing_settings
+from .data import alerts, data_verdict, examined, features, independence, nonfinite_places, overview, rejected, targets
+from .memory import (
+    growth_verdict,
+    memory_verdict,
+    next_steps,
+    peak_sample,
+    phase_growth_verdict,
+    phases,
+    step_phases,
+    unsampled_verdict,
+)
+from .plan import chosen, decisions, limits, measured_parts, plan_verdict, predicted, trials
+from .training import (
+    count_better,
+    evaluation,
+    evaluation_verdict,
+    mean_ratio,
+    rows,
+    time_split,
+    training_verdict,
+    validation,
+)
+
+__all__ = [
+    "alerts",
+    "as_html",
+    "chosen",
+    "comparison",
+    "count_better",
+    "data_verdict",
+    "decisions",
+    "differing_settings",
+    "evaluation",
+    "evaluation_verdict",
+    "examined",
+    "features",
+    "growth_verdict",
+    "independence",
+    "limits",
+    "mean_ratio",
+    "measured_parts",
+    "memory_verdict",
+    "next_steps",
+    "nonfinite_places",
+    "overview",
+    "peak_sample",
+    "phase_growth_verdict",
+    "phases",
+    "plan_verdict",
+    "predicted",
+    "rejected",
+    "rows",
+    "settings_table",
+    "step_phases",
+    "targets",
+    "time_split",
+    "training_verdict",
+    "trials",
+    "unsampled_verdict",
+    "validation",
+    "versions_table",
+]

@@ -1,0 +1,142 @@
+"""Where the memory went, whether it grew, and what would need less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ...memory import PhaseGrowth, PhaseRow, Sample
+from ...memory.leaks import LEAST_VISITS, WARM_UP_STEPS
+from ...units import format_bytes
+from .common import Json
+
+HEADROOM_SHARE = 0.10
+"""Share of the limit below which what is left is called tight."""
+
+_MOST_SPIKES = 3
+
+
+def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
+    """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
+    left = 1 - peak_bytes / limit_bytes
+    where = f", in phase {phase!r}" if phase else ""
+    word = "over" if left < 0 else "tight within" if left < HEADROOM_SHARE else "within"
+    rest = f"{-left:.0%} over" if left < 0 else f"{left:.0%} left"
+    return (
+        f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
+        f"{rest}{where}."
+    )
+
+
+def unsampled_verdict(memory: Json) -> str:
+    """Return one sentence on a run without samples: the kernel's peak counts mapped files too, so it is no verdict."""
+    return (
+        f"No samples were taken; resident memory, mapped files included, peaked at "
+        f"{format_bytes(memory['peak_rss_bytes'])} (limit {format_bytes(memory['limit_bytes'])}, "
+        f"{memory['limit_source']})."
+    )
+
+
+def peak_sample(samples: Sequence[Sample]) -> Sample:
+    """Return the sample with the most anonymous memory."""
+    return max(samples, key=lambda sample: sample.anon_bytes)
+
+
+def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
+    """Return memory per phase: visits, before, after, change, peak above its start, seconds."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row.phase,
+                "runs": row.visits,
+                "before": format_bytes(row.before),
+                "after": format_bytes(row.after),
+                "change": format_bytes(row.after - row.before),
+                "peak above start": format_bytes(row.peak - row.before),
+                "seconds": f"{row.seconds:.1f}",
+            }
+            for row in table
+        ]
+    )
+
+
+def step_phases(memory: Json) -> pd.DataFrame:
+    """Return how each phase of a pass moved anonymous memory; empty for a run without samples or of an earlier version.
+
+    `first` is the first pass, which takes what later ones find again.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "phase of a pass": row["phase"],
+                "passes": f"{row['visits']:,}",
+                "first": format_bytes(row["first_bytes"]),
+                "mean": format_bytes(row["mean_bytes"]),
+                "largest": format_bytes(row["largest_bytes"]),
+                "highest memory": format_bytes(row["peak_bytes"]),
+            }
+            for row in memory.get("step_phases", [])
+        ]
+    )
+
+
+def growth_verdict(memory: Json) -> str:
+    """Return in words whether memory grew from step to step, and where it jumped."""
+    lines = [
+        f"**A leak**: from step to step memory grew by {format_bytes(leak['bytes_per_step'])} (seen at step "
+        f"{leak['step']}); {leak['detail']}."
+        for leak in memory.get("leaks", [])
+    ]
+    slope = memory.get("slope")
+    if slope and not lines:
+        span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
+        lines.append(
+            f"No leak: memory moved by {format_bytes(slope['bytes_per_step'])} a step (95% interval {span}) after the "
+            f"first {WARM_UP_STEPS} steps."
+        )
+    if not lines:
+        lines.append("Too few steps to say whether memory grows.")
+    for spike in memory.get("spikes", [])[:_MOST_SPIKES]:
+        lines.append(
+            f"A jump by {format_bytes(spike['rise_bytes'])} at step {spike['step']}, pass {spike['batch'] + 1}, "
+            f"in phase {spike['phase']!r}."
+        )
+    return " ".join(lines)
+
+
+def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
+    """Return in words whether phases that were run again and again left more memory behind each time."""
+    growing = [one for one in found if one.is_growth]
+    if growing:
+        return " ".join(
+            f"**It grows**: each run of {one.phase!r} leaves {format_bytes(one.slope.bytes_per_step)} more (95% "
+            f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} runs)."
+            for one in growing
+        )
+    if found:
+        most = max(found, key=lambda one: one.slope.high)
+        return (
+            f"No sure growth: {most.visits} runs of {most.phase!r} moved memory by "
+            f"{format_bytes(most.slope.bytes_per_step)} each (95% interval {format_bytes(most.slope.low)} to "
+            f"{format_bytes(most.slope.high)})."
+        )
+    return f"Nothing ran {LEAST_VISITS} times, which it takes to tell a leak."
+
+
+def next_steps(result: Json) -> list[str]:
+    """Return what to try to lower the peak, from this run's numbers; each says what it would change."""
+    memory, size = result["memory"], result["batch_size"]
+    above = memory["peak_anon_bytes"] - memory["baseline_anon_bytes"]
+    steps = []
+    if size > 1:
+        steps.append(
+            f"halve batch_size to {size // 2} and double accum_steps to {2 * result['accum_steps']}: the same result; "
+            f"activations fall by half (at most {format_bytes(above / 2)} of the {format_bytes(above)} above the start)"
+        )
+    if result["settings"]["cache_batches"]:
+        steps.append("cache_batches=0: the cache holds assembled batches that a shuffled epoch does not use again")
+    if result["settings"]["no_lazy_loading"]:
+        steps.append("leave out no_lazy_loading: rows are then read when they are used")
+    steps.append("a smaller model_size: weights, their gradients and two optimizer slots shrink together")
+    return steps
