@@ -131,7 +131,8 @@ def as_declared(name: str, value: Any, kind: type) -> Any:
     if kind in (int, float) and not isinstance(plain, unfit):
         with suppress(TypeError, ValueError):
             return kind(plain)
-    raise SettingsError(f"{name}={value!r} is not of type {kind.__name__}")
+    hint = f"; give it as text: papermill's -p makes numbers of text such as NAN and 007, -r {name} does not"
+    raise SettingsError(f"{name}={value!r} is not of type {kind.__name__}{hint if kind is str else ''}")
 
 
 def annotated_values(namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,14 @@ def test_explore_runs_in_batch_without_widgets(market, tmp_path):
     assert "widget-view" not in (tmp_path / "o.ipynb").read_text()
 
 
+def test_a_text_given_by_papermill_s_p_is_refused_with_the_option_that_takes_it(market, tmp_path):
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook_path("00_explore"))]
+    given = ["-p", "csv", str(market.path), "-p", "feature", "NAN", "-p", "interactive", "False"]
+    done = subprocess.run([*command, str(tmp_path / "o.ipynb"), *given], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "-r feature does not" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["root", "notebooks", "elsewhere"])
 def test_training_by_papermill_works_from_any_folder(market, tmp_path, place):

@@ -57,6 +57,11 @@ def test_other_values_are_refused(value, kind):
         as_declared("x", value, kind)
 
 
+def test_text_that_papermill_has_made_a_number_of_leads_to_the_option_that_does_not():
+    with pytest.raises(SettingsError, match="features=nan is not of type str; give it as text: "):
+        as_declared("features", float("nan"), str)
+
+
 def test_a_notebook_s_parameters_are_its_annotated_names_in_their_types():
     namespace = {"__annotations__": {"epochs": int, "quick": bool, "csv": str}, "epochs": "3", "quick": "", "csv": "7"}
     assert annotated_values(namespace | {"other": 1}) == {"epochs": 3, "quick": False, "csv": "7"}
