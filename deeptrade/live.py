@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from .errors import SettingsError
 from .report.run_files import RunFiles
-from .settings import MODEL_SIZES
+from .settings import FitSettings
 
-STOPPED = 143
-"""Exit code of a training that saved its progress and left when it was asked to."""
-
-_STATES = {None: "running", 0: "completed", STOPPED: "stopped", -15: "stopped"}
+_STATES = {None: "running", 0: "completed", 143: "stopped", -signal.SIGTERM: "stopped"}
+"""By exit code: 143 is a training that saved its progress; one that had not begun ends by the signal itself."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +34,16 @@ class Progress:
 
 
 class LiveTraining:
-    """`deeptrade fit` for some steps into a folder that is gone with this object.
+    """`deeptrade fit` with some settings, in a process of its own, into a folder that is gone with this object."""
 
-    Raises SettingsError for a model size that is not there and for less than one step.
-    """
-
-    def __init__(
-        self,
-        csv: str | Path,
-        *,
-        model_size: str = "small",
-        max_steps: int = 50,
-        options: Sequence[str] = (),
-        command: Sequence[str] = (sys.executable, "-m", "deeptrade"),
-    ):
-        if model_size not in MODEL_SIZES:
-            raise SettingsError(f"model_size={model_size!r} is not accepted; use one of {', '.join(MODEL_SIZES)}")
-        if max_steps < 1:
-            raise SettingsError(f"max_steps={max_steps} is not accepted; use 1 or more")
+    def __init__(self, settings: FitSettings):
         self._folder = tempfile.TemporaryDirectory(prefix="deeptrade-live-")
         folder = Path(self._folder.name)
         self._out, self._log = folder / "train", folder / "log.txt"
-        chosen = [f"--csv={csv}", f"--out={self._out}", f"--model_size={model_size}", f"--max_steps={max_steps}"]
+        settings = replace(settings, out=str(self._out), epochs=max(settings.epochs, settings.max_steps), skip_rl=True)
+        command = [sys.executable, "-m", "deeptrade", *settings.as_arguments(settings.changed)]
         with open(self._log, "wb") as log:
-            self._child = subprocess.Popen(
-                [*command, "fit", *chosen, f"--epochs={max_steps}", "--skip_rl", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         atexit.register(self.stop)
 
     def progress(self) -> Progress:

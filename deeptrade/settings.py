@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -85,6 +85,20 @@ class FitSettings:
     def changed(self) -> frozenset[str]:
         """Names of the fields that differ from their defaults: in a notebook, those count as given."""
         return frozenset(item.name for item in fields(self) if getattr(self, item.name) != item.default)
+
+    def as_arguments(self, names: Collection[str] | None = None) -> list[str]:
+        """Return the command line that means these settings: `fit` and an option each, or only those named.
+
+        >>> FitSettings(max_steps=9, skip_rl=True).as_arguments(["max_steps", "skip_rl"])
+        ['fit', '--max_steps=9', '--skip_rl']
+        """
+        arguments = ["fit"]
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is False or value == "" or (names is not None and item.name not in names):
+                continue
+            arguments.append(f"--{item.name}" if value is True else f"--{item.name}={value}")
+        return arguments
 
     @property
     def feature_names(self) -> list[str] | None:

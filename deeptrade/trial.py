@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,7 @@ def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[s
     changed: dict[str, Any] = {"out": out, "max_steps": TRIAL_STEPS, "epochs": 1, "skip_rl": True, "no_adapt": True}
     changed |= batch_settings(settings.batch_size, passes)
     changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows
-    arguments = ["fit"]
-    for item in fields(FitSettings):
-        value = changed.get(item.name, getattr(settings, item.name))
-        if value is True:
-            arguments.append(f"--{item.name}")
-        elif value is not False and value != "":
-            arguments.append(f"--{item.name}={value}")
-    return arguments
+    return replace(settings, **changed).as_arguments()
 
 
 def _run(arguments: list[str]) -> tuple[int, str]:

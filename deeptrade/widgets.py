@@ -6,7 +6,7 @@ import html
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from .errors import DeepTradeError, SettingsError
 from .live import LiveTraining, Progress
 from .memory import memory_limit, read_memory
 from .report import figures, tables
-from .settings import MODEL_SIZES
+from .settings import MODEL_SIZES, FitSettings
 from .tuning import optimize
 from .units import format_bytes
 
 LOOK_SECONDS = 1.0
 """Between two looks at a training that goes on."""
 
-_CURVE = "Training loss by optimizer step"
+_CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
 
 
 def describe(data: Dataset) -> str:
@@ -124,22 +124,20 @@ def training_line(progress: Progress) -> str:
     return f"{line} {progress.line}" if progress.state == "failed" else line
 
 
-def show_training(csv: str | Path, *, model_size: str, max_steps: int = 20, options: Sequence[str] = ()) -> None:
-    """Train for some steps in a process of its own and show the loss."""
+def show_training(settings: FitSettings) -> None:
+    """Train in a process of its own and show the loss once it has ended."""
     from IPython.display import Markdown, display
 
-    progress = LiveTraining(csv, model_size=model_size, max_steps=max_steps, options=options).wait()
+    progress = LiveTraining(settings).wait()
     display(Markdown(training_line(progress)))
     if len(progress.history):
         figures.show(figures.loss_curve(progress.history), alt=_CURVE)
 
 
-def training_starter(
-    csv: str | Path, *, model_size: str = "small", max_steps: int = 50, options: Sequence[str] = ()
-) -> ipywidgets.Widget:
+def training_starter(settings: FitSettings) -> ipywidgets.Widget:
     """Return a start and a stop button with the loss of a short training, drawn anew every second while it goes on."""
-    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=model_size, description="model size")
-    steps = ipywidgets.BoundedIntText(value=max_steps, min=1, max=10_000, description="steps")
+    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=settings.model_size, description="model size")
+    steps = ipywidgets.BoundedIntText(value=settings.max_steps, min=1, max=10_000, description="steps")
     start, stop = ipywidgets.Button(description="start"), ipywidgets.Button(description="stop", disabled=True)
     line, curve = ipywidgets.HTML("not started"), ipywidgets.HTML()
     running: list[LiveTraining] = []
@@ -148,7 +146,8 @@ def training_starter(
         progress = running[-1].progress()
         line.value = html.escape(training_line(progress))
         if len(progress.history):
-            curve.value = f'<img alt="{_CURVE}" src="{figures.as_data(figures.loss_curve(progress.history))}">'
+            image = figures.as_data(figures.loss_curve(progress.history))
+            curve.value = f'<img alt="{_CURVE}" style="max-width: {_CURVE_WIDTH}" src="{image}">'
         return progress.state == "running"
 
     def follow() -> None:
@@ -159,8 +158,8 @@ def training_starter(
             start.disabled, stop.disabled = False, True
 
     def begin(_: Any) -> None:
+        running[:] = [LiveTraining(replace(settings, model_size=sizes.value, max_steps=steps.value))]
         start.disabled, stop.disabled, curve.value = True, False, ""
-        running[:] = [LiveTraining(csv, model_size=sizes.value, max_steps=steps.value, options=options)]
         threading.Thread(target=follow, daemon=True).start()
 
     start.on_click(begin)

@@ -62,6 +62,29 @@ def market(tmp_path: Path) -> Market:
     return make_market(tmp_path / "market.csv")
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 4 KiB, so that a small file has many."""
+    from deeptrade.sources import csv as csv_module
+
+    monkeypatch.setattr(csv_module, "BLOCK_BYTES", 4 << 10)
+
+
+@pytest.fixture
+def bad_market(tmp_path):
+    """Two hundred rows, three of them rejected, a missing target and a NaN."""
+    market = make_market(tmp_path / "market.csv", rows=200)
+    market.cells[20][1] = "[[[1]]]"
+    market.cells[21][3] = ""
+    market.cells[150][3] = "[[NaN, NaN, null, Infinity]]"
+    market.cells[90][4] = ""
+    values = market.features["arr_ctx"][91].tolist()
+    values[0][1] = float("nan")
+    market.cells[91][3] = json.dumps(values)
+    market.write()
+    return market
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of the notebooks on a small file with an odd feature name and one rejected row."""

@@ -6,6 +6,7 @@ import pytest
 from deeptrade import open_dataset, widgets
 from deeptrade.errors import SettingsError
 from deeptrade.live import Progress
+from deeptrade.settings import FitSettings
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ class FakeTraining:
 
     asked, stopped = [], 0
 
-    def __init__(self, csv, **options):
-        self.asked.append(options)
+    def __init__(self, settings):
+        self.asked.append((settings.model_size, settings.max_steps, settings.max_rows))
         self.looks = 0
 
     def progress(self):
@@ -85,7 +86,7 @@ class FakeTraining:
 def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monkeypatch):
     monkeypatch.setattr(widgets, "LiveTraining", FakeTraining)
     monkeypatch.setattr(widgets, "LOOK_SECONDS", 0.01)
-    starter = widgets.training_starter(market.path, options=["--max_rows=9"])
+    starter = widgets.training_starter(FitSettings(csv=str(market.path), max_rows=9, max_steps=20))
     sizes, steps, start, stop = starter.children[0].children
     sizes.value, steps.value = "tiny", 7
     start.click()
@@ -93,7 +94,7 @@ def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monke
     deadline = time.monotonic() + 30
     while start.disabled and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert FakeTraining.asked == [{"model_size": "tiny", "max_steps": 7, "options": ["--max_rows=9"]}]
+    assert FakeTraining.asked == [("tiny", 7, 9)]
     assert FakeTraining.stopped == 1
     assert starter.children[1].value.startswith("completed: 3 steps, loss 0.500 in the last, 300.0 MiB")
     assert 'alt="Training loss by optimizer step"' in starter.children[2].value

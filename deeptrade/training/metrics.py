@@ -66,3 +66,17 @@ class Validation:
             tf.cast(signed & (tf.sign(known) == tf.sign(forecasts)), tf.float32),
         )
         return loss, tf.stack([tf.reduce_sum(row, axis=0) for row in rows])
+
+
+def validation_verdict(validation: dict[str, Any]) -> str:
+    """Return in words how many horizons beat the forecast that is always zero."""
+    if not has_targets(validation):
+        return "no validation row has a target, so nothing is known of its errors"
+    pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
+    better = sum(mae < zero for mae, zero in pairs)
+    return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
+
+
+def has_targets(validation: dict[str, Any]) -> bool:
+    """Return whether any target of the split is known."""
+    return bool(np.isfinite(validation["zero_mae"]).any())

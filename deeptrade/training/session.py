@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from ..batches import Batch, BatchReader
@@ -27,7 +26,7 @@ from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .feed import READ_ERROR, Feed, LeftOut
 from .loop import StepRecord
-from .metrics import Validation
+from .metrics import Validation, has_targets, validation_verdict
 from .outcome import describe_run
 from .results import (
     HISTORY_COLUMNS,
@@ -307,12 +306,11 @@ class Session:
         state = self.state
         self._save(tables)
         self.validation = self._validate()
-        if _has_targets(self.validation):
+        if has_targets(self.validation):
             state.note_validation(self.validation["loss"])
         tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
-        self.sink(
-            f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {_verdict(self.validation)}"
-        )
+        verdict = validation_verdict(self.validation)
+        self.sink(f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {verdict}")
         if state.stops_early(self.settings):
             self.sink(f"stopped early: no better validation for {state.epochs_without_gain} epochs")
         state.epoch, state.position = state.epoch + 1, 0
@@ -360,7 +358,7 @@ class Session:
         with self.monitor.phase("save"), self.trainer.averaged():
             save_model(self.trainer.model, self.out / "model.keras")
         result = self._write_result("completed", validation)
-        self.sink(f"done after {self.state.step} steps: {_verdict(validation)}; {self.out / 'result.json'}")
+        self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.out / 'result.json'}")
         return result
 
     @contextmanager
@@ -386,16 +384,3 @@ class Session:
     def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
         with self.trainer.averaged():
             return write_json(self.out / "result.json", describe_run(self, status, validation, problem))
-
-
-def _verdict(validation: dict[str, Any]) -> str:
-    """How many horizons beat the forecast that is always zero."""
-    if not _has_targets(validation):
-        return "no validation row has a target, so nothing is known of its errors"
-    pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
-    better = sum(mae < zero for mae, zero in pairs)
-    return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
-
-
-def _has_targets(validation: dict[str, Any]) -> bool:
-    return bool(np.isfinite(validation["zero_mae"]).any())

@@ -44,8 +44,9 @@ def feature_distributions(profile: Json) -> Figure:
 
     Of many features, those that stray most are shown.
     """
-    found = sorted(profile["features"], key=lambda feature: -feature["outlier_share"])
-    features = found[:_MOST_HISTOGRAMS]
+    found = profile["features"]
+    widest_first = sorted(range(len(found)), key=lambda number: -found[number]["outlier_share"])
+    features = [found[number] for number in sorted(widest_first[:_MOST_HISTOGRAMS])]
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
     figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
@@ -60,7 +61,7 @@ def feature_distributions(profile: Json) -> Figure:
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in cells.flat[len(features) :]:
         axes.set_visible(False)
-    widest = features[0]
+    widest = found[widest_first[0]]
     title = "No feature strays beyond 8 standard deviations"
     if widest["outlier_share"]:
         name = drawable(shorten(widest["name"], 30))
