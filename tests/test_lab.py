@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -44,6 +45,15 @@ OUTPUTS = """
 """
 
 
+def answers(address):
+    """Whether a Jupyter server listens at the address."""
+    try:
+        with urlopen(f"{address}/api/status"):
+            return True
+    except (URLError, ValueError):
+        return False
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A JupyterLab whose folder holds copies of the notebooks and a small market where they look for one."""
@@ -64,14 +74,12 @@ def lab(tmp_path_factory):
     try:
         address = ""
         deadline = time.monotonic() + 120
-        while not address:
+        while not answers(address):  # the log names the address before anybody listens there
             assert server.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.3)
             lines = [line for line in log.read_text().splitlines() if "http://" in line and "/lab" in line]
             address = lines[0][lines[0].index("http://") :].split("/lab")[0] if lines else ""
-        with urlopen(f"{address}/api/status"):
-            pass
         with open_tab(root) as tab:
             tab.show(width=1300, height=1000)
             tab.open(f"{address}/lab")
@@ -110,6 +118,20 @@ def use_the_widgets(tab):
     click = "[...document.querySelectorAll('.jp-Notebook button')].find(one => one.innerText === 'WORD').click()"
     tab.evaluate(click.replace("WORD", "start"))
     tab.wait_for(f"{cell_text}.includes('completed: 20 steps') && {images} > {shown}", seconds=240)
+    more = """
+    (() => {
+      const steps = document.querySelector('.jp-Notebook input[type=number]');
+      steps.value = 9999;
+      for (const event of ['input', 'change']) steps.dispatchEvent(new Event(event, {bubbles: true}));
+    })()
+    """
+    tab.evaluate(more)
+    tab.evaluate(click.replace("WORD", "start"))
+    tab.wait_for(f"/running: [3-9][0-9] steps/.test({cell_text})", seconds=240)
+    tab.evaluate(click.replace("WORD", "stop"))
+    tab.wait_for(f"{cell_text}.includes('stopped: ')")
+    tab.evaluate("[...document.querySelectorAll('.jp-Notebook img')].pop().scrollIntoView({block: 'end'})")
+    time.sleep(0.5)
 
 
 @pytest.mark.timeout(900)
