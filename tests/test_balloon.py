@@ -13,6 +13,7 @@ import pytest
 import deeptrade.model  # noqa: F401 (what a saved model is made of)
 from deeptrade.memory import read_notes, read_timeline
 from deeptrade.sources.synthetic import synthesize
+from deeptrade.training.adapting import LOW
 from deeptrade.training.results import read_column
 from tests.cgroups import command_in, memory_group
 
@@ -25,7 +26,8 @@ for line in sys.stdin:
     held = bytearray(b"x") * int(line)
     print("done", flush=True)
 """
-STEPS = 120
+STEPS, SETTLED = 160, 40
+"""Steps of a training, and those after which its memory has come to its height: a tenth of the limit is left then."""
 
 
 class Balloon:
@@ -103,6 +105,18 @@ def least_available(out, *, seconds=1e9):
     return min(one.available_bytes for one in samples if one.seconds > samples[-1].seconds - seconds)
 
 
+def seconds_until_fewer(out, since, low_bytes):
+    """Seconds from the first sample since then that showed less than so much left to the last one before passes changed."""
+    first = latest = None
+    for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
+        if line.get("kind") == "micro_batch":
+            return 0.0 if first is None else latest - first
+        if line.get("phase", "").startswith("train") and line["seconds"] > since:
+            latest = line["seconds"]
+            first = latest if first is None and line["available_bytes"] < low_bytes else first
+    raise AssertionError("passes never changed")
+
+
 def weights_of(out):
     model = keras.models.load_model(out / "model.keras")
     return np.concatenate([weight.numpy().ravel() for weight in model.trainable_variables])
@@ -119,15 +133,16 @@ def test_half_of_the_free_memory_taken_and_given_back_costs_no_step_and_changes_
         pass
     limit = int((roomy - least_available(plain)) / 0.9)
     with memory_group(limit) as group, training(group, market, out) as (child, balloon):
-        wait_for(lambda: steps_in(out) >= 20, child)
+        wait_for(lambda: steps_in(out) >= SETTLED, child)
         assert not changes_in(out)
-        balloon.hold(least_available(out, seconds=10) // 2)
-        taken_at = steps_in(out)
+        taken_at = read_timeline(out / "memory.jsonl")[-1].seconds
+        balloon.hold(least_available(out, seconds=2) // 2)
         wait_for(lambda: changes_in(out), child)
         balloon.hold(0)
         wait_for(lambda: len(changes_in(out)) == 2, child)
     fell, grew = changes_in(out)
-    assert fell["step"] <= taken_at + 5
+    step_seconds = np.median(read_column(out / "timing.csv", "step_seconds"))
+    assert seconds_until_fewer(out, taken_at, LOW * limit) <= 5 * step_seconds
     assert fell["rows"] < fell["before"] == 32
     assert (grew["before"], grew["rows"]) == (fell["rows"], 32)
     large, small, _ = held_between_changes(out)
