@@ -106,7 +106,7 @@ def least_available(out, *, seconds=1e9):
 
 
 def seconds_until_fewer(out, since, low_bytes):
-    """Seconds from the first sample since then that showed less than so much left to the last one before passes changed."""
+    """Seconds from the first sample since then with less than so much left to the last one before passes changed."""
     first = latest = None
     for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
         if line.get("kind") == "micro_batch":
