@@ -15,7 +15,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import DataError
-from .files import read_json, write_json
+from .files import read_json, user_path, write_json
 from .opening import open_dataset
 from .order import Rows
 from .settings import FitSettings
@@ -75,7 +75,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     """
     from .prediction import predict
 
-    folder = Path(run)
+    folder = user_path(run)
     result = read_json(folder / "result.json")
     if result["status"] != "completed":
         raise DataError(f"{folder} is not completed; run fit again to continue it, then evaluate")

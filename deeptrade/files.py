@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,23 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
+
+
+def user_path(path: str | Path) -> Path:
+    """Return the path with a leading ~ as the home folder, as shells read it: a notebook's parameters meet none."""
+    return Path(os.path.expanduser(path))
+
+
+def shorten_home(text: str) -> str:
+    """Return text in which the home folder is ~, alone and in paths; `user_path` reads such paths.
+
+    >>> shorten_home(os.path.expanduser("~/market.csv"))
+    '~/market.csv'
+    """
+    home = os.path.expanduser("~")
+    if len(home) < 2:  # a process without a home, or with the root as such
+        return text
+    return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?![\w.-])", "~", text)
 
 
 @contextmanager

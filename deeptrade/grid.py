@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import DataError, SettingsError
+from .files import user_path
 from .parameters import check_parameters
 from .report.compare import write_comparison
 from .runs import NOTEBOOKS, NotebookError, notebook_path
@@ -62,7 +63,7 @@ def run_grid(
     failed, DataError where all of them failed for a reason the user can mend.
     """
     say = sink or (lambda line: None)
-    shared, out = dict(parameters or {}), Path(out)
+    shared, out = dict(parameters or {}), user_path(out)
     both = sorted(set(grid) & set(shared))
     if both:
         raise SettingsError(f"parameter {both[0]!r} is given by -r and by --grid; leave one out")

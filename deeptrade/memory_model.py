@@ -6,14 +6,15 @@ are computed; the few constants were measured, and each says where. `optimize` c
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .batches import CACHE_BYTES
 from .errors import DoesNotFitError
 from .memory.limits import Limit, find_limits
 from .memory.process import read_memory
 from .schema import Feature, Schema
-from .settings import FitSettings
+from .settings import MODEL_SIZES, FitSettings
 from .sizes import SIZES, count_parameters
 from .sources.blocks import BLOCK_BYTES
 from .units import format_bytes
@@ -57,6 +58,9 @@ RECURRENT_COPIES = 11
 """Tensors of (steps, units) that one recurrent direction keeps, gates and states: 11.4 measured."""
 
 
+_OFF = {"cache_batches": 0, "prefetch": 0, "no_lazy_loading": False}
+"""Settings that hold memory for speed, and their value that holds none."""
+
 PARTS = {
     "process": ("baseline",),
     "model": ("program", "weights", "gradients", "accumulators", "optimizer slots", "averages", "cache", "rows"),
@@ -90,6 +94,36 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
         "cache": min(settings.cache_batches * batch_bytes, CACHE_BYTES),
         "rows": _row_bytes(schema, settings, rows),
     }
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Settings that would hold less: the changed ones by name, and the bytes by which the predicted peak falls."""
+
+    change: dict[str, Any]
+    saved_bytes: int
+
+
+def alternatives(schema: Schema, settings: FitSettings, *, rows: int = 0) -> list[Alternative]:
+    """Return what would lower the peak of `fit` with these settings, the largest saving first; arguments as above.
+
+    Each alone: half the rows per pass at the same rows per step, no cache, less read ahead, no loading of all rows,
+    and the next smaller model. What saves nothing is left out.
+    """
+    changes: list[dict[str, Any]] = []
+    if settings.batch_size % 2 == 0:
+        accum_steps = 2 * settings.steps_per_update
+        changes.append({"batch_size": settings.batch_size // 2, "grad_accum": True, "accum_steps": accum_steps})
+    changes += [{name: off} for name, off in _OFF.items() if getattr(settings, name) != off]
+    smaller = MODEL_SIZES.index(settings.model_size) - 1
+    if smaller >= 0:
+        changes.append({"model_size": MODEL_SIZES[smaller]})
+    peak = sum(predict_peak(schema, settings, rows=rows).values())
+    found = [
+        Alternative(change, peak - sum(predict_peak(schema, replace(settings, **change), rows=rows).values()))
+        for change in changes
+    ]
+    return sorted((one for one in found if one.saved_bytes > 0), key=lambda one: -one.saved_bytes)
 
 
 def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> None:

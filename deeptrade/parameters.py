@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from papermill.inspection import inspect_notebook
 
 from .errors import SettingsError
-from .settings import as_declared
+from .settings import as_declared, nearest
 
 _KINDS = {kind.__name__: kind for kind in (bool, int, float, str)}
 
@@ -31,9 +30,7 @@ def check_parameters(given: Mapping[str, Any], notebooks: Mapping[str, Path]) ->
     known = sorted({parameter for parameters in declarations.values() for parameter in parameters})
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-            raise SettingsError(f"parameter {name!r} is in none of the notebooks; {hint}")
+            raise SettingsError(f"parameter {name!r} is in none of the notebooks; {nearest(name, known)}")
     return {
         notebook: {
             name: as_declared(name, value, _KINDS[parameters[name]["inferred_type_name"]])

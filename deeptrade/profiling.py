@@ -14,7 +14,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .examination import examine, examine_targets
-from .files import write_json
+from .files import user_path, write_json
 from .ledger import write_ledger
 from .memory import MemoryMonitor
 from .opening import open_dataset
@@ -61,8 +61,8 @@ def profile(
     result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
     if out is not None:
-        write_ledger(Path(out) / "ledger.csv", ledger)
-        write_json(Path(out) / "profile.json", result)  # last: where it stands, all is there
+        write_ledger(user_path(out) / "ledger.csv", ledger)
+        write_json(user_path(out) / "profile.json", result)  # last: where it stands, all is there
     return result
 
 

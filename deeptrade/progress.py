@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from .units import format_bytes
 FACES = ("auto", "terminal", "notebook", "plain", "silent")
 _PLAIN_SECONDS, _NOTEBOOK_SECONDS = 30.0, 1.0
 _BYTES_SECONDS = 10.0
+_LATEST_LINES = 10
 
 
 class Progress:
@@ -106,6 +108,49 @@ class ByteProgress:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+class BoundedLines:
+    """A sink for a notebook, whose outputs a browser must hold: prints `most` lines, then shows the latest ones alone.
+
+    What comes after them stands in one output that says how many lines there are and is written anew at most once a
+    second, and at the block's end.
+    """
+
+    def __init__(self, sink: Callable[[str], None], most: int = 100):
+        self._sink, self._most, self._count = sink, most, 0
+        self._latest: deque[str] = deque(maxlen=_LATEST_LINES)
+        self._output: Any = None
+        self._last = 0.0
+
+    def __call__(self, line: str) -> None:
+        """Take one line."""
+        self._count += 1
+        if self._count <= self._most:
+            self._sink(line)
+            return
+        self._latest.append(line)
+        if time.monotonic() - self._last >= _NOTEBOOK_SECONDS:
+            self._show()
+
+    def __enter__(self) -> BoundedLines:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        if not self._latest:
+            return
+        from IPython.display import display
+
+        more = self._count - self._most
+        content = {"text/plain": f"... {more:,} more lines; the latest:\n" + "\n".join(self._latest)}
+        self._last = time.monotonic()
+        if self._output is None:
+            self._output = display(content, raw=True, display_id=True)
+        else:
+            self._output.update(content, raw=True)
 
 
 def _choose_face() -> str:

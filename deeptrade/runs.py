@@ -17,7 +17,7 @@ import psutil
 
 from . import errors
 from .errors import DataError, DeepTradeError, Interrupted, RunConflictError, SettingsError
-from .files import read_json, write_json
+from .files import read_json, shorten_home, user_path, write_json
 from .opening import look_at
 from .parameters import check_parameters
 from .plan import read_plan
@@ -65,7 +65,7 @@ def run(
     error of a notebook that the user can mend, and NotebookError for others.
     """
     say = sink or (lambda line: None)
-    out = Path(out)
+    out = user_path(out)
     given = dict(parameters or {})
     for name in _OWN:
         if name in given:
@@ -208,9 +208,8 @@ def _complete(
     name: str, data: str | Path, out: Path, values: dict[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The values given, with the paths of this run and, for training, what the plan chose."""
-    folder = str((out / NOTEBOOKS[name]).resolve())
-    paths = {"run": str(out.resolve())} if name == "04_memory_report" else {"csv": _absolute(data)}
-    complete = {**values, **paths, "out": folder}
+    paths = {"run": _absolute(out)} if name == "04_memory_report" else {"csv": _absolute(data)}
+    complete = {**values, **paths, "out": _absolute(out / NOTEBOOKS[name])}
     if name == "03_train":
         planned = read_plan(out / "optimize" / "plan.json").settings(FitSettings())
         kept = set(values) | (_BATCH if _BATCH & set(values) else set())
@@ -220,8 +219,9 @@ def _complete(
     return complete
 
 
-def _absolute(data: str | Path) -> str:
-    return str(Path(data).absolute())
+def _absolute(path: str | Path) -> str:
+    """The path as it is right from any folder, the home folder as ~: executed notebooks are given to others."""
+    return shorten_home(str(user_path(path).absolute()))
 
 
 def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
@@ -247,12 +247,16 @@ def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
 @contextmanager
 def _named_when_whole(unfinished: Path, out: Path) -> Iterator[None]:
-    """Give a notebook its name when it has been executed or has failed; one that a full disk cut off gets none."""
+    """Give a notebook its name when it has been executed or has failed; one that a full disk cut off gets none.
+
+    papermill's own notes and errors in a cell hold paths: those of the home folder begin with ~ then.
+    """
     try:
         yield
     finally:
         with suppress(DataError, OSError):
             read_json(unfinished)
+            unfinished.write_text(shorten_home(unfinished.read_text(encoding="utf-8")), encoding="utf-8")
             unfinished.replace(out)
         unfinished.unlink(missing_ok=True)
 

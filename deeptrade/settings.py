@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .files import user_path
 from .units import parse_bytes
 
 MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
@@ -108,7 +109,7 @@ class FitSettings:
     @property
     def out_dir(self) -> Path:
         """Where the run is written: `out`, or runs/NAME with NAME the data file's name without its ending."""
-        return Path(self.out) if self.out else Path("runs") / data_name(self.csv)
+        return user_path(self.out) if self.out else Path("runs") / data_name(self.csv)
 
 
 def limited(name: str) -> Any:
@@ -152,10 +153,19 @@ def as_declared(name: str, value: Any, kind: type) -> Any:
 def annotated_values(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return a notebook's parameters in their declared types, from its `globals()`: papermill's -r hands over text.
 
-    The parameters are the names that the notebook declares as `name: type = value`.
+    The parameters are the names that the notebook declares as `name: type = value`. Raises SettingsError for a value
+    of another type, and for a name that papermill has set and the notebook does not declare: papermill lets it pass.
     """
     kinds = namespace["__annotations__"]
+    for name in sorted(injected_names(namespace) - set(kinds)):
+        raise SettingsError(f"this notebook has no parameter {name!r}; {nearest(name, kinds)}")
     return {name: as_declared(name, namespace[name], kind) for name, kind in kinds.items()}
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return advice on a name that is not known: the nearest that is, or all of them."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(sorted(known))}"
 
 
 def injected_names(namespace: Mapping[str, Any]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .case import HEADROOM, Case, look
 from .errors import DoesNotFitError, SettingsError
-from .files import friendly_os_errors, write_json
+from .files import friendly_os_errors, user_path, write_json
 from .measuring import Measured, measure, measured_terms, plain_prefetch
 from .memory_model import predict_peak, training_rooms
 from .plan import Plan, plan_from_json, read_plan
@@ -63,17 +63,18 @@ def optimize(
         settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=memory_limit
     )
     case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
-    with friendly_os_errors(f"making the folder {Path(out).name}"):
-        Path(out).mkdir(parents=True, exist_ok=True)
-        remove_trials(Path(out))
+    folder = user_path(out)
+    with friendly_os_errors(f"making the folder {folder.name}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_trials(folder)
     chosen, decisions = _choose(case, base, quick=quick)
-    measured = None if quick else measure(case, chosen, folder=Path(out), sink=say)
+    measured = None if quick else measure(case, chosen, folder=folder, sink=say)
     if measured is not None:
         chosen, decisions = measured.settings, [*measured.decisions, *decisions]
     for decision in decisions:
         say(decision.line())
     plan = _make_plan(case, chosen, decisions, measured)
-    write_json(Path(out) / "plan.json", plan.to_json())
+    write_json(folder / "plan.json", plan.to_json())
     say(_summary(plan, case))
     return plan
 

@@ -146,8 +146,8 @@ def training_starter(settings: FitSettings) -> ipywidgets.Widget:
         progress = running[-1].progress()
         line.value = html.escape(training_line(progress))
         if len(progress.history):
-            image = figures.as_data(figures.loss_curve(progress.history))
-            curve.value = f'<img alt="{_CURVE}" style="max-width: {_CURVE_WIDTH}" src="{image}">'
+            alt, address = figures.as_image(figures.loss_curve(progress.history), alt=_CURVE)
+            curve.value = f'<img alt="{html.escape(alt)}" style="max-width: {_CURVE_WIDTH}" src="{address}">'
         return progress.state == "running"
 
     def follow() -> None:

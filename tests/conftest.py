@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def bad_market(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run of the notebooks on a small file with an odd feature name and one rejected row."""
+    """A whole run of the notebooks on a small file with an odd feature name and one rejected row, all below `home`."""
     from deeptrade import run
 
     folder = tmp_path_factory.mktemp("run")
@@ -95,5 +96,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     market.cells[7][1] = "[[[1]]]"
     market.write()
     parameters = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
-    run(market.path, out=folder / "out", parameters=parameters)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", os.path.expanduser("~/.config/matplotlib")))
+        environment.setenv("HOME", str(folder))
+        run(market.path, out=folder / "out", parameters=parameters)
     return folder / "out"

@@ -23,6 +23,10 @@ def test_folders_are_left_out_of_paths(text, expected):
     assert scrub(text) == expected
 
 
+def test_folders_below_the_home_folder_are_left_out_too():
+    assert scrub("done; ~/runs/deep/result.json, ~/x.csv and ~5 rows") == "done; result.json, x.csv and ~5 rows"
+
+
 def test_the_home_folder_is_left_out_alone_and_in_paths(monkeypatch):
     monkeypatch.setenv("HOME", "/home/maria")
     assert scrub("/home/maria/runs/a, /home/maria and /home/mariachi") == "a, ~ and mariachi"

@@ -47,6 +47,22 @@ def test_the_loss_curve_says_whether_it_fell():
     assert "did not fall" in figures.loss_curve(risen).axes[0].get_title(loc="left")
 
 
+def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
+    history = pd.DataFrame({"step": range(1, 101), "loss": np.linspace(1, 0.5, 100)})
+    validations = [{"step": 50, "loss": 0.6}, {"step": 100, "loss": 0.7}]
+    axes = figures.loss_curve(history, validations).axes[0]
+    assert axes.get_title(loc="left").endswith("validation is best at step 50")
+    line = next(line for line in axes.lines if line.get_label() == "validation")
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([50, 100], [0.6, 0.7])
+
+
+def test_the_alternative_text_goes_on_with_the_finding():
+    history = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
+    alt, address = figures.as_image(figures.loss_curve(history), alt="Training loss by optimizer step")
+    assert alt == "Training loss by optimizer step. Training loss fell from 1.000 to 0.500 in 2 steps"
+    assert address.startswith("data:image/png;base64,")
+
+
 def test_steps_without_a_finite_loss_are_left_out_of_the_curve():
     history = pd.DataFrame({"step": [1, 2, 3], "loss": [np.nan, 1.0, 0.5]})
     axes = figures.loss_curve(history).axes[0]
@@ -98,7 +114,7 @@ def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
     figures.show(figures.memory_timeline(timeline(), 500 * MIB), alt="a <peak>")
     content, options = shown[0]
     assert content["image/png"].startswith(b"\x89PNG")
-    assert options["metadata"]["image/png"]["alt"] == "a <peak>"
+    assert options["metadata"]["image/png"]["alt"] == "a <peak>. Memory peaks at 300 MiB in phase 'train'"
 
 
 def test_small_terms_of_a_prediction_are_one():

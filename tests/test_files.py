@@ -9,7 +9,16 @@ import time
 import pytest
 
 from deeptrade.errors import DataError, DoesNotFitError
-from deeptrade.files import atomic_write, friendly_os_errors, is_held, locked_folder, read_json, write_json
+from deeptrade.files import (
+    atomic_write,
+    friendly_os_errors,
+    is_held,
+    locked_folder,
+    read_json,
+    shorten_home,
+    user_path,
+    write_json,
+)
 from deeptrade.ledger import LedgerEntry, read_ledger, write_ledger
 
 
@@ -24,6 +33,30 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         assert not path.exists()
     assert path.read_bytes() == b"whole"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/al/market.csv", "~/market.csv"),
+        ("in /home/al: 'x'", "in ~: 'x'"),
+        ("/home/alice/market.csv", "/home/alice/market.csv"),
+        ("/data/home/al/market.csv", "/data/home/al/market.csv"),
+        ("file:///home/al/x", "file:///home/al/x"),
+        ("/home/al.old/x", "/home/al.old/x"),
+    ],
+)
+def test_the_home_folder_is_a_tilde_where_it_begins_a_path(monkeypatch, text, expected):
+    monkeypatch.setenv("HOME", "/home/al")
+    assert shorten_home(text) == expected
+
+
+def test_a_path_with_a_tilde_is_read_as_shells_read_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/al")
+    assert str(user_path("~/market.csv")) == "/home/al/market.csv"
+    assert str(user_path("data/~x")) == "data/~x"
+    monkeypatch.setenv("HOME", "/")
+    assert shorten_home("/market.csv") == "/market.csv"
 
 
 def test_a_failed_rewrite_leaves_the_old_content(tmp_path):

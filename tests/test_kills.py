@@ -46,8 +46,14 @@ def test_a_run_stopped_by_sigterm_and_then_killed_ends_like_one_that_was_not(und
     steps = len(column(out, "step"))
     lines = stop_at(market, out, 250, signal.SIGKILL, exit_code=-9)
     assert f"continuing after step {steps}," in lines  # SIGTERM loses no step
+    killed_at = len(column(out, "step"))
     assert run_to_end(market, out) == expected
     assert not list(out.rglob(".*.tmp"))
+    first, second, third = json.loads((out / "result.json").read_text())["starts"]
+    assert (first["before"], second["before"], third["before"]) == ("", "interrupted", "killed")
+    assert (second["step"], second["repeated_steps"]) == (steps, 0)
+    assert third["step"] + third["repeated_steps"] == killed_at
+    assert third["repeated_steps"] <= QUICK["checkpoint_every"]
 
 
 def stop_at(market, out, steps, signal_number, *, exit_code):

@@ -1,10 +1,19 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from deeptrade.errors import DoesNotFitError, SettingsError
-from deeptrade.memory_model import BASELINE_BYTES, PARTS, activation_bytes, check_fits, predict_peak, training_room
+from deeptrade.memory_model import (
+    BASELINE_BYTES,
+    PARTS,
+    activation_bytes,
+    alternatives,
+    check_fits,
+    predict_peak,
+    training_room,
+)
 from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES, FitSettings
 from deeptrade.sizes import count_parameters
@@ -49,6 +58,29 @@ def test_the_peak_grows_with_what_holds_memory(more):
         return sum(predict_peak(ORIGINAL, settings, rows=1000).values())
 
     assert peak(FitSettings(**more)) > peak(FitSettings())
+
+
+def test_alternatives_save_what_the_prediction_says_and_the_largest_comes_first():
+    settings = FitSettings(batch_size=8, cache_batches=3, prefetch=2, no_lazy_loading=True)
+    peak = sum(predict_peak(ORIGINAL, settings, rows=1000).values())
+    found = alternatives(ORIGINAL, settings, rows=1000)
+    changed = [
+        {"no_lazy_loading": False},
+        {"batch_size": 4, "grad_accum": True, "accum_steps": 2},
+        {"model_size": "tiny"},
+        {"cache_batches": 0},
+        {"prefetch": 0},
+    ]
+    assert sorted(map(str, (one.change for one in found))) == sorted(map(str, changed))
+    assert [one.saved_bytes for one in found] == sorted((one.saved_bytes for one in found), reverse=True)
+    for one in found:
+        other = replace(settings, **one.change)
+        assert other.effective_batch == settings.effective_batch
+        assert one.saved_bytes == peak - sum(predict_peak(ORIGINAL, other, rows=1000).values())
+
+
+def test_the_least_settings_have_no_alternative():
+    assert alternatives(ORIGINAL, FitSettings(model_size="tiny", batch_size=1, prefetch=0)) == []
 
 
 def test_sizes_come_in_order_of_their_peaks():

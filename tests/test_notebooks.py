@@ -47,6 +47,7 @@ def test_a_notebook_is_committed_clean(name):
         if cell.cell_type == "code":
             assert not cell.outputs
             assert cell.execution_count is None
+        assert cell.id
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -98,22 +99,28 @@ def test_a_text_given_by_papermill_s_p_is_refused_with_the_option_that_takes_it(
     assert "-r feature does not" in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["root", "notebooks", "elsewhere"])
-def test_training_by_papermill_works_from_any_folder(market, tmp_path, place):
-    cwd = {"root": notebook_path("03_train").parents[1], "notebooks": notebook_path("03_train").parent}.get(
-        place, tmp_path
-    )
-    options = {"csv": market.path, "out": tmp_path / "fit", "model_size": "tiny", "max_steps": 2}
-    done = run_papermill("03_train", tmp_path / "o.ipynb", cwd, **options)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "fit" / "result.json").exists()
+def test_a_parameter_that_the_notebook_does_not_have_is_refused_though_papermill_lets_it_pass(market, tmp_path):
+    done = run_papermill("03_train", tmp_path / "o.ipynb", tmp_path, csv=market.path, out=tmp_path / "fit", epoch=3)
+    assert done.returncode != 0
+    assert "this notebook has no parameter 'epoch'; did you mean 'epochs'?" in done.stderr
+    assert not (tmp_path / "fit").exists()
 
 
 def figures_of(result):
     """What a result says of the data and the training, without paths and times."""
     kept = ("rows", "steps", "epochs", "batch_size", "accum_steps", "train", "validation", "weights_sha256", "data_id")
     return {name: result[name] for name in kept}
+
+
+@pytest.mark.slow
+def test_training_by_papermill_gives_the_same_result_from_any_folder(market, tmp_path):
+    results = []
+    for place in (notebook_path("03_train").parents[1], notebook_path("03_train").parent, tmp_path):
+        options = {"csv": market.path, "out": tmp_path / f"fit{len(results)}", "model_size": "tiny", "max_steps": 2}
+        done = run_papermill("03_train", tmp_path / "o.ipynb", place, **options)
+        assert done.returncode == 0, done.stderr[-2000:]
+        results.append(figures_of(json.loads((options["out"] / "result.json").read_text())))
+    assert results[0] == results[1] == results[2]
 
 
 def test_papermill_the_run_command_and_fit_give_the_same_result(finished_run, tmp_path):

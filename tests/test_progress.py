@@ -41,6 +41,26 @@ def test_a_continued_run_counts_from_where_it_stands(clock):
     assert [line.split()[1] for line in lines] == ["100"]
 
 
+def test_a_notebook_prints_so_many_lines_and_then_keeps_the_latest_in_one_output(clock, monkeypatch):
+    shown, printed = [], []
+
+    class Output:
+        update = staticmethod(lambda content, **options: shown.append(content["text/plain"]))
+
+    def display(content, **options):
+        shown.append(content["text/plain"])
+        return Output()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    with module.BoundedLines(printed.append, most=3) as say:
+        for number in range(30):
+            clock[0] += 0.1
+            say(f"line {number}")
+    assert printed == ["line 0", "line 1", "line 2"]
+    assert len(shown) <= 5
+    assert shown[-1].splitlines() == ["... 27 more lines; the latest:", *(f"line {n}" for n in range(20, 30))]
+
+
 def test_silent_says_nothing(capsys):
     lines = []
     progress = Progress(3, face="silent", sink=lines.append)

@@ -1,5 +1,7 @@
 import json
+import subprocess
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,32 @@ def test_the_timeline_names_what_the_run_did(settings, tmp_path):
     assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
     # Outside of all phases the last samples are younger than the result.
     assert max(sample.anon_bytes for sample in samples if sample.phase) <= result["memory"]["peak_anon_bytes"]
+
+
+def test_the_validations_and_the_seconds_of_every_activity_are_kept_over_calls(settings):
+    train(settings(epochs=1))
+    result = train(settings(epochs=3))
+    steps = result["steps"] // 3
+    history = result["validation_history"]
+    assert [(one["epoch"], one["step"]) for one in history] == [(1, steps), (2, 2 * steps), (3, 3 * steps)]
+    assert history[-1]["loss"] == result["validation"]["loss"]
+    spent = result["time"]["activity_seconds"]
+    assert set(spent) == {"build", "save", "validate"}
+    assert min(spent.values()) > 0
+    assert sum(spent.values()) + result["time"]["steps_seconds"] < result["time"]["wall_seconds"]
+    assert [start["before"] for start in result["starts"]] == ["", "completed"]
+
+
+def test_a_validation_in_the_middle_of_an_epoch_is_kept_too(settings):
+    result = train(settings(max_steps=2))
+    assert [(one["epoch"], one["step"]) for one in result["validation_history"]] == [(1, 2)]
+
+
+def test_a_result_says_from_which_commit_it_is_where_there_is_one(settings):
+    told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    if told.returncode:
+        pytest.skip("the package is not in a git repository")
+    assert train(settings(max_steps=1))["versions"]["commit"] == told.stdout.strip()
 
 
 def test_a_file_whose_latest_rows_have_no_target_is_not_judged_and_not_stopped_early(market, settings):

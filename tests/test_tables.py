@@ -1,5 +1,6 @@
 import pytest
 
+from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth
 from deeptrade.report import tables
 
@@ -13,7 +14,14 @@ def make_result(mae=(0.01, 0.03), zero=(0.02, 0.02)):
         "accum_steps": 2,
         "validation": {"loss": 0.5, "mae": list(mae), "zero_mae": list(zero), "directional_accuracy": [0.5, None]},
         "memory": {"peak_anon_bytes": 300 << 20, "baseline_anon_bytes": 100 << 20},
-        "time": {"wall_seconds": 20.0, "data_wait_seconds": 1.0, "step_seconds_median": 0.25},
+        "time": {
+            "wall_seconds": 20.0,
+            "data_wait_seconds": 1.0,
+            "step_seconds_median": 0.25,
+            "steps_seconds": 11.0,
+            "first_steps_seconds": 4.0,
+            "activity_seconds": {"save": 0.5, "validate": 2.0, "build": 1.5},
+        },
         "settings": {"cache_batches": 0, "no_lazy_loading": False},
     }
 
@@ -159,7 +167,9 @@ def test_predicted_and_measured_peak_stand_together(measured, last):
 
 
 def test_time_is_split_into_waiting_and_the_rest():
-    assert tables.time_split(make_result())["value"].tolist() == ["20.0 s", "1.0 s (5.0%)", "250 ms", "0.0 s (0.0%)"]
+    table = tables.time_split(make_result()).set_index("what")
+    assert table["seconds"].tolist() == ["1.0", "4.0", "6.0", "0.5", "2.0", "1.5", "5.0", "20.0", "0.250"]
+    assert table.loc["compute: other steps", "share"] == "30.0%"
 
 
 def test_settings_are_shown_without_their_folders():
@@ -169,10 +179,38 @@ def test_settings_are_shown_without_their_folders():
     assert table["value"].tolist() == ["market.csv", "x", "a/b,c/d"]
 
 
-def test_next_steps_say_what_halving_the_batch_can_save():
-    steps = tables.next_steps(make_result())
-    assert "halve batch_size to 2 and double accum_steps to 4" in steps[0]
-    assert "at most 100.0 MiB of the 200.0 MiB" in steps[0]
+def test_next_steps_are_options_with_the_saving_that_is_predicted():
+    result = make_result()
+    result["memory"]["alternatives"] = [
+        {"change": {"batch_size": 2, "grad_accum": True, "accum_steps": 4}, "saved_bytes": 100 << 20},
+        {"change": {"no_lazy_loading": False}, "saved_bytes": 5 << 20},
+    ]
+    first, second = tables.next_steps(result)
+    assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would hold 100.0 MiB less: ")
+    assert second == "no `--no_lazy_loading` would hold 5.0 MiB less: rows are read when they are used."
+    assert "Nothing" in tables.next_steps(make_result())[0]
+
+
+def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
+    entries = [
+        LedgerEntry(7, 9, 100, "arr_a", "shape", "expected (2,)"),
+        LedgerEntry(8, 10, 200, "arr_b", "shape", "expected (3,)"),
+        LedgerEntry(90, 92, 300, "", "purged", "too near"),
+    ]
+    table = tables.skipped(entries)
+    assert table.iloc[0].tolist() == ["shape", "2", "7", "9", "arr_a", "expected (2,)"]
+    assert table.iloc[1].tolist() == ["purged", "1", "90", "92", "-", "too near"]
+
+
+def test_a_run_says_how_often_it_was_begun_and_what_was_repeated():
+    start = {"time": "2026-01-02T03:04:05+00:00", "step": 0, "before": "", "repeated_steps": 0}
+    result = {"starts": [start]}
+    assert tables.starts_verdict(result) == "Once, without a break."
+    result["starts"] += [start | {"step": 50, "before": "killed", "repeated_steps": 7}]
+    result["starts"] += [start | {"step": 60, "before": "interrupted"}]
+    verdict = tables.starts_verdict(result)
+    assert verdict.startswith("3 times (calls before the last: 1 killed, 1 interrupted); 7 steps were taken twice")
+    assert tables.starts(result).iloc[1].tolist() == ["2026-01-02 03:04:05", "50", "killed", "7"]
 
 
 def test_text_from_data_is_escaped_in_tables():

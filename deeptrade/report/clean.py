@@ -8,13 +8,15 @@ import re
 import socket
 from html import escape, unescape
 
+from ..files import shorten_home
+
 _TAG = re.compile(r"""(<!--.*?-->|</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^>"'])*>)""", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""\s+([^\s=>"'/]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+))?""")
 _ACTIVE = re.compile(
     r"<(script|style|iframe|object|embed|template)\b.*?</\1\s*>|<(link|meta|base)\b[^>]*>", re.I | re.S
 )
 _FOREIGN = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:|/|\\)", re.IGNORECASE)
-_PATH = re.compile(r"(?<![\w./])(?:file://)?(?:/[\w.@+~*?-]+){2,}/?")
+_PATH = re.compile(r"(?<![\w./~])(?:file://)?(?:~(?:/[\w.@+~*?-]+)+|(?:/[\w.@+~*?-]+){2,})/?")
 _LINKS = {"href", "src", "srcset", "action", "formaction", "poster", "data", "background", "xlink:href"}
 _NAMES = {"class", "id", "style"}
 
@@ -37,11 +39,8 @@ def scrub(text: str) -> str:
 
     Folders of absolute paths are left out, their last part stays: /data/x/market.csv becomes market.csv.
     """
-    home = os.path.expanduser("~")
-    if len(home) > 1:
-        text = re.sub(rf"(?<![\w./]){re.escape(home)}(?![\w/.-])", "~", text)
-    text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)
-    for name in sorted(_private_names(home), key=len, reverse=True):  # box.example before box
+    text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], shorten_home(text))
+    for name in sorted(_private_names(os.path.expanduser("~")), key=len, reverse=True):  # box.example before box
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "...", text)
     return text
 

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..errors import DataError
-from ..files import write_json
+from ..files import user_path, write_json
 from ..memory.timeline import thinned
 from ..units import format_bytes
 from . import figures, tables
@@ -76,23 +76,23 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
 
     Raises DataError for a folder that is not there or holds no run.
     """
-    paths = [path for folder in folders for path in _find_runs(Path(folder))]
+    paths = _all(folders)
     names = _short_names(paths)
     runs = [_summary(name, RunFiles(path)) for name, path in zip(names, paths, strict=True)]
     comparison = Comparison(runs, _differing(runs))
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
+        out = user_path(out)
+        out.mkdir(parents=True, exist_ok=True)
         content = {"verdict": comparison.verdict, "differing": comparison.differing}
-        write_json(
-            Path(out) / "comparison.json", {"schema_version": 1, **content, "runs": [asdict(run) for run in runs]}
-        )
+        write_json(out / "comparison.json", {"schema_version": 1, **content, "runs": [asdict(run) for run in runs]})
     return comparison
 
 
 def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
     """Write out/compare.html and out/comparison.json, and return the page's path."""
+    out = user_path(out)
     comparison = compare_runs(folders, out=out)
-    links = {run.name: _index_of(Path(out), path) for run, path in zip(comparison.runs, _all(folders), strict=True)}
+    links = {run.name: _index_of(out, path) for run, path in zip(comparison.runs, _all(folders), strict=True)}
     body = (
         environment()
         .get_template("compare.html.j2")
@@ -101,11 +101,11 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             failures=[f"{run.name}: {run.status}" for run in comparison.runs if run.status.startswith("failed")],
             runs=to_html(tables.comparison(comparison)),
             settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
-            drawings=[(alt, figures.as_data(figure)) for alt, figure in drawings(comparison)],
+            drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
             links={name: link for name, link in links.items() if link},
         )
     )
-    path = Path(out) / "compare.html"
+    path = out / "compare.html"
     write_page(path, title="Runs side by side", body=Markup(body))
     return path
 
@@ -121,7 +121,7 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
 
 
 def _all(folders: Sequence[str | Path]) -> list[Path]:
-    return [path for folder in folders for path in _find_runs(Path(folder))]
+    return [path for folder in folders for path in _find_runs(user_path(folder))]
 
 
 def _find_runs(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..errors import DataError
+from ..files import user_path
 from ..memory import phase_table
 from . import figures, tables
 from .page import environment, to_html, write_page
@@ -32,7 +33,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
 
     Raises DataError when the folder holds no run.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the --out of a run")
     try:
@@ -147,17 +148,13 @@ def _memory_line(found: RunFiles) -> str:
 def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
     """Figures for a page that no notebook made: alternative text and an image as data."""
     if found.samples:
-        yield (
-            "Memory over time with its phases and the limit",
-            figures.as_data(figures.memory_timeline(found.samples, found.limit[0])),
-        )
+        timeline = figures.memory_timeline(found.samples, found.limit[0])
+        yield figures.as_image(timeline, alt="Memory over time with its phases and the limit")
     if len(found.history):
-        yield "Training loss by optimizer step", figures.as_data(figures.loss_curve(found.history))
+        yield figures.as_image(figures.loss_curve(found.history), alt="Training loss by optimizer step")
     if found.result and _scored(found.result):
-        yield (
-            "Validation error against the zero forecast's, by horizon",
-            figures.as_data(figures.validation_errors(found.result)),
-        )
+        errors = figures.validation_errors(found.result)
+        yield figures.as_image(errors, alt="Validation error against the zero forecast's, by horizon")
 
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:

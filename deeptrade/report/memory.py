@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import read_json, write_json
+from ..files import read_json, user_path, write_json
 from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_notes, read_starts, read_timeline
 from ..units import format_bytes
 from . import tables
@@ -35,7 +35,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
 
     Raises DataError when there is neither a timeline nor a result.
     """
-    folder = Path(run)
+    folder = user_path(run)
     train = folder / "train" if (folder / "train").is_dir() else folder
     timeline = train / "memory.jsonl"
     samples = read_timeline(timeline) if timeline.exists() else []
@@ -55,7 +55,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     if out is not None:
         content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}
         phases = [asdict(row) for row in report.phases]
-        write_json(Path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
+        write_json(user_path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
     return report
 
 

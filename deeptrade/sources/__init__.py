@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, user_path
 from ..settings import data_name
 from .columnar import Hdf5Source, ParquetSource
 from .csv import CsvSource, first_timestamp
@@ -39,14 +39,14 @@ def open_source(data: str | Path, *, horizons: int = 10) -> Any:
 
 def find_files(data: str | Path) -> list[Path]:
     """Return the files that `data` names: one file, those of a folder, or a glob's matches."""
-    path = Path(data)
+    path = user_path(data)
     if not str(data):
         raise DataError(f"no data is given; expected {_ACCEPTED}")
     with friendly_os_errors(f"looking for {path}"):
-        return _find_files(data, path)
+        return _find_files(path)
 
 
-def _find_files(data: str | Path, path: Path) -> list[Path]:
+def _find_files(path: Path) -> list[Path]:
     if path.is_dir():
         endings = tuple(ending for endings in _KINDS for ending in endings)
         paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings))
@@ -54,9 +54,9 @@ def _find_files(data: str | Path, path: Path) -> list[Path]:
             raise DataError(f"folder {path.name!r} holds no .csv or other data file; expected {_ACCEPTED}")
         return paths
     if not path.exists():
-        matches = sorted(Path(match) for match in glob.glob(str(data))) if glob.has_magic(str(data)) else []
+        matches = sorted(Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else []
         if not matches:
-            raise DataError(f"{data} does not exist; give {_ACCEPTED}; or make one: deeptrade synth {data} --rows 2000")
+            raise DataError(f"{path} does not exist; give {_ACCEPTED}; or make one: deeptrade synth {path} --rows 2000")
         return matches
     return [path]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dataset import Dataset
 from ..errors import SettingsError
-from ..files import atomic_write
+from ..files import atomic_write, user_path
 from ..schema import Feature
 from .reader import open_store
 
@@ -26,7 +26,7 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    out = Path(out)
+    out = user_path(out)
     if out.suffix.lower() not in (".parquet", ".pq"):
         raise SettingsError(f"out={str(out)!r} is not accepted; give a file that ends in .parquet")
     with open_store(store) as data:

@@ -16,7 +16,7 @@ from typing import Any
 import platformdirs
 
 from ..errors import DataError, DoesNotFitError
-from ..files import read_json, write_json
+from ..files import read_json, user_path, write_json
 from ..settings import data_name
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
 
@@ -27,8 +27,8 @@ def store_path(data: str | Path, store: str | Path = "") -> Path:
     Where that folder cannot be written, in the user's cache folder. Data that is a store is its own.
     """
     if store:
-        return Path(store)
-    path = Path(data)
+        return user_path(store)
+    path = user_path(data)
     if is_store(path):
         return path
     beside = Path(os.path.abspath(path)).parent
@@ -41,7 +41,7 @@ def store_path(data: str | Path, store: str | Path = "") -> Path:
 
 def is_store(path: str | Path) -> bool:
     """Whether a path is a compiled store, by its ending or its manifest."""
-    path = Path(path)
+    path = user_path(path)
     return path.is_dir() and (path.suffix == ENDING or (path / MANIFEST).is_file())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -77,6 +77,6 @@ def validation_verdict(validation: dict[str, Any]) -> str:
     return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
 
 
-def has_targets(validation: dict[str, Any]) -> bool:
+def has_targets(validation: Mapping[str, Any]) -> bool:
     """Return whether any target of the split is known."""
     return bool(np.isfinite(validation["zero_mae"]).any())

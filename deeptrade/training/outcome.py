@@ -9,25 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory_model import predict_peak
+from ..files import shorten_home
+from ..memory_model import alternatives, predict_peak
 from .accounting import count_rows
+from .metrics import has_targets
 from .results import latest_loss, read_column, weights_sha256
+from .run_state import RunState
 from .runtime import versions
+from .starts import read_run_starts
 
 if TYPE_CHECKING:
     from .session import Session
 
 
-def describe_run(run: Session, status: str, validation: Mapping[str, Any], problem: str) -> dict[str, Any]:
-    """Return the content of result.json; `problem` is what ended the run, '' where nothing did."""
+def describe_run(
+    run: Session, status: str, validation: Mapping[str, Any], *, problem: str, ended: str
+) -> dict[str, Any]:
+    """Return the content of result.json; `problem` is what ended the run, '' where nothing did.
+
+    `ended` is how this call of fit has ended, 'killed' where a kill would leave this result.
+    """
     settings, state, monitor = run.settings, run.state, run.monitor
     current = run.train_reader.epoch_rows(state.epoch, 0, state.position)
     predicted = predict_peak(run.data.schema, settings, rows=run.data.rows)
     timing = run.out / "timing.csv"
     steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
+    starts = read_run_starts(run.out)
     return {
         "schema_version": 1,
         "status": status,
+        "ended": ended,
+        "starts": [asdict(start) for start in starts],
         "rows": count_rows(
             run.data,
             run.split,
@@ -43,6 +55,7 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
         "effective_batch": settings.effective_batch,
         "train": {"loss": latest_loss(run.out / "history.csv")},
         "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
+        "validation_history": _validations(state, validation),
         "memory": {
             "baseline_anon_bytes": monitor.baseline_anon_bytes,
             "peak_anon_bytes": max(monitor.peak_anon_bytes, state.peak_anon_bytes),
@@ -51,6 +64,7 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
             "limit_source": monitor.limit.source,
             "predicted_peak_bytes": sum(predicted.values()),
             "predicted_terms": predicted,
+            "alternatives": [asdict(one) for one in alternatives(run.data.schema, settings, rows=run.data.rows)],
             "tracing_count": run.trainer.tracing_count,
             **run.upkeep.memory(),
         },
@@ -58,6 +72,9 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
             "wall_seconds": state.seconds + time.perf_counter() - run.started,
             "data_wait_seconds": float(waits.sum()),
             "step_seconds_median": float(np.median(steps)) if len(steps) else None,
+            "steps_seconds": float(steps.sum()),
+            "first_steps_seconds": float(sum(steps[start.step] for start in starts if start.step < len(steps))),
+            "activity_seconds": dict(state.activities),
             **run.upkeep.time(),
         },
         "weights_sha256": weights_sha256(run.trainer.model.variables),
@@ -68,9 +85,21 @@ def describe_run(run: Session, status: str, validation: Mapping[str, Any], probl
         "data_id": run.data.data_id,
         "horizons": run.data.schema.horizons,
         "stopped_early": state.stops_early(settings),
-        "settings": asdict(settings) | {"precision": state.maths["precision"], "hardware": run.hardware},
+        "settings": _shareable(asdict(settings)) | {"precision": state.maths["precision"], "hardware": run.hardware},
         "versions": versions(),
     }
+
+
+def _validations(state: RunState, last: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Every validation with its epoch, step and loss; also one that came before the end of an epoch."""
+    if not last or not has_targets(last) or any(one["step"] == state.step for one in state.validations):
+        return state.validations
+    return [*state.validations, {"epoch": state.epoch + 1, "step": state.step, "loss": last["loss"]}]
+
+
+def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the home folder as ~: results are given to others."""
+    return {name: shorten_home(value) if isinstance(value, str) else value for name, value in settings.items()}
 
 
 def _training_warnings(run: Session) -> Iterator[str]:

@@ -22,6 +22,7 @@ RUN_FILES = (
     "evaluation.json",
     "result.json",
     "history.csv",
+    "starts.csv",
     "timing.csv",
     "memory.jsonl",
     "ledger.csv",
@@ -81,6 +82,11 @@ def read_column(path: Path, column: str) -> np.ndarray:
     with open(path, newline="", encoding="utf-8") as file:
         whole = (line for line in file if line.endswith("\n"))
         return np.array([_number(row[column]) for row in csv.DictReader(whole)])
+
+
+def count_steps(history: Path) -> int:
+    """Return how many whole rows a step table has; 0 where there is none."""
+    return len(read_column(history, "step")) if history.exists() else 0
 
 
 def _number(text: str) -> float:

@@ -35,6 +35,7 @@ class RunState:
 
     `left_out`: row, reason, detail and epoch of every row that did not count when its turn came. `known`: reason and
     detail of rows that are left out for good since a rollback. `unread`: of validation rows that cannot be read.
+    `validations`: epoch, step and loss of each epoch's end. `activities`: seconds by what was done between steps.
     """
 
     data_id: str
@@ -57,6 +58,8 @@ class RunState:
     spike_detector: dict[str, Any] = field(default_factory=dict)
     regular_step: int = 0
     peak_anon_bytes: int = 0
+    validations: list[dict[str, float]] = field(default_factory=list)
+    activities: dict[str, float] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -82,6 +85,10 @@ class RunState:
     def known_bad(self) -> dict[int, LeftOut]:
         """Rows that training leaves out from the start, since a rollback."""
         return {one["row"]: LeftOut(one["row"], one["reason"], one["detail"]) for one in self.known}
+
+    def spend(self, activity: str, seconds: float) -> None:
+        """Add the seconds of something done between steps."""
+        self.activities[activity] = self.activities.get(activity, 0.0) + seconds
 
     def leave_out(self, epoch: int, rows: Iterable[LeftOut]) -> None:
         """Note rows that did not count in a window of an epoch."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import Interrupted
@@ -99,11 +101,24 @@ def versions() -> dict[str, str]:
 
     return {
         "deeptrade": __version__,
+        **_commit(),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
+
+
+def _commit() -> dict[str, str]:
+    """The commit that the package is run from; empty where it is installed, or where there is no git."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return {}
+    try:
+        told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return {}
+    return {"commit": told.stdout.strip()} if told.returncode == 0 else {}
 
 
 class StopRequest:

@@ -38,6 +38,7 @@ from .results import (
 from .run_state import RunState
 from .runtime import StopRequest
 from .spikes import SpikeDetector
+from .starts import KILLED, note_start
 from .upkeep import Upkeep
 
 VALIDATION_ROWS = 32
@@ -80,7 +81,7 @@ class Session:
         remove_leftovers(self.out)
         self._write_ledger()
         train_rows = self.split.train
-        with monitor.phase("build"):
+        with self._activity("build"):
             self._build()
             restored = self.checkpoints.restore(self.trainer.variables) if state.has_begun else None
             if restored is not None:
@@ -90,6 +91,16 @@ class Session:
                 if self.state.known:
                     rows = len(self.state.known_bad)
                     sink(f"left out since the run went back: {rows} rows, see ledger.csv; --fresh would try them again")
+
+    @contextmanager
+    def _activity(self, name: str) -> Iterator[None]:
+        """Name what happens between steps, for the memory timeline, and add up its seconds."""
+        started = time.perf_counter()
+        try:
+            with self.monitor.phase(name):
+                yield
+        finally:
+            self.state.spend(name, time.perf_counter() - started)
 
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
@@ -152,6 +163,7 @@ class Session:
 
     def run(self, progress: str) -> dict[str, Any]:
         """Train to the end, validate, write every file; a signal saves and raises Interrupted, an error says failed."""
+        note_start(self.out, step=self.state.step)
         tables = [
             StepTable(self.out / "history.csv", HISTORY_COLUMNS, kept_steps=self.state.step),
             StepTable(self.out / "timing.csv", TIMING_COLUMNS, kept_steps=self.state.step),
@@ -160,7 +172,7 @@ class Session:
         try:
             with self._failing_loudly(), logs.as_default():
                 # What a kill leaves must not say completed, and a run that goes on has an old result lying there.
-                self._write_result("interrupted", {})
+                self._write_result("interrupted", {}, ended=KILLED)
                 self._train(tables, progress)
                 if self.stop.signal_number:
                     raise Interrupted(self.stop.signal_number)
@@ -252,6 +264,7 @@ class Session:
         state = RunState(**restored)
         state.known += [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
         state.micro_batch_changes = before.micro_batch_changes
+        state.seconds, state.activities = before.seconds, before.activities
         state.rollbacks = [
             *before.rollbacks,
             {"step": before.step + 1, "to_step": state.step, "reason": str(error)},
@@ -308,6 +321,7 @@ class Session:
         self.validation = self._validate()
         if has_targets(self.validation):
             state.note_validation(self.validation["loss"])
+            state.validations.append({"epoch": state.epoch + 1, "step": state.step, "loss": self.validation["loss"]})
         tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
         verdict = validation_verdict(self.validation)
         self.sink(f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {verdict}")
@@ -318,7 +332,7 @@ class Session:
     def _validate(self) -> dict[str, Any]:
         feed = Feed(self._validation_reader, 0, sink=self.sink)
         try:
-            with self.monitor.phase("validate"), self.trainer.averaged():
+            with self._activity("validate"), self.trainer.averaged():
                 batches = self._until_stopped(feed.passes(0, self._validation_reader.samples))
                 result = self._validation.evaluate(batches)
         finally:
@@ -342,7 +356,7 @@ class Session:
         regular = regular and not self.trainer.faults_in_a_row
         if regular:
             self.state.regular_step = self.state.step
-        with self.monitor.phase("save"):
+        with self._activity("save"):
             for table in tables:
                 table.sync()
             self.state.peak_anon_bytes = max(self.state.peak_anon_bytes, self.monitor.peak_anon_bytes)
@@ -355,7 +369,7 @@ class Session:
     def _finish(self) -> dict[str, Any]:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
         validation = self.validation if self.state.position == 0 and self.validation else self._validate()
-        with self.monitor.phase("save"), self.trainer.averaged():
+        with self._activity("save"), self.trainer.averaged():
             save_model(self.trainer.model, self.out / "model.keras")
         result = self._write_result("completed", validation)
         self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.out / 'result.json'}")
@@ -381,6 +395,9 @@ class Session:
         left_out = [*self.state.left_out, *map(asdict, further), *self.state.unread]
         write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, left_out))
 
-    def _write_result(self, status: str, validation: dict[str, Any], problem: str = "") -> dict[str, Any]:
+    def _write_result(
+        self, status: str, validation: dict[str, Any], problem: str = "", *, ended: str = ""
+    ) -> dict[str, Any]:
         with self.trainer.averaged():
-            return write_json(self.out / "result.json", describe_run(self, status, validation, problem))
+            result = describe_run(self, status, validation, problem=problem, ended=ended or status)
+            return write_json(self.out / "result.json", result)

@@ -3,7 +3,7 @@
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
-from .common import as_data, show, to_png
+from .common import as_image, show, to_png
 from .comparison import compared_errors, compared_rates, compared_timelines
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
@@ -11,7 +11,7 @@ from .plan import frontier, predicted_terms
 from .training import calibration, directional_accuracy, gains, loss_curve, validation_errors
 
 __all__ = [
-    "as_data",
+    "as_image",
     "calibration",
     "compared_errors",
     "compared_rates",

@@ -19,11 +19,21 @@ MIB = 1 << 20
 
 
 def show(figure: Figure, *, alt: str) -> None:
-    """Show a figure in a notebook as a PNG with alternative text; nothing stays open."""
+    """Show a figure in a notebook as a PNG; nothing stays open.
+
+    Who cannot see it is told `alt`, what is drawn, and then its titles, what it shows.
+    """
     from IPython.display import display
 
+    alt = with_titles(figure, alt)
     content = {"image/png": to_png(figure), "text/plain": alt}
     display(content, metadata={"image/png": {"alt": alt, "width": int(figure.get_figwidth() * 96)}}, raw=True)
+
+
+def with_titles(figure: Figure, alt: str) -> str:
+    """Return an alternative text that goes on with the figure's titles, those it does not say already."""
+    titles = [figure.get_suptitle()] if figure.get_suptitle() else [axes.get_title(loc="left") for axes in figure.axes]
+    return ". ".join([alt.rstrip("."), *(title for title in titles if title and title not in alt)])
 
 
 def to_png(figure: Figure) -> bytes:
@@ -33,9 +43,9 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def as_data(figure: Figure) -> str:
-    """Return the figure as the address of an image that lies in the page itself."""
-    return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
+def as_image(figure: Figure, *, alt: str) -> tuple[str, str]:
+    """Return (alternative text, address) of a figure as an image that lies in the page itself."""
+    return with_titles(figure, alt), "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
 
 
 def new_axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
 
 
-def loss_curve(history: pd.DataFrame) -> Figure:
-    """Return the training loss by optimizer step, with a running median; the title compares its first and last."""
+def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figure:
+    """Return the training loss by optimizer step, with a running median and the validations so far (step and loss).
+
+    The title compares first and last.
+    """
     history = history[np.isfinite(history["loss"].astype(float))]
     loss = history["loss"].astype(float)
     window = max(1, len(loss) // 10)
@@ -28,11 +31,18 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     if len(loss):
         word = "fell" if smooth[-1] < smooth[0] else "did not fall: it went"
         title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss):,} steps"
+    if len(validations) > 1:
+        best = min(validations, key=lambda one: one["loss"])
+        title += f"; validation is best at step {best['step']:,}"
     figure, axes = new_axes(title)
     axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
     if window > 1:
         label = f"median of the last {window} steps"
         axes.plot(history["step"].iloc[window - 1 :], smooth, color=RED, linewidth=2, label=label)
+    if validations:
+        steps, losses = zip(*((one["step"], one["loss"]) for one in validations), strict=True)
+        axes.plot(steps, losses, color=GREEN, marker="o", markersize=5, linewidth=1.2, label="validation")
+    if window > 1 or validations:
         axes.legend(fontsize=8, frameon=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("optimizer step")

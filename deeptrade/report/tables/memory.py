@@ -16,6 +16,15 @@ HEADROOM_SHARE = 0.10
 
 _MOST_SPIKES = 3
 
+_EFFECTS = {
+    "batch_size": "smaller passes, as many rows per step and the same weights to 1e-5; a step takes a little longer",
+    "cache_batches": "a shuffled batch hardly comes again before its turn in the next epoch",
+    "prefetch": "no batch is read ahead, so steps wait for reading",
+    "no_lazy_loading": "rows are read when they are used",
+    "model_size": "another model, whose forecasts must be compared anew",
+}
+"""What a change of a setting does besides saving memory."""
+
 
 def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
     """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
@@ -125,18 +134,20 @@ def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
 
 
 def next_steps(result: Json) -> list[str]:
-    """Return what to try to lower the peak, from this run's numbers; each says what it would change."""
-    memory, size = result["memory"], result["batch_size"]
-    above = memory["peak_anon_bytes"] - memory["baseline_anon_bytes"]
-    steps = []
-    if size > 1:
-        steps.append(
-            f"halve batch_size to {size // 2} and double accum_steps to {2 * result['accum_steps']}: the same result; "
-            f"activations fall by half (at most {format_bytes(above / 2)} of the {format_bytes(above)} above the start)"
-        )
-    if result["settings"]["cache_batches"]:
-        steps.append("cache_batches=0: the cache holds assembled batches that a shuffled epoch does not use again")
-    if result["settings"]["no_lazy_loading"]:
-        steps.append("leave out no_lazy_loading: rows are then read when they are used")
-    steps.append("a smaller model_size: weights, their gradients and two optimizer slots shrink together")
-    return steps
+    """Return what to try to lower the peak, the largest saving first, each with the saving predicted for this run."""
+    known = result["memory"].get("alternatives", [])
+    if not known:
+        return ["Nothing: these settings are the smallest there are; use fewer features, or a part of each window."]
+    return [
+        f"{_as_options(one['change'])} would hold {format_bytes(one['saved_bytes'])} less: "
+        f"{next(why for name, why in _EFFECTS.items() if name in one['change'])}."
+        for one in known
+    ]
+
+
+def _as_options(change: Json) -> str:
+    """The settings as they are typed, switches that go away named so."""
+    parts = []
+    for name, value in change.items():
+        parts.append(f"`--{name}`" if value is True else f"no `--{name}`" if value is False else f"`--{name} {value}`")
+    return " ".join(parts)

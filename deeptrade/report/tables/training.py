@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from ...evaluation import HorizonScore, Interval
+    from ...ledger import LedgerEntry
 
-from .common import Json, pairs, percent
+from .common import Json, percent
 
 
 def training_verdict(result: Json) -> str:
@@ -70,19 +72,71 @@ def rows(result: Json) -> pd.DataFrame:
     return pd.DataFrame([(name, f"{count:,}") for name, count in result["rows"].items()], columns=["rows", "count"])
 
 
-def time_split(result: Json) -> pd.DataFrame:
-    """Return where the time went."""
-    seconds = result["time"]
-    wall, waited = seconds["wall_seconds"], seconds["data_wait_seconds"]
-    median, collected = seconds["step_seconds_median"], seconds.get("collection_seconds", 0.0)
-    return pairs(
-        {
-            "whole run": f"{wall:.1f} s",
-            "waiting for data": f"{waited:.1f} s ({waited / max(wall, 1e-9):.1%})",
-            "median optimizer step": "-" if median is None else f"{1000 * median:.0f} ms",
-            "collecting garbage": f"{collected:.1f} s ({collected / max(wall, 1e-9):.1%})",
-        }
+def skipped(ledger: Sequence[LedgerEntry]) -> pd.DataFrame:
+    """Return the rows of a ledger by reason: how many, the first of them, and what is wrong with it."""
+    by_reason: dict[str, list[LedgerEntry]] = {}
+    for entry in ledger:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    return pd.DataFrame(
+        [
+            {
+                "reason": reason,
+                "rows": f"{len(entries):,}",
+                "first row": f"{entries[0].row:,}",
+                "line": f"{entries[0].line:,}" if entries[0].line else "-",
+                "column": entries[0].column or "-",
+                "of the first": entries[0].detail or "-",
+            }
+            for reason, entries in by_reason.items()
+        ]
     )
+
+
+def time_split(result: Json) -> pd.DataFrame:
+    """Return where the time went, over all calls of a run: seconds and shares of the whole by activity."""
+    time = result["time"]
+    whole, steps, waited = time["wall_seconds"], time.get("steps_seconds", 0.0), time["data_wait_seconds"]
+    done, first = time.get("activity_seconds", {}), time.get("first_steps_seconds", 0.0)
+    parts = {
+        "read: waiting for batches": waited,
+        "compute: first steps, which trace and compile": first,
+        "compute: other steps": max(0.0, steps - waited - first),
+        "save": done.get("save", 0.0),
+        "validate": done.get("validate", 0.0),
+        "build the model": done.get("build", 0.0),
+    }
+    parts["else: start, check every row, collect garbage"] = max(0.0, whole - sum(parts.values()))
+    median = time["step_seconds_median"]
+    lines = {name: (f"{seconds:.1f}", f"{seconds / max(whole, 1e-9):.1%}") for name, seconds in parts.items()}
+    lines["whole run"] = (f"{whole:.1f}", "100.0%")
+    lines["median optimizer step"] = ("-" if median is None else f"{median:.3f}", "-")
+    return pd.DataFrame([(name, *line) for name, line in lines.items()], columns=["what", "seconds", "share"])
+
+
+def starts(result: Json) -> pd.DataFrame:
+    """Return every call that trained: when it began, after which step, and how the call before had ended."""
+    return pd.DataFrame(
+        [
+            {
+                "began, UTC": start["time"].partition("+")[0].replace("T", " "),
+                "after step": f"{start['step']:,}",
+                "the call before": start["before"] or "-",
+                "steps repeated": f"{start['repeated_steps']:,}",
+            }
+            for start in result.get("starts", [])
+        ]
+    )
+
+
+def starts_verdict(result: Json) -> str:
+    """Return one sentence on how often a run was begun, and what that cost."""
+    again = result.get("starts", [])[1:]
+    if not again:
+        return "Once, without a break."
+    ends = Counter(start["before"] for start in again)
+    how = ", ".join(f"{count} {name}" for name, count in ends.items())
+    lost = sum(start["repeated_steps"] for start in again)
+    return f"{len(again) + 1} times (calls before the last: {how}); {lost:,} steps were taken twice, and none was lost."
 
 
 def evaluation(scores: Sequence[HorizonScore]) -> pd.DataFrame:

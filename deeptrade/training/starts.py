@@ -1,0 +1,61 @@
+"""How often a run was begun: starts.csv has a line for each call of `fit` that trained and how the one before ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..files import atomic_write, read_json
+from .results import count_steps
+
+KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """One call of `fit`: `time` it began to train (ISO 8601, UTC), `step` it went on after.
+
+    `before` says how the call before ended: completed, failed, stopped, killed, '' where there was none;
+    `repeated_steps` are those that one had taken since its last checkpoint.
+    """
+
+    time: str
+    step: int
+    before: str
+    repeated_steps: int
+
+
+def note_start(out: Path, *, step: int) -> None:
+    """Add the call that goes on after `step` to out/starts.csv; before it cuts history.csv and writes a result."""
+    starts = read_run_starts(out) if step else []
+    again = bool(starts)
+    repeated = count_steps(out / "history.csv") - step if again else 0
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    starts.append(RunStart(now, step, _how_it_ended(out) if again else "", max(0, repeated)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(RunStart)])
+    writer.writerows(astuple(start) for start in starts)
+    with atomic_write(out / "starts.csv") as file:
+        file.write(text.getvalue().encode())
+
+
+def read_run_starts(out: Path) -> list[RunStart]:
+    """Return the calls that trained in a run's folder, the oldest first."""
+    path = out / "starts.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            RunStart(row["time"], int(row["step"]), row["before"], int(row["repeated_steps"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def _how_it_ended(out: Path) -> str:
+    """What the last result says: one that was written at a start, and not replaced at an end, is of a killed call."""
+    path = out / "result.json"
+    return read_json(path).get("ended", KILLED) if path.exists() else KILLED
