@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError
-from .files import read_json
+from .files import read_json, user_path
 from .rules import Decision, batch_settings
 from .settings import FitSettings
 from .trial import Trial
@@ -56,6 +57,34 @@ class Plan:
         )
 
 
+PLANNED = (
+    "model_size",
+    "batch_size",
+    "grad_accum",
+    "accum_steps",
+    "chunk_size",
+    "cache_batches",
+    "prefetch",
+    "precision",
+)
+"""Settings that a plan chooses."""
+
+_BATCH = {"batch_size", "grad_accum", "accum_steps"}
+
+
+def planned(path: str | Path, *, given: Collection[str]) -> dict[str, Any]:
+    """Return what the plan in a plan.json chose, by setting, but for those `given`; who gives one of the three that
+    make up a step gives all three.
+
+    Raises DataError when it cannot be read.
+    """
+    chosen = read_plan(path).settings(FitSettings())
+    kept = set(given) | (_BATCH if _BATCH & set(given) else set())
+    if not chosen.grad_accum:
+        kept.add("accum_steps")  # it would have no effect
+    return {name: getattr(chosen, name) for name in PLANNED if name not in kept}
+
+
 def plan_from_json(content: dict[str, Any]) -> Plan:
     """Return the plan that `to_json` wrote.
 
@@ -75,4 +104,4 @@ def read_plan(path: str | Path) -> Plan:
 
     Raises DataError when it cannot be read.
     """
-    return plan_from_json(read_json(path))
+    return plan_from_json(read_json(user_path(path)))

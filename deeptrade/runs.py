@@ -20,7 +20,7 @@ from .errors import DataError, DeepTradeError, Interrupted, RunConflictError, Se
 from .files import read_json, shorten_home, user_path, write_json
 from .opening import look_at
 from .parameters import check_parameters
-from .plan import read_plan
+from .plan import planned
 from .progress import ByteProgress
 from .report.index import write_index
 from .report.page import render_notebook
@@ -35,10 +35,8 @@ NOTEBOOKS = {
 }
 """The notebooks of a run in order, and the folder below the run's that each writes."""
 
-PLANNED = ("batch_size", "grad_accum", "accum_steps", "chunk_size", "cache_batches", "prefetch", "precision")
-_BATCH = {"batch_size", "grad_accum", "accum_steps"}
 _STATE = "run.json"
-_OWN = ("csv", "out", "run")
+_OWN = ("csv", "out", "run", "plan")
 
 
 class NotebookError(Exception):
@@ -211,9 +209,7 @@ def _complete(
     paths = {"run": _absolute(out)} if name == "04_memory_report" else {"csv": _absolute(data)}
     complete = {**values, **paths, "out": _absolute(out / NOTEBOOKS[name])}
     if name == "03_train":
-        planned = read_plan(out / "optimize" / "plan.json").settings(FitSettings())
-        kept = set(values) | (_BATCH if _BATCH & set(values) else set())
-        chosen = {option: getattr(planned, option) for option in PLANNED if option not in kept}
+        chosen = planned(out / "optimize" / "plan.json", given=values)
         say("03_train: from the plan " + ", ".join(f"{option}={value}" for option, value in chosen.items()))
         complete |= chosen
     return complete

@@ -31,6 +31,7 @@ class FitSettings:
     csv: str = _option("training_data/training_data.csv", "data file, folder or glob in time order, or a store")
     out: str = _option("", "folder the run is written to; empty means runs/NAME of the data file")
     store: str = _option("", "folder of the compiled store; empty means NAME.dtstore beside the data file")
+    plan: str = _option("", "plan.json of optimize, whose settings are used where none is given; empty means none")
     model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
     epochs: int = _option(1, "passes over the training rows", least=1)
     max_steps: int = _option(0, "stop after this many optimizer steps; 0 means no limit", least=0)

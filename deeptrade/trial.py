@@ -117,7 +117,14 @@ def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[s
     passes = _passes(settings)
     train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * horizons
     rows = max(_LEAST_ROWS, math.ceil(train_rows / (1 - settings.val_ratio)) + 1)
-    changed: dict[str, Any] = {"out": out, "max_steps": TRIAL_STEPS, "epochs": 1, "skip_rl": True, "no_adapt": True}
+    changed: dict[str, Any] = {
+        "out": out,
+        "plan": "",
+        "max_steps": TRIAL_STEPS,
+        "epochs": 1,
+        "skip_rl": True,
+        "no_adapt": True,
+    }
     changed |= batch_settings(settings.batch_size, passes)
     changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows
     return replace(settings, **changed).as_arguments()

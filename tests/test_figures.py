@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
+from deeptrade.evaluation import HorizonScore, Interval
 from deeptrade.memory import Sample
 from deeptrade.report import figures, tables
 from tests.test_tables import make_result
@@ -71,21 +72,22 @@ def test_steps_without_a_finite_loss_are_left_out_of_the_curve():
     assert "No step" in figures.loss_curve(history[:1]).axes[0].get_title(loc="left")
 
 
-def test_directions_within_the_reach_of_chance_do_not_count_as_better():
-    result = make_result()
-    result["validation"]["directional_accuracy"] = [0.55, 0.65]
-    result["rows"]["validation"] = 100  # a coin reaches 0.5 + 1.96 * 0.5 / 10 = 0.598
-    axes = figures.directional_accuracy(result).axes[0]
-    assert axes.get_title(loc="left") == "The direction is right in 60.0% on average; 1 of 2 horizons beat chance"
-    low, high = axes.patches[0].get_y(), axes.patches[0].get_y() + axes.patches[0].get_height()
-    np.testing.assert_allclose([low, high], [0.402, 0.598])
+def directions_of(*intervals):
+    return [HorizonScore(horizon, 100, {}, {}, interval, []) for horizon, interval in enumerate(intervals, start=1)]
+
+
+def test_directions_count_as_better_than_a_coin_where_the_interval_does():
+    axes = figures.directions(directions_of(Interval(0.55, 0.49, 0.61), Interval(0.65, 0.52, 0.7), None)).axes[0]
+    title = "The direction is right in 60.0% on average; surely better than a coin at 1 of 2 horizons"
+    assert axes.get_title(loc="left") == title
+    few = figures.directions(directions_of(Interval(0.9, None, None))).axes[0]
+    assert few.get_title(loc="left").endswith("too few rows to tell more")
+    assert figures.directions([]).axes[0].get_title(loc="left") == "No direction is known"
 
 
 def test_without_a_known_target_titles_say_so():
     result = make_result(mae=(None, None), zero=(None, None))
-    result["validation"]["directional_accuracy"] = [None, None]
-    for draw in (figures.validation_errors, figures.directional_accuracy):
-        assert draw(result).axes[0].get_title(loc="left") == "No validation target is known"
+    assert figures.validation_errors(result).axes[0].get_title(loc="left") == "No validation target is known"
 
 
 def test_gaps_are_drawn_where_and_as_long_as_they_are():
@@ -190,7 +192,7 @@ def test_every_figure_has_axes_with_names_and_none_stays_open():
     made = [
         figures.memory_timeline(timeline(), 500 * MIB),
         figures.validation_errors(make_result()),
-        figures.directional_accuracy(make_result()),
+        figures.directions(directions_of(Interval(0.55, 0.49, 0.61))),
         figures.loss_curve(pd.DataFrame({"step": [1], "loss": [1.0]})),
     ]
     for figure in made:

@@ -181,6 +181,17 @@ def test_warnings_of_libraries_are_for_the_full_page_alone(tmp_path):
     assert "a library warns" in full.words
 
 
+def test_what_a_cell_prints_around_a_progress_bar_is_one_text(tmp_path):
+    cell = code_cell()
+    bar = nbformat.v4.new_output("display_data", {"text/html": "<progress></progress>"})
+    line = lambda text: nbformat.v4.new_output("stream", name="stdout", text=text)  # noqa: E731
+    cell.outputs = [line("a\n"), bar, line("b\n"), line("c\n")]
+    make_notebook(tmp_path / "n.ipynb", cell)
+    reader, _ = render_both(tmp_path / "n.ipynb")
+    assert len(reader.all("pre")) == 2
+    assert "b\nc" in "".join(reader.text)
+
+
 def test_tags_take_out_cells_input_and_output(tmp_path):
     stream = {"output_type": "stream", "name": "stdout"}
     cells = [

@@ -218,7 +218,7 @@ def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_th
     assert "The run has not completed" not in (out / "04_memory_report.html").read_text()
 
 
-@pytest.mark.parametrize(("name", "value"), [("csv", "other.csv"), ("out", "x"), ("run", "y")])
+@pytest.mark.parametrize(("name", "value"), [("csv", "other.csv"), ("out", "x"), ("run", "y"), ("plan", "z")])
 def test_parameters_that_run_sets_itself_are_refused(tmp_path, market, name, value):
     with pytest.raises(SettingsError, match=f"parameter '{name}' is set by run itself"):
         run(market.path, out=tmp_path / "out", parameters={name: value})

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeptrade.errors import DoesNotFitError
+from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.memory import Leak, LeakWatch, read_notes, read_timeline
 from deeptrade.settings import FitSettings
 from deeptrade.training import session as module
 from deeptrade.training.fit import fit
+from deeptrade.tuning import optimize
 
 QUICK = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
 
@@ -50,6 +51,27 @@ def test_the_timeline_names_what_the_run_did(settings, tmp_path):
     assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
     # Outside of all phases the last samples are younger than the result.
     assert max(sample.anon_bytes for sample in samples if sample.phase) <= result["memory"]["peak_anon_bytes"]
+
+
+def test_a_plan_gives_the_settings_that_nobody_else_gives(settings, tmp_path):
+    optimize(settings().csv, out=tmp_path, model_size="tiny", effective_batch=8, quick=True)
+    lines = []
+    result = fit(
+        settings(plan=str(tmp_path / "plan.json"), max_steps=1, prefetch=0, features="arr_ctx"),
+        given={"prefetch"},
+        sink=lines.append,
+        progress="silent",
+    )
+    assert (result["batch_size"], result["effective_batch"], result["settings"]["prefetch"]) == (8, 8, 0)
+    assert lines[0].startswith("from the plan model_size=tiny, batch_size=8, grad_accum=False, chunk_size=")
+
+
+def test_a_plan_that_is_none_is_refused(settings, tmp_path):
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(DataError, match="the plan lacks"):
+        train(settings(plan=str(tmp_path / "plan.json")))
+    with pytest.raises(DataError, match=r"none\.json"):
+        train(settings(plan=str(tmp_path / "none.json")))
 
 
 def test_the_validations_and_the_seconds_of_every_activity_are_kept_over_calls(settings):

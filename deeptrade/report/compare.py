@@ -20,7 +20,7 @@ from .run_files import RunFiles
 _POINTS = 300
 """Samples of a timeline that are kept."""
 
-_SAME = {"csv", "out", "store", "hardware", "fresh"}
+_SAME = {"csv", "out", "store", "plan", "hardware", "fresh"}
 """Settings that say nothing of how a run went."""
 
 

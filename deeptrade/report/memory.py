@@ -13,6 +13,9 @@ from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_no
 from ..units import format_bytes
 from . import tables
 
+MISSED_SHARE = 0.05
+"""Share by which the kernel's mark may be above the samples before the report warns."""
+
 
 @dataclass(frozen=True)
 class MemoryReport:
@@ -44,8 +47,13 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
         raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the folder of a run or of fit")
     completed = result is not None and result["status"] == "completed"
     again = ["run it again: it continues from its last checkpoint"]
+    kernel_peak_bytes = result["memory"]["peak_rss_bytes"] if result and completed else 0
     report = MemoryReport(
-        **(_sampled(samples, timeline, finished=completed) if samples else _unsampled(result or {})),
+        **(
+            _sampled(samples, timeline, finished=completed, kernel_peak_bytes=kernel_peak_bytes)
+            if samples
+            else _unsampled(result or {})
+        ),
         samples=samples,
         phases=phase_table(samples),
         predicted=result and {**result["memory"], "measured_peak_bytes": _measured(samples)},
@@ -74,11 +82,17 @@ def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: flo
     )
 
 
-def _sampled(samples: list[Sample], timeline: Path, *, finished: bool) -> dict[str, Any]:
+def _sampled(samples: list[Sample], timeline: Path, *, finished: bool, kernel_peak_bytes: int) -> dict[str, Any]:
     start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
     return {
         "verdict": tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
-        "honesty": _honesty(samples, start.interval_seconds, runs=samples[-1].run + 1, finished=finished),
+        "honesty": _honesty(
+            samples,
+            start.interval_seconds,
+            runs=samples[-1].run + 1,
+            finished=finished,
+            kernel_peak_bytes=kernel_peak_bytes,
+        ),
         "limit_bytes": start.limit_bytes,
     }
 
@@ -105,13 +119,30 @@ def _measured(samples: list[Sample]) -> int | None:
     return tables.peak_sample(samples).anon_bytes if samples else None
 
 
-def _honesty(samples: list[Sample], interval_seconds: float, *, runs: int = 1, finished: bool = True) -> str:
-    """What the figures can have missed, in words."""
+def _honesty(
+    samples: list[Sample],
+    interval_seconds: float,
+    *,
+    runs: int = 1,
+    finished: bool = True,
+    kernel_peak_bytes: int = 0,
+) -> str:
+    """What the figures can have missed, in words; the kernel's peak is that of the process of the last start."""
     lines = [
         f"Anonymous memory was sampled every {interval_seconds:g} s and at each phase's edges "
         f"({len(samples):,} samples): what came and went in between is not seen.",
-        f"Resident memory peaked at {format_bytes(max(sample.rss_bytes for sample in samples))} in these samples.",
     ]
+    sampled = max(sample.rss_bytes for sample in samples if sample.run == samples[-1].run)
+    line = f"Resident memory peaked at {format_bytes(sampled)} in these samples"
+    if kernel_peak_bytes:
+        missed = kernel_peak_bytes / sampled - 1
+        line += f"; the kernel's own mark, which misses nothing, is {format_bytes(kernel_peak_bytes)}"
+        line += f" ({abs(missed):.1%} {'more' if missed > 0 else 'less'})"
+        if missed > MISSED_SHARE:
+            line += (
+                ". **Samples have missed a peak**, or it was before training began: the true one may lie as far above"
+            )
+    lines.append(f"{line}.")
     if runs > 1:
         lines.append(f"The run was started {runs} times; the timeline joins them.")
     if not finished:

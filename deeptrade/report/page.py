@@ -38,6 +38,7 @@ def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
     if not code:
         _strip_for_readers(content)
     _escape_outputs(content)
+    _join_streams(content)
     write_page(
         html,
         title=title or notebook.stem,
@@ -141,6 +142,19 @@ def _escape_outputs(content: Any) -> None:
         text = output.get("data", {}).get("text/markdown")
         if text is not None:
             output.data["text/markdown"] = text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _join_streams(content: Any) -> None:
+    """Make what a cell printed one text: updates of a progress bar in between have cut it in many."""
+    for cell in content.cells:
+        joined: list[Any] = []
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
+                joined[-1].text += output.text
+            else:
+                joined.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = joined
 
 
 def _tagged(cell: Any, *tags: str) -> bool:

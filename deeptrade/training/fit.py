@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..memory import Limit, MemoryMonitor, memory_limit
 from ..memory_model import check_fits, predict_peak, training_room
 from ..opening import look_at, open_dataset
 from ..order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
+from ..plan import planned
 from ..progress import ByteProgress
 from ..rules import apply_rules
 from ..settings import FitSettings
@@ -60,6 +62,10 @@ def fit(
     progress saved.
     """
     started = time.perf_counter()
+    if settings.plan:
+        chosen = planned(settings.plan, given=given)
+        settings, given = replace(settings, **chosen), {*given, *chosen}
+        sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
     out = settings.out_dir
     earlier = None if settings.fresh else read_state(out / "checkpoints")
     head = look_at(settings.csv, store=settings.store)

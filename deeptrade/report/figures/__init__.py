@@ -8,7 +8,7 @@ from .comparison import compared_errors, compared_rates, compared_timelines
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
-from .training import calibration, directional_accuracy, gains, loss_curve, validation_errors
+from .training import calibration, directions, gains, loss_curve, validation_errors
 
 __all__ = [
     "as_image",
@@ -16,7 +16,7 @@ __all__ = [
     "compared_errors",
     "compared_rates",
     "compared_timelines",
-    "directional_accuracy",
+    "directions",
     "feature_distributions",
     "frontier",
     "gains",

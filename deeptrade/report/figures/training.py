@@ -13,9 +13,16 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..tables import count_better
 
 if TYPE_CHECKING:
-    from ...evaluation import HorizonScore
+    from matplotlib.axes import Axes
+
+    from ...evaluation import HorizonScore, Interval
 
 from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
+
+COIN = 0.5
+"""Share of right directions of a forecast that knows nothing."""
+
+_INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
 
 
 def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figure:
@@ -81,15 +88,11 @@ def gains(scores: Sequence[HorizonScore]) -> Figure:
         known = [(score.horizon, score.gain[name]) for score in scores]
         points = [(horizon, one) for horizon, one in known if one is not None]
         if points:
-            x = np.array([horizon for horizon, _ in points]) + 0.2 * (number - 1)
-            value = np.array([one.value for _, one in points])
-            low = np.array([one.value if one.low is None else one.low for _, one in points])
-            high = np.array([one.value if one.high is None else one.high for _, one in points])
-            axes.errorbar(x, value, [value - low, high - value], fmt="o", color=colour, capsize=3, label=f"than {name}")
+            _draw_intervals(axes, points, color=colour, label=f"than {name}", shift=0.2 * (number - 1))
     axes.axhline(0, color=GREY, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("steps ahead; bars are 95% intervals over resampled blocks of rows")
+    axes.set_xlabel(_INTERVALS)
     axes.set_ylabel("error lower by")
     if axes.get_legend_handles_labels()[1]:
         legend_below(figure)
@@ -105,11 +108,11 @@ def calibration(scores: Sequence[HorizonScore]) -> Figure:
         forecasts, targets = np.array(chosen[0].calibration).T
         spread = forecasts - forecasts.mean()
         slope = float(spread @ targets / (spread @ spread)) if spread.any() else 0.0
-        title = f"A forecast of 1% came out as {slope:.2f}% on average, {chosen[0].horizon} step ahead"
+        title = f"Outcomes move {slope:.2g} times as far as forecasts, {_steps(chosen[0].horizon)} ahead"
     figure, axes = new_axes(title)
     for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
         forecasts, targets = 100 * np.array(score.calibration).T
-        axes.plot(forecasts, targets, "o-", color=colour, label=f"{score.horizon} steps ahead")
+        axes.plot(forecasts, targets, "o-", color=colour, label=f"{_steps(score.horizon)} ahead")
     if chosen:
         edge = max(abs(limit) for limit in axes.get_xlim())
         axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
@@ -119,28 +122,38 @@ def calibration(scores: Sequence[HorizonScore]) -> Figure:
     return figure
 
 
-def directional_accuracy(result: Json) -> Figure:
-    """Return the share of right directions per horizon, with the range in which a coin's would lie.
-
-    The range is that of 95% of coins thrown once per validation row. Forecasts of neighbouring rows overlap in
-    time, so in truth chance reaches further.
-    """
-    shares = np.array([np.nan if s is None else s for s in result["validation"]["directional_accuracy"]], float)
-    chance = 1.96 * 0.5 / np.sqrt(max(1, result["rows"]["validation"]))
-    title = "No validation target is known"
-    if np.isfinite(shares).any():
-        better = int((shares > 0.5 + chance).sum())
-        mean = np.nanmean(shares)
-        title = f"The direction is right in {mean:.1%} on average; {better} of {len(shares)} horizons beat chance"
+def directions(scores: Sequence[HorizonScore]) -> Figure:
+    """Return the share of right directions per horizon, with 95% intervals, against a coin's half."""
+    known = [(score.horizon, score.direction) for score in scores if score.direction is not None]
+    title = "No direction is known"
+    if known:
+        mean = np.mean([one.value for _, one in known])
+        surely = sum(one.low is not None and one.low > COIN for _, one in known)
+        enough = any(one.low is not None for _, one in known)
+        better = f"surely better than a coin at {surely} of {len(known)} horizons"
+        title = f"The direction is right in {mean:.1%} on average; {better if enough else 'too few rows to tell more'}"
     figure, axes = new_axes(title)
-    steps = np.arange(1, len(shares) + 1)
-    label = f"95% of coins, {result['rows']['validation']:,} throws"
-    axes.axhspan(0.5 - chance, 0.5 + chance, color=GREY, alpha=0.2, linewidth=0, label=label)
-    axes.axhline(0.5, color=RED, linestyle="--", linewidth=1, label="a coin on average")
-    axes.plot(steps, shares, "o-", color=BLUE)
-    axes.set_xticks(steps)
-    axes.set_xlabel("steps ahead")
+    axes.axhline(COIN, color=RED, linestyle="--", linewidth=1, label="a coin on average")
+    if known:
+        _draw_intervals(axes, known, color=BLUE, label="model")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_INTERVALS)
     axes.set_ylabel("right direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     legend_below(figure)
     return figure
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' * (count > 1)}"
+
+
+def _draw_intervals(
+    axes: Axes, points: Sequence[tuple[float, Interval]], *, color: str, label: str, shift: float = 0.0
+) -> None:
+    """Draw values by horizon with their intervals, where they have one."""
+    x = np.array([horizon for horizon, _ in points]) + shift
+    value = np.array([one.value for _, one in points])
+    low = np.array([one.value if one.low is None else one.low for _, one in points])
+    high = np.array([one.value if one.high is None else one.high for _, one in points])
+    axes.errorbar(x, value, [value - low, high - value], fmt="o", color=color, capsize=3, label=label)

@@ -11,7 +11,7 @@ from ..text import legible
 
 Json = Mapping[str, Any]
 
-_PATHS = {"csv", "out", "run"}
+_PATHS = {"csv", "out", "run", "store", "plan"}
 
 
 def as_html(table: pd.DataFrame) -> Any:
