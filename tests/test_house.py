@@ -5,8 +5,11 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import yaml
 
+from deeptrade.opening import open_dataset
 from deeptrade.settings import FitSettings
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +59,21 @@ def test_make_alone_prints_its_targets():
 def test_every_option_of_fit_is_explained():
     text = (ROOT / "docs" / "options.md").read_text()
     assert [item.name for item in fields(FitSettings) if f"`--{item.name}" not in text] == []
+
+
+def test_the_rows_of_the_tutorial_are_rows_that_can_be_read(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)[1]
+    times = pd.date_range("2025-01-01", periods=60, freq="20min", tz="UTC")
+    numbers = np.random.default_rng(0).normal(100, 1, (60, 2))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"bars": pd.DataFrame({"time": times, "close": numbers[:, 0], "volume": numbers[:, 1]})})
+    with open_dataset("mine.csv") as data:
+        assert (data.rows, len(data.rejected), data.schema.horizons) == (40, 0, 10)
+        assert list(data.schema.names) == ["arr_bars"]
+        np.testing.assert_allclose(data.read(np.array([0]))["arr_bars"][0], numbers[:20], rtol=1e-6)
+        np.testing.assert_allclose(
+            data.read_targets(np.array([0]))[0, 0], numbers[20, 0] / numbers[19, 0] - 1, rtol=1e-5
+        )
 
 
 def test_links_in_the_texts_lead_somewhere():

@@ -115,8 +115,13 @@ def use_the_widgets(tab):
     assert tab.evaluate(choose) == 2
     tab.wait_for(f"{cell_text}.includes('tiny with')")
     shown = tab.evaluate(images)
-    click = "[...document.querySelectorAll('.jp-Notebook button')].find(one => one.innerText === 'WORD').click()"
-    tab.evaluate(click.replace("WORD", "start"))
+    button = "[...document.querySelectorAll('.jp-Notebook button')].find(one => one.innerText === 'WORD')"
+
+    def press(word):
+        tab.wait_for(f"!{button.replace('WORD', word)}.disabled")
+        tab.evaluate(f"{button.replace('WORD', word)}.click()")
+
+    press("start")
     tab.wait_for(f"{cell_text}.includes('completed: 20 steps') && {images} > {shown}", seconds=240)
     more = """
     (() => {
@@ -126,10 +131,13 @@ def use_the_widgets(tab):
     })()
     """
     tab.evaluate(more)
-    tab.evaluate(click.replace("WORD", "start"))
-    tab.wait_for(f"/running: [3-9][0-9] steps/.test({cell_text})", seconds=240)
-    tab.evaluate(click.replace("WORD", "stop"))
+    press("start")
+    tab.wait_for(f"/running: ([3-9][0-9]|[0-9,]{(3,)}) steps/.test({cell_text})", seconds=240)
+    press("stop")
     tab.wait_for(f"{cell_text}.includes('stopped: ')")
+    tab.evaluate(
+        "[...document.querySelectorAll('.jp-toast-button, button')].find(one => one.innerText === 'No')?.click()"
+    )
     tab.evaluate("[...document.querySelectorAll('.jp-Notebook img')].pop().scrollIntoView({block: 'end'})")
     time.sleep(0.5)
 
