@@ -16,6 +16,19 @@ from .files import user_path
 from .units import parse_bytes
 
 MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
+MATHS = (
+    "model_size",
+    "effective_batch",
+    "learning_rate",
+    "clip_norm",
+    "seed",
+    "val_ratio",
+    "features",
+    "precision",
+    "max_rows",
+)
+"""Settings that change the weights: a run continues only with the same. The batch size may change, its product not."""
+
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 
 from deeptrade.errors import DataError
@@ -25,7 +26,8 @@ def add_run(folder, name, source, **changes):
             inner = inner[part]
         inner[last] = value
     (train / "result.json").write_text(json.dumps(result))
-    shutil.copy(source / "train" / "memory.jsonl", train)
+    for name in ("memory.jsonl", "history.csv"):
+        shutil.copy(source / "train" / name, train)
     return train
 
 
@@ -97,13 +99,38 @@ def test_the_tables_have_a_line_per_run_and_the_settings_that_differ(runs):
 
 def test_figures_say_who_is_best_and_who_is_fastest(runs):
     compared = compare_runs([runs])
-    errors, rates, timelines = (figure for _, figure in drawings(compared))
+    errors, rates, losses, timelines = (figure for _, figure in drawings(compared))
     assert timelines.axes[0].get_title(loc="left").endswith("MiB")
-    assert len(timelines.axes[0].lines) == 3
+    assert len(timelines.axes[0].lines) == len(losses.axes[0].lines) == 3
+    assert "ends with the lowest training loss: " in losses.axes[0].get_title(loc="left")
     assert errors.axes[0].get_title(loc="left") == "good errs least: 10.00% below the zero forecast"
     assert "fastest" in rates.axes[0].get_title(loc="left")
     assert len(rates.axes[0].texts) == 3
     assert figures.to_png(errors).startswith(b"\x89PNG")
+
+
+def change_losses(folder, by):
+    history = pd.read_csv(folder / "history.csv")
+    history["loss"] += by
+    history.to_csv(folder / "history.csv", index=False)
+
+
+def test_runs_whose_steps_should_be_equal_are_told_with_the_largest_difference(tmp_path, finished_run):
+    pieces = {"settings__batch_size": 2, "settings__grad_accum": True, "settings__accum_steps": 2}
+    for name, changes in {
+        "whole": {},
+        "pieces": pieces,
+        "seed": {"settings__seed": 5},
+        "other": {"data_id": "x"},
+    }.items():
+        add_run(tmp_path, name, finished_run, **changes)
+    change_losses(tmp_path / "whole", [0.0, 3e-7, -1e-7])
+    compared = compare_runs([tmp_path])
+    assert [(pair.first, pair.second, pair.steps) for pair in compared.same_steps] == [("pieces", "whole", 3)]
+    assert compared.same_steps[0].largest_difference == pytest.approx(3e-7, rel=0.01)
+    assert (
+        "over 3 steps their losses differ by at most 3.0e-07" in write_comparison([tmp_path], out=tmp_path).read_text()
+    )
 
 
 def test_the_page_escapes_names_and_names_failures_first(runs, tmp_path):
@@ -142,5 +169,5 @@ def test_the_notebook_compares(runs, tmp_path):
     )
     text = json.dumps(nbformat.read(out, as_version=4))
     assert "The least validation error is that of good" in text
-    assert text.count("image/png") >= 3
+    assert text.count("image/png") >= 4
     assert (tmp_path / "compare" / "comparison.json").exists()

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from deeptrade.errors import RunConflictError
-from deeptrade.settings import FitSettings
-from deeptrade.training.run_state import MATHS, RunState, alone_in, check_same_run, keep_batch_size, maths_of
+from deeptrade.settings import MATHS, FitSettings
+from deeptrade.training.run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of
 
 
 def state_of(settings, **changes):

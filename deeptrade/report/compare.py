@@ -16,9 +16,10 @@ from ..units import format_bytes
 from . import figures, tables
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
+from .same_steps import SameSteps, find_same_steps
 
 _POINTS = 300
-"""Samples of a timeline that are kept."""
+"""Samples of a timeline, and steps of a training, that are kept."""
 
 _SAME = {"csv", "out", "store", "plan", "hardware", "fresh"}
 """Settings that say nothing of how a run went."""
@@ -30,7 +31,8 @@ class RunSummary:
 
     `error` is the mean over horizons of the validation MAE over the zero forecast's: below 1 it beats it. Peak and
     limit in bytes; `rows_per_second` of training steps, saving and validating not counted; `timeline` holds (seconds,
-    anonymous bytes) of some samples of its last start, in order.
+    anonymous bytes) of some samples of its last start, in order; `losses` (rows trained, median training loss of the
+    steps around) of some steps.
     """
 
     name: str
@@ -46,14 +48,16 @@ class RunSummary:
     wall_seconds: float | None = None
     weights_sha256: str = ""
     timeline: tuple[tuple[float, int], ...] = ()
+    losses: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in the order of their names, and the settings in which they differ."""
+    """Runs in the order of their names, the settings in which they differ, and pairs that should take equal steps."""
 
     runs: list[RunSummary]
     differing: list[str]
+    same_steps: list[SameSteps]
 
     @property
     def verdict(self) -> str:
@@ -77,14 +81,13 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     Raises DataError for a folder that is not there or holds no run.
     """
     paths = _all(folders)
-    names = _short_names(paths)
-    runs = [_summary(name, RunFiles(path)) for name, path in zip(names, paths, strict=True)]
-    comparison = Comparison(runs, _differing(runs))
+    found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
+    runs = [_summary(name, files) for name, files in found.items()]
+    comparison = Comparison(runs, _differing(runs), find_same_steps(found))
     if out is not None:
         out = user_path(out)
         out.mkdir(parents=True, exist_ok=True)
-        content = {"verdict": comparison.verdict, "differing": comparison.differing}
-        write_json(out / "comparison.json", {"schema_version": 1, **content, "runs": [asdict(run) for run in runs]})
+        write_json(out / "comparison.json", {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)})
     return comparison
 
 
@@ -102,6 +105,7 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             runs=to_html(tables.comparison(comparison)),
             settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
             drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
+            same_steps=[pair.verdict for pair in comparison.same_steps],
             links={name: link for name, link in links.items() if link},
         )
     )
@@ -116,6 +120,8 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
         yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
     if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
         yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
+    if any(run.losses for run in comparison.runs):
+        yield "Training loss of every run over the rows trained", figures.compared_losses(comparison.runs)
     if any(run.timeline for run in comparison.runs):
         yield "Memory of every run over time", figures.compared_timelines(comparison.runs)
 
@@ -177,12 +183,24 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         wall_seconds=result["time"]["wall_seconds"],
         weights_sha256=result["weights_sha256"] or "",
         timeline=timeline,
+        losses=_losses(found, result["effective_batch"]),
     )
 
 
 def _timeline(found: RunFiles) -> tuple[tuple[float, int], ...]:
     last = [sample for sample in found.samples if sample.run == found.samples[-1].run]
     return tuple((sample.seconds, sample.anon_bytes) for sample in thinned(last, _POINTS))
+
+
+def _losses(found: RunFiles, effective_batch: int) -> tuple[tuple[int, float], ...]:
+    """Some steps, evenly spaced, with the median loss of as many steps as lie between two."""
+    if not len(found.history):
+        return ()
+    history = found.history[["step", "loss"]].astype(float).dropna()
+    every = max(1, -(-len(history) // _POINTS))
+    smooth = history["loss"].rolling(max(every, len(history) // 20), min_periods=1).median()
+    chosen = zip(history["step"].iloc[every - 1 :: every], smooth.iloc[every - 1 :: every], strict=True)
+    return tuple((int(step) * effective_batch, float(loss)) for step, loss in chosen)
 
 
 def _status(found: RunFiles) -> str:

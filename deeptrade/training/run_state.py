@@ -11,22 +11,9 @@ from typing import Any
 
 from ..errors import RunConflictError
 from ..files import locked_folder
-from ..settings import FitSettings
+from ..settings import MATHS, FitSettings
 from .checkpoints import Checkpoints
 from .feed import LeftOut
-
-MATHS = (
-    "model_size",
-    "effective_batch",
-    "learning_rate",
-    "clip_norm",
-    "seed",
-    "val_ratio",
-    "features",
-    "precision",
-    "max_rows",
-)
-"""Settings that change the weights: a run continues only with the same. The batch size may change, its product not."""
 
 
 @dataclass

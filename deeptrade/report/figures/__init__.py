@@ -4,7 +4,7 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers can tell a
 """
 
 from .common import as_image, show, to_png
-from .comparison import compared_errors, compared_rates, compared_timelines
+from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
@@ -14,6 +14,7 @@ __all__ = [
     "as_image",
     "calibration",
     "compared_errors",
+    "compared_losses",
     "compared_rates",
     "compared_timelines",
     "directions",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from ...units import format_bytes
 from ..text import drawable, shorten
@@ -54,13 +55,32 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
     return figure
 
 
+_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)
+
+
+def compared_losses(runs: Sequence[RunSummary]) -> Figure:
+    """Return the training loss of every run over the rows it has trained on, as medians of some steps."""
+    known = [run for run in runs if run.losses]
+    lowest = min(known, key=lambda run: run.losses[-1][1])
+    title = f"{_named(lowest)} ends with the lowest training loss: {lowest.losses[-1][1]:.3f}"
+    figure, axes = new_axes(title, height=3.6)
+    for run, colour in zip(known, cycle(_COLOURS), strict=False):
+        rows, loss = np.array(run.losses, float).T
+        axes.plot(rows, loss, color=colour, linewidth=1.4, marker="" if len(rows) > 1 else "o", label=_named(run))
+    axes.set_xlabel("rows trained")
+    axes.set_ylabel("Huber loss\n[sd of the target]")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    legend_below(figure)
+    return figure
+
+
 def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
     """Return the anonymous memory of every run over the time since its last start."""
     known = [run for run in runs if run.timeline]
     peaks = {_named(run): max(anon for _, anon in run.timeline) for run in known}
     highest = max(peaks, key=lambda name: peaks[name])
     figure, axes = new_axes(f"{highest} holds most: {format_bytes(peaks[highest])}", height=3.6)
-    for run, colour in zip(known, cycle((BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)), strict=False):
+    for run, colour in zip(known, cycle(_COLOURS), strict=False):
         seconds, anon = np.array(run.timeline, float).T
         axes.plot(seconds, anon / MIB, color=colour, linewidth=1.4, label=_named(run))
     axes.set_ylim(bottom=0)

@@ -1,0 +1,55 @@
+"""Runs that should take the same steps, and whether they did: how a step is cut into passes must not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..settings import MATHS
+from .run_files import RunFiles
+
+
+@dataclass(frozen=True)
+class SameSteps:
+    """Two runs on the same data with the same settings, but for those that do not change the weights.
+
+    `largest_difference` of their training losses (Huber's, in deviations of the targets) over their `steps` in common.
+    """
+
+    first: str
+    second: str
+    steps: int
+    largest_difference: float
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        return (
+            f"{self.first} and {self.second} should take the same steps, however these are cut into passes: over "
+            f"{self.steps:,} steps their losses differ by at most {self.largest_difference:.1e}."
+        )
+
+
+def find_same_steps(runs: Mapping[str, RunFiles]) -> list[SameSteps]:
+    """Return the pairs among runs by name that should take the same steps, each with the first of its kind."""
+    kinds: dict[str, list[str]] = {}
+    for name, found in runs.items():
+        if found.result and len(found.history):
+            kinds.setdefault(_kind(found.result), []).append(name)
+    return [pair for names in kinds.values() for pair in _pairs(names, runs)]
+
+
+def _kind(result: Mapping[str, Any]) -> str:
+    settings = {**result["settings"], "effective_batch": result["effective_batch"]}
+    return str([result["data_id"], *(settings.get(name) for name in MATHS)])
+
+
+def _pairs(names: Sequence[str], runs: Mapping[str, RunFiles]) -> Iterator[SameSteps]:
+    losses = {name: runs[name].history.set_index("step")["loss"].astype(float) for name in names}
+    for name in names[1:]:
+        difference = (losses[names[0]] - losses[name]).abs().dropna()
+        if len(difference):
+            yield SameSteps(names[0], name, len(difference), float(np.max(difference)))
