@@ -63,8 +63,8 @@ def test_a_run_leaves_its_files_and_accounts_for_every_row(market, train, tmp_pa
     market.write()
     result = train(max_bad_rows=0.1, max_steps=5)
     out = tmp_path / "run"
-    names = {"result.json", "history.csv", "timing.csv", "memory.jsonl", "ledger.csv", "model.keras", "checkpoints"}
-    assert {path.name for path in out.iterdir()} == {*names, "logs"}
+    names = {"result.json", "history.csv", "timing.csv", "starts.csv", "memory.jsonl", "ledger.csv", "model.keras"}
+    assert {path.name for path in out.iterdir()} == {*names, "checkpoints", "logs"}
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
     rows = result["rows"]
     assert rows == {"read": 60, "trained": 20, "validation": 10, "purged": 4, "rejected": 1, "unused": 25}

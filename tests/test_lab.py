@@ -132,7 +132,7 @@ def use_the_widgets(tab):
     """
     tab.evaluate(more)
     press("start")
-    tab.wait_for(f"/running: ([3-9][0-9]|[0-9,]{(3,)}) steps/.test({cell_text})", seconds=240)
+    tab.wait_for(f"/running: ([3-9][0-9]|[0-9,]+[0-9][0-9]) steps/.test({cell_text})", seconds=240)
     press("stop")
     tab.wait_for(f"{cell_text}.includes('stopped: ')")
     tab.evaluate(
