@@ -1,16 +1,20 @@
 """Reports as colleagues meet them: a browser without a network, light, dark and on paper."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from deeptrade.report.compare import write_comparison
+from deeptrade.report.index import report_pages
 from deeptrade.runs import NOTEBOOKS
 from tests.browser import CHROMIUM, NO_CHROMIUM, open_tab
 
 ROOT = Path(__file__).parent.parent
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = ["index.html", *(f"{name}{ending}" for name in NOTEBOOKS for ending in (".html", ".full.html"))]
+PAGES += ["report.html", "compare.html", "00_explore.html"]
 MOST_BYTES = 2_000_000
 CLIPPED = """
 [...document.querySelectorAll('table, pre, img')].filter(element => {
@@ -37,13 +41,23 @@ def tab(tmp_path_factory):
         yield opened
 
 
+@pytest.fixture(scope="module")
+def pages(finished_run, tmp_path_factory):
+    """A finished run with the pages that other commands make, and the sample of the explore notebook."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("pages") / "run")
+    report_pages(folder)
+    write_comparison([folder], out=folder)
+    shutil.copy(ROOT / "reports" / "sample" / "00_explore.html", folder)
+    return folder
+
+
 def brightness(colour):
     return sum(colour) / 3
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, finished_run, tmp_path, name):
-    path = finished_run / name
+def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, pages, tmp_path, name):
+    path = pages / name
     assert path.stat().st_size < MOST_BYTES
     tab.problems.clear()
     for dark in (False, True):
@@ -64,9 +78,9 @@ def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, f
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe is not there; npm install --no-save axe-core")
 @pytest.mark.parametrize("name", PAGES)
-def test_an_audit_finds_no_serious_hindrance(tab, finished_run, name):
+def test_an_audit_finds_no_serious_hindrance(tab, pages, name):
     tab.show()
-    tab.open(f"file://{finished_run / name}")
+    tab.open(f"file://{pages / name}")
     tab.evaluate(AXE.read_text() + "; true")
     found = json.loads(tab.evaluate("axe.run({resultTypes: ['violations']}).then(r => JSON.stringify(r.violations))"))
     serious = [
