@@ -111,3 +111,52 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
     assert [result["settings"]["out"].split("/")[-2] for result in results] == ["one", "two"]
     assert hashes() == before
     assert not list(tmp_path.glob(".*.partial"))
+
+
+RESULT = {
+    "schema_version": int,
+    "status": str,
+    "rows": dict.fromkeys(("read", "trained", "validation", "purged", "rejected", "unused"), int),
+    "steps": int,
+    "epochs": int,
+    "batch_size": int,
+    "accum_steps": int,
+    "effective_batch": int,
+    "train": {"loss": float},
+    "validation": {"loss": float, "mae": list, "directional_accuracy": list, "zero_mae": list},
+    "memory": {
+        "baseline_anon_bytes": int,
+        "peak_anon_bytes": int,
+        "peak_rss_bytes": int,
+        "limit_bytes": int,
+        "limit_source": str,
+    },
+    "time": {"wall_seconds": float, "data_wait_seconds": float, "step_seconds_median": float},
+    "weights_sha256": str,
+    "micro_batch_changes": int,
+    "warnings": list,
+    "data_id": str,
+    "settings": dict,
+    "versions": {"deeptrade": str, "tensorflow": str},
+}
+"""What every result.json holds, whoever reads it."""
+
+
+def misfits(content, schema, place=""):
+    """Places where content lacks a name of the schema or holds another type; further names are allowed."""
+    for name, kind in schema.items():
+        if name not in content:
+            yield f"{place}{name} is missing"
+        elif isinstance(kind, dict):
+            yield from misfits(content[name], kind, f"{place}{name}.")
+        elif type(content[name]) is not kind:
+            yield f"{place}{name} is {content[name]!r}"
+
+
+def test_results_pass_between_notebooks_as_files_with_a_schema(finished_run):
+    result = json.loads((finished_run / "train" / "result.json").read_text())
+    assert list(misfits(result, RESULT)) == []
+    assert result["schema_version"] == 1
+    assert list(misfits(result | {"steps": "3"}, RESULT)) == ["steps is '3'"]
+    for name in ("profile/profile.json", "optimize/plan.json", "memory/memory.json", "run.json"):
+        assert json.loads((finished_run / name).read_text())["schema_version"] == 1
