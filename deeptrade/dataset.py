@@ -373,6 +373,8 @@ def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray,
 def source_notes(source: Any) -> Iterator[str]:
     """Yield what a source itself gives to mind: columns that are not used, a file that may be cut off."""
     if source.unused_columns:
-        yield f"{len(source.unused_columns)} columns are not used: {', '.join(source.unused_columns)[:200]}"
+        count = len(source.unused_columns)
+        verb = "column is" if count == 1 else "columns are"
+        yield f"{count} {verb} not used, being named neither arr_* nor y_*: {', '.join(source.unused_columns)[:200]}"
     if not source.ends_whole():
         yield "a file does not end with a line break; its last line may be cut off"

@@ -223,9 +223,11 @@ def _solve(inputs: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarra
 
 
 def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None, *, chunk: int = 1000) -> np.ndarray:
-    """float32 (rows, channels): the last step of every sequence, and the vectors."""
+    """float32 (rows, channels): the last step of every sequence, and the vectors, whatever their shape."""
+    sequences = {feature.name: feature.is_sequence for feature in dataset.schema.features}
     parts = []
     for start in range(0, max(1, len(rows)), chunk):
         values: dict[str, Any] = dataset.read(rows[start : start + chunk], features)
-        parts.append(np.concatenate([v[:, -1] if v.ndim == 3 else v for v in values.values()], axis=1))
+        last = [(v[:, -1] if sequences[name] else v).reshape(len(v), -1) for name, v in values.items()]
+        parts.append(np.concatenate(last, axis=1))
     return np.concatenate(parts)

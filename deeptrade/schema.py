@@ -113,10 +113,16 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
         raise DataError(f"column {doubled[0]!r} appears twice; every column needs its own name")
     if not header or header[0] != "timestamp":
         first = header[0] if header else ""
-        raise DataError(f"first column is {first[:60]!r}; expected 'timestamp', then arr_* features, then y_1..y_H")
+        raise DataError(
+            f"first column is {first[:60]!r}; expected 'timestamp', then arr_* features, then y_1..y_H; "
+            f"{_first_column_advice(first, header)}"
+        )
     names = tuple(name for name in header if name.startswith(FEATURE_PREFIX))
     if not names:
-        raise DataError("no feature column found; feature columns are named arr_*, such as arr_5m")
+        raise DataError(
+            f"no feature column among {_shortened(header)}; features are JSON arrays in columns named arr_*, such as "
+            f"arr_5m; deeptrade build makes such rows of klines"
+        )
     steps = sorted(int(match[1]) for name in header if (match := _TARGET.fullmatch(name)))
     if steps:
         missing = sorted(set(range(1, steps[-1] + 1)) - set(steps))
@@ -125,7 +131,25 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
         return names, steps[-1], "columns"
     if "price" in header:
         return names, 0, "price"
-    raise DataError("no targets: expected columns y_1..y_H, or a 'price' column to compute returns from")
+    raise DataError(
+        f"no targets among {_shortened(header)}; add a 'price' column, from which returns are computed, or y_1..y_H"
+    )
+
+
+def _first_column_advice(first: str, header: Sequence[str]) -> str:
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sign in first:
+            return f"separate the columns by commas, not by {name}"
+    if "timestamp" in header:
+        index = " (pandas writes an index unless index=False)" if first in ("", "Unnamed: 0") else ""
+        return f"put 'timestamp' first{index}"
+    return f"rename {first[:60]!r} where that is the time" if first else "name the first column"
+
+
+def _shortened(header: Sequence[str]) -> str:
+    """The columns as a list that is no longer than a line."""
+    names = [repr(name[:40]) for name in header]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def array_shape(value: Any) -> tuple[int, ...]:

@@ -88,11 +88,11 @@ def bad_market(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run of the notebooks on a small file with an odd feature name and one rejected row, all below `home`."""
+    """A whole run of the notebooks on a small file with an odd name, an odd shape, a rejected row; its folder is home."""
     from deeptrade import run
 
     folder = tmp_path_factory.mktemp("run")
-    market = make_market(folder / "market.csv", rows=120)
+    market = make_market(folder / "market.csv", rows=120, shapes=SHAPES | {"arr_book": (5, 2, 3)})
     market.cells[7][1] = "[[[1]]]"
     market.write()
     parameters = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}

@@ -243,10 +243,16 @@ def test_a_chunk_bound_by_bytes_is_told(tmp_path):
 BAD_FILES = {
     "empty": (b"", "is empty; expected a CSV"),
     "header only": (b"timestamp,arr_a,y_1\n", "has a header but no rows"),
-    "no targets and no price": (b'timestamp,arr_a\n1,"[1]"\n', "no targets: expected columns y_1"),
+    "no targets and no price": (
+        b'timestamp,arr_a\n1,"[1]"\n',
+        "no targets among 'timestamp', 'arr_a'; add a 'price' column",
+    ),
     "missing target column": (b'timestamp,arr_a,y_1,y_3\n1,"[1]",1,1\n', "column 'y_2' is missing"),
     "missing timestamp": (b'arr_a,y_1\n"[1]",1\n', "first column is 'arr_a'; expected 'timestamp'"),
-    "no feature": (b"timestamp,price\n1,1\n", "no feature column found"),
+    "semicolons": (b"timestamp;arr_a;y_1\n1;[1];1\n", "separate the columns by commas, not by semicolons"),
+    "an index of pandas": (b',timestamp,arr_a,y_1\n0,1,"[1]",1\n', "unless index=False"),
+    "a time of another name": (b'date,arr_a,y_1\n1,"[1]",1\n', "rename 'date' where that is the time"),
+    "no feature": (b"timestamp,price\n1,1\n", "no feature column among 'timestamp', 'price'; "),
     "doubled column": (b'timestamp,arr_a,arr_a,y_1\n1,"[1]","[1]",1\n', "column 'arr_a' appears twice"),
     "no array": (b'timestamp,arr_a,y_1\n1,"x",1\n', "column 'arr_a' holds no JSON array"),
     "binary": (bytes(range(256)) * 20, "is not a text file"),

@@ -57,6 +57,16 @@ def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_bes
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([50, 100], [0.6, 0.7])
 
 
+def test_only_channels_that_can_be_klines_are_drawn_as_such():
+    klines = np.array([[10, 12, 9, 11, 5, 0.1], [11, 13, 10, 12, 0, 0.1]])
+    assert "the close changes by +9.09%" in figures.window_chart(klines, "arr_5m").axes[0].get_title(loc="left")
+    for broken in ([[10, 9, 9, 11, 5, 1]], [[10, 12, 11, 11, 5, 1]], [[-1, 2, -3, 1, 5, 1]], [[np.nan] * 6]):
+        title = figures.window_chart(np.array(broken, float), "arr_x").axes[0].get_title(loc="left")
+        assert title == "arr_x: 6 channels over 1 steps"
+    book = figures.window_chart(np.zeros((5, 2, 3)), "arr_book").axes[0]
+    assert (book.get_title(loc="left"), len(book.lines)) == ("arr_book: 6 channels over 5 steps", 6)
+
+
 def test_the_alternative_text_goes_on_with_the_finding():
     history = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
     alt, address = figures.as_image(figures.loss_curve(history), alt="Training loss by optimizer step")
@@ -173,6 +183,7 @@ def test_trials_and_parts_are_told_as_tables():
 
 def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():
     window = np.random.default_rng(0).random((20, 9)).astype(np.float32) + 1
+    window[:, 1], window[:, 2] = window[:, :4].max(axis=1), window[:, :4].min(axis=1)
     price, volume = figures.window_chart(window, "arr_5m").axes
     assert (price.get_ylabel(), volume.get_ylabel()) == ("price", "volume")
     assert len(figures.window_chart(window[:, :1], "trend").axes[0].lines) == 1

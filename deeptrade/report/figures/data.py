@@ -92,6 +92,16 @@ def time_coverage(profile: Json) -> Figure:
     return figure
 
 
+def _are_klines(steps: np.ndarray) -> bool:
+    """Whether (steps, channels) begin with what can be open, high, low, close and volume: in order, none < 0."""
+    if steps.shape[1] < 5:
+        return False
+    first, high, low, close, volume = steps[np.isfinite(steps[:, :5]).all(axis=1), :5].T
+    highest, lowest = np.maximum(first, close), np.minimum(first, close)
+    in_order = (high >= highest) & (low <= lowest) & (low > 0) & (volume >= 0)
+    return bool(len(high) and in_order.all())
+
+
 def window_chart(window: np.ndarray, name: str) -> Figure:
     """Return one row's window, float32 (steps, channels): close and volume of klines, else every channel as a line."""
     steps, name = np.arange(1 - len(window), 1), drawable(legible(name))
@@ -102,7 +112,7 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
         axes.set_ylabel("value")
         return figure
     flat = window.reshape(len(window), -1)
-    if flat.shape[1] < 5:
+    if not _are_klines(flat):
         figure, axes = new_axes(f"{name}: {flat.shape[1]} channels over {len(flat)} steps")
         axes.plot(steps, flat)
         axes.set_xlabel("steps before the row")
