@@ -88,7 +88,7 @@ def bad_market(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run of the notebooks on a small file with an odd name, an odd shape, a rejected row; its folder is home."""
+    """A whole run of the notebooks on a small file with an odd name, an odd shape, a rejected row; home is there."""
     from deeptrade import run
 
     folder = tmp_path_factory.mktemp("run")
