@@ -103,6 +103,26 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     return scores
 
 
+def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
+    """Return the scores that `evaluate` wrote to an evaluation.json; none where there are none of these weights."""
+    content = read_json(path) if path.exists() else {}
+    if content.get("weights_sha256") != weights_sha256:
+        return []
+
+    def interval(content: dict[str, Any] | None) -> Interval | None:
+        return None if content is None else Interval(**content)
+
+    return [
+        HorizonScore(
+            **{name: one[name] for name in ("horizon", "rows", "mae")},
+            gain={name: interval(content) for name, content in one["gain"].items()},
+            direction=interval(one["direction"]),
+            calibration=[(forecast, target) for forecast, target in one["calibration"]],
+        )
+        for one in content.get("horizons", [])
+    ]
+
+
 def judge(
     forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> list[HorizonScore]:

@@ -73,11 +73,11 @@ class Tab:
         """Let every request fail."""
         self.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
 
-    def show(self, *, width=1100, height=900, dark=False):
-        """Set the window's size and the colours that pages may ask for."""
+    def show(self, *, width=1100, height=900, dark=False, paper=False):
+        """Set the window's size, the colours that pages may ask for, and whether they are shown as printed."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.send("Emulation.setEmulatedMedia", media="print" if paper else "screen", features=[scheme])
 
     def screenshot(self, path):
         """Write a PNG of what the window shows."""

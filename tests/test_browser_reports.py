@@ -16,6 +16,8 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = ["index.html", *(f"{name}{ending}" for name in NOTEBOOKS for ending in (".html", ".full.html"))]
 PAGES += ["report.html", "compare.html", "00_explore.html"]
 MOST_BYTES = 2_000_000
+PAPER_WIDTH = 718
+"""CSS pixels of A4 within Chromium's margins."""
 CLIPPED = """
 [...document.querySelectorAll('table, pre, img')].filter(element => {
   const edge = element.getBoundingClientRect().right;
@@ -69,6 +71,8 @@ def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, p
         assert abs(brightness(text) - brightness(ground)) > 120
         assert "\ufffd" not in tab.evaluate("document.body.innerText")
         assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    tab.show(width=PAPER_WIDTH, paper=True)
+    assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
     tab.show(width=400)
     assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
     tab.pdf(tmp_path / "page.pdf")

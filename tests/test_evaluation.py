@@ -6,7 +6,7 @@ import pytest
 
 from deeptrade import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.evaluation import evaluate, judge, last_values, ridge_forecasts
+from deeptrade.evaluation import evaluate, judge, last_values, read_scores, ridge_forecasts
 from deeptrade.report import figures, tables
 from tests.conftest import make_market
 
@@ -128,6 +128,9 @@ def test_a_finished_run_is_evaluated_and_another_file_refused(finished_run, tmp_
     content = json.loads((run / "evaluation.json").read_text())
     result = json.loads((run / "result.json").read_text())
     assert content["weights_sha256"] == result["weights_sha256"]
+    assert read_scores(run / "evaluation.json", weights_sha256=result["weights_sha256"]) == scores
+    assert read_scores(run / "evaluation.json", weights_sha256="another") == []
+    assert read_scores(run / "none.json", weights_sha256="") == []
     assert [one.mae["model"] for one in scores] == pytest.approx(result["validation"]["mae"], rel=1e-5)
     assert [one.mae["zero"] for one in scores] == pytest.approx(result["validation"]["zero_mae"], rel=1e-5)
     assert len(tables.evaluation(scores)) == 2

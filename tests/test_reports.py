@@ -92,6 +92,7 @@ def test_the_index_begins_with_the_verdict_and_leads_to_every_page(pages):
     assert order == sorted(order)
     assert "market holds 120 rows (1 rejected)" in text
     assert "zero forecast" in text
+    assert "Only 10 validation rows: too few to tell the model from simple forecasts." in text
     links = {anchor["href"] for anchor in pages["index.html"].all("a")}
     assert links == set(pages) - {"index.html"}
 

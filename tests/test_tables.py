@@ -139,7 +139,7 @@ def test_features_show_shape_and_range_without_exponents():
 def test_targets_are_in_percent_with_named_quantiles():
     target = {"name": "y_1", "missing": 1200, "mean": 0.001, "std": None, "quantiles": {"0": -0.1, "0.5": 0, "0.99": 1}}
     table = tables.targets({"targets": [target]})
-    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "least", "median", "quantile 0.99"]
+    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "least", "median", "99% below"]
     assert table.iloc[0].tolist() == ["y_1", "1,200", "0.1000", "-", "-10.0000", "0.0000", "100.0000"]
 
 

@@ -123,7 +123,8 @@ def _settings_line(found: RunFiles) -> str:
 def _training_line(found: RunFiles) -> str:
     status, steps = (found.result or {}).get("status"), len(found.history)
     if found.result and status == "completed":
-        return tables.training_verdict(found.result)
+        sure = f" {tables.evaluation_verdict(found.scores)}" if found.scores else ""
+        return tables.training_verdict(found.result) + sure
     if found.running:
         return f"It is still going, after {steps:,} step{'s' * (steps != 1)} so far."
     if not steps:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..evaluation import read_scores
 from ..files import is_held, read_json
 from ..memory import read_starts, read_timeline
 
@@ -26,6 +27,8 @@ class RunFiles:
         timeline = train / "memory.jsonl"
         self.samples = read_timeline(timeline) if timeline.exists() else []
         self.starts = read_starts(timeline) if timeline.exists() else []
+        weights = self.result["weights_sha256"] if self.result is not None and self.completed else ""
+        self.scores = read_scores(train / "evaluation.json", weights_sha256=weights)
         self.history = _read_history(train / "history.csv")
 
     @property

@@ -234,7 +234,7 @@ def targets(profile: Json) -> pd.DataFrame:
 
 
 def _quantile_name(share: float) -> str:
-    return {0.0: "least", 0.5: "median", 1.0: "most"}.get(share, f"quantile {share:g}")
+    return {0.0: "least", 0.5: "median", 1.0: "most"}.get(share, f"{100 * share:g}% below")
 
 
 def rejected(profile: Json) -> pd.DataFrame:
