@@ -16,10 +16,12 @@ import pandas as pd
 
 from .dataset import Dataset
 from .errors import DeepTradeError, SettingsError
+from .files import shorten_home, user_path
 from .live import LiveTraining, Progress
 from .memory import memory_limit, read_memory
 from .report import figures, tables
 from .settings import MODEL_SIZES, FitSettings
+from .sources import data_files
 from .tuning import optimize
 from .units import format_bytes
 
@@ -37,6 +39,21 @@ def describe(data: Dataset) -> str:
         f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
         f"{format_bytes(data.rows * data.schema.row_bytes)} as float32."
     )
+
+
+def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
+    """Return a list of the data files beside `csv` and in this folder; its `value` is the path of the chosen one."""
+    chosen = user_path(csv)
+    found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    options = {str(path): _file_label(path) for path in [chosen, *found]}
+    return ipywidgets.Dropdown(
+        options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
+    )
+
+
+def _file_label(path: Path) -> str:
+    size = f" ({format_bytes(path.stat().st_size)})" if path.is_file() else ""
+    return shorten_home(str(path)) + size
 
 
 def show_row(data: Dataset, *, row: int, feature: str) -> None:

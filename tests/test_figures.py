@@ -43,9 +43,19 @@ def test_validation_bars_are_the_relative_errors():
 
 def test_the_loss_curve_says_whether_it_fell():
     history = pd.DataFrame({"step": range(1, 101), "loss": np.linspace(1, 0.5, 100)})
-    assert "fell from 0.977 to 0.523 in 100 steps" in figures.loss_curve(history).axes[0].get_title(loc="left")
+    title = figures.loss_curve(history).axes[0].get_title(loc="left")
+    assert title == "Training loss fell from 0.919 in the first third to 0.581 in the last"
     risen = history.assign(loss=history["loss"][::-1].to_numpy())
-    assert "did not fall" in figures.loss_curve(risen).axes[0].get_title(loc="left")
+    assert "rose from 0.581" in figures.loss_curve(risen).axes[0].get_title(loc="left")
+
+
+def test_noise_is_not_called_a_trend():
+    noise = np.random.default_rng(0).normal(0.5, 0.2, (200, 60))
+    history = pd.DataFrame({"step": range(1, 61)})
+    titles = [figures.loss_curve(history.assign(loss=loss)).axes[0].get_title(loc="left") for loss in noise]
+    assert sum("without a clear trend" in title for title in titles) > 180
+    few = figures.loss_curve(history.assign(loss=noise[0])[:14]).axes[0].get_title(loc="left")
+    assert few.endswith("; 14 steps are too few to see a trend")
 
 
 def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
@@ -70,14 +80,14 @@ def test_only_channels_that_can_be_klines_are_drawn_as_such():
 def test_the_alternative_text_goes_on_with_the_finding():
     history = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
     alt, address = figures.as_image(figures.loss_curve(history), alt="Training loss by optimizer step")
-    assert alt == "Training loss by optimizer step. Training loss fell from 1.000 to 0.500 in 2 steps"
+    assert alt.startswith("Training loss by optimizer step. Training loss is 0.750 on average; 2 steps are too few")
     assert address.startswith("data:image/png;base64,")
 
 
 def test_steps_without_a_finite_loss_are_left_out_of_the_curve():
     history = pd.DataFrame({"step": [1, 2, 3], "loss": [np.nan, 1.0, 0.5]})
     axes = figures.loss_curve(history).axes[0]
-    assert axes.get_title(loc="left") == "Training loss fell from 1.000 to 0.500 in 2 steps"
+    assert axes.get_title(loc="left").startswith("Training loss is 0.750 on average; 2 steps are too few")
     assert list(axes.lines[0].get_xdata()) == [2, 3]
     assert "No step" in figures.loss_curve(history[:1]).axes[0].get_title(loc="left")
 

@@ -157,13 +157,18 @@ def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
     assert tables.phases([row]).iloc[0].tolist() == expected
 
 
-@pytest.mark.parametrize(("measured", "last"), [(None, "no trial was run"), (90 << 20, "0.90")])
-def test_predicted_and_measured_peak_stand_together(measured, last):
+def test_what_is_predicted_and_what_was_measured_of_it_stand_together():
     terms = {"baseline": 60 << 20, "weights": 40 << 20}
-    plan = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": measured}
-    table = tables.predicted(plan)
-    assert table["memory"].tolist()[:3] == ["60.0 MiB", "40.0 MiB", "100.0 MiB"]
-    assert table["memory"].iloc[-1] == last
+    memory = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": 90 << 20}
+    assert tables.predicted(memory | {"baseline_anon_bytes": 66 << 20}).to_numpy().tolist() == [
+        ["baseline", "60.0 MiB", "66.0 MiB", "1.10"],
+        ["weights", "40.0 MiB", "-", "-"],
+        ["all above the baseline", "40.0 MiB", "24.0 MiB", "0.60"],
+        ["peak", "100.0 MiB", "90.0 MiB", "0.90"],
+    ]
+    plan = tables.predicted(memory | {"measured_peak_bytes": None})
+    assert plan["term"].tolist() == ["baseline", "weights", "peak"]
+    assert set(plan["measured"]) == {"-"}
 
 
 def test_time_is_split_into_waiting_and_the_rest():

@@ -21,6 +21,19 @@ def choices(widget):
     return {choice.description: choice for choice in widget.children[0].children}
 
 
+def test_the_files_to_choose_from_are_those_that_can_be_read(market, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for path in ("../prices.parquet", "here.csv.gz", "notes.txt", "../market.dtstore"):
+        (tmp_path / "elsewhere" / path).write_text("")
+    chooser = widgets.file_chooser(market.path)
+    assert chooser.value == str(market.path)
+    folder = tmp_path
+    expected = [market.path, folder / "market.dtstore", folder / "prices.parquet", "here.csv.gz"]
+    assert [path for _, path in chooser.options] == [str(path) for path in expected]
+    assert "KiB)" in chooser.options[0][0]
+
+
 def test_the_row_browser_calls_the_function_that_batch_calls(data, monkeypatch):
     seen = []
     monkeypatch.setattr(widgets, "show_row", lambda data, **arguments: seen.append(arguments))

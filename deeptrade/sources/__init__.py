@@ -46,6 +46,17 @@ def find_files(data: str | Path) -> list[Path]:
         return _find_files(path)
 
 
+def data_files(folder: str | Path) -> list[Path]:
+    """Return what `open_source` takes among the files of a folder, and compiled stores, by name."""
+    endings = tuple(ending for endings in _KINDS for ending in endings)
+    folder = user_path(folder)
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (path.is_file() and path.name.lower().endswith(endings)) or path.name.endswith(".dtstore")
+    )
+
+
 def _find_files(path: Path) -> list[Path]:
     if path.is_dir():
         endings = tuple(ending for endings in _KINDS for ending in endings)

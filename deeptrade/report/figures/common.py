@@ -33,7 +33,7 @@ def show(figure: Figure, *, alt: str) -> None:
 def with_titles(figure: Figure, alt: str) -> str:
     """Return an alternative text that goes on with the figure's titles, those it does not say already."""
     titles = [figure.get_suptitle()] if figure.get_suptitle() else [axes.get_title(loc="left") for axes in figure.axes]
-    return ". ".join([alt.rstrip("."), *(title for title in titles if title and title not in alt)])
+    return ". ".join([alt.rstrip("."), *(" ".join(title.split()) for title in titles if title and title not in alt)])
 
 
 def to_png(figure: Figure) -> bytes:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
 
+LEAST_THIRD = 5
+"""Steps in a third of a training from which its mean is told."""
+
 COIN = 0.5
 """Share of right directions of a forecast that knows nothing."""
 
@@ -28,19 +31,16 @@ _INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
 def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figure:
     """Return the training loss by optimizer step, with a running median and the validations so far (step and loss).
 
-    The title compares first and last.
+    The title tells whether the loss fell, where that is more than noise.
     """
     history = history[np.isfinite(history["loss"].astype(float))]
     loss = history["loss"].astype(float)
     window = max(1, len(loss) // 10)
     smooth = loss.rolling(window).median().dropna().to_numpy()
-    title = "No step has a finite loss"
-    if len(loss):
-        word = "fell" if smooth[-1] < smooth[0] else "did not fall: it went"
-        title = f"Training loss {word} from {smooth[0]:.3f} to {smooth[-1]:.3f} in {len(loss):,} steps"
+    title = _trend(loss.to_numpy())
     if len(validations) > 1:
         best = min(validations, key=lambda one: one["loss"])
-        title += f"; validation is best at step {best['step']:,}"
+        title += f";\nvalidation is best at step {best['step']:,}"
     figure, axes = new_axes(title)
     axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
     if window > 1:
@@ -55,6 +55,21 @@ def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figur
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("Huber loss\n[sd of the target]")
     return figure
+
+
+def _trend(loss: np.ndarray) -> str:
+    """One sentence on the means of the first and the last third of steps: two standard errors apart, or noise."""
+    if not len(loss):
+        return "No step has a finite loss"
+    third = len(loss) // 3
+    if third < LEAST_THIRD:
+        return f"Training loss is {loss.mean():.3f} on average; {len(loss):,} steps are too few to see a trend"
+    first, last = loss[:third], loss[-third:]
+    error = np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / third)
+    if abs(last.mean() - first.mean()) <= 2 * error:
+        return f"Training loss is {loss.mean():.3f} on average, without a clear trend in {len(loss):,} steps"
+    word = "fell" if last.mean() < first.mean() else "rose"
+    return f"Training loss {word} from {first.mean():.3f} in the first third to {last.mean():.3f} in the last"
 
 
 def validation_errors(result: Json) -> Figure:

@@ -39,17 +39,26 @@ def decisions(plan: Json) -> pd.DataFrame:
 
 
 def predicted(plan: Json) -> pd.DataFrame:
-    """Return the predicted peak by term, the sum, and the measured peak with its ratio to the sum.
+    """Return the predicted peak by term and the sum, beside what was measured of them, with ratios.
 
-    `plan` is a plan, or the memory part of a result with its `measured_peak_bytes`.
+    `plan` is a plan, or the memory part of a result with its `measured_peak_bytes`, which also knows the baseline.
     """
-    lines = [(term, format_bytes(size)) for term, size in plan["predicted_terms"].items()]
-    lines.append(("predicted peak", format_bytes(plan["predicted_peak_bytes"])))
-    measured = plan["measured_peak_bytes"]
-    lines.append(("measured peak", format_bytes(measured) if measured else "no trial was run"))
-    if measured:
-        lines.append(("measured / predicted", f"{measured / plan['predicted_peak_bytes']:.2f}"))
-    return pd.DataFrame(lines, columns=["term", "memory"])
+    terms, measured, baseline = plan["predicted_terms"], plan["measured_peak_bytes"], plan.get("baseline_anon_bytes")
+    lines = [(term, size, baseline if term == "baseline" else None) for term, size in terms.items()]
+    if measured and baseline:
+        lines.append(("all above the baseline", sum(terms.values()) - terms["baseline"], measured - baseline))
+    lines.append(("peak", plan["predicted_peak_bytes"], measured))
+    return pd.DataFrame(
+        [
+            {
+                "term": term,
+                "predicted": format_bytes(size),
+                "measured": "-" if known is None else format_bytes(known),
+                "measured / predicted": f"{known / size:.2f}" if known and size else "-",
+            }
+            for term, size, known in lines
+        ]
+    )
 
 
 def trials(plan: Json) -> pd.DataFrame:
