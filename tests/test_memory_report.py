@@ -36,6 +36,14 @@ def test_a_training_that_has_not_ended_has_no_mark_of_the_kernel(trained):
     assert report.next_steps == ["run it again: it continues from its last checkpoint"]
 
 
+def test_a_training_that_was_killed_is_told_to_go_on_and_what_would_hold_less(trained):
+    result = json.loads((trained / "result.json").read_text())
+    (trained / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
+    steps = memory_report(trained).next_steps
+    assert steps[0] == "run it again: it continues from its last checkpoint"
+    assert "would hold" in steps[1]
+
+
 def test_what_to_try_next_comes_with_its_predicted_saving(trained):
     steps = memory_report(trained).next_steps
     assert steps[0].startswith("`--batch_size 2` `--grad_accum` `--accum_steps 2` would hold ")

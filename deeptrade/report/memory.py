@@ -46,7 +46,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     if not samples and not result:
         raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the folder of a run or of fit")
     completed = result is not None and result["status"] == "completed"
-    again = ["run it again: it continues from its last checkpoint"]
+    again = [] if completed else ["run it again: it continues from its last checkpoint"]
     kernel_peak_bytes = result["memory"]["peak_rss_bytes"] if result and completed else 0
     report = MemoryReport(
         **(
@@ -58,7 +58,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
         phases=phase_table(samples),
         predicted=result and {**result["memory"], "measured_peak_bytes": _measured(samples)},
         growth=tables.growth_verdict(_within_steps(result, timeline)),
-        next_steps=tables.next_steps(result) if result and completed else again,
+        next_steps=[*again, *(tables.next_steps(result) if result else [])],
     )
     if out is not None:
         content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}

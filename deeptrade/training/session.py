@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..batches import Batch, BatchReader
+from ..batches import BatchReader
 from ..dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..files import write_json
@@ -24,9 +24,9 @@ from .accounting import ledger_entries
 from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
-from .feed import READ_ERROR, Feed, LeftOut
+from .feed import READ_ERROR, LeftOut
 from .loop import StepRecord
-from .metrics import Validation, has_targets, validation_verdict
+from .metrics import has_targets, validation_verdict
 from .outcome import describe_run
 from .results import (
     HISTORY_COLUMNS,
@@ -40,9 +40,7 @@ from .runtime import StopRequest
 from .spikes import SpikeDetector
 from .starts import KILLED, note_start
 from .upkeep import Upkeep
-
-VALIDATION_ROWS = 32
-"""Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
+from .validating import Validator
 
 MOST_ROLLBACKS, RATE_CUT = 2, 0.5
 """Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
@@ -118,17 +116,10 @@ class Session:
             sink=self.sink,
             memory=self.upkeep.step_memory,
         )
-        rows = max(VALIDATION_ROWS, settings.batch_size)
-        self._validation = Validation(self.trainer.model, batch_size=rows, target_scale=scale)
-        self._follower = self._make_follower()
-        self._validation_reader = BatchReader(
-            self.data,
-            self.split.validation,
-            batch_size=rows,
-            features=settings.feature_names,
-            shuffle=False,
-            prefetch=settings.prefetch,
+        self._validator = Validator(
+            self.trainer.model, self.data, self.split.validation, settings, target_scale=scale, sink=self.sink
         )
+        self._follower = self._make_follower()
         self.train_reader = BatchReader(
             self.data,
             train,
@@ -182,7 +173,7 @@ class Session:
                 table.close()
             logs.close()
             self.train_reader.close()
-            self._validation_reader.close()
+            self._validator.close()
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
         """Epochs, windows, and what is due between them; the state moves only at a window's end."""
@@ -330,26 +321,13 @@ class Session:
         state.epoch, state.position = state.epoch + 1, 0
 
     def _validate(self) -> dict[str, Any]:
-        feed = Feed(self._validation_reader, 0, sink=self.sink)
-        try:
-            with self._activity("validate"), self.trainer.averaged():
-                batches = self._until_stopped(feed.passes(0, self._validation_reader.samples))
-                result = self._validation.evaluate(batches)
-        finally:
-            feed.close()
-        unread = [asdict(one) for one in feed.left_out.values()]
+        with self._activity("validate"), self.trainer.averaged():
+            result = self._validator.validate(self.stop)
+        unread = [asdict(one) for one in self._validator.unread]
         if unread != self.state.unread:
             self.state.unread = unread
             self._write_ledger()
-        if unread:
-            self.sink(f"validation rows that cannot be read: {len(unread)}; they are left out and in the ledger")
         return result
-
-    def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            if self.stop.signal_number:
-                raise Interrupted(self.stop.signal_number)
-            yield batch
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
         """Save all; amid faults it is nothing to go back to, and another regular one is due after them."""

@@ -1,0 +1,78 @@
+"""Validation of a run: the rows of the split, in file order, read ahead, those that cannot be read left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..batches import Batch, BatchReader
+from ..dataset import Dataset
+from ..errors import Interrupted
+from ..order import Rows
+from ..settings import FitSettings
+from .feed import Feed, LeftOut
+from .metrics import Validation
+from .runtime import StopRequest
+
+VALIDATION_ROWS = 32
+"""Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
+
+
+class Validator:
+    """Judges a model on `rows` whenever asked; `unread` are those that could not be read the last time.
+
+    `target_scale` float32 (horizons,), the unit of the loss.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        data: Dataset,
+        rows: Rows,
+        settings: FitSettings,
+        *,
+        target_scale: np.ndarray,
+        sink: Callable[[str], None],
+    ):
+        batch_size = max(VALIDATION_ROWS, settings.batch_size)
+        self.unread: list[LeftOut] = []
+        self._sink = sink
+        self._sums = Validation(model, batch_size=batch_size, target_scale=target_scale)
+        self._reader = BatchReader(
+            data,
+            rows,
+            batch_size=batch_size,
+            features=settings.feature_names,
+            shuffle=False,
+            prefetch=settings.prefetch,
+        )
+
+    def validate(self, stop: StopRequest) -> dict[str, Any]:
+        """Return loss and errors per horizon, as `Validation.evaluate`.
+
+        Raises Interrupted between two passes once a signal has come.
+        """
+        feed = Feed(self._reader, 0, sink=self._sink)
+        try:
+            result = self._sums.evaluate(_until_stopped(feed.passes(0, self._reader.samples), stop))
+        finally:
+            feed.close()
+        self.unread = list(feed.left_out.values())
+        if self.unread:
+            count = len(self.unread)
+            self._sink(f"validation rows that cannot be read: {count}; they are left out and in the ledger")
+        return result
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._reader.close()
+
+
+def _until_stopped(batches: Iterator[Batch], stop: StopRequest) -> Iterator[Batch]:
+    for batch in batches:
+        if stop.signal_number:
+            raise Interrupted(stop.signal_number)
+        yield batch
