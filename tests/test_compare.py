@@ -102,7 +102,7 @@ def test_figures_say_who_is_best_and_who_is_fastest(runs):
     errors, rates, losses, timelines = (figure for _, figure in drawings(compared))
     assert timelines.axes[0].get_title(loc="left").endswith("MiB")
     assert len(timelines.axes[0].lines) == len(losses.axes[0].lines) == 3
-    assert "ends with the lowest training loss: " in losses.axes[0].get_title(loc="left")
+    assert "has the lowest training loss in its last third: " in losses.axes[0].get_title(loc="left")
     assert errors.axes[0].get_title(loc="left") == "good errs least: 10.00% below the zero forecast"
     assert "fastest" in rates.axes[0].get_title(loc="left")
     assert len(rates.axes[0].texts) == 3

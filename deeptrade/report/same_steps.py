@@ -27,9 +27,10 @@ class SameSteps:
     @property
     def verdict(self) -> str:
         """One sentence."""
+        differ = f"differ by at most {self.largest_difference:.1e}" if self.largest_difference else "are equal"
         return (
             f"{self.first} and {self.second} should take the same steps, however these are cut into passes: over "
-            f"{self.steps:,} steps their losses differ by at most {self.largest_difference:.1e}."
+            f"{self.steps:,} steps their losses {differ}."
         )
 
 

@@ -61,8 +61,9 @@ _COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)
 def compared_losses(runs: Sequence[RunSummary]) -> Figure:
     """Return the training loss of every run over the rows it has trained on, as medians of some steps."""
     known = [run for run in runs if run.losses]
-    lowest = min(known, key=lambda run: run.losses[-1][1])
-    title = f"{_named(lowest)} ends with the lowest training loss: {lowest.losses[-1][1]:.3f}"
+    ends = {_named(run): np.mean([loss for _, loss in run.losses[-max(1, len(run.losses) // 3) :]]) for run in known}
+    lowest = min(ends, key=lambda name: ends[name])
+    title = f"{lowest} has the lowest training loss in its last third: {ends[lowest]:.3f}"
     figure, axes = new_axes(title, height=3.6)
     for run, colour in zip(known, cycle(_COLOURS), strict=False):
         rows, loss = np.array(run.losses, float).T
