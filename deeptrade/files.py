@@ -35,10 +35,10 @@ def shorten_home(text: str) -> str:
     >>> shorten_home(os.path.expanduser("~/market.csv"))
     '~/market.csv'
     """
-    home = os.path.expanduser("~")
+    home = os.path.expanduser("~")  # a '+' before it is within an image as text
     if len(home) < 2:  # a process without a home, or with the root as such
         return text
-    return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?![\w.-])", "~", text)
+    return re.sub(rf"(?<![\w./~+-]){re.escape(home)}(?![\w.-])", "~", text)
 
 
 @contextmanager

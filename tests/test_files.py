@@ -44,6 +44,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         ("/data/home/al/market.csv", "/data/home/al/market.csv"),
         ("file:///home/al/x", "file:///home/al/x"),
         ("/home/al.old/x", "/home/al.old/x"),
+        ("iVBORw0K+/home/al/rw0K", "iVBORw0K+/home/al/rw0K"),
     ],
 )
 def test_the_home_folder_is_a_tilde_where_it_begins_a_path(monkeypatch, text, expected):

@@ -18,7 +18,7 @@ KILLED = "killed"
 class RunStart:
     """One call of `fit`: `time` it began to train (ISO 8601, UTC), `step` it went on after.
 
-    `before` says how the call before ended: completed, failed, stopped, killed, '' where there was none;
+    `before` says how the call before ended: completed, failed, interrupted, killed, '' where there was none;
     `repeated_steps` are those that one had taken since its last checkpoint.
     """
 
@@ -30,7 +30,7 @@ class RunStart:
 
 def note_start(out: Path, *, step: int) -> None:
     """Add the call that goes on after `step` to out/starts.csv; before it cuts history.csv and writes a result."""
-    starts = read_run_starts(out) if step else []
+    starts = read_run_starts(out)
     again = bool(starts)
     repeated = count_steps(out / "history.csv") - step if again else 0
     now = datetime.now(UTC).isoformat(timespec="seconds")
