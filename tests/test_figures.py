@@ -60,7 +60,8 @@ def test_noise_is_not_called_a_trend():
 
 def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
     history = pd.DataFrame({"step": range(1, 101), "loss": np.linspace(1, 0.5, 100)})
-    validations = [{"step": 50, "loss": 0.6}, {"step": 100, "loss": 0.7}]
+    unknown = [{"step": 10, "loss": None}, {"step": 20, "loss": float("nan")}]
+    validations = [*unknown, {"step": 50, "loss": 0.6}, {"step": 100, "loss": 0.7}]
     axes = figures.loss_curve(history, validations).axes[0]
     assert axes.get_title(loc="left").endswith("validation is best at step 50")
     line = next(line for line in axes.lines if line.get_label() == "validation")

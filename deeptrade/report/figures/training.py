@@ -38,6 +38,7 @@ def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figur
     window = max(1, len(loss) // 10)
     smooth = loss.rolling(window).median().dropna().to_numpy()
     title = _trend(loss.to_numpy())
+    validations = [one for one in validations if one["loss"] is not None and np.isfinite(one["loss"])]
     if len(validations) > 1:
         best = min(validations, key=lambda one: one["loss"])
         title += f";\nvalidation is best at step {best['step']:,}"
@@ -123,7 +124,7 @@ def calibration(scores: Sequence[HorizonScore]) -> Figure:
         forecasts, targets = np.array(chosen[0].calibration).T
         spread = forecasts - forecasts.mean()
         slope = float(spread @ targets / (spread @ spread)) if spread.any() else 0.0
-        title = f"Outcomes move {slope:.2g} times as far as forecasts, {_steps(chosen[0].horizon)} ahead"
+        title = f"Outcomes move {slope:,.1f} times as far as forecasts, {_steps(chosen[0].horizon)} ahead"
     figure, axes = new_axes(title)
     for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
         forecasts, targets = 100 * np.array(score.calibration).T
