@@ -11,6 +11,7 @@ from .case import HEADROOM, Case, look
 from .errors import DoesNotFitError, SettingsError
 from .files import friendly_os_errors, user_path, write_json
 from .measuring import Measured, measure, measured_terms, plain_prefetch
+from .memory.limits import Limit
 from .memory_model import predict_peak, training_rooms
 from .plan import Plan, plan_from_json, read_plan
 from .rules import LARGE_FILE_BYTES, Decision, apply_rules
@@ -157,13 +158,17 @@ def _does_not_fit(case: Case, smallest: FitSettings) -> str:
     )
 
 
+def _limit_option(limit: Limit) -> str:
+    return "--memory_limit" if limit.source == "user" else f"the {limit.source} limit"
+
+
 def _make_room(needed: int, user_limit_bytes: int) -> str:
     """What would leave so many bytes to a training run: a higher limit, or free memory where the machine is short."""
     short = [(limit, room) for limit, room in training_rooms(user_limit_bytes) if room < needed]
     if not short or any(limit.source == "machine" for limit, _ in short):
         return "free some memory of the machine"
     limits = (
-        f"raise the {limit.source} limit to {ceil((limit.limit_bytes + needed - room) / 2**20)}MiB"
+        f"raise {_limit_option(limit)} to {ceil((limit.limit_bytes + needed - room) / 2**20)}MiB"
         for limit, room in short
     )
     return " and ".join(limits)

@@ -70,7 +70,7 @@ def test_what_cannot_fit_names_a_size_that_does(market, tmp_path):
 
 
 def test_where_no_size_fits_the_line_says_so_and_names_the_least_limit_that_does(market, tmp_path):
-    with pytest.raises(DoesNotFitError, match=r"no model size fits; raise the user limit to \d+MiB$") as refused:
+    with pytest.raises(DoesNotFitError, match=r"no model size fits; raise --memory_limit to \d+MiB$") as refused:
         quick_plan(market, tmp_path, memory_limit="100MiB")
     floor = int(re.search(r"(\d+)MiB$", str(refused.value))[1])
     quick_plan(market, tmp_path, memory_limit=f"{floor}MiB")
