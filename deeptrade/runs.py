@@ -36,6 +36,12 @@ NOTEBOOKS = {
 """The notebooks of a run in order, and the folder below the run's that each writes."""
 
 _STATE = "run.json"
+_QUIET_KERNEL = [
+    "--IPKernelApp.log_level=40",
+    "--IPKernelApp.exec_lines=import logging; logging.getLogger('tornado.general').setLevel(logging.CRITICAL)",
+]
+"""A kernel's note on TCP, and what it says of its own sockets when it is stopped, would stand among our lines."""
+
 _OWN = ("csv", "out", "run", "plan")
 
 
@@ -237,7 +243,7 @@ def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             log_output=False,
             store_widget_state=False,
             start_timeout=120,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # its note on TCP would stand among our lines
+            extra_arguments=_QUIET_KERNEL,
         )
 
 

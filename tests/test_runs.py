@@ -1,4 +1,5 @@
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -144,17 +145,18 @@ def test_other_data_is_refused(market, tmp_path, monkeypatch):
         run(market.path, out=tmp_path / "out")
 
 
-def test_the_kernel_is_this_interpreter_whatever_the_path(market, tmp_path):
+def test_the_kernel_is_this_interpreter_whatever_the_path_and_quiet(market, tmp_path):
     code = (
         "import sys; sys.path = [p for p in sys.path if p]\n"
         "from pathlib import Path\nimport nbformat\nfrom deeptrade.runs import _execute\n"
-        "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('import sys; print(sys.executable)')])\n"
+        "cell = 'import logging, sys; print(sys.executable, logging.getLogger(\"tornado.general\").level)'\n"
+        "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])\n"
         f"nbformat.write(nb, {str(tmp_path / 'in.ipynb')!r})\n"
         f"_execute(Path({str(tmp_path / 'in.ipynb')!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
     output = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip()
-    assert output == sys.executable
+    assert output.split() == [sys.executable, str(logging.CRITICAL)]
 
 
 def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
