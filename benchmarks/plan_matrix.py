@@ -21,7 +21,7 @@ from cgroups import run_command, run_limited
 
 from deeptrade import compile_store
 from deeptrade.plan import read_plan
-from deeptrade.search import batch_sizes
+from deeptrade.rules import batch_sizes
 from deeptrade.sources.synthetic import synthesize
 
 EFFECTIVE_BATCH, REPEATS = 32, 2

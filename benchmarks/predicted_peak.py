@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 from deeptrade.memory_model import predict_peak
+from deeptrade.plan import Trial
 from deeptrade.schema import Schema
 from deeptrade.settings import FitSettings
 from deeptrade.sources import open_source
 from deeptrade.sources.synthetic import synthesize
-from deeptrade.trial import Trial, run_trial
+from deeptrade.trial import run_trial
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ _HOMES = {
     "Schema": "schema",
     "DeepTradeError": "errors",
     "open_dataset": "opening",
-    "open_store": "store",
+    "open_store": "opening",
     "compile_store": "store",
     "profile": "profiling",
     "optimize": "tuning",

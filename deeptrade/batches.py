@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .dataset import Dataset
 from .errors import DataError, RunConflictError, SettingsError
 from .memory.budget import ByteBudget, Lease
-from .order import ORDER_VERSION, Permutation, Rows, WindowedOrder, epoch_order, windowed_order
+from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
+from .row_range import RowRange
+from .schema import Schema
 from .units import format_bytes
 
 _SLAB = 4096
@@ -48,6 +49,32 @@ class Batch:
         """Return a batch with arrays of its own."""
         inputs = {name: values.copy() for name, values in self.inputs.items()}
         return Batch(inputs, self.targets.copy(), self.row_ids.copy())
+
+
+class ReadableRows(Protocol):
+    """What batches are gathered from; `Dataset` is such. Safe from several threads."""
+
+    @property
+    def data_id(self) -> str:
+        """'sha256:...' of the content, which keys the order of the rows."""
+
+    @property
+    def rows(self) -> int:
+        """Rows in the data, rejected ones too."""
+
+    @property
+    def schema(self) -> Schema:
+        """What a row holds."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """The bytes that all readers of these rows may hold together."""
+
+    def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Return float32 (len(row_ids), *shape) by feature name, fresh arrays."""
+
+    def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
 
 
 class BatchCache:
@@ -128,8 +155,8 @@ class BatchReader:
 
     def __init__(
         self,
-        dataset: Dataset,
-        rows: Rows,
+        dataset: ReadableRows,
+        rows: RowRange,
         *,
         batch_size: int,
         features: Sequence[str] | None = None,

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from .memory.limits import Limit, memory_limit
 from .memory_model import predict_peak, training_room
 from .opening import look_at
-from .rules import Decision, batch_settings
+from .rules import Decision, batch_settings, batch_sizes
 from .schema import Schema
-from .search import batch_sizes
 from .settings import FitSettings
 from .units import format_bytes
 

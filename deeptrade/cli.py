@@ -21,10 +21,7 @@ from .settings import MODEL_SIZES, FitSettings, data_name
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _build_parser()
-    options, unknown = parser.parse_known_args(_underscored(sys.argv[1:] if arguments is None else arguments))
-    if unknown:
-        _refuse_unknown(parser, options.command, unknown[0])
+    options = read_command(sys.argv[1:] if arguments is None else arguments)
     try:
         with _ending_on_sigterm(), friendly_os_errors("writing the output"):
             options.run(options)
@@ -34,6 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
     return 0
+
+
+def read_command(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line, `run` among them; one that is not accepted ends the process with 2."""
+    parser = _build_parser()
+    options, unknown = parser.parse_known_args(_underscored(arguments))
+    if unknown:
+        _refuse_unknown(parser, options.command, unknown[0])
+    return options
 
 
 @contextmanager
@@ -336,7 +342,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     """set runs side by side, in DIR/compare.html"""
-    from .report.compare import write_comparison
+    from .report.compare_page import write_comparison
 
     path = write_comparison(options.folders, out=options.out or options.folders[0])
     print_line(f"comparison: {path}")

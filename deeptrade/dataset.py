@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
+from .batches import BatchReader
 from .errors import DataError, DoesNotFitError, SettingsError
 from .ledger import LedgerEntry
 from .memory.budget import ByteBudget, Lease
-from .order import Rows, Split, chronological_split
+from .row_range import RowRange
 from .schema import Feature, Schema
+from .split import Split, chronological_split
 from .statistics import FeatureStatistics, Moments, merge_all
+from .summary import BlockSummary, Summary, find_warnings
 from .targets import known_targets
 from .units import format_bytes
 
-if TYPE_CHECKING:
-    from .batches import BatchReader
-
 SPLITS = ("train", "validation", "all")
 _LOAD_ROWS = 256
-
-
-class TooManyBadRowsError(DataError):
-    """More rows are rejected than max_bad_rows allows; `ledger` names them all."""
-
-    def __init__(self, line: str, ledger: list[LedgerEntry]):
-        super().__init__(line)
-        self.ledger = ledger
 
 
 class UsableRows(Protocol):
@@ -52,48 +44,11 @@ class UsableRows(Protocol):
     def locate(self, usable: int) -> tuple[int, int]:
         """Return (line from 1, byte offset) in the source."""
 
+    def release(self) -> None:
+        """Give mapped pages back to the system; they come again when they are used."""
+
     def close(self) -> None:
         """Give back maps and files."""
-
-
-@dataclass(frozen=True)
-class BlockSummary:
-    """What is known of a block of rows: how many, how many usable, their NaN or infinite numbers, their moments."""
-
-    rows: int
-    usable: int
-    nonfinite: Mapping[str, int]
-    moments: Mapping[str, Moments]
-
-
-@dataclass
-class Summary:
-    """What one pass over a source has told.
-
-    name, file_bytes: of the source. data_id: 'sha256:...' of its content by samples; content_hash: of every byte, ''
-    where not known. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
-    should know of data that was accepted, one line each.
-    """
-
-    name: str
-    file_bytes: int
-    data_id: str
-    schema: Schema
-    content_hash: str = ""
-    rows: int = 0
-    ledger: list[LedgerEntry] = field(default_factory=list)
-    blocks: Sequence[BlockSummary] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def usable(self) -> Rows:
-        """The rows that are not rejected."""
-        return Rows(0, self.rows, [entry.row for entry in self.ledger])
-
-    @property
-    def nonfinite(self) -> dict[str, int]:
-        """NaN or infinite numbers by feature, in usable rows."""
-        return {name: sum(block.nonfinite[name] for block in self.blocks) for name in self.schema.names}
 
 
 class Dataset:
@@ -108,9 +63,7 @@ class Dataset:
     def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
         self._summary, self._contents, self.budget = summary, contents, budget
         self._loaded: Lease | None = None
-        self._release = getattr(contents, "release", None)
-        if self._release:
-            budget.on_shortage(self._release_maps)
+        budget.on_shortage(self._release_maps)
         self.name, self.file_bytes = summary.name, summary.file_bytes
         self.data_id, self.content_hash = summary.data_id, summary.content_hash
         self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
@@ -132,8 +85,7 @@ class Dataset:
             self._loaded.release()
 
     def _release_maps(self, wanted: int) -> None:
-        if self._release:
-            self._release()
+        self._contents.release()
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -186,7 +138,7 @@ class Dataset:
         """Return the chronological split with a purge gap of `horizons` rows on each side of its boundary."""
         return chronological_split(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
 
-    def part(self, split: str, *, val_ratio: float = 0.1) -> Rows:
+    def part(self, split: str, *, val_ratio: float = 0.1) -> RowRange:
         """Return the rows of 'train', 'validation' or 'all'; SettingsError for another name."""
         if split not in SPLITS:
             raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
@@ -206,8 +158,6 @@ class Dataset:
         window_rows: int = 0,
     ) -> BatchReader:
         """Return a reader of batches; arguments as `MemoryEfficientGenerator`, no TensorFlow needed."""
-        from .batches import BatchReader
-
         return BatchReader(
             self,
             self.part(split, val_ratio=val_ratio),
@@ -220,7 +170,7 @@ class Dataset:
             window_rows=window_rows,
         )
 
-    def statistics(self, rows: Rows, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
+    def statistics(self, rows: RowRange, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
         """Return the statistics over exactly these rows, from whole blocks and re-read part blocks."""
         chosen = self.schema.select(features).features
         parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
@@ -293,10 +243,14 @@ class Dataset:
 class _KnownPrices:
     """The first rows of price data, whose targets look no further than these rows."""
 
-    def __init__(self, contents: UsableRows, usable: Rows, targets: np.ndarray):
+    def __init__(self, contents: UsableRows, usable: RowRange, targets: np.ndarray):
         self._contents = contents
-        self.read, self.locate, self.close = contents.read, contents.locate, contents.close
-        self.release = getattr(contents, "release", None)
+        self.read, self.locate, self.release, self.close = (
+            contents.read,
+            contents.locate,
+            contents.release,
+            contents.close,
+        )
         self.targets = known_targets(targets, usable)
 
     @property
@@ -335,46 +289,9 @@ class _LoadedRows:
     def locate(self, usable: int) -> tuple[int, int]:
         return self._contents.locate(usable)
 
+    def release(self) -> None:
+        self._contents.release()
+
     def close(self) -> None:
         self._arrays.clear()
         self._contents.close()
-
-
-def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:
-    """Raise TooManyBadRowsError when more than the share `max_bad_rows` of the rows, or all of them, are rejected."""
-    rejected = len(ledger)
-    if rejected > max_bad_rows * rows or rejected == rows:
-        first = ledger[0]
-        raise TooManyBadRowsError(
-            f"{rejected} of {rows} rows are rejected, max_bad_rows={max_bad_rows:g} allows "
-            f"{int(max_bad_rows * rows)}; first: line {first.line}, column {first.column!r}, "
-            f"{first.reason}: {first.detail}; mend the file or raise --max_bad_rows",
-            ledger,
-        )
-
-
-def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray, *, notes: Iterable[str]) -> list[str]:
-    """Return what a user should know of data that was accepted, one line each; `notes` of the source come first."""
-    lines = list(notes)
-    steps = np.diff(timestamps)
-    for found, word in ((steps < 0, "go back in time"), (steps == 0, "repeat the one before")):
-        if found.any():
-            first = int(summary.usable.at(np.array([found.argmax() + 1]))[0])
-            lines.append(f"{int(found.sum())} timestamps {word}, first at row {first}; their rows are kept")
-    missing = int(np.isnan(targets).sum())
-    if missing:
-        lines.append(f"{missing} targets are missing; they are masked in the loss")
-    for name, count in summary.nonfinite.items():
-        if count:
-            lines.append(f"{count} numbers of {name!r} are NaN or infinite; the model sees the training mean there")
-    return lines
-
-
-def source_notes(source: Any) -> Iterator[str]:
-    """Yield what a source itself gives to mind: columns that are not used, a file that may be cut off."""
-    if source.unused_columns:
-        count = len(source.unused_columns)
-        verb = "column is" if count == 1 else "columns are"
-        yield f"{count} {verb} not used, being named neither arr_* nor y_*: {', '.join(source.unused_columns)[:200]}"
-    if not source.ends_whole():
-        yield "a file does not end with a line break; its last line may be cut off"

@@ -17,7 +17,7 @@ from .dataset import Dataset
 from .errors import DataError
 from .files import read_json, user_path, write_json
 from .opening import open_dataset
-from .order import Rows
+from .row_range import RowRange
 from .settings import FitSettings
 
 BASELINES = ("zero", "last value", "ridge")
@@ -200,7 +200,9 @@ def last_values(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     return targets
 
 
-def ridge_forecasts(dataset: Dataset, train: Rows, wanted: Rows, features: list[str] | None = None) -> np.ndarray:
+def ridge_forecasts(
+    dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None
+) -> np.ndarray:
     """Return float64 (rows, horizons): a linear regression on the last steps of all features, with a penalty.
 
     Hoerl and Kennard (1970). It sees at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best of some

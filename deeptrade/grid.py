@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import DataError, SettingsError
 from .files import user_path
 from .parameters import check_parameters
-from .report.compare import write_comparison
+from .report.compare_page import write_comparison
 from .runs import NOTEBOOKS, NotebookError, notebook_path
 from .settings import FitSettings
 

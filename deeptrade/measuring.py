@@ -11,10 +11,11 @@ import numpy as np
 
 from .case import Case
 from .errors import DataError, DoesNotFitError
+from .plan import Trial
 from .rules import Decision
 from .search import MOST_TRIALS, SEARCH_SECONDS, WORTH, choose, search
 from .settings import FitSettings
-from .trial import Trial, run_trial
+from .trial import run_trial
 from .units import format_bytes
 
 MOST_WAIT, FURTHER_AHEAD = 0.02, 8

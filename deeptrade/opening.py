@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import (
-    BlockSummary,
-    Dataset,
-    Summary,
-    find_warnings,
-    refuse_too_many,
-    source_notes,
-)
+from .dataset import Dataset
 from .errors import DataError
+from .files import user_path
 from .ledger import LedgerEntry
 from .memory.budget import ByteBudget
 from .scan import read_blocks, reading_threads, say_chunk, worker_count
@@ -26,7 +20,8 @@ from .settings import check_settings, limited
 from .sources import open_source
 from .sources.blocks import fault_detail
 from .sources.direct import CsvRows
-from .store import compile_store, is_current, is_store, open_store, read_manifest, store_path
+from .store import compile_store, is_current, is_store, read_manifest, read_store, store_path
+from .summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from .targets import make_targets
 
 
@@ -106,6 +101,17 @@ def open_dataset(
         dataset.close()
         raise
     return dataset
+
+
+def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0) -> Dataset:
+    """Open a compiled store; reading it needs no TensorFlow and no text.
+
+    use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
+    hold (0: what is available).
+    Raises DataError where the folder is no store, or a file of it is not as long as it must be.
+    """
+    summary, rows = read_store(user_path(path), use_mmap=use_mmap)
+    return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
 
 
 @dataclass(frozen=True)

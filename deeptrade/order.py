@@ -1,4 +1,4 @@
-"""Which rows train, which validate, and in which order: pure functions, so that any position can be resumed."""
+"""The order in which rows are trained on: pure functions of seed and epoch, so that any position can be resumed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import hashlib
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-
-from .errors import SettingsError
 
 ORDER_VERSION = 1
 _ROUNDS = 6
@@ -20,78 +17,6 @@ BLOCK_ROWS = 16
 """Neighbouring rows that a windowed shuffle keeps together when it reads: 139 KB of a 241 x 9 window, so that pages
 read for a run's edges are 3% of it; with a tenth of 20,000 rows in memory the spread inside a batch is that of a full
 shuffle to 5% (benchmarks/epoch_rate.py prints both)."""
-
-
-class Rows:
-    """The row numbers start..stop-1 without the rejected ones, in constant memory: usable row i is computed from i.
-
-    `rejected` holds all rejected row numbers of the data, int64, ascending.
-    """
-
-    def __init__(self, start: int, stop: int, rejected: np.ndarray | Sequence[int] = ()):
-        self.start, self.stop = start, max(start, stop)
-        self._rejected = np.asarray(rejected, np.int64)
-        # Usable row number n of the whole data is n + the count of rejected rows before it: entry k of the
-        # rejected rows has that many usable rows before it.
-        self._usable_before = self._rejected - np.arange(len(self._rejected))
-        self._first, last = (edge - int(np.searchsorted(self._rejected, edge)) for edge in (self.start, self.stop))
-        self._count = last - self._first
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rows) and np.array_equal(self.numbers(), other.numbers())
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def at(self, positions: np.ndarray) -> np.ndarray:
-        """Return the int64 row numbers at int64 positions from 0."""
-        usable = positions + self._first
-        if not len(self._rejected):
-            return usable
-        return usable + np.searchsorted(self._usable_before, usable, side="right")
-
-    def parts(self, count: int) -> list[Rows]:
-        """Return `count` runs of rows one after the other, of nearly equal length."""
-        edges = np.linspace(self.start, self.stop, count + 1).astype(np.int64).tolist()
-        return [Rows(start, stop, self._rejected) for start, stop in pairwise(edges)]
-
-    def numbers(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return the int64 row numbers at positions [start, stop)."""
-        return self.at(np.arange(start, len(self) if stop is None else min(stop, len(self)), dtype=np.int64))
-
-
-@dataclass(frozen=True)
-class Split:
-    """The rows of the three parts, each ascending."""
-
-    train: Rows
-    validation: Rows
-    purged: Rows
-
-
-def chronological_split(
-    rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int
-) -> Split:
-    """Split `rows` rows by time: the latest share `val_ratio` validates; rows near the boundary are left out.
-
-    `rejected` are row numbers, ascending, that are in no part. At least `horizons` rows on each side of the
-    boundary are purged, so that no training target looks into validation and no validation row's past targets were
-    trained on.
-
-    Raises SettingsError when a part would be empty.
-    """
-    boundary = rows - max(1, round(rows * val_ratio))
-    left, right = max(0, boundary - horizons), min(rows, boundary + horizons)
-    split = Split(Rows(0, left, rejected), Rows(right, rows, rejected), Rows(left, right, rejected))
-    if not len(split.train) or not len(split.validation):
-        empty = "validation" if len(split.train) else "training"
-        raise SettingsError(
-            f"val_ratio={val_ratio} of {rows} rows leaves no {empty} row after purging {horizons} rows on each side "
-            f"of the boundary; use more rows or another val_ratio"
-        )
-    return split
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,36 @@ from .errors import DataError
 from .files import read_json, user_path
 from .rules import Decision, batch_settings
 from .settings import FitSettings
-from .trial import Trial
+
+LACKED_MEMORY = 3
+"""Exit code of a trial's process that ended because memory was lacking, where no signal ended it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
+
+    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
+    first left out, and `wait_share` the share of such steps spent on waiting for data; `baseline_anon_bytes` what the
+    process held before there was a model.
+    """
+
+    batch_size: int
+    accum_steps: int
+    predicted_peak_bytes: int
+    measured_peak_bytes: int | None
+    seconds: float
+    rows_per_second: float | None
+    exit_code: int
+    message: str = ""
+    baseline_anon_bytes: int | None = None
+    prefetch: int = 2
+    wait_share: float | None = None
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
+        return self.exit_code < 0 or self.exit_code == LACKED_MEMORY
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ LARGE_FILE_CHUNK = 5000
 CACHE_SHARE = 8
 """The batch cache may take one eighth of the available memory."""
 
+LARGEST_BATCH = 256
+"""Rows of the largest pass that is considered."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -78,6 +81,21 @@ def split_batch(effective_batch: int, most_rows: int) -> tuple[int, int]:
     """
     batch_size = max(size for size in range(1, most_rows + 1) if effective_batch % size == 0)
     return batch_size, effective_batch // batch_size
+
+
+def batch_sizes(effective_batch: int) -> list[int]:
+    """Return rows per pass that divide the effective batch, ascending, each at least twice the one before.
+
+    >>> batch_sizes(32), batch_sizes(30), batch_sizes(7)
+    ([1, 2, 4, 8, 16, 32], [1, 3, 6, 15, 30], [1, 7])
+    """
+    sizes = [min(effective_batch, LARGEST_BATCH)]
+    while effective_batch % sizes[0]:
+        sizes[0] -= 1
+    while sizes[0] > 1:
+        below = range(sizes[0] // 2, 0, -1)
+        sizes.insert(0, next(size for size in below if effective_batch % size == 0))
+    return sizes
 
 
 def batch_settings(batch_size: int, accum_steps: int) -> dict[str, Any]:

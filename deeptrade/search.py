@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from .trial import Trial
+from .plan import Trial
 
 MOST_TRIALS, SEARCH_SECONDS = 6, 150
 """Trials of one search, and seconds after which none begins."""
@@ -15,23 +15,6 @@ FIRST_BATCH = 32
 
 WORTH = 0.05
 """Gain of rows per second for which a larger batch, and the memory it holds, is worth it."""
-
-_LARGEST_BATCH = 256
-
-
-def batch_sizes(effective_batch: int) -> list[int]:
-    """Return rows per pass that divide the effective batch, ascending, each at least twice the one before.
-
-    >>> batch_sizes(32), batch_sizes(30), batch_sizes(7)
-    ([1, 2, 4, 8, 16, 32], [1, 3, 6, 15, 30], [1, 7])
-    """
-    sizes = [min(effective_batch, _LARGEST_BATCH)]
-    while effective_batch % sizes[0]:
-        sizes[0] -= 1
-    while sizes[0] > 1:
-        below = range(sizes[0] // 2, 0, -1)
-        sizes.insert(0, next(size for size in below if effective_batch % size == 0))
-    return sizes
 
 
 def first_batch(sizes: Sequence[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .order import Rows
+from .row_range import RowRange
 from .schema import Schema
 
 
@@ -20,7 +20,7 @@ def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
     return np.clip(ahead, -1, 1).astype(np.float32)
 
 
-def make_targets(schema: Schema, numbers: np.ndarray, usable: Rows) -> np.ndarray:
+def make_targets(schema: Schema, numbers: np.ndarray, usable: RowRange) -> np.ndarray:
     """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
 
     A price counts at the row it stands in: a rejected row between two others takes its step, but gives no price.
@@ -32,7 +32,7 @@ def make_targets(schema: Schema, numbers: np.ndarray, usable: Rows) -> np.ndarra
     return returns_ahead(prices, schema.horizons)[usable.numbers()]
 
 
-def known_targets(targets: np.ndarray, usable: Rows) -> np.ndarray:
+def known_targets(targets: np.ndarray, usable: RowRange) -> np.ndarray:
     """Return targets (usable rows, horizons) from prices as the rows before `usable.stop` know them, a fresh array.
 
     NaN where the price stands in a later row.

@@ -1,10 +1,4 @@
-"""One short training run in a child process under a hard limit, to measure what a setting holds and how fast it is.
-
-    python -m deeptrade.trial BYTES fit OPTIONS        # what `run_trial` starts
-
-The child may hold so many bytes and no more, and is the first that the kernel kills where memory runs out: not the
-notebook that asked.
-"""
+"""One short training run in a child process under a hard limit, to measure what a setting holds and how fast it is."""
 
 from __future__ import annotations
 
@@ -15,8 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,50 +18,16 @@ import numpy as np
 from .errors import DataError
 from .files import read_json
 from .memory.timeline import phase_table, read_timeline
+from .plan import Trial
 from .rules import batch_settings
 from .settings import FitSettings
 from .training.results import read_column
 
-try:
-    import resource
-except ImportError:  # Windows has no resource module
-    resource = None  # type: ignore[assignment]
-
 TRIAL_STEPS, TRIAL_PASSES = 6, 4
 """Optimizer steps of a trial, and passes in each at most: more of them hold no more memory and run no faster."""
 
-_LACKING = ("may be used", "MemoryError", "ResourceExhausted", "OOM", "bad_alloc", "failed to allocate")
-"""Words by which a line tells that memory was lacking."""
-
 TRIAL_SECONDS = 900
 _LEAST_ROWS = 300
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
-
-    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
-    first left out, and `wait_share` the share of such steps spent on waiting for data; `baseline_anon_bytes` what the
-    process held before there was a model.
-    """
-
-    batch_size: int
-    accum_steps: int
-    predicted_peak_bytes: int
-    measured_peak_bytes: int | None
-    seconds: float
-    rows_per_second: float | None
-    exit_code: int
-    message: str = ""
-    baseline_anon_bytes: int | None = None
-    prefetch: int = 2
-    wait_share: float | None = None
-
-    @property
-    def lacked_memory(self) -> bool:
-        """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
-        return self.exit_code < 0 or any(word in self.message for word in _LACKING)
 
 
 def run_trial(
@@ -78,18 +37,19 @@ def run_trial(
     predicted_peak_bytes: int,
     folder: Path,
     room_bytes: int = 0,
-    command: Sequence[str] = (sys.executable, "-m", "deeptrade.trial"),
+    command: Sequence[str] = (sys.executable, "-m", "deeptrade.limited_fit"),
+    timeout_seconds: float = TRIAL_SECONDS,
 ) -> Trial:
     """Train a few steps on the first rows in a child process and return what it measured.
 
     The child may hold `room_bytes` of anonymous memory (0: what the system lets it).
-    A child that is killed or fails gives a trial with its exit code, negative for a signal. What it writes goes
-    to a temporary folder inside `folder`, removed in the end.
+    A child that is killed or fails gives a trial with its exit code: negative for a signal, LACKED_MEMORY where memory
+    was lacking. What it writes goes to a temporary folder inside `folder`, which is removed at the end.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
         arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, horizons=horizons)]
-        exit_code, message = _run(arguments)
+        exit_code, message = _run(arguments, timeout_seconds)
         measured = _measure(Path(out), passes=_passes(settings)) if exit_code == 0 else {}
     return Trial(
         batch_size=settings.batch_size,
@@ -130,17 +90,16 @@ def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[s
     return replace(settings, **changed).as_arguments()
 
 
-def _run(arguments: list[str]) -> tuple[int, str]:
+def _run(arguments: list[str], timeout_seconds: float) -> tuple[int, str]:
     """Return the exit code and, when it is not 0, the last line the child wrote."""
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=TRIAL_SECONDS)
+        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        return -9, f"took longer than {TRIAL_SECONDS} s and was stopped"
+        return -9, f"took longer than {timeout_seconds:g} s and was stopped"
     lines = (done.stdout + done.stderr).strip().splitlines()
     if done.returncode < 0:
         return done.returncode, f"ended by signal {-done.returncode}"
-    telling = [line for line in lines if any(word in line for word in _LACKING)]  # a trace may come behind it
-    return done.returncode, [*lines, *telling][-1].strip() if done.returncode and lines else ""
+    return done.returncode, lines[-1].strip() if done.returncode and lines else ""
 
 
 def _passes(settings: FitSettings) -> int:
@@ -163,22 +122,3 @@ def _measure(out: Path, *, passes: int) -> dict[str, Any]:
         "wait_share": round(float(waits.sum() / later.sum()), 4) if len(later) else None,
         "baseline": phases["build"].before if "build" in phases else None,
     }
-
-
-def _run_limited(room_bytes: int, arguments: Sequence[str]) -> int:
-    """Run a command of the command line in this process, which may hold `room_bytes` of anonymous memory."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    if room_bytes and resource is not None:
-        most = room_bytes + RESERVED_BYTES["RLIMIT_DATA"]
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    return main(list(arguments))
-
-
-if __name__ == "__main__":
-    from .cli import main
-    from .memory_model import RESERVED_BYTES
-
-    sys.exit(_run_limited(int(sys.argv[1]), sys.argv[2:]))

@@ -12,26 +12,14 @@ from .errors import DoesNotFitError, SettingsError
 from .files import friendly_os_errors, user_path, write_json
 from .measuring import Measured, measure, measured_terms, plain_prefetch
 from .memory.limits import Limit
-from .memory_model import predict_peak, training_rooms
-from .plan import Plan, plan_from_json, read_plan
-from .rules import LARGE_FILE_BYTES, Decision, apply_rules
-from .search import FIRST_BATCH, batch_sizes, first_batch
+from .memory_model import training_rooms
+from .plan import Plan
+from .rules import Decision, apply_rules, batch_sizes
+from .search import FIRST_BATCH, first_batch
 from .settings import MODEL_SIZES, FitSettings
 from .sources.blocks import BLOCK_BYTES
-from .trial import Trial, remove_trials
+from .trial import remove_trials
 from .units import format_bytes
-
-__all__ = [
-    "LARGE_FILE_BYTES",
-    "Decision",
-    "Plan",
-    "Trial",
-    "apply_rules",
-    "optimize",
-    "plan_from_json",
-    "predict_peak",
-    "read_plan",
-]
 
 DEFAULT_EFFECTIVE_BATCH = 32
 

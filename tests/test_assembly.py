@@ -5,7 +5,7 @@ import pytest
 
 from deeptrade.errors import DataError
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.settings import FitSettings
 from deeptrade.training.assembly import build_trainer, lasting_statistics, target_scale, unusual_targets
 from tests.conftest import make_market
@@ -31,7 +31,7 @@ def test_a_file_without_any_target_is_refused():
 
 def test_the_model_knows_the_training_rows_and_no_others(market):
     settings = FitSettings(model_size="tiny", features="arr_ctx", batch_size=3, grad_accum=True, accum_steps=5)
-    rows, scale = Rows(10, 30), np.ones(2, np.float32)
+    rows, scale = RowRange(10, 30), np.ones(2, np.float32)
     with open_dataset(market.path) as data:
         trainer = build_trainer(settings, data, rows, scale=scale, precision="float32")
     means = [v.numpy() for v in trainer.model.non_trainable_variables if v.name == "mean"]
@@ -67,7 +67,7 @@ def test_few_rows_are_not_taken_for_a_drift(tmp_path):
 
 
 def test_the_quarters_of_rows_are_all_of_them_in_order():
-    rows = Rows(3, 40, np.array([5, 6, 30]))
+    rows = RowRange(3, 40, np.array([5, 6, 30]))
     parts = rows.parts(4)
     np.testing.assert_array_equal(np.concatenate([part.numbers() for part in parts]), rows.numbers())
     assert [len(part) for part in parts] == [7, 9, 9, 9]

@@ -12,7 +12,7 @@ from deeptrade.dataset import Dataset
 from deeptrade.errors import DataError, TrainingFailedError
 from deeptrade.ledger import read_ledger
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.settings import FitSettings
 from deeptrade.training.fit import fit
 from deeptrade.training.loop import MOST_FAULTS_IN_A_ROW, Trainer
@@ -42,7 +42,7 @@ class Harmed:
     """A reader of 46 rows, some of whose numbers are replaced, or whose reading fails, when they are asked for."""
 
     def __init__(self, dataset, monkeypatch):
-        self.reader = BatchReader(dataset, Rows(0, 46), batch_size=2, features=[FEATURE])
+        self.reader = BatchReader(dataset, RowRange(0, 46), batch_size=2, features=[FEATURE])
         self.numbers, self.errors, self.once = {}, {}, set()
         read = dataset.read
 
@@ -151,7 +151,7 @@ def test_a_bad_row_in_float16_does_not_lower_the_loss_scale(harmed):
 def test_what_overflows_in_float16_beside_a_bad_row_is_not_taken_for_bad(market):
     """At the first loss scale every row overflows; one alone is really bad."""
     with open_dataset(market.path) as dataset:
-        reader = BatchReader(dataset, Rows(0, 8), batch_size=2, features=[FEATURE])
+        reader = BatchReader(dataset, RowRange(0, 8), batch_size=2, features=[FEATURE])
         bad = int(reader.epoch_rows(0, 5, 6)[0])
         read = dataset.read
 

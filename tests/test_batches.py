@@ -9,7 +9,7 @@ from deeptrade.batches import BatchCache, BatchReader
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.memory import ByteBudget
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def background_threads():
 
 
 def test_a_batch_holds_the_rows_its_ids_name(data, market):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8, features=["arr_ctx"])
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8, features=["arr_ctx"])
     batch = reader.batch(3, epoch=2)
     assert list(batch.inputs) == ["arr_ctx"]
     np.testing.assert_array_equal(
@@ -39,14 +39,14 @@ def test_a_batch_holds_the_rows_its_ids_name(data, market):
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
 def test_the_rows_of_an_epoch_do_not_depend_on_batch_size_or_prefetch(data, batch_size, prefetch):
-    plain = BatchReader(data, Rows(0, 50), batch_size=50, seed=3).batch(0, epoch=1).row_ids
-    reader = BatchReader(data, Rows(0, 50), batch_size=batch_size, seed=3, prefetch=prefetch)
+    plain = BatchReader(data, RowRange(0, 50), batch_size=50, seed=3).batch(0, epoch=1).row_ids
+    reader = BatchReader(data, RowRange(0, 50), batch_size=batch_size, seed=3, prefetch=prefetch)
     np.testing.assert_array_equal(ids(reader.stream(1)), plain)
     assert sorted(plain.tolist()) == list(range(50))
 
 
 def test_a_stream_resumes_at_any_sample(data):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8)
     whole = ids(reader.stream(0))
     for start in range(51):
         rest = [batch.row_ids for batch in reader.stream(0, start=start, batch_size=5)]
@@ -54,7 +54,7 @@ def test_a_stream_resumes_at_any_sample(data):
 
 
 def test_arrays_belong_to_the_caller_also_when_they_come_from_the_cache(data):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8, shuffle=False, cache_batches=2)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8, shuffle=False, cache_batches=2)
     first = reader.batch(0)
     kept = first.copy()
     first.inputs["arr_5m"][:] = -1
@@ -65,14 +65,14 @@ def test_arrays_belong_to_the_caller_also_when_they_come_from_the_cache(data):
 
 
 def test_a_cached_batch_is_not_read_again(data, monkeypatch):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8, shuffle=False, cache_batches=1)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8, shuffle=False, cache_batches=1)
     reader.batch(0)
     monkeypatch.setattr(data, "read", lambda *arguments: pytest.fail("read again"))
     reader.batch(0, epoch=1)
 
 
 def test_the_cache_keeps_the_last_used_within_its_bytes(data):
-    reader = BatchReader(data, Rows(0, 48), batch_size=8, shuffle=False)
+    reader = BatchReader(data, RowRange(0, 48), batch_size=8, shuffle=False)
     batches = [reader.batch(index) for index in range(4)]
     cache = BatchCache(10, limit_bytes=2 * batches[0].nbytes)
     cache.put((0, 0, 8), batches[0])
@@ -85,14 +85,14 @@ def test_the_cache_keeps_the_last_used_within_its_bytes(data):
 
 
 def test_a_batch_larger_than_the_cache_is_not_kept(data):
-    batch = BatchReader(data, Rows(0, 48), batch_size=8).batch(0)
+    batch = BatchReader(data, RowRange(0, 48), batch_size=8).batch(0)
     cache = BatchCache(10, limit_bytes=batch.nbytes - 1)
     cache.put((0, 0, 8), batch)
     assert len(cache) == cache.nbytes == 0
 
 
 def test_no_thread_is_left_after_the_end_a_break_an_exception_or_a_lost_stream(data):
-    reader = BatchReader(data, Rows(0, 50), batch_size=4, prefetch=3)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=4, prefetch=3)
     for _ in reader.stream(0):
         pass
     for _ in reader.stream(0):
@@ -108,7 +108,7 @@ def test_no_thread_is_left_after_the_end_a_break_an_exception_or_a_lost_stream(d
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller(data, market):
-    reader = BatchReader(data, Rows(0, 50), batch_size=4, shuffle=False, prefetch=3)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=4, shuffle=False, prefetch=3)
     data.rejected = np.array([9])
     stream = reader.stream(0)
     with pytest.raises(DataError, match="row 9 is rejected"):
@@ -118,7 +118,7 @@ def test_an_error_while_reading_ahead_reaches_the_caller(data, market):
 
 
 def test_batches_are_read_ahead_while_the_caller_works(data, monkeypatch):
-    reader = BatchReader(data, Rows(0, 50), batch_size=4, shuffle=False, prefetch=2)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=4, shuffle=False, prefetch=2)
     read, plain = [], data.read
     monkeypatch.setattr(data, "read", lambda rows, names: read.append(rows[0]) or plain(rows, names))
     stream = reader.stream(0)
@@ -131,7 +131,7 @@ def test_batches_are_read_ahead_while_the_caller_works(data, monkeypatch):
 
 
 def test_the_budget_bounds_what_is_read_ahead_and_an_epoch_still_comes_whole(data):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=5)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8, seed=3, prefetch=5)
     expected = ids(reader.stream(0))
     one = 8 * (data.schema.row_bytes + 8)
     for room in (1.0, 2.5, 9.0):
@@ -150,7 +150,7 @@ def test_the_budget_bounds_what_is_read_ahead_and_an_epoch_still_comes_whole(dat
 
 
 def test_a_batch_that_alone_is_over_the_budget_is_refused_with_what_one_row_takes(data):
-    reader = BatchReader(data, Rows(0, 50), batch_size=8)
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8)
     data.budget = ByteBudget(lambda: 1000)
     with pytest.raises(
         DoesNotFitError, match=r"a batch of 8 rows needs .* KiB, 1000 B may be used; .*one row takes 156 B"
@@ -161,7 +161,7 @@ def test_a_batch_that_alone_is_over_the_budget_is_refused_with_what_one_row_take
 def test_a_cache_gives_way_to_a_batch_that_is_needed(data):
     one = 8 * (data.schema.row_bytes + 8)
     data.budget = ByteBudget(lambda: 3 * one)
-    reader = BatchReader(data, Rows(0, 48), batch_size=8, shuffle=False, cache_batches=9, prefetch=0)
+    reader = BatchReader(data, RowRange(0, 48), batch_size=8, shuffle=False, cache_batches=9, prefetch=0)
     np.testing.assert_array_equal(ids(reader.stream(0)), np.arange(48))
     assert 0 < len(reader._cache) <= 2
     reader.close()
@@ -171,7 +171,7 @@ def test_a_cache_gives_way_to_a_batch_that_is_needed(data):
 @pytest.mark.parametrize("batch_size", [1, 7, 48])
 @pytest.mark.parametrize("window_rows", [16, 33])
 def test_windowed_batches_hold_the_rows_their_ids_name_and_resume_anywhere(data, market, batch_size, window_rows):
-    reader = BatchReader(data, Rows(1, 49), batch_size=batch_size, seed=3, window_rows=window_rows)
+    reader = BatchReader(data, RowRange(1, 49), batch_size=batch_size, seed=3, window_rows=window_rows)
     batches = list(reader.stream(1))
     whole = ids(batches)
     assert sorted(whole.tolist()) == list(range(1, 49))
@@ -187,7 +187,7 @@ def test_windowed_batches_hold_the_rows_their_ids_name_and_resume_anywhere(data,
 
 def test_readers_that_are_dropped_give_back_what_they_have_leased(data):
     for _ in range(20):
-        reader = BatchReader(data, Rows(0, 50), batch_size=8, cache_batches=5, window_rows=16)
+        reader = BatchReader(data, RowRange(0, 50), batch_size=8, cache_batches=5, window_rows=16)
         next(reader.stream(0))
         del reader
         gc.collect()
@@ -196,8 +196,8 @@ def test_readers_that_are_dropped_give_back_what_they_have_leased(data):
 
 def test_while_memory_is_scarce_nothing_is_cached_or_read_ahead_and_the_batches_stay_the_same(data):
     one = 8 * (data.schema.row_bytes + 8)
-    plain = ids(BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=0).stream(0))
-    reader = BatchReader(data, Rows(0, 50), batch_size=8, seed=3, prefetch=4, cache_batches=9)
+    plain = ids(BatchReader(data, RowRange(0, 50), batch_size=8, seed=3, prefetch=0).stream(0))
+    reader = BatchReader(data, RowRange(0, 50), batch_size=8, seed=3, prefetch=4, cache_batches=9)
     held, got = [], []
     for number, batch in enumerate(reader.stream(0)):
         got.append(batch)

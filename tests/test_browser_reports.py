@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptrade.report.compare import write_comparison
+from deeptrade.report.compare_page import write_comparison
 from deeptrade.report.index import report_pages
 from deeptrade.runs import NOTEBOOKS
 from tests.browser import CHROMIUM, NO_CHROMIUM, open_tab

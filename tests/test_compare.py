@@ -10,7 +10,8 @@ import pytest
 
 from deeptrade.errors import DataError
 from deeptrade.report import figures, tables
-from deeptrade.report.compare import compare_runs, drawings, write_comparison
+from deeptrade.report.compare_page import drawings, write_comparison
+from deeptrade.report.comparison import compare_runs
 from deeptrade.runs import notebook_path
 
 

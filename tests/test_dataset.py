@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.dataset import TooManyBadRowsError
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.memory import ByteBudget
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.sources import csv as csv_module
+from deeptrade.summary import TooManyBadRowsError
 from deeptrade.targets import returns_ahead
 from tests.conftest import make_market
 
@@ -157,7 +157,7 @@ def test_statistics_over_part_of_the_rows_equal_numpy_on_those_rows(tmp_path, mo
     market.write()
     rows = np.r_[0:50, 51:70]
     with open_dataset(market.path, max_bad_rows=0.1) as data:
-        found = data.statistics(Rows(0, 70, data.rejected))["arr_5m"]
+        found = data.statistics(RowRange(0, 70, data.rejected))["arr_5m"]
     values = market.features["arr_5m"][rows, 0].astype(np.float32).astype(np.float64)
     flat = values.reshape(-1, 3)
     np.testing.assert_allclose(found.mean, np.nanmean(flat, axis=0), rtol=1e-6)
@@ -171,8 +171,8 @@ def test_statistics_over_part_of_the_rows_equal_numpy_on_those_rows(tmp_path, mo
 def test_statistics_do_not_depend_on_chunk_size(tmp_path):
     market = make_market(tmp_path / "m.csv", rows=300)
     with open_dataset(market.path) as one, open_dataset(market.path, chunk_size=7) as other:
-        for name, found in one.statistics(Rows(0, 200)).items():
-            np.testing.assert_array_equal(found.std, other.statistics(Rows(0, 200))[name].std)
+        for name, found in one.statistics(RowRange(0, 200)).items():
+            np.testing.assert_array_equal(found.std, other.statistics(RowRange(0, 200))[name].std)
 
 
 def test_validation_rows_do_not_touch_training_statistics(tmp_path):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeptrade.batches import BatchReader
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.training.loop import Trainer
 from deeptrade.training.step import AccumulatingStep
 
@@ -141,7 +141,7 @@ def test_schedule_decay_averages_and_callbacks_see_one_step_per_window_over_200_
         records = []
         with open_dataset(market.path) as dataset:
             dataset.targets[5] = np.nan
-            reader = BatchReader(dataset, Rows(0, 23), batch_size=batch_size, features=["arr_ctx"])
+            reader = BatchReader(dataset, RowRange(0, 23), batch_size=batch_size, features=["arr_ctx"])
             for epoch in range(67):
                 records += trainer.train(reader, epoch=epoch)
         assert len(records) == len(counter.batches) == int(trainer.optimizer.iterations.numpy()) == 201

@@ -102,7 +102,7 @@ import keras, numpy as np, tensorflow as tf
 from deeptrade import open_store
 from deeptrade.batches import BatchReader
 from deeptrade.memory import Collector, LeakWatch
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.opening import open_dataset
 from deeptrade.training.loop import Trainer
 
@@ -130,7 +130,7 @@ model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Rescaling(0.01)(i
 watch, collector = LeakWatch(), Collector()
 with open_dataset(sys.argv[1]) as data:
     trainer = Trainer(model, batch_size=1, target_scale=0.01)
-    reader = BatchReader(data, Rows(0, 60), batch_size=1, features=["arr_ctx"])
+    reader = BatchReader(data, RowRange(0, 60), batch_size=1, features=["arr_ctx"])
     for epoch in range(int(sys.argv[3]) // 60 + 1):
         for record in trainer.train(reader, epoch=epoch):
             leak(record.step)

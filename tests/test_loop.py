@@ -6,7 +6,7 @@ from deeptrade.batches import BatchReader
 from deeptrade.errors import SettingsError
 from deeptrade.generator import MemoryEfficientGenerator
 from deeptrade.opening import open_dataset
-from deeptrade.order import Rows
+from deeptrade.row_range import RowRange
 from deeptrade.training.loop import Trainer
 
 FEATURE = "arr_ctx"
@@ -21,7 +21,7 @@ def dataset(market):
 
 @pytest.fixture
 def reader(dataset):
-    return BatchReader(dataset, Rows(0, 23), batch_size=4, features=[FEATURE])
+    return BatchReader(dataset, RowRange(0, 23), batch_size=4, features=[FEATURE])
 
 
 def make_model(seed=0):
@@ -243,13 +243,13 @@ def test_a_scale_or_model_of_other_horizons_is_refused_before_a_step(reader):
 
 
 def test_a_model_takes_the_features_it_reads_out_of_all(dataset, reader):
-    everything = BatchReader(dataset, Rows(0, 23), batch_size=4)
+    everything = BatchReader(dataset, RowRange(0, 23), batch_size=4)
     trainers = make_trainer(), make_trainer()
     for trainer, batches in zip(trainers, (everything, reader), strict=True):
         list(trainer.train(batches))
     for mine, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_array_equal(mine, other)
-    other = BatchReader(dataset, Rows(0, 23), batch_size=4, features=["arr_5m"])
+    other = BatchReader(dataset, RowRange(0, 23), batch_size=4, features=["arr_5m"])
     with pytest.raises(SettingsError, match="the model reads 'arr_ctx', the batches hold arr_5m"):
         list(make_trainer().train(other))
 
@@ -288,7 +288,7 @@ def test_averaged_weights_are_the_mean_over_steps_each_weighted_with_its_number(
 
 def test_a_window_that_changes_nothing_is_not_averaged(dataset):
     dataset.targets[4:8] = np.nan
-    reader = BatchReader(dataset, Rows(0, 12), batch_size=4, features=[FEATURE], shuffle=False)
+    reader = BatchReader(dataset, RowRange(0, 12), batch_size=4, features=[FEATURE], shuffle=False)
     trainer = make_trainer(averaging=True, batch_size=4, accum_steps=1)
     steps = [(record.applied, trainer.model.weights[0].numpy()) for record in trainer.train(reader)]
     assert [applied for applied, _ in steps] == [True, False, True]

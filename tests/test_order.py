@@ -7,15 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.errors import SettingsError
-from deeptrade.order import (
-    BLOCK_ROWS,
-    Rows,
-    batch_spread,
-    chronological_split,
-    epoch_order,
-    read_amplification,
-    windowed_order,
-)
+from deeptrade.order import BLOCK_ROWS, batch_spread, epoch_order, read_amplification, windowed_order
+from deeptrade.row_range import RowRange
+from deeptrade.split import chronological_split
 
 
 @given(count=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
@@ -63,7 +57,7 @@ def test_the_split_is_by_time_with_a_gap_of_horizons_on_each_side():
 @given(st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 70)))
 @settings(deadline=None, max_examples=200)
 def test_rows_are_the_numbers_from_start_to_stop_without_the_rejected(start, stop, rejected):
-    rows = Rows(start, stop, sorted(rejected))
+    rows = RowRange(start, stop, sorted(rejected))
     expected = [row for row in range(start, stop) if row not in rejected]
     assert rows.numbers().tolist() == expected
     assert len(rows) == len(expected)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.batches import BatchReader
-from deeptrade.dataset import Dataset, Summary
+from deeptrade.dataset import Dataset
 from deeptrade.errors import DoesNotFitError, RunConflictError, SettingsError
 from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import ByteBudget
 from deeptrade.schema import Feature, Schema
+from deeptrade.summary import Summary
 
 SCHEMA = Schema((Feature("arr_n", (1,)),), horizons=1)
 ROW_BYTES = SCHEMA.row_bytes + 8

@@ -3,8 +3,9 @@ from itertools import pairwise
 
 import pytest
 
-from deeptrade.search import MOST_TRIALS, SEARCH_SECONDS, batch_sizes, choose, search
-from deeptrade.trial import Trial
+from deeptrade.plan import Trial
+from deeptrade.rules import batch_sizes
+from deeptrade.search import MOST_TRIALS, SEARCH_SECONDS, choose, search
 
 
 def trial(size, rate, *, good=True):

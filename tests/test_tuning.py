@@ -11,11 +11,12 @@ from deeptrade import case, compile_store, measuring, tuning
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.measuring import FURTHER_AHEAD
 from deeptrade.memory import Limit
+from deeptrade.memory_model import predict_peak
+from deeptrade.plan import Plan, Trial, plan_from_json, read_plan
 from deeptrade.schema import Feature, Schema
 from deeptrade.search import FIRST_BATCH
 from deeptrade.settings import FitSettings
-from deeptrade.trial import Trial
-from deeptrade.tuning import Plan, optimize, plan_from_json, predict_peak, read_plan
+from deeptrade.tuning import optimize
 
 from .conftest import SHAPES
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from ..schema import Feature, array_shape
+from ..times import UnreadableTimeError, read_time
 
-_BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
 
@@ -147,41 +143,14 @@ def read_number(cell: bytes, column: str) -> float:
 
 
 def read_timestamp(cell: bytes) -> int:
-    """Return nanoseconds since 1970 UTC of ISO 8601 text or epoch seconds, ms, us or ns (told by magnitude).
+    """Return nanoseconds since 1970 UTC of a timestamp cell, as `read_time` reads it.
 
-    ISO text without an offset is UTC; eight digits are a date (20230101). Raises RowFault for an empty cell, other
-    text, and times that int64 nanoseconds cannot hold (before 1677, after 2262).
-
-    >>> read_timestamp(b"2023-01-01T00:00:00Z") == read_timestamp(b"1672531200") == read_timestamp(b"1672531200000")
-    True
+    Raises RowFault for an empty cell, other text, and times that int64 nanoseconds cannot hold.
     """
     text = decode(cell, "timestamp")
     if text.lower() in _MISSING:
         raise RowFault("missing", "timestamp", "the cell is empty")
-    nanoseconds = _read_time(text)
-    if not -(2**63) < nanoseconds < 2**63:
-        raise RowFault("encoding", "timestamp", f"{text!r:.60} lies outside the years 1678 to 2261")
-    return nanoseconds
-
-
-def _read_time(text: str) -> int:
-    if not _BASIC_DATE.fullmatch(text):
-        with suppress(ValueError, ArithmeticError):
-            return _epoch_nanoseconds(text)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise RowFault("encoding", "timestamp", f"{text!r:.60} is neither ISO 8601 nor an epoch") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
-
-
-def _epoch_nanoseconds(text: str) -> int:
-    """Seconds lie below 1e11 (year 5138), milliseconds below 1e14, microseconds below 1e17."""
-    value = Decimal(text)
-    for ceiling, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3), (2**63, 1)):
-        if abs(value) < ceiling:
-            return int(value * factor)
-    raise ValueError(text)
+        return read_time(text)
+    except UnreadableTimeError as error:
+        raise RowFault("encoding", "timestamp", str(error)) from None

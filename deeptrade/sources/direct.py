@@ -41,6 +41,10 @@ class _File:
             os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
         return Text(buffer, stops - lengths, stops)
 
+    def release(self) -> None:
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         self._mapped = None
         if self._map is not None:
@@ -105,6 +109,11 @@ class CsvRows:
             line, _ = self.locate(int(usable[position]))
             raise DataError(f"line {line} cannot be read any more ({fault}); has the file changed? Run again")
         return parsed.features
+
+    def release(self) -> None:
+        """Give mapped pages back to the system; they come again when they are used."""
+        for file in self._files:
+            file.release()
 
     def close(self) -> None:
         """Give back every map and file."""

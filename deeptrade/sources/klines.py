@@ -14,10 +14,10 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import atomic_write
+from ..times import UnreadableTimeError, duration_name, iso_time, parse_duration, read_time
 from ..units import format_bytes
-from .diagnosis import RowFault, read_timestamp
 from .indicators import CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
-from .rows import Bars, Layout, Row, RowMaker, array_cell, iso_time, parse_length, short_name, target_cells
+from .rows import Bars, Layout, Row, RowMaker, array_cell, target_cells
 
 COLUMNS = (
     "open_time",
@@ -87,7 +87,7 @@ def build(
 
     Raises DataError for files that are not klines, SettingsError for lengths that do not fit them.
     """
-    layout = Layout(tuple(parse_length(text.strip()) for text in timeframes), window, parse_length(step), horizons)
+    layout = Layout(tuple(parse_duration(text.strip()) for text in timeframes), window, parse_duration(step), horizons)
     if Path(out).exists() and any(Path(out).samefile(path) for path in _expand(paths)):
         raise DataError(f"--out {out} is one of the klines themselves; give another file")
     base, repeated = read_klines(paths, sink=sink)
@@ -103,14 +103,14 @@ def build(
         size = file.tell()
         if not rows:
             raise DataError(
-                f"{len(base.open_times)} bars of {short_name(base.interval)} give no row: "
+                f"{len(base.open_times)} bars of {duration_name(base.interval)} give no row: "
                 f"{layout.past // base.interval} bars without a gap are needed; use more files, or shorter timeframes"
             )
     found = Build(rows, size, len(base.open_times), int(base.segments()[-1]), repeated, columns)
     if sink:
         sink(
             f"{out}: {found.rows} rows, {format_bytes(found.bytes)}, from {found.bars} bars of "
-            f"{short_name(base.interval)} with {found.gaps} gaps; {found.repeated} repeated bars dropped"
+            f"{duration_name(base.interval)} with {found.gaps} gaps; {found.repeated} repeated bars dropped"
         )
     return found
 
@@ -119,7 +119,7 @@ def _columns(layout: Layout, channels: int) -> tuple[str, ...]:
     context = len(CONTEXT_NAMES) if channels > TAKER_VOLUME else len(CONTEXT_NAMES) - 2
     return (
         "timestamp",
-        *(f"arr_{short_name(length)}" for length in layout.timeframes),
+        *(f"arr_{duration_name(length)}" for length in layout.timeframes),
         f"arr_ta_{len(INDICATOR_NAMES) * len(layout.timeframes)}",
         f"arr_ctx_{context}",
         "price",
@@ -174,7 +174,7 @@ def read_klines(paths: Sequence[str | Path], *, sink: Callable[[str], None] | No
     interval = int(steps.min())
     if (steps % interval).any():
         raise DataError(
-            f"bars open {iso_time(int(times[0]))} and on, but not on a grid of {short_name(interval)}; "
+            f"bars open {iso_time(int(times[0]))} and on, but not on a grid of {duration_name(interval)}; "
             f"build from bars of one length"
         )
     return Bars(times, table[list(table.columns[1:])].to_numpy(np.float64), interval), total - len(table)
@@ -247,8 +247,8 @@ def _numbers(column: pd.Series, path: Path) -> np.ndarray:
 
 
 def _times(column: pd.Series, path: Path) -> np.ndarray:
-    """Open times in any of the forms `read_timestamp` knows, as int64 ns."""
+    """Open times in any of the forms `read_time` knows, as int64 ns."""
     try:
-        return np.array([read_timestamp(text.encode()) for text in column], np.int64)
-    except RowFault as fault:
-        raise DataError(f"{path.name}: open time: {fault.detail}; expected {_ACCEPTED}") from None
+        return np.array([read_time(text.strip()) for text in column], np.int64)
+    except UnreadableTimeError as error:
+        raise DataError(f"{path.name}: open time: {error}; expected {_ACCEPTED}") from None

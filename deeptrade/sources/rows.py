@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
-import pandas as pd
 
 from ..errors import SettingsError
+from ..times import SECOND, duration_name
 from .indicators import CLOSE, INDICATOR_BARS, LONG, context, indicators
 
-SECOND = 1_000_000_000
 _DAY = 86_400 * SECOND
 _SUMMED_FROM = 4
 
@@ -51,13 +49,15 @@ class Layout:
         for name, length in [("timeframe", t) for t in self.timeframes] + [("step", self.step)]:
             if length % interval:
                 raise SettingsError(
-                    f"{name} {short_name(length)} is not a multiple of the source's {short_name(interval)} bars"
+                    f"{name} {duration_name(length)} is not a multiple of the source's {duration_name(interval)} bars"
                 )
         if len(set(self.timeframes)) < len(self.timeframes):
-            raise SettingsError(f"timeframes {', '.join(map(short_name, self.timeframes))}: one is given twice")
+            raise SettingsError(f"timeframes {', '.join(map(duration_name, self.timeframes))}: one is given twice")
         for length in self.timeframes:
             if _DAY % length:
-                raise SettingsError(f"timeframe {short_name(length)} does not divide a day; use such as 5min, 1h, 1D")
+                raise SettingsError(
+                    f"timeframe {duration_name(length)} does not divide a day; use such as 5min, 1h, 1D"
+                )
         if self.window < 1 or self.horizons < 1:
             raise SettingsError(f"window={self.window}, horizons={self.horizons}: both must be at least 1")
 
@@ -66,29 +66,6 @@ class Layout:
         """Nanoseconds before a row's time that it may look at."""
         bars = max(self.window, INDICATOR_BARS)
         return max([(bars + 1) * length for length in self.timeframes] + [(LONG + 1) * self.step])
-
-
-def parse_length(text: str) -> int:
-    """Return nanoseconds of '5min', '1h', '1D'; SettingsError for anything else."""
-    try:
-        length = pd.Timedelta(text).value if text[:1].isdigit() else 0
-    except ValueError:
-        length = 0
-    if length < SECOND:
-        raise SettingsError(f"length of time {text!r} is not understood; accepted are forms like 5min, 1h, 1D")
-    return length
-
-
-def short_name(length: int) -> str:
-    """Return the name of a length of time in ns as columns spell it: 5m, 1h, 1d.
-
-    >>> short_name(300 * SECOND), short_name(14_400 * SECOND)
-    ('5m', '4h')
-    """
-    for unit, letter in ((_DAY, "d"), (3600 * SECOND, "h"), (60 * SECOND, "m")):
-        if length % unit == 0:
-            return f"{length // unit}{letter}"
-    return f"{length // SECOND}s"
 
 
 def aggregate(base: Bars, interval: int) -> Bars:
@@ -206,11 +183,6 @@ class RowMaker:
         known = known[self._segments[known] == self._segments[last]]
         targets[: len(known)] = self._base.values[known, CLOSE] / self._base.values[last, CLOSE] - 1
         return targets
-
-
-def iso_time(time: int) -> str:
-    """Return ISO 8601 text of ns UTC, such as 2023-08-01T00:20:00+00:00."""
-    return datetime.fromtimestamp(time // SECOND, UTC).isoformat()
 
 
 def array_cell(values: np.ndarray) -> str:

@@ -17,8 +17,9 @@ from numba import njit
 
 from ..errors import SettingsError
 from ..files import atomic_write
+from ..times import SECOND, iso_time
 from ..units import format_bytes
-from .rows import SECOND, Bars, Layout, RowMaker, array_cell, iso_time, target_cells
+from .rows import Bars, Layout, RowMaker, array_cell, target_cells
 
 TREND_HOURS, SENTIMENTS = 24, 12
 _MINUTE = 60 * SECOND

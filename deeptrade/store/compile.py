@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ..dataset import Summary, find_warnings, refuse_too_many, source_notes
 from ..errors import DataError, DoesNotFitError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..ledger import ledger_text
@@ -23,6 +22,7 @@ from ..scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..schema import Schema
 from ..sources import open_source
 from ..sources.identity import look
+from ..summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from ..targets import make_targets
 from ..units import format_bytes, parse_bytes
 from .layout import (
@@ -49,7 +49,7 @@ from .location import (
     reading_of,
     store_path,
 )
-from .reader import BlockSummary, checksum
+from .reader import checksum
 from .writer import StoreWriter
 
 Sink = Callable[[str], None]

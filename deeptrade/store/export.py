@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..dataset import Dataset
 from ..errors import SettingsError
 from ..files import atomic_write, user_path
-from ..schema import Feature
-from .reader import open_store
+from ..schema import Feature, Schema
+from .reader import StoreRows, read_store
 
 _GROUP_BYTES = 64 << 20
 
@@ -29,36 +29,39 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     out = user_path(out)
     if out.suffix.lower() not in (".parquet", ".pq"):
         raise SettingsError(f"out={str(out)!r} is not accepted; give a file that ends in .parquet")
-    with open_store(store) as data:
-        rows = max(1, _GROUP_BYTES // data.schema.row_bytes)
-        with atomic_write(out) as file, parquet.ParquetWriter(file, pa.schema(_fields(data))) as writer:
-            for start in range(0, len(data.usable), rows):
-                writer.write_batch(_batch(data, data.usable.numbers(start, start + rows)))
-        if sink:
-            sink(f"{out}: {len(data.usable)} rows")
+    summary, contents = read_store(user_path(store))
+    schema, fields = summary.schema, pa.schema(_fields(summary.schema))
+    rows = max(1, _GROUP_BYTES // schema.row_bytes)
+    count = len(summary.usable)
+    with closing(contents), atomic_write(out) as file, parquet.ParquetWriter(file, fields) as writer:
+        for start in range(0, count, rows):
+            places = np.arange(start, min(start + rows, count))
+            writer.write_batch(pa.record_batch(_columns(contents, places, schema), schema=fields))
+    if sink:
+        sink(f"{out}: {count} rows")
     return out
 
 
-def _fields(data: Dataset) -> Any:
+def _fields(schema: Schema) -> list[Any]:
     import pyarrow as pa
 
     fields = [pa.field("timestamp", pa.timestamp("ns", "UTC"))]
-    for feature in data.schema.features:
+    for feature in schema.features:
         kind = pa.float32()
         for _ in feature.cell_shape:
             kind = pa.list_(kind)
         fields.append(pa.field(feature.name, kind))
-    return fields + [pa.field(f"y_{step + 1}", pa.float32()) for step in range(data.schema.horizons)]
+    return fields + [pa.field(f"y_{step + 1}", pa.float32()) for step in range(schema.horizons)]
 
 
-def _batch(data: Dataset, row_ids: np.ndarray) -> Any:
+def _columns(contents: StoreRows, places: np.ndarray, schema: Schema) -> list[Any]:
+    """The Arrow arrays of the usable rows at int64 places, one per field."""
     import pyarrow as pa
 
-    values, targets = data.read(row_ids), data.read_targets(row_ids)
-    columns = [pa.array(data.read_times(row_ids), pa.timestamp("ns", "UTC"))]
-    columns += [_nested(values[feature.name], feature) for feature in data.schema.features]
-    columns += [pa.array(targets[:, step]) for step in range(data.schema.horizons)]
-    return pa.record_batch(columns, schema=pa.schema(_fields(data)))
+    values, targets = contents.read(places, schema.features), contents.read_targets(places)
+    columns = [pa.array(np.take(contents.timestamps, places), pa.timestamp("ns", "UTC"))]
+    columns += [_nested(values[feature.name], feature) for feature in schema.features]
+    return columns + [pa.array(targets[:, step]) for step in range(schema.horizons)]
 
 
 def _nested(values: np.ndarray, feature: Feature) -> Any:

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ..dataset import BlockSummary, Dataset, Summary
 from ..errors import DataError
 from ..files import friendly_os_errors
 from ..ledger import LedgerEntry, read_ledger
-from ..memory.budget import ByteBudget
 from ..schema import Feature, Schema
 from ..statistics import Moments
+from ..summary import BlockSummary, Summary
 from .layout import (
     ENDING,
     LEDGER,
@@ -36,28 +35,30 @@ from .layout import (
 )
 
 
-def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0) -> Dataset:
-    """Open a compiled store; reading it needs no TensorFlow and no text.
+def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows]:
+    """Return what a store's manifest and ledger tell, and its rows, which the caller closes.
 
-    use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
-    hold (0: what is available).
-    Raises DataError where the folder is no store, or a file of it is not as long as it must be.
+    use_mmap off reads with plain reads. Raises DataError where the folder is no store, or a file of it is not as long
+    as it must be.
     """
-    path = Path(path)
     manifest = read_manifest(path)
     rows = StoreRows(path, manifest, use_mmap=use_mmap)
-    summary = Summary(
-        name=path.resolve().name.removesuffix(ENDING),
-        file_bytes=manifest.source["file_bytes"],
-        data_id=manifest.source["data_id"],
-        content_hash=manifest.source["content_hash"],
-        schema=manifest.schema,
-        rows=manifest.rows,
-        ledger=_ledger(path, manifest),
-        blocks=_BlockSummaries(manifest, rows),
-        warnings=manifest.warnings,
-    )
-    return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
+    try:
+        summary = Summary(
+            name=path.resolve().name.removesuffix(ENDING),
+            file_bytes=manifest.source["file_bytes"],
+            data_id=manifest.source["data_id"],
+            content_hash=manifest.source["content_hash"],
+            schema=manifest.schema,
+            rows=manifest.rows,
+            ledger=_ledger(path, manifest),
+            blocks=_BlockSummaries(manifest, rows),
+            warnings=manifest.warnings,
+        )
+    except BaseException:
+        rows.close()
+        raise
+    return summary, rows
 
 
 def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dataset import Dataset
 from ..ledger import LedgerEntry
-from ..order import Split
+from ..split import Split
 
 TimesLeftOut = Sequence[Mapping[str, Any]]
 """Rows that did not count when their turn came: `row`, `reason`, `detail`, as they came, and `epoch`."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..dataset import Dataset
 from ..errors import DataError
 from ..model import build_forecaster
-from ..order import Rows
+from ..row_range import RowRange
 from ..settings import FitSettings
 from ..statistics import FeatureStatistics
 from .loop import Trainer
@@ -55,7 +55,7 @@ DRIFT, _DRIFT_PARTS, _DRIFT_ERRORS = 0.5, 4, 5.0
 deviation, and further than five standard errors. A price does, by 1.5 and more; what returns to a level does not."""
 
 
-def lasting_statistics(data: Dataset, rows: Rows, names: Sequence[str]) -> dict[str, FeatureStatistics]:
+def lasting_statistics(data: Dataset, rows: RowRange, names: Sequence[str]) -> dict[str, FeatureStatistics]:
     """Return the statistics of rows by feature, with an infinite standard deviation for channels that drift.
 
     In standard units such a channel is 0 then. Its level tells one part of the training rows from another, which a
@@ -74,7 +74,7 @@ def _without_drift(whole: FeatureStatistics, quarters: Sequence[FeatureStatistic
 
 
 def build_trainer(
-    settings: FitSettings, data: Dataset, rows: Rows, *, scale: np.ndarray, precision: str, **options: Any
+    settings: FitSettings, data: Dataset, rows: RowRange, *, scale: np.ndarray, precision: str, **options: Any
 ) -> Trainer:
     """Return an untrained trainer whose model knows the statistics of `rows`.
 

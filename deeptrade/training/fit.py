@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..dataset import Dataset, TooManyBadRowsError
+from ..dataset import Dataset
 from ..errors import RunConflictError
 from ..files import read_json
 from ..ledger import write_ledger
@@ -27,6 +27,7 @@ from ..plan import planned
 from ..progress import ByteProgress
 from ..rules import apply_rules
 from ..settings import FitSettings
+from ..summary import TooManyBadRowsError
 from ..units import format_bytes
 from .results import RUN_FILES, RUN_FOLDERS
 from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state

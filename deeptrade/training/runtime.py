@@ -41,30 +41,38 @@ def _quiet_start() -> Iterator[None]:
 
 
 _SYSTEM_ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
-"""TensorFlow's switch between malloc and a pool of its own for large tensors on a CPU."""
+"""TensorFlow's switch between malloc and a pool of its own for large tensors on a CPU.
+
+The pool belongs to oneDNN, which TensorFlow 2.21 uses by itself only on processors with AVX-512 VNNI, AMX or the like
+(TF_ENABLE_ONEDNN_OPTS decides otherwise). On others there is no pool: large tensors come from malloc in any case.
+"""
 
 
 def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[str], None]) -> dict[str, Any]:
     """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in force.
 
-    With `give_back` tensors that are freed go back to the system, so that smaller passes hold less memory. By itself
-    TensorFlow keeps them in a pool, whose parts double in size and never go: a step then takes 3 to 8% less time, the
-    highest memory is the same within 4%, and smaller passes free nothing.
+    With `give_back` tensors that are freed go back to the system, so that smaller passes hold less memory. Where it uses
+    oneDNN, TensorFlow by itself keeps them in a pool, whose parts double in size and never go: a step then takes 3 to 8%
+    less time, the highest memory is the same within 4%, and smaller passes free nothing (benchmarks/allocators.py, on
+    processors with AVX-512).
 
     Where TensorFlow has run before in this process (a notebook), its allocator and thread counts stay, and the latter
     are reported.
     """
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
-    gives_back = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
+    uses_malloc = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
+    with _quiet_start():
+        import tensorflow as tf
+        from tensorflow.python.util import _pywrap_util_port
+
+        gpus = tf.config.list_physical_devices("GPU")
+    has_pool = _pywrap_util_port.IsMklEnabled() and not uses_malloc
+    gives_back = (give_back or uses_malloc) and not has_pool
     if gives_back:
         return_large_blocks()
     elif give_back:
         sink("TensorFlow runs with its own pool of memory: passes keep their size where memory becomes scarce")
-    with _quiet_start():
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
     tf.config.experimental.enable_op_determinism()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(worker_count())
@@ -80,6 +88,7 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
         "gpus": len(gpus),
+        "tensor_pool": has_pool,
         "gives_back": gives_back,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -13,21 +13,17 @@ import tensorflow as tf
 from ..batches import BatchReader
 from ..dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
-from ..files import write_json
 from ..ledger import write_ledger
 from ..memory import MemoryMonitor
 from ..memory_model import activation_bytes
 from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
-from .accounting import ledger_entries
 from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
-from .feed import READ_ERROR, LeftOut
 from .loop import StepRecord
 from .metrics import has_targets, validation_verdict
-from .outcome import describe_run
 from .results import (
     HISTORY_COLUMNS,
     TIMING_COLUMNS,
@@ -35,15 +31,14 @@ from .results import (
     remove_leftovers,
     save_model,
 )
+from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
+from .run_report import RunReport, run_ledger
 from .run_state import RunState
 from .runtime import StopRequest
 from .spikes import SpikeDetector
 from .starts import KILLED, note_start
 from .upkeep import Upkeep
 from .validating import Validator
-
-MOST_ROLLBACKS, RATE_CUT = 2, 0.5
-"""Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
 
 _LOG_EVERY = 10
 
@@ -77,7 +72,7 @@ class Session:
         self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
         self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
         remove_leftovers(self.out)
-        self._write_ledger()
+        write_ledger(self.out / "ledger.csv", run_ledger(data, self.split, state))
         train_rows = self.split.train
         with self._activity("build"):
             self._build()
@@ -104,8 +99,8 @@ class Session:
         settings, train = self.settings, self.split.train
         targets = self.data.read_targets(train.numbers())
         scale = target_scale(targets)
-        self.unusual = unusual_targets(targets, train.numbers())
-        for line in self.unusual:
+        unusual = unusual_targets(targets, train.numbers())
+        for line in unusual:
             self.sink(line)
         self.trainer = build_trainer(
             settings,
@@ -129,6 +124,18 @@ class Session:
             cache_batches=settings.cache_batches,
             prefetch=settings.prefetch,
             window_rows=self.state.window_rows,
+        )
+        self._report = RunReport(
+            out=self.out,
+            settings=settings,
+            data=self.data,
+            split=self.split,
+            trainer=self.trainer,
+            train_reader=self.train_reader,
+            monitor=self.monitor,
+            upkeep=self.upkeep,
+            hardware=self.hardware,
+            unusual=unusual,
         )
 
     def _make_follower(self) -> MemoryFollower | None:
@@ -234,38 +241,15 @@ class Session:
         )
 
     def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
-        """Go back to the last good checkpoint without the rows that failed since; step less far, if not for reading.
-
-        Raises TrainingFailedError when that has been done MOST_ROLLBACKS times.
-        """
-        before, reading = self.state, any(one.reason == READ_ERROR for one in error.left_out)
-        if len(before.rollbacks) >= MOST_ROLLBACKS:
-            self._write_ledger(error.left_out)
-            advice = "try --fresh with a lower --learning_rate"
-            if reading:
-                advice = "mend the data, or compile it again, and start over with --fresh"
-            elif error.left_out:
-                advice = f"look at the rows in {self.out / 'ledger.csv'}, or {advice}"
-            raise TrainingFailedError(
-                f"step {before.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; {advice}"
-            ) from None
-        restored = self.checkpoints.restore(self.trainer.variables, before=self.trainer.first_suspect)
-        if restored is None:
-            raise error
-        state = RunState(**restored)
-        state.known += [*before.left_out[len(state.left_out) :], *map(asdict, error.left_out)]
-        state.micro_batch_changes = before.micro_batch_changes
-        state.seconds, state.activities = before.seconds, before.activities
-        state.rollbacks = [
-            *before.rollbacks,
-            {"step": before.step + 1, "to_step": state.step, "reason": str(error)},
-        ]
+        """Go back to the last good checkpoint without the rows that failed since; TrainingFailedError if too often."""
+        if is_hopeless(self.state):
+            self._report.write_ledger(self.state, error.left_out)
+            raise TrainingFailedError(hopeless_line(self.state, error, out=self.out)) from None
+        state, line = roll_back(self.state, error, trainer=self.trainer, checkpoints=self.checkpoints)
         self._take(state)
-        if not reading:
-            self.trainer.optimizer.learning_rate = float(self.trainer.optimizer.learning_rate) * RATE_CUT
+        lower_rate(self.trainer, error)
         rate = float(self.trainer.optimizer.learning_rate)
-        without = " without these rows" if error.left_out else ""
-        self.sink(f"step {before.step + 1}: {error}; back to step {state.step}{without}, learning rate {rate:g}")
+        self.sink(f"{line}, learning rate {rate:g}")
         self._save(tables)
         for table in tables:
             table.cut(state.step)
@@ -299,7 +283,7 @@ class Session:
         """Rows that cannot be read or trained on go into the ledger; the others of their window have counted."""
         known = self.state.known_bad
         self.state.leave_out(record.epoch, record.left_out)
-        self._write_ledger()
+        self._report.write_ledger(self.state)
         new = [one for one in record.left_out if one.row not in known]
         if new:
             others = f" and {len(new) - 1} more" if len(new) > 1 else ""
@@ -326,7 +310,7 @@ class Session:
         unread = [asdict(one) for one in self._validator.unread]
         if unread != self.state.unread:
             self.state.unread = unread
-            self._write_ledger()
+            self._report.write_ledger(self.state)
         return result
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
@@ -369,13 +353,9 @@ class Session:
                 self._write_result("failed", {}, f"{type(error).__name__}: {error}")
             raise
 
-    def _write_ledger(self, further: Iterable[LeftOut] = ()) -> None:
-        left_out = [*self.state.left_out, *map(asdict, further), *self.state.unread]
-        write_ledger(self.out / "ledger.csv", ledger_entries(self.data, self.split, left_out))
-
     def _write_result(
         self, status: str, validation: dict[str, Any], problem: str = "", *, ended: str = ""
     ) -> dict[str, Any]:
-        with self.trainer.averaged():
-            result = describe_run(self, status, validation, problem=problem, ended=ended or status)
-            return write_json(self.out / "result.json", result)
+        return self._report.write_result(
+            self.state, status, validation, started=self.started, problem=problem, ended=ended
+        )

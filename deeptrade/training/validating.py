@@ -11,7 +11,7 @@ import numpy as np
 from ..batches import Batch, BatchReader
 from ..dataset import Dataset
 from ..errors import Interrupted
-from ..order import Rows
+from ..row_range import RowRange
 from ..settings import FitSettings
 from .feed import Feed, LeftOut
 from .metrics import Validation
@@ -31,7 +31,7 @@ class Validator:
         self,
         model: keras.Model,
         data: Dataset,
-        rows: Rows,
+        rows: RowRange,
         settings: FitSettings,
         *,
         target_scale: np.ndarray,

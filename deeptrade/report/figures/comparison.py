@@ -14,7 +14,7 @@ from ...units import format_bytes
 from ..text import drawable, shorten
 
 if TYPE_CHECKING:
-    from ..compare import RunSummary
+    from ..comparison import RunSummary
 
 from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..tables import count_better
+from ..findings import count_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

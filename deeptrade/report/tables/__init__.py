@@ -15,10 +15,8 @@ from .memory import (
 )
 from .plan import chosen, decisions, limits, measured_parts, plan_verdict, predicted, trials
 from .training import (
-    count_better,
     evaluation,
     evaluation_verdict,
-    mean_ratio,
     rows,
     skipped,
     starts,
@@ -33,7 +31,6 @@ __all__ = [
     "as_html",
     "chosen",
     "comparison",
-    "count_better",
     "data_verdict",
     "decisions",
     "differing_settings",
@@ -44,7 +41,6 @@ __all__ = [
     "growth_verdict",
     "independence",
     "limits",
-    "mean_ratio",
     "measured_parts",
     "memory_verdict",
     "next_steps",

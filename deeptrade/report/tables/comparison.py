@@ -9,7 +9,7 @@ import pandas as pd
 from ...units import format_bytes
 
 if TYPE_CHECKING:
-    from ..compare import Comparison
+    from ..comparison import Comparison
 
 
 def comparison(compared: Comparison) -> pd.DataFrame:

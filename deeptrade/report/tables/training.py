@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ...evaluation import HorizonScore, Interval
     from ...ledger import LedgerEntry
 
+from ..findings import count_better, mae_pairs, mean_ratio
 from .common import Json, percent
 
 
@@ -19,7 +20,7 @@ def training_verdict(result: Json) -> str:
     """Return one sentence on how a completed training went against the forecast that is always zero."""
     steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
     better, total = count_better(result)
-    if not total and any(zero is not None for _, zero in _mae_pairs(result)):
+    if not total and any(zero is not None for _, zero in mae_pairs(result)):
         return f"After {steps}, the forecasts are no finite numbers: training has diverged; lower learning_rate."
     if not total:
         return f"After {steps}, no validation target is known: nothing can be said of the forecasts."
@@ -36,23 +37,11 @@ def training_verdict(result: Json) -> str:
     return f"After {steps}, the validation error (MAE) {outcome}{average}."
 
 
-def count_better(result: Json) -> tuple[int, int]:
-    """Return (horizons whose validation MAE is below the zero forecast's, horizons where both are known)."""
-    pairs = [(mae, zero) for mae, zero in _mae_pairs(result) if mae is not None and zero is not None]
-    return sum(mae < zero for mae, zero in pairs), len(pairs)
-
-
-def mean_ratio(result: Json) -> float:
-    """Return the mean over horizons of the MAE over the zero forecast's; 1 where no such ratio is known."""
-    ratios = [mae / zero for mae, zero in _mae_pairs(result) if mae is not None and zero]
-    return sum(ratios) / len(ratios) if ratios else 1.0
-
-
 def validation(result: Json) -> pd.DataFrame:
     """Return per horizon: MAE, the zero forecast's, their ratio (below 1 is better), share of right directions."""
     lines = []
     directions = result["validation"]["directional_accuracy"] or []
-    for step, ((mae, zero), share) in enumerate(zip(_mae_pairs(result), directions, strict=True), start=1):
+    for step, ((mae, zero), share) in enumerate(zip(mae_pairs(result), directions, strict=True), start=1):
         ratio = mae / zero if mae is not None and zero else None
         lines.append(
             {
@@ -170,8 +159,3 @@ def _interval(one: Interval | None) -> str:
     if one is None:
         return "-"
     return f"{one.value:.1%}" + ("" if one.low is None else f" ({one.low:.1%} to {one.high:.1%})")
-
-
-def _mae_pairs(result: Json) -> list[tuple[float | None, float | None]]:
-    scores = result["validation"]
-    return list(zip(scores["mae"] or [], scores["zero_mae"] or [], strict=True))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from ..errors import DataError
 from ..files import user_path, write_json
 from ..memory.timeline import thinned
 from ..units import format_bytes
-from . import figures, tables
-from .page import environment, to_html, write_page
+from .findings import count_better, mean_ratio
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
 
@@ -80,7 +77,7 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
 
     Raises DataError for a folder that is not there or holds no run.
     """
-    paths = _all(folders)
+    paths = find_runs(folders)
     found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
     runs = [_summary(name, files) for name, files in found.items()]
     comparison = Comparison(runs, _differing(runs), find_same_steps(found))
@@ -91,46 +88,12 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     return comparison
 
 
-def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
-    """Write out/compare.html and out/comparison.json, and return the page's path."""
-    out = user_path(out)
-    comparison = compare_runs(folders, out=out)
-    links = {run.name: _index_of(out, path) for run, path in zip(comparison.runs, _all(folders), strict=True)}
-    body = (
-        environment()
-        .get_template("compare.html.j2")
-        .render(
-            verdict=comparison.verdict,
-            failures=[f"{run.name}: {run.status}" for run in comparison.runs if run.status.startswith("failed")],
-            runs=to_html(tables.comparison(comparison)),
-            settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
-            drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
-            same_steps=[pair.verdict for pair in comparison.same_steps],
-            links={name: link for name, link in links.items() if link},
-        )
-    )
-    path = out / "compare.html"
-    write_page(path, title="Runs side by side", body=Markup(body))
-    return path
+def find_runs(folders: Sequence[str | Path]) -> list[Path]:
+    """Return the folders of the runs found in `folders`; DataError for one that is not there or holds no run."""
+    return [path for folder in folders for path in _runs_in(user_path(folder))]
 
 
-def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
-    """Yield (alternative text, figure) of what there is to draw."""
-    if any(run.error is not None for run in comparison.runs):
-        yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
-    if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
-        yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
-    if any(run.losses for run in comparison.runs):
-        yield "Training loss of every run over the rows trained", figures.compared_losses(comparison.runs)
-    if any(run.timeline for run in comparison.runs):
-        yield "Memory of every run over time", figures.compared_timelines(comparison.runs)
-
-
-def _all(folders: Sequence[str | Path]) -> list[Path]:
-    return [path for folder in folders for path in _find_runs(user_path(folder))]
-
-
-def _find_runs(folder: Path) -> list[Path]:
+def _runs_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the --out of a run, or a folder of such")
     if _is_run(folder):
@@ -155,25 +118,17 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _index_of(out: Path, run: Path) -> str:
-    """The way from the page to a run's own first page, '' where there is none beside or below it."""
-    for name in ("index.html", "report.html"):
-        if (run / name).exists() and run.resolve().is_relative_to(out.resolve()):
-            return f"{run.resolve().relative_to(out.resolve()).as_posix()}/{name}"
-    return ""
-
-
 def _summary(name: str, found: RunFiles) -> RunSummary:
     result, timeline = found.result, _timeline(found)
     if result is None:
         return RunSummary(name, _status(found), {}, timeline=timeline)
-    better, total = tables.count_better(result)
+    better, total = count_better(result)
     memory, seconds = result["memory"], result["time"]["step_seconds_median"]
     return RunSummary(
         name=name,
         status=_status(found),
         settings={key: value for key, value in result["settings"].items() if key not in _SAME},
-        error=tables.mean_ratio(result) if total else None,
+        error=mean_ratio(result) if total else None,
         horizons_beaten=better if total else None,
         horizons=total or None,
         steps=result["steps"],

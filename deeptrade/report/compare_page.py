@@ -1,0 +1,57 @@
+"""The page that sets runs side by side: which settings differ, how each went, what it held, how fast it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from ..files import user_path
+from . import figures, tables
+from .comparison import Comparison, compare_runs, find_runs
+from .page import environment, to_html, write_page
+
+
+def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
+    """Write out/compare.html and out/comparison.json, and return the page's path."""
+    out = user_path(out)
+    comparison = compare_runs(folders, out=out)
+    links = {run.name: _index_of(out, path) for run, path in zip(comparison.runs, find_runs(folders), strict=True)}
+    body = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            verdict=comparison.verdict,
+            failures=[f"{run.name}: {run.status}" for run in comparison.runs if run.status.startswith("failed")],
+            runs=to_html(tables.comparison(comparison)),
+            settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
+            drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
+            same_steps=[pair.verdict for pair in comparison.same_steps],
+            links={name: link for name, link in links.items() if link},
+        )
+    )
+    path = out / "compare.html"
+    write_page(path, title="Runs side by side", body=Markup(body))
+    return path
+
+
+def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
+    """Yield (alternative text, figure) of what there is to draw."""
+    if any(run.error is not None for run in comparison.runs):
+        yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
+    if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
+        yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
+    if any(run.losses for run in comparison.runs):
+        yield "Training loss of every run over the rows trained", figures.compared_losses(comparison.runs)
+    if any(run.timeline for run in comparison.runs):
+        yield "Memory of every run over time", figures.compared_timelines(comparison.runs)
+
+
+def _index_of(out: Path, run: Path) -> str:
+    """The way from the page to a run's own first page, '' where there is none beside or below it."""
+    for name in ("index.html", "report.html"):
+        if (run / name).exists() and run.resolve().is_relative_to(out.resolve()):
+            return f"{run.resolve().relative_to(out.resolve()).as_posix()}/{name}"
+    return ""

@@ -1,0 +1,48 @@
+"""A stretch of row numbers without the rejected ones, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+
+class RowRange:
+    """The row numbers start..stop-1 without the rejected ones, in constant memory: usable row i is computed from i.
+
+    `rejected` holds all rejected row numbers of the data, int64, ascending.
+    """
+
+    def __init__(self, start: int, stop: int, rejected: np.ndarray | Sequence[int] = ()):
+        self.start, self.stop = start, max(start, stop)
+        self._rejected = np.asarray(rejected, np.int64)
+        # Usable row number n of the whole data is n + the count of rejected rows before it: entry k of the
+        # rejected rows has that many usable rows before it.
+        self._usable_before = self._rejected - np.arange(len(self._rejected))
+        self._first, last = (edge - int(np.searchsorted(self._rejected, edge)) for edge in (self.start, self.stop))
+        self._count = last - self._first
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowRange) and np.array_equal(self.numbers(), other.numbers())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the int64 row numbers at int64 positions from 0."""
+        usable = positions + self._first
+        if not len(self._rejected):
+            return usable
+        return usable + np.searchsorted(self._usable_before, usable, side="right")
+
+    def parts(self, count: int) -> list[RowRange]:
+        """Return `count` runs of rows one after the other, of nearly equal length."""
+        edges = np.linspace(self.start, self.stop, count + 1).astype(np.int64).tolist()
+        return [RowRange(start, stop, self._rejected) for start, stop in pairwise(edges)]
+
+    def numbers(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return the int64 row numbers at positions [start, stop)."""
+        return self.at(np.arange(start, len(self) if stop is None else min(stop, len(self)), dtype=np.int64))

@@ -1,0 +1,180 @@
+"""What a run says of itself: result.json, and the ledger of the rows that did not count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..batches import BatchReader
+from ..dataset import Dataset
+from ..files import shorten_home, write_json
+from ..ledger import LedgerEntry, write_ledger
+from ..memory import MemoryMonitor
+from ..memory_model import alternatives, predict_peak
+from ..settings import FitSettings
+from ..split import Split
+from .accounting import count_rows, ledger_entries
+from .feed import LeftOut
+from .loop import Trainer
+from .metrics import has_targets
+from .results import latest_loss, read_column, weights_sha256
+from .run_state import RunState
+from .runtime import versions
+from .starts import read_run_starts
+from .upkeep import Upkeep
+
+
+def run_ledger(data: Dataset, split: Split, state: RunState, further: Iterable[LeftOut] = ()) -> list[LedgerEntry]:
+    """Return the ledger of a run as it stands: rejected, purged, left out by the trainer, and `further` rows."""
+    left_out = [*state.left_out, *map(asdict, further), *state.unread]
+    return ledger_entries(data, split, left_out)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Writes result.json and ledger.csv of one call of `fit`, whenever the run asks for it.
+
+    `unusual` are lines on targets out of all proportion, `hardware` what `set_up_tensorflow` returned.
+    """
+
+    out: Path
+    settings: FitSettings
+    data: Dataset
+    split: Split
+    trainer: Trainer
+    train_reader: BatchReader
+    monitor: MemoryMonitor
+    upkeep: Upkeep
+    hardware: Mapping[str, Any]
+    unusual: Sequence[str]
+
+    def write_ledger(self, state: RunState, further: Iterable[LeftOut] = ()) -> None:
+        """Write the ledger of the rows that did not count so far, `further` ones among them."""
+        write_ledger(self.out / "ledger.csv", run_ledger(self.data, self.split, state, further))
+
+    def write_result(
+        self,
+        state: RunState,
+        status: str,
+        validation: Mapping[str, Any],
+        *,
+        started: float,
+        problem: str = "",
+        ended: str = "",
+    ) -> dict[str, Any]:
+        """Write result.json and return its content.
+
+        `problem` is what ended the run, '' where nothing did; `ended` is how this call of fit has ended ('': as
+        `status` says), 'killed' where a kill would leave this result; `started` the performance counter at the call's
+        start, or at the last checkpoint.
+        """
+        with self.trainer.averaged():
+            result = self._describe(state, status, validation, started=started, problem=problem, ended=ended or status)
+            return write_json(self.out / "result.json", result)
+
+    def _describe(
+        self,
+        state: RunState,
+        status: str,
+        validation: Mapping[str, Any],
+        *,
+        started: float,
+        problem: str,
+        ended: str,
+    ) -> dict[str, Any]:
+        settings, monitor = self.settings, self.monitor
+        current = self.train_reader.epoch_rows(state.epoch, 0, state.position)
+        predicted = predict_peak(self.data.schema, settings, rows=self.data.rows)
+        timing = self.out / "timing.csv"
+        steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
+        starts = read_run_starts(self.out)
+        return {
+            "schema_version": 1,
+            "status": status,
+            "ended": ended,
+            "starts": [asdict(start) for start in starts],
+            "rows": count_rows(
+                self.data,
+                self.split,
+                epochs=state.epoch,
+                current=current,
+                left_out=state.left_out,
+                unread=len(state.unread),
+            ),
+            "steps": state.step,
+            "epochs": state.epoch,
+            "batch_size": settings.batch_size,
+            "accum_steps": settings.steps_per_update,
+            "effective_batch": settings.effective_batch,
+            "train": {"loss": latest_loss(self.out / "history.csv")},
+            "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
+            "validation_history": _validations(state, validation),
+            "memory": {
+                "baseline_anon_bytes": monitor.baseline_anon_bytes,
+                "peak_anon_bytes": max(monitor.peak_anon_bytes, state.peak_anon_bytes),
+                "peak_rss_bytes": monitor.peak_rss_bytes,
+                "limit_bytes": monitor.limit.limit_bytes,
+                "limit_source": monitor.limit.source,
+                "predicted_peak_bytes": sum(predicted.values()),
+                "predicted_terms": predicted,
+                "alternatives": [asdict(one) for one in alternatives(self.data.schema, settings, rows=self.data.rows)],
+                "tracing_count": self.trainer.tracing_count,
+                **self.upkeep.memory(),
+            },
+            "time": {
+                "wall_seconds": state.seconds + time.perf_counter() - started,
+                "data_wait_seconds": float(waits.sum()),
+                "step_seconds_median": float(np.median(steps)) if len(steps) else None,
+                "steps_seconds": float(steps.sum()),
+                "first_steps_seconds": float(sum(steps[start.step] for start in starts if start.step < len(steps))),
+                "activity_seconds": dict(state.activities),
+                **self.upkeep.time(),
+            },
+            "weights_sha256": weights_sha256(self.trainer.model.variables),
+            "micro_batch_changes": state.micro_batch_changes,
+            "rollbacks": state.rollbacks,
+            "loss_spikes": state.spikes,
+            "warnings": [*self.data.warnings, *self._warnings(state), *filter(None, (monitor.problem, problem))],
+            "data_id": self.data.data_id,
+            "horizons": self.data.schema.horizons,
+            "stopped_early": state.stops_early(settings),
+            "settings": _shareable(asdict(settings))
+            | {"precision": state.maths["precision"], "hardware": self.hardware},
+            "versions": versions(),
+        }
+
+    def _warnings(self, state: RunState) -> Iterator[str]:
+        yield from self.unusual
+        rows = len({one["row"] for one in state.left_out}) + len(state.unread)
+        if rows:
+            yield f"rows that could not be read, or gave no finite loss and gradient: {rows}; they are in the ledger"
+        if self.trainer.faults_in_a_row > 1:
+            steps = self.trainer.faults_in_a_row
+            yield f"rows of the last {steps} steps were left out; do not trust the end of this run"
+        for back in state.rollbacks:
+            yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
+        if state.micro_batch_changes:
+            yield (
+                f"the rows per pass changed {state.micro_batch_changes} times; the weights equal those of a run "
+                f"without a change to 1e-5, not to the last bit"
+            )
+        yield from self.upkeep.warnings()
+        if state.spikes:
+            yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"
+
+
+def _validations(state: RunState, last: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Every validation with its epoch, step and loss; also one that came before the end of an epoch."""
+    if not last or not has_targets(last) or any(one["step"] == state.step for one in state.validations):
+        return state.validations
+    return [*state.validations, {"epoch": state.epoch + 1, "step": state.step, "loss": last["loss"]}]
+
+
+def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the home folder as ~: results are given to others."""
+    return {name: shorten_home(value) if isinstance(value, str) else value for name, value in settings.items()}
