@@ -29,6 +29,9 @@ class Computed:
     def read_targets(self, usable):
         return usable.astype(np.float32)[:, None]
 
+    def release(self):
+        pass
+
     def close(self):
         pass
 
