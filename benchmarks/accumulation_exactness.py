@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from deeptrade.model import build_forecaster
-from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES
-from deeptrade.statistics import FeatureStatistics
+from deeptrade.sources.schema import Feature, Schema
+from deeptrade.sources.statistics import FeatureStatistics
 from deeptrade.training.step import AccumulatingStep, summed_loss
 
 ROWS, HORIZONS = 21, 10

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deeptrade.sources.synthetic import synthesize
+from deeptrade.making.synthetic import synthesize
 
 CHILD = """
 import json, sys

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deeptrade import compile_store
-from deeptrade.sources.synthetic import synthesize
+from deeptrade.making.synthetic import synthesize
 
 STORE_ROW_BYTES, COPIES = 26_500, 3
 

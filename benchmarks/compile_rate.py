@@ -43,14 +43,15 @@ def parse_alone(path: str) -> dict:
     """In the child: the compiled parser on one thread, records in memory."""
     import numpy as np
 
-    from deeptrade.sources import arrays, open_source
+    from deeptrade.sources import kernels
     from deeptrade.sources.csv import read_range
+    from deeptrade.sources.kinds import open_source
 
     source = open_source(path)
     data = read_range(source.paths[0], 0, min(source.file_bytes, 64 << 20))
     starts, ends, lines = (np.empty(1 << 16, np.int64) for _ in range(3))
-    arrays.find_records(data, 0, len(data), 1, starts, ends, lines)
-    count, _, _ = arrays.find_records(data, 0, len(data) - (1 << 20), 1, starts, ends, lines)
+    kernels.find_records(data, 0, len(data), 1, starts, ends, lines)
+    count, _, _ = kernels.find_records(data, 0, len(data) - (1 << 20), 1, starts, ends, lines)
     from deeptrade.sources.records import Text
 
     text = Text(data, starts[1:count], ends[1:count])
@@ -118,7 +119,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(CHILDREN[options.child](options.data, options.workers)))
         return
-    from deeptrade.sources.synthetic import synthesize
+    from deeptrade.making.synthetic import synthesize
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(options.data or Path(folder) / "market.csv")

@@ -24,9 +24,9 @@ MOST_PEER_ROWS = 500
 def measure(path: str, peer: bool) -> dict:
     """In the child: rows per second of one shuffled epoch, and the peak over the imports."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from deeptrade.batches import BatchReader
+    from deeptrade.data.batches import BatchReader
+    from deeptrade.data.opening import open_dataset
     from deeptrade.memory import MemoryMonitor
-    from deeptrade.opening import open_dataset
 
     with MemoryMonitor(interval_seconds=0.02) as monitor, open_dataset(path) as data:
         reader = BatchReader(data, data.usable, batch_size=BATCH_SIZE, prefetch=0)
@@ -72,7 +72,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(options.child, options.peer)))
         return
-    from deeptrade.sources.synthetic import synthesize
+    from deeptrade.making.synthetic import synthesize
 
     with tempfile.TemporaryDirectory() as folder:
         found = {}

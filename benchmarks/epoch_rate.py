@@ -160,7 +160,7 @@ NEEDS = {"datasets": "datasets", "grain + array_record": "grain", "tf.data.from_
 def windowed(store: str) -> dict:
     """Spread inside a batch of 32 and pages read over bytes used, with a tenth of the rows in memory."""
     from deeptrade import open_store
-    from deeptrade.order import batch_spread, read_amplification
+    from deeptrade.data.order import batch_spread, read_amplification
 
     with open_store(store) as data:
         reader = data.batches(batch_size=32, split="all", window_rows=len(data.usable) // 10)
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[4, 32, 1000])
     options = parser.parse_args()
     from deeptrade import compile_store
-    from deeptrade.sources.synthetic import synthesize
+    from deeptrade.making.synthetic import synthesize
 
     kinds = [kind for kind in KINDS if kind not in NEEDS or importlib.util.find_spec(NEEDS[kind])]
     with tempfile.TemporaryDirectory() as folder:

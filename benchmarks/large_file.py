@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=6.4)
     parser.add_argument("--peers", nargs="*", choices=list(WAYS)[1:], default=list(WAYS)[1:])
     options = parser.parse_args()
-    from deeptrade.sources.synthetic import synthesize
+    from deeptrade.making.synthetic import synthesize
 
     peers = [p for p in options.peers if all(importlib.util.find_spec(need) for need in NEEDS.get(p, []))]
     results = {}

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from deeptrade import compile_store, open_store, predict
-from deeptrade.sources.synthetic import oracle_r2, synthesize
+from deeptrade.making.synthetic import oracle_r2, synthesize
 
 VALIDATION, BLOCK_ROWS = 0.3, 100
 

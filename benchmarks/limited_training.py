@@ -19,7 +19,7 @@ from pathlib import Path
 from cgroups import run_command
 
 from deeptrade import compile_store
-from deeptrade.sources.synthetic import synthesize
+from deeptrade.making.synthetic import synthesize
 
 LIMITS = {"tiny": 768 << 20, "small": 768 << 20, "medium": 1 << 30}
 ROW_BYTES = 110_000

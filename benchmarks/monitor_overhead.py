@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from deeptrade.cells import CELL_SECONDS
 from deeptrade.memory import MemoryMonitor
+from deeptrade.notebook.cell_memory import CELL_SECONDS
 
 INTERVAL_SECONDS = 0.2
 

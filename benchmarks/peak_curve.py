@@ -18,9 +18,9 @@ from pathlib import Path
 
 from cgroups import Watched, run_command, run_limited
 
-from deeptrade.plan import read_plan
+from deeptrade.making.synthetic import synthesize
+from deeptrade.planning.plan import read_plan
 from deeptrade.settings import FitSettings
-from deeptrade.sources.synthetic import synthesize
 
 ROW_BYTES = 110_000
 EFFECTIVE_BATCH, STEPS = 32, 20

@@ -20,19 +20,19 @@ from pathlib import Path
 from cgroups import run_command, run_limited
 
 from deeptrade import compile_store
-from deeptrade.plan import read_plan
-from deeptrade.rules import batch_sizes
-from deeptrade.sources.synthetic import synthesize
+from deeptrade.making.synthetic import synthesize
+from deeptrade.planning.plan import read_plan
+from deeptrade.planning.rules import batch_sizes
 
 EFFECTIVE_BATCH, REPEATS = 32, 2
 BRUTE = """
 import json
 from pathlib import Path
-from deeptrade.case import HEADROOM
-from deeptrade.memory_model import training_room
-from deeptrade.rules import batch_settings
+from deeptrade.planning.situation import HEADROOM
+from deeptrade.planning.memory_model import training_room
+from deeptrade.planning.rules import batch_settings
 from deeptrade.settings import FitSettings
-from deeptrade.trial import run_trial
+from deeptrade.planning.trial import run_trial
 data, folder, model_size, sizes = sys.argv[1:]
 found = []
 for size in json.loads(sizes):

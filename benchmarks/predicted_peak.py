@@ -12,13 +12,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from deeptrade.memory_model import predict_peak
-from deeptrade.plan import Trial
-from deeptrade.schema import Schema
+from deeptrade.making.synthetic import synthesize
+from deeptrade.planning.memory_model import predict_peak
+from deeptrade.planning.plan import Trial
+from deeptrade.planning.trial import run_trial
 from deeptrade.settings import FitSettings
-from deeptrade.sources import open_source
-from deeptrade.sources.synthetic import synthesize
-from deeptrade.trial import run_trial
+from deeptrade.sources.kinds import open_source
+from deeptrade.sources.schema import Schema
 
 
 def main() -> None:

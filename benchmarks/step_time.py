@@ -24,10 +24,10 @@ import numpy as np
 import tensorflow as tf
 
 from deeptrade.model import build_forecaster, forecaster
-from deeptrade.schema import Feature, Schema
+from deeptrade.model.sizes import KERNEL_STEPS, SIZES, count_parameters
 from deeptrade.settings import MODEL_SIZES
-from deeptrade.sizes import KERNEL_STEPS, SIZES, count_parameters
-from deeptrade.statistics import FeatureStatistics
+from deeptrade.sources.schema import Feature, Schema
+from deeptrade.sources.statistics import FeatureStatistics
 from deeptrade.training.step import HUBER_DELTA, AccumulatingStep
 
 HORIZONS = 10

@@ -22,9 +22,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from deeptrade import compile_store, open_store
+from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import Collector, LeakWatch, StepMemory
 from deeptrade.settings import MODEL_SIZES, FitSettings
-from deeptrade.sources.synthetic import synthesize
 from deeptrade.training.assembly import build_trainer, target_scale
 
 WARM_UP = 12

@@ -36,8 +36,8 @@ def write_plainly(source: Path, out: Path) -> float:
 
 def measure(rows: int, out: str) -> dict:
     """In the child: rate and peak anonymous memory."""
+    from deeptrade.making.synthetic import synthesize
     from deeptrade.memory import MemoryMonitor
-    from deeptrade.sources.synthetic import synthesize
 
     synthesize(out, rows=1)
     with MemoryMonitor(interval_seconds=0.02) as monitor:

@@ -7,20 +7,20 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `import deeptrade` stays light and TensorFlow is imported only by what needs it.
 _HOMES = {
-    "MemoryEfficientGenerator": "generator",
+    "MemoryEfficientGenerator": "data.generator",
     "Trainer": "training.loop",
     "MemoryMonitor": "memory",
-    "Schema": "schema",
+    "Schema": "sources.schema",
     "DeepTradeError": "errors",
-    "open_dataset": "opening",
-    "open_store": "opening",
+    "open_dataset": "data.opening",
+    "open_store": "data.opening",
     "compile_store": "store",
-    "profile": "profiling",
-    "optimize": "tuning",
-    "predict": "prediction",
-    "run": "runs",
+    "profile": "profiles.profile",
+    "optimize": "planning.optimize",
+    "predict": "judging.predict",
+    "run": "notebook.run",
 }
-_EXTENSION = {"load_ipython_extension": "cells", "unload_ipython_extension": "cells"}
+_EXTENSION = {"load_ipython_extension": "notebook.cell_memory", "unload_ipython_extension": "notebook.cell_memory"}
 __all__ = [*_HOMES, "__version__"]
 
 

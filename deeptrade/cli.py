@@ -210,14 +210,14 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _synth(options: argparse.Namespace) -> None:
     """make a seeded synthetic market in the DeepTrade CSV layout"""
-    from .sources.synthetic import synthesize
+    from .making.synthetic import synthesize
 
     synthesize(options.out, rows=options.rows, seed=options.seed, signal=options.signal, sink=print_line)
 
 
 def _build(options: argparse.Namespace) -> None:
     """turn exchange klines into DeepTrade rows"""
-    from .sources.klines import build
+    from .making.klines import build
 
     build(
         options.klines,
@@ -276,7 +276,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _profile(options: argparse.Namespace) -> None:
     """say what a data file holds, in DIR/profile.json"""
-    from .profiling import profile
+    from .profiles.profile import profile
 
     given = {name: value for name, value in _given(options).items() if name != "out"}
     result = profile(options.data, out=options.out, sink=print_line, **given)
@@ -290,7 +290,7 @@ def _profile(options: argparse.Namespace) -> None:
 
 def _optimize(options: argparse.Namespace) -> None:
     """choose settings that fit the machine, in DIR/plan.json"""
-    from .tuning import optimize
+    from .planning.optimize import optimize
 
     optimize(
         options.data,
@@ -314,8 +314,8 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """run notebooks 01 to 04 and write their reports and index.html"""
-    from .grid import read_grid, run_grid
-    from .runs import run
+    from .notebook.grid import read_grid, run_grid
+    from .notebook.run import run
 
     out = options.out or f"runs/{data_name(options.data)}"
     if options.grid:

@@ -3,9 +3,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
-from deeptrade.split import Split
+from deeptrade.data.opening import open_dataset
+from deeptrade.data.split import Split
+from deeptrade.store.row_range import RowRange
 from deeptrade.training.accounting import count_rows, ledger_entries
 
 

@@ -5,20 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrade.opening import open_dataset
-from deeptrade.sources import arrays
+from deeptrade.data.opening import open_dataset
+from deeptrade.sources import kernels
 from deeptrade.sources.records import Pages
 
 
 def parse(text, shape, behind=b""):
     """(values or None where the slow path is asked for, non-finite numbers); `behind` is text that must not matter."""
     data = np.frombuffer(text.encode() + behind, np.uint8)
-    lengths = np.zeros(arrays.MAX_AXES, np.int64)
+    lengths = np.zeros(kernels.MAX_AXES, np.int64)
     lengths[: len(shape)] = shape
     size = int(np.prod(shape))
     room = np.full(size + 400, 7777, np.float32)
     out = room[200 : 200 + size]
-    position, non_finite, state = arrays.parse_array(data, 0, len(text), len(shape), lengths, room, 200)
+    position, non_finite, state = kernels.parse_array(data, 0, len(text), len(shape), lengths, room, 200)
     assert (room[:200] == 7777).all()
     assert (room[200 + size :] == 7777).all()
     return (out.reshape(shape) if state == 0 and position == len(text) else None), non_finite

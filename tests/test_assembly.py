@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
 from deeptrade.settings import FitSettings
+from deeptrade.store.row_range import RowRange
 from deeptrade.training.assembly import build_trainer, lasting_statistics, target_scale, unusual_targets
 from tests.conftest import make_market
 

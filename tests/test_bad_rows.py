@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeptrade.batches import BatchReader
-from deeptrade.dataset import Dataset
+from deeptrade.data.batches import BatchReader
+from deeptrade.data.dataset import Dataset
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, TrainingFailedError
-from deeptrade.ledger import read_ledger
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
 from deeptrade.settings import FitSettings
+from deeptrade.store.ledger import read_ledger
+from deeptrade.store.row_range import RowRange
 from deeptrade.training.fit import fit
 from deeptrade.training.loop import MOST_FAULTS_IN_A_ROW, Trainer
 from deeptrade.training.results import read_column

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import deeptrade.model  # noqa: F401 (what a saved model is made of)
+from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import read_notes, read_timeline
-from deeptrade.sources.synthetic import synthesize
 from deeptrade.training.adapting import LOW
 from deeptrade.training.results import read_column
 from tests.cgroups import command_in, memory_group

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from deeptrade.batches import BatchCache, BatchReader
+from deeptrade.data.batches import BatchCache, BatchReader
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.memory import ByteBudget
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
+from deeptrade.store.row_range import RowRange
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from deeptrade.notebook.run import NOTEBOOKS
 from deeptrade.report.compare_page import write_comparison
 from deeptrade.report.index import report_pages
-from deeptrade.runs import NOTEBOOKS
 from tests.browser import CHROMIUM, NO_CHROMIUM, open_tab
 
 ROOT = Path(__file__).parent.parent

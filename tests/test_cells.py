@@ -8,8 +8,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
-from deeptrade.cells import cell_line
 from deeptrade.memory import PhaseRow
+from deeptrade.notebook.cell_memory import cell_line
 
 ALLOCATE = "block = bytearray(b'x') * 60_000_000"
 

@@ -87,7 +87,7 @@ def test_an_unreadable_file_is_one_line(market, tmp_path):
     for parent in takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
         parent.chmod(0o755)
     code = (
-        "import os, sys, deeptrade.profiling, deeptrade.cli\n"
+        "import os, sys, deeptrade.profiles.profile, deeptrade.cli\n"
         "os.setuid(65534)\n"
         f"sys.exit(deeptrade.cli.main(['profile', {str(market.path)!r}, '--out', {str(tmp_path / 'out')!r}]))"
     )

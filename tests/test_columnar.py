@@ -7,9 +7,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from deeptrade import open_store
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.opening import open_dataset
-from deeptrade.sources import columnar
+from deeptrade.sources import tables
 from deeptrade.store import compile_store, is_current, verify_store
 from deeptrade.store.export import export_parquet
 from tests.conftest import make_market
@@ -18,7 +18,7 @@ from tests.conftest import make_market
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks of seven rows."""
-    monkeypatch.setattr(columnar, "BLOCK_BYTES", 4 * 7 * 150)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 4 * 7 * 150)
 
 
 def to_parquet(market, path, *, change=None, **options):
@@ -114,7 +114,7 @@ def test_a_table_that_grew_or_changed_is_compiled_anew_and_one_that_was_touched_
     path = to_parquet(market, tmp_path / "m.parquet", row_group_size=25)
     store = compile_store(path, store=tmp_path / "s.dtstore")
     to_parquet(market, path, row_group_size=25)
-    assert is_current(store, columnar.ParquetSource([path], name="m"))
+    assert is_current(store, tables.ParquetSource([path], name="m"))
     market.features["arr_ctx"][55] += 1
     to_parquet(market, path, row_group_size=25)
     lines = []
@@ -161,7 +161,7 @@ def test_one_large_row_group_is_not_held_in_memory(tmp_path, monkeypatch):
     parquet.write_table(table, tmp_path / "m.parquet")
     del table, nested, values
     before = pa.total_allocated_bytes()
-    source = columnar.ParquetSource([tmp_path / "m.parquet"], name="m")
+    source = tables.ParquetSource([tmp_path / "m.parquet"], name="m")
     most, rows = 0, 0
     for task in source.tasks():
         most, rows = max(most, pa.total_allocated_bytes() - before), rows + task.place.stop - task.place.start

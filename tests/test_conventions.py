@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from deeptrade import run
-from deeptrade.runs import NOTEBOOKS, notebook_path
+from deeptrade.notebook.run import NOTEBOOKS, notebook_path
 from tests.conftest import make_market
 from tests.test_notebooks import figures_of
 from tests.test_runs import stand_in

@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.opening import open_dataset
 from deeptrade.sources import csv as module
 from deeptrade.store import compile_store
 from tests.conftest import make_market

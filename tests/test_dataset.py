@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.memory import ByteBudget
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
 from deeptrade.sources import csv as csv_module
-from deeptrade.summary import TooManyBadRowsError
-from deeptrade.targets import returns_ahead
+from deeptrade.store.row_range import RowRange
+from deeptrade.store.summary import TooManyBadRowsError
+from deeptrade.store.targets import returns_ahead
 from tests.conftest import make_market
 
 

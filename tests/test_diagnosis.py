@@ -1,14 +1,7 @@
 import pytest
 
-from deeptrade.schema import Feature
-from deeptrade.sources.diagnosis import (
-    RowFault,
-    check_cells,
-    read_cell,
-    read_number,
-    read_timestamp,
-    split_record,
-)
+from deeptrade.sources.faults import RowFault, check_cells, read_cell, read_number, read_timestamp, split_record
+from deeptrade.sources.schema import Feature
 
 FEATURE = Feature("arr_a", (1, 2, 2))
 

@@ -6,7 +6,7 @@ import pytest
 
 from deeptrade import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.evaluation import evaluate, judge, last_values, read_scores, ridge_forecasts
+from deeptrade.judging.evaluation import evaluate, judge, last_values, read_scores, ridge_forecasts
 from deeptrade.report import figures, tables
 from tests.conftest import make_market
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeptrade.batches import BatchReader
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
+from deeptrade.data.batches import BatchReader
+from deeptrade.data.opening import open_dataset
+from deeptrade.store.row_range import RowRange
 from deeptrade.training.loop import Trainer
 from deeptrade.training.step import AccumulatingStep
 

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade import examination, open_dataset
-from deeptrade.examination import BINS, examine, examine_targets
+from deeptrade import open_dataset
+from deeptrade.profiles import examination
+from deeptrade.profiles.examination import BINS, examine, examine_targets
 from tests.conftest import make_market
 
 

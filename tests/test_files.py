@@ -19,7 +19,7 @@ from deeptrade.files import (
     user_path,
     write_json,
 )
-from deeptrade.ledger import LedgerEntry, read_ledger, write_ledger
+from deeptrade.store.ledger import LedgerEntry, read_ledger, write_ledger
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -10,9 +10,9 @@ import pytest
 
 from deeptrade.errors import DataError, RunConflictError, TrainingFailedError
 from deeptrade.files import read_json
-from deeptrade.ledger import read_ledger
 from deeptrade.memory import Limit
 from deeptrade.settings import FitSettings
+from deeptrade.store.ledger import read_ledger
 from deeptrade.training.fit import fit
 from deeptrade.training.run_state import read_state
 from deeptrade.training.session import Session

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from deeptrade.model import build_forecaster
-from deeptrade.schema import Feature, Schema
-from deeptrade.sizes import SIZES, count_parameters
-from deeptrade.statistics import Moments
+from deeptrade.model.sizes import SIZES, count_parameters
+from deeptrade.sources.schema import Feature, Schema
+from deeptrade.sources.statistics import Moments
 
 ORIGINAL = Schema(
     (
@@ -119,7 +119,7 @@ def test_sizes_grow():
 
 
 def test_counting_parameters_does_not_import_tensorflow():
-    code = "import sys, deeptrade.sizes; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = "import sys, deeptrade.model.sizes; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

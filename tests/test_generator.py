@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from deeptrade import MemoryEfficientGenerator
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, RunConflictError, SettingsError
-from deeptrade.opening import open_dataset
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from deeptrade.errors import DataError, SettingsError
-from deeptrade.grid import combinations, read_grid, run_grid
-from deeptrade.runs import NotebookError
+from deeptrade.notebook.grid import combinations, read_grid, run_grid
+from deeptrade.notebook.run import NotebookError
 from tests.test_compare import add_run
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from deeptrade.opening import open_dataset
+from deeptrade.data.opening import open_dataset
 from deeptrade.settings import FitSettings
 
 ROOT = Path(__file__).parent.parent

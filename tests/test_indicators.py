@@ -2,14 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.sources.indicators import (
-    CONTEXT_NAMES,
-    INDICATOR_BARS,
-    INDICATOR_NAMES,
-    LONG,
-    context,
-    indicators,
-)
+from deeptrade.making.indicators import CONTEXT_NAMES, INDICATOR_BARS, INDICATOR_NAMES, LONG, context, indicators
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, SettingsError
-from deeptrade.opening import open_dataset
-from deeptrade.sources.klines import CHANNELS, COLUMNS, build
+from deeptrade.making.klines import CHANNELS, COLUMNS, build
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SMALL = {"timeframes": ("5min", "15min"), "step": "10min", "horizons": 3, "window": 20}

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from deeptrade.runs import notebook_path
-from deeptrade.sources.synthetic import synthesize
+from deeptrade.making.synthetic import synthesize
+from deeptrade.notebook.run import notebook_path
 from tests.browser import CHROMIUM, NO_CHROMIUM, open_tab
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]

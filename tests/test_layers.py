@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from deeptrade.model import Recurrence, SequenceNormalization, VectorNormalization
-from deeptrade.schema import Feature
-from deeptrade.statistics import Moments
+from deeptrade.sources.schema import Feature
+from deeptrade.sources.statistics import Moments
 
 CHANNELS = 3
 

@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import LeakWatch
 from deeptrade.memory.leaks import SAMPLES, WARM_UP_STEPS, find_growth, theil_sen
-from deeptrade.sources.synthetic import synthesize
 from tests.conftest import make_market
 
 MB = 1_000_000
@@ -100,10 +100,10 @@ import ctypes, json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np, tensorflow as tf
 from deeptrade import open_store
-from deeptrade.batches import BatchReader
+from deeptrade.data.batches import BatchReader
 from deeptrade.memory import Collector, LeakWatch
-from deeptrade.row_range import RowRange
-from deeptrade.opening import open_dataset
+from deeptrade.store.row_range import RowRange
+from deeptrade.data.opening import open_dataset
 from deeptrade.training.loop import Trainer
 
 kind, held, libc = sys.argv[2], [], ctypes.CDLL(None)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deeptrade import compile_store, open_store
+from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import read_memory
-from deeptrade.sources.synthetic import synthesize
 from tests.cgroups import memory_group, run_in
 from tests.conftest import make_market
 

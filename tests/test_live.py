@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from deeptrade.live import LiveTraining
+from deeptrade.notebook.live_training import LiveTraining
 from deeptrade.settings import FitSettings
 
 

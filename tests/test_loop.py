@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from deeptrade.batches import BatchReader
+from deeptrade.data.batches import BatchReader
+from deeptrade.data.generator import MemoryEfficientGenerator
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import SettingsError
-from deeptrade.generator import MemoryEfficientGenerator
-from deeptrade.opening import open_dataset
-from deeptrade.row_range import RowRange
+from deeptrade.store.row_range import RowRange
 from deeptrade.training.loop import Trainer
 
 FEATURE = "arr_ctx"

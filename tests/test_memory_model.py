@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from deeptrade.errors import DoesNotFitError, SettingsError
-from deeptrade.memory_model import (
+from deeptrade.model.sizes import count_parameters
+from deeptrade.planning.memory_model import (
     BASELINE_BYTES,
     PARTS,
     activation_bytes,
@@ -14,9 +15,8 @@ from deeptrade.memory_model import (
     predict_peak,
     training_room,
 )
-from deeptrade.schema import Feature, Schema
 from deeptrade.settings import MODEL_SIZES, FitSettings
-from deeptrade.sizes import count_parameters
+from deeptrade.sources.schema import Feature, Schema
 
 GIB = 1 << 30
 ORIGINAL = Schema(
@@ -102,7 +102,7 @@ def test_the_room_is_what_is_left_once_this_process_is_gone():
 
 def test_the_baseline_is_what_a_process_with_tensorflow_holds():
     code = (
-        "import deeptrade.batches, tensorflow as tf\n"
+        "import deeptrade.data.batches, tensorflow as tf\n"
         "from deeptrade.memory import read_memory\n"
         "tf.ones((2, 2)) @ tf.ones((2, 2)); print(read_memory().anon_bytes)"
     )

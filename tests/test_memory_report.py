@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from deeptrade.report.memory import memory_report
+from deeptrade.report.memory_report import memory_report
 
 
 @pytest.fixture

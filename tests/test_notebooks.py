@@ -8,8 +8,8 @@ from itertools import pairwise
 import nbformat
 import pytest
 
-from deeptrade.parameters import declared
-from deeptrade.runs import NOTEBOOKS, notebook_path
+from deeptrade.notebook.parameters import declared
+from deeptrade.notebook.run import NOTEBOOKS, notebook_path
 from deeptrade.settings import FitSettings
 
 ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs"]

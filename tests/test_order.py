@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeptrade.data.order import BLOCK_ROWS, batch_spread, epoch_order, read_amplification, windowed_order
+from deeptrade.data.split import chronological_split
 from deeptrade.errors import SettingsError
-from deeptrade.order import BLOCK_ROWS, batch_spread, epoch_order, read_amplification, windowed_order
-from deeptrade.row_range import RowRange
-from deeptrade.split import chronological_split
+from deeptrade.store.row_range import RowRange
 
 
 @given(count=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 50))

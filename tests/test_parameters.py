@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from deeptrade.errors import SettingsError
-from deeptrade.parameters import check_parameters
-from deeptrade.runs import NOTEBOOKS, notebook_path
+from deeptrade.notebook.parameters import check_parameters
+from deeptrade.notebook.run import NOTEBOOKS, notebook_path
 from deeptrade.settings import annotated_values, as_declared
 
 ALL = {name: notebook_path(name) for name in NOTEBOOKS}

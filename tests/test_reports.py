@@ -10,9 +10,9 @@ import nbformat
 import pytest
 
 from deeptrade.errors import DataError
+from deeptrade.notebook.run import NOTEBOOKS
 from deeptrade.report.index import report_pages, write_index
 from deeptrade.report.page import render_notebook
-from deeptrade.runs import NOTEBOOKS
 
 
 class Page(HTMLParser):

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrade.batches import BatchReader
-from deeptrade.dataset import Dataset
+from deeptrade.data.batches import BatchReader
+from deeptrade.data.dataset import Dataset
 from deeptrade.errors import DoesNotFitError, RunConflictError, SettingsError
-from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import ByteBudget
-from deeptrade.schema import Feature, Schema
-from deeptrade.summary import Summary
+from deeptrade.sources.schema import Feature, Schema
+from deeptrade.store.ledger import LedgerEntry
+from deeptrade.store.summary import Summary
 
 SCHEMA = Schema((Feature("arr_n", (1,)),), horizons=1)
 ROW_BYTES = SCHEMA.row_bytes + 8

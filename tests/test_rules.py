@@ -1,7 +1,7 @@
 import pytest
 
 from deeptrade.memory.limits import Limit
-from deeptrade.rules import LARGE_FILE_BYTES, Decision, apply_rules, split_batch
+from deeptrade.planning.rules import LARGE_FILE_BYTES, Decision, apply_rules, split_batch
 from deeptrade.settings import FitSettings
 
 GIB = 1 << 30

@@ -9,9 +9,10 @@ import nbformat
 import psutil
 import pytest
 
-from deeptrade import run, runs
+from deeptrade import errors, run
 from deeptrade.errors import DataError, RunConflictError, SettingsError
-from deeptrade.runs import NOTEBOOKS, NotebookError
+from deeptrade.notebook import run as run_module
+from deeptrade.notebook.run import NOTEBOOKS, NotebookError
 from tests.conftest import make_market
 
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
@@ -68,7 +69,7 @@ def test_another_run_into_the_same_folder_is_refused(finished_run, change, words
     ],
 )
 def test_wrong_parameters_stop_before_a_kernel_starts(market, tmp_path, monkeypatch, parameters, error, words):
-    monkeypatch.setattr(runs, "_execute", lambda *arguments: pytest.fail("a kernel was started"))
+    monkeypatch.setattr(run_module, "_execute", lambda *arguments: pytest.fail("a kernel was started"))
     with pytest.raises(error, match=words):
         run(market.path, out=tmp_path / "out", parameters=parameters)
     assert not (tmp_path / "out").exists()
@@ -94,7 +95,7 @@ def stand_in(monkeypatch, fail_at="", error=None):
 
             optimize(values["csv"], out=values["out"], quick=True)
 
-    monkeypatch.setattr(runs, "_execute", execute)
+    monkeypatch.setattr(run_module, "_execute", execute)
     return done
 
 
@@ -108,7 +109,7 @@ class KernelError(Exception):
 
 def test_an_error_the_user_can_mend_is_raised_as_itself(market, tmp_path, monkeypatch):
     stand_in(monkeypatch, "02_auto_optimize", KernelError("DoesNotFitError", "needs 3 GiB"))
-    with pytest.raises(runs.errors.DoesNotFitError, match=r"^needs 3 GiB$"):
+    with pytest.raises(errors.DoesNotFitError, match=r"^needs 3 GiB$"):
         run(market.path, out=tmp_path / "out")
     assert "failed:" in (tmp_path / "out" / "index.html").read_text()
 
@@ -148,7 +149,7 @@ def test_other_data_is_refused(market, tmp_path, monkeypatch):
 def test_the_kernel_is_this_interpreter_whatever_the_path_and_quiet(market, tmp_path):
     code = (
         "import sys; sys.path = [p for p in sys.path if p]\n"
-        "from pathlib import Path\nimport nbformat\nfrom deeptrade.runs import _execute\n"
+        "from pathlib import Path\nimport nbformat\nfrom deeptrade.notebook.run import _execute\n"
         "cell = 'import logging, sys; print(sys.executable, logging.getLogger(\"tornado.general\").level)'\n"
         "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])\n"
         f"nbformat.write(nb, {str(tmp_path / 'in.ipynb')!r})\n"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deeptrade.errors import Interrupted
-from deeptrade.scan import worker_count
+from deeptrade.sources.scan import worker_count
 from deeptrade.training.runtime import StopRequest, choose_precision
 
 

@@ -3,9 +3,9 @@ from itertools import pairwise
 
 import pytest
 
-from deeptrade.plan import Trial
-from deeptrade.rules import batch_sizes
-from deeptrade.search import MOST_TRIALS, SEARCH_SECONDS, choose, search
+from deeptrade.planning.plan import Trial
+from deeptrade.planning.rules import batch_sizes
+from deeptrade.planning.search import MOST_TRIALS, SEARCH_SECONDS, choose, search
 
 
 def trial(size, rate, *, good=True):

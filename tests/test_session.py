@@ -8,10 +8,10 @@ import pytest
 
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.memory import Leak, LeakWatch, read_notes, read_timeline
+from deeptrade.planning.optimize import optimize
 from deeptrade.settings import FitSettings
 from deeptrade.training import session as module
 from deeptrade.training.fit import fit
-from deeptrade.tuning import optimize
 
 QUICK = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
 

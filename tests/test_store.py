@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from deeptrade import open_store
+from deeptrade.data.opening import look_at, open_dataset
 from deeptrade.errors import DataError
-from deeptrade.opening import look_at, open_dataset
 from deeptrade.sources import csv as csv_module
 from deeptrade.store import compile_store, is_current, store_path, verify_store
-from deeptrade.summary import TooManyBadRowsError
+from deeptrade.store.summary import TooManyBadRowsError
 from tests.conftest import make_market
 
 pytestmark = pytest.mark.usefixtures("small_blocks")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from deeptrade import open_store
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, SettingsError
 from deeptrade.files import locked_folder
-from deeptrade.opening import open_dataset
 from deeptrade.sources import csv as csv_module
 from deeptrade.sources.records import RecordParser
 from deeptrade.store import compile as compile_module

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import SettingsError
-from deeptrade.opening import open_dataset
-from deeptrade.sources.synthetic import oracle_r2, synthesize
+from deeptrade.making.synthetic import oracle_r2, synthesize
 
 ROWS = 120
 
@@ -108,7 +108,7 @@ def test_other_values_are_refused(tmp_path, options, words):
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     code = (
-        "import sys; from deeptrade.memory import MemoryMonitor; from deeptrade.sources.synthetic import synthesize\n"
+        "import sys; from deeptrade.memory import MemoryMonitor; from deeptrade.making.synthetic import synthesize\n"
         "with MemoryMonitor(interval_seconds=0.02) as monitor:\n"
         "    synthesize(sys.argv[1], rows=int(sys.argv[2]))\n"
         "print(monitor.peak_anon_bytes)"

@@ -1,8 +1,8 @@
 import pytest
 
-from deeptrade.ledger import LedgerEntry
 from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth
 from deeptrade.report import tables
+from deeptrade.store.ledger import LedgerEntry
 
 
 def make_result(mae=(0.01, 0.03), zero=(0.02, 0.02)):

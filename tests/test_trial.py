@@ -2,10 +2,10 @@ import sys
 
 import pytest
 
-from deeptrade.plan import Trial
+from deeptrade.making.synthetic import synthesize
+from deeptrade.planning.plan import Trial
+from deeptrade.planning.trial import run_trial, trial_arguments
 from deeptrade.settings import FitSettings
-from deeptrade.sources.synthetic import synthesize
-from deeptrade.trial import run_trial, trial_arguments
 
 
 def fake_fit(tmp_path, body: str) -> list[str]:

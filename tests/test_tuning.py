@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from deeptrade import case, compile_store, measuring, tuning
+from deeptrade import compile_store
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
-from deeptrade.measuring import FURTHER_AHEAD
 from deeptrade.memory import Limit
-from deeptrade.memory_model import predict_peak
-from deeptrade.plan import Plan, Trial, plan_from_json, read_plan
-from deeptrade.schema import Feature, Schema
-from deeptrade.search import FIRST_BATCH
+from deeptrade.planning import optimize as optimize_module
+from deeptrade.planning import situation, trials
+from deeptrade.planning.memory_model import predict_peak
+from deeptrade.planning.optimize import optimize
+from deeptrade.planning.plan import Plan, Trial, plan_from_json, read_plan
+from deeptrade.planning.search import FIRST_BATCH
+from deeptrade.planning.trials import FURTHER_AHEAD
 from deeptrade.settings import FitSettings
-from deeptrade.tuning import optimize
+from deeptrade.sources.schema import Feature, Schema
 
 from .conftest import SHAPES
 
@@ -51,7 +53,7 @@ def test_the_effective_batch_is_as_asked(market, tmp_path, asked, effective):
 
 
 def test_a_tighter_limit_gives_a_smaller_batch_that_fits(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(case, "training_room", lambda user_bytes: user_bytes or 1 << 40)
+    monkeypatch.setattr(situation, "training_room", lambda user_bytes: user_bytes or 1 << 40)
     peaks = []
     for size in (1, 4, 16):
         peaks.append(quick_plan(market, tmp_path, effective_batch=size).predicted_peak_bytes)
@@ -91,7 +93,7 @@ def test_missing_data_is_a_data_error(tmp_path):
 
 
 def test_large_files_get_the_small_batch_in_the_plan_too(market, tmp_path, monkeypatch):
-    monkeypatch.setattr("deeptrade.rules.LARGE_FILE_BYTES", 1000)
+    monkeypatch.setattr("deeptrade.planning.rules.LARGE_FILE_BYTES", 1000)
     plan = quick_plan(market, tmp_path)
     assert (plan.batch_size, plan.accum_steps, plan.chunk_size) == (2, 16, 5000)
     assert any("counts as large" in decision.found for decision in plan.decisions)
@@ -106,7 +108,7 @@ def test_every_decision_is_one_line_in_the_log(market, tmp_path):
 
 def test_a_quick_plan_takes_under_two_seconds_and_no_tensorflow(market, tmp_path):
     code = (
-        "import sys; from deeptrade.tuning import optimize\n"
+        "import sys; from deeptrade.planning.optimize import optimize\n"
         "optimize(sys.argv[1], out=sys.argv[2], quick=True); sys.exit('tensorflow' in sys.modules)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -160,7 +162,7 @@ def fake_trials(monkeypatch):
                 waits if good else None,
             )
 
-        monkeypatch.setattr(measuring, "run_trial", fake)
+        monkeypatch.setattr(trials, "run_trial", fake)
         return tried
 
     return install
@@ -197,20 +199,20 @@ def test_where_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
 
 def test_a_trial_that_leaves_no_headroom_is_not_chosen(market, tmp_path, fake_trials, monkeypatch):
     room = sum(predict_peak(SCHEMA, FitSettings(batch_size=16)).values()) * 2
-    monkeypatch.setattr(case, "training_room", lambda user_bytes: room)
+    monkeypatch.setattr(situation, "training_room", lambda user_bytes: room)
     fake_trials(fits=99)
-    real = measuring.run_trial
+    real = trials.run_trial
 
     def greedy(settings, **options):
         trial = real(settings, **options)
         return replace(trial, measured_peak_bytes=int(0.95 * room)) if settings.batch_size > 4 else trial
 
-    monkeypatch.setattr(measuring, "run_trial", greedy)
+    monkeypatch.setattr(trials, "run_trial", greedy)
     assert optimize(market.path, out=tmp_path, effective_batch=16).batch_size <= 4
 
 
 def test_trials_take_the_place_of_the_rule_for_the_batch_of_large_files(market, tmp_path, monkeypatch, fake_trials):
-    monkeypatch.setattr("deeptrade.rules.LARGE_FILE_BYTES", 1000)
+    monkeypatch.setattr("deeptrade.planning.rules.LARGE_FILE_BYTES", 1000)
     fake_trials(fits=99, fast=8)
     plan = optimize(market.path, out=tmp_path)
     assert (plan.batch_size, plan.accum_steps, plan.chunk_size) == (8, 4, 5000)
@@ -219,8 +221,8 @@ def test_trials_take_the_place_of_the_rule_for_the_batch_of_large_files(market, 
 
 def test_terms_are_not_measured_by_trials_of_one_size():
     one = Trial(4, 1, 10, 9, 1.0, 5.0, 0, "", 3)
-    assert measuring.measured_terms([one, one], one) == {}
-    assert measuring.measured_terms([], one) == {}
+    assert trials.measured_terms([one, one], one) == {}
+    assert trials.measured_terms([], one) == {}
 
 
 @pytest.mark.parametrize(("gain", "prefetch"), [(1.2, FURTHER_AHEAD), (1.02, FitSettings().prefetch)])
@@ -253,8 +255,8 @@ def test_trials_that_read_text_say_nothing_of_reading_a_store(market, tmp_path, 
 
 
 def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(case, "training_room", lambda user_bytes: 100)
-    monkeypatch.setattr(tuning, "training_rooms", lambda user_bytes: [(Limit("machine", 1 << 30, 100), 100)])
+    monkeypatch.setattr(situation, "training_room", lambda user_bytes: 100)
+    monkeypatch.setattr(optimize_module, "training_rooms", lambda user_bytes: [(Limit("machine", 1 << 30, 100), 100)])
     with pytest.raises(DoesNotFitError, match="no model size fits; free some memory of the machine"):
         quick_plan(market, tmp_path, memory_limit="1TiB")
 

@@ -3,9 +3,10 @@ import time
 import pandas as pd
 import pytest
 
-from deeptrade import open_dataset, widgets
+from deeptrade import open_dataset
 from deeptrade.errors import SettingsError
-from deeptrade.live import Progress
+from deeptrade.notebook import widgets
+from deeptrade.notebook.live_training import Progress
 from deeptrade.settings import FitSettings
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..schema import Feature, Schema
-from ..sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
-from ..statistics import FeatureStatistics
+from ..sources.schema import Feature, Schema
+from ..sources.statistics import FeatureStatistics
 from .layers import SequenceNormalization, VectorNormalization
 from .recurrence import Recurrence
+from .sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
 
 
 def build_forecaster(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..statistics import FeatureStatistics
+from ..sources.statistics import FeatureStatistics
 
 CLIP = 10.0
 """Normalized inputs stay within 10 standard deviations: one tick error of an exchange must not own a gradient."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation import read_scores
 from ..files import is_held, read_json
+from ..judging.evaluation import read_scores
 from ..memory import read_starts, read_timeline
 
 

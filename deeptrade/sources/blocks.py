@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..schema import Feature
-from ..statistics import Moments
-from .diagnosis import RowFault
+from .faults import RowFault
+from .schema import Feature
+from .statistics import Moments
 
 BLOCK_BYTES = 8 << 20
 """Text per block: some 80 rows of the original's layout. With 2 workers a compile then holds 50 MiB; blocks of 4 and

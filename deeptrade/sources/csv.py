@@ -19,12 +19,12 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
-from ..schema import Feature, Schema, infer_columns, unused_columns
-from . import arrays
+from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
-from .diagnosis import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
+from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
 from .identity import content_id, look
 from .records import Parsed, RecordParser, Text
+from .schema import Feature, Schema, infer_columns, unused_columns
 from .text import Scratch, TextFile, read_range
 
 LONGEST_RECORD = 64 << 20
@@ -69,9 +69,9 @@ class CsvTask:
         begin, look_ahead = self._begin, _LOOK_AHEAD
         while True:
             data, at_end = self._text(begin, look_ahead)
-            start = 0 if self.exact else int(arrays.find_line(data, 0, min(len(data), self.place.stop - begin)))
+            start = 0 if self.exact else int(kernels.find_line(data, 0, min(len(data), self.place.stop - begin)))
             found = _Found.room_for(self.place.stop - begin - start)
-            count, used, lines = arrays.find_records(
+            count, used, lines = kernels.find_records(
                 data, start, self.place.stop - begin, 0, found.starts, found.ends, found.lines
             )
             if used < len(data) or at_end:
@@ -270,7 +270,7 @@ class CsvSource:
             data = head[start:]
             found = _Found.room_for(2 * _SAMPLE_ROWS)
             edges = (part[:_SAMPLE_ROWS] for part in (found.starts, found.ends, found.lines))
-            count, used, _ = arrays.find_records(data, 0, len(data), 2, *edges)
+            count, used, _ = kernels.find_records(data, 0, len(data), 2, *edges)
             if used < len(data) or len(head) < start + size or size > LONGEST_RECORD:
                 break
             size *= 4
@@ -292,8 +292,8 @@ class CsvSource:
         if not shapes:
             raise DataError(f"column {name!r} holds no JSON array in the first rows ({fault})")
         shape = shapes.most_common(1)[0][0]
-        if len(shape) > arrays.MAX_AXES:
-            raise DataError(f"column {name!r} has {len(shape)} axes; at most {arrays.MAX_AXES} are accepted")
+        if len(shape) > kernels.MAX_AXES:
+            raise DataError(f"column {name!r} has {len(shape)} axes; at most {kernels.MAX_AXES} are accepted")
         return Feature(name, shape)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..schema import Feature
-from . import arrays
-from .diagnosis import RowFault, check_cells, decode, read_cell, read_number, split_record
+from . import kernels
+from .faults import RowFault, check_cells, decode, read_cell, read_number, split_record
+from .schema import Feature
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class RecordParser:
         non_finite = np.zeros((count, max(1, len(features))), np.int64)
         trouble = np.full(count, -1, np.int64)
         for text, where in texts:
-            arrays.parse_records(
+            kernels.parse_records(
                 text.data, text.starts, text.ends, where, plan, lengths, out, numbers, spans, non_finite, trouble
             )
         values = {
@@ -130,15 +130,15 @@ class RecordParser:
     def _plan(self, features: Sequence[Feature], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the kernel does with each column: (plan, lengths, bases) as `parse_records` describes them."""
         plan = np.zeros((len(self.columns), 5), np.int64)
-        lengths = np.zeros((max(1, len(features)), arrays.MAX_AXES), np.int64)
+        lengths = np.zeros((max(1, len(features)), kernels.MAX_AXES), np.int64)
         bases = np.cumsum([0] + [feature.size * count for feature in features])
-        plan[0, 0] = arrays.TEXT
+        plan[0, 0] = kernels.TEXT
         for slot, name in enumerate(self.number_columns):
-            plan[self.columns.index(name), :2] = arrays.NUMBER, slot
+            plan[self.columns.index(name), :2] = kernels.NUMBER, slot
         for slot, feature in enumerate(features):
             axes = len(feature.cell_shape)
             lengths[slot, :axes] = feature.cell_shape
-            plan[self.columns.index(feature.name)] = arrays.FEATURE, slot, axes, feature.size, bases[slot]
+            plan[self.columns.index(feature.name)] = kernels.FEATURE, slot, axes, feature.size, bases[slot]
         return plan, lengths, bases
 
     def _parse_slowly(self, parsed: Parsed, position: int, text: bytes, features: Sequence[Feature]) -> bytes:

@@ -2,7 +2,7 @@
 
 from .compile import compile_store
 from .layout import read_manifest
-from .location import is_current, is_store, store_path
+from .locate import is_current, is_store, store_path
 from .reader import read_store, verify_store
 
 __all__ = ["compile_store", "is_current", "is_store", "read_manifest", "read_store", "store_path", "verify_store"]

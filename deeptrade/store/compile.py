@@ -16,14 +16,11 @@ import xxhash
 
 from ..errors import DataError, DoesNotFitError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
-from ..ledger import ledger_text
 from ..memory.budget import ByteBudget
-from ..scan import read_blocks, reading_threads, say_chunk, worker_count
-from ..schema import Schema
-from ..sources import open_source
 from ..sources.identity import look
-from ..summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
-from ..targets import make_targets
+from ..sources.kinds import open_source
+from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
+from ..sources.schema import Schema
 from ..units import format_bytes, parse_bytes
 from .layout import (
     JOURNAL,
@@ -39,17 +36,11 @@ from .layout import (
     is_foreign,
     ledger_entries,
 )
-from .location import (
-    find_manifest,
-    find_sound,
-    is_current,
-    is_store,
-    note_seen,
-    partial_path,
-    reading_of,
-    store_path,
-)
+from .ledger import ledger_text
+from .locate import find_manifest, find_sound, is_current, is_store, note_seen, partial_path, reading_of, store_path
 from .reader import checksum
+from .summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
+from .targets import make_targets
 from .writer import StoreWriter
 
 Sink = Callable[[str], None]
@@ -75,9 +66,9 @@ def compile_store(
     Arguments: data, a file, folder or glob; store, where it goes (default: beside the data); workers, blocks read at
     once (0: one per processor); memory_limit, such as 512MiB, bounds the blocks held; chunk_size, most rows parsed at
     once; max_bad_rows, the share of rejected rows above which it stops; full_check, compare every byte with what the
-    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; a
-    pool of processes is made with initializer=deeptrade.scan.end_with_parent, so that none outlives this one); sink
-    takes a line of text; progress takes (bytes read, bytes).
+    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; give
+    a pool of processes initializer=deeptrade.sources.scan.end_with_parent: none outlives this one then); sink takes a
+    line of text; progress takes (bytes read, bytes).
 
     After a kill it goes on behind the last whole block; rows appended to the data are all that is parsed then. Equal
     data gives equal bytes in every file.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..files import atomic_write, user_path
-from ..schema import Feature, Schema
+from ..sources.schema import Feature, Schema
 from .reader import StoreRows, read_store
 
 _GROUP_BYTES = 64 << 20

@@ -26,10 +26,10 @@ import xxhash
 
 from ..errors import DataError
 from ..files import read_json
-from ..ledger import LedgerEntry
-from ..schema import Schema
 from ..sources.blocks import Fault, Place, fault_detail
-from ..statistics import Moments
+from ..sources.schema import Schema
+from ..sources.statistics import Moments
+from .ledger import LedgerEntry
 
 FORMAT, VERSION = "deeptrade store", 2
 MANIFEST, LEDGER, JOURNAL = "manifest.json", "ledger.csv", "journal.jsonl"

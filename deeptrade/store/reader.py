@@ -15,10 +15,8 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
-from ..ledger import LedgerEntry, read_ledger
-from ..schema import Feature, Schema
-from ..statistics import Moments
-from ..summary import BlockSummary, Summary
+from ..sources.schema import Feature, Schema
+from ..sources.statistics import Moments
 from .layout import (
     ENDING,
     LEDGER,
@@ -33,6 +31,8 @@ from .layout import (
     feature_columns,
     read_manifest,
 )
+from .ledger import LedgerEntry, read_ledger
+from .summary import BlockSummary, Summary
 
 
 def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows]:

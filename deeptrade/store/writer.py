@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..files import friendly_os_errors, sync_folder
-from ..schema import Schema
 from ..sources.blocks import Block
+from ..sources.schema import Schema
 from .layout import (
     JOURNAL,
     POSITIONS,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dataset import Dataset
-from ..ledger import LedgerEntry
-from ..split import Split
+from ..data.dataset import Dataset
+from ..data.split import Split
+from ..store.ledger import LedgerEntry
 
 TimesLeftOut = Sequence[Mapping[str, Any]]
 """Rows that did not count when their turn came: `row`, `reason`, `detail`, as they came, and `epoch`."""

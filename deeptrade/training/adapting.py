@@ -11,7 +11,7 @@ from pathlib import Path
 from ..memory import ByteBudget, MemoryMonitor
 from ..memory.limits import pressure_file
 from ..memory.monitor import Recent
-from ..rules import batch_sizes
+from ..planning.rules import batch_sizes
 
 LOW = 0.06
 """Share of the limit below which what is left counts as little, if a pass holds as much. Plans leave a tenth free at

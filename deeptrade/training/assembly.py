@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dataset import Dataset
+from ..data.dataset import Dataset
 from ..errors import DataError
 from ..model import build_forecaster
-from ..row_range import RowRange
 from ..settings import FitSettings
-from ..statistics import FeatureStatistics
+from ..sources.statistics import FeatureStatistics
+from ..store.row_range import RowRange
 from .loop import Trainer
 
 

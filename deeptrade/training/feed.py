@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..batches import Batch, BatchReader
+from ..data.batches import Batch, BatchReader
 from ..errors import DataError
 
 READ_ERRORS = (DataError, OSError)

@@ -15,19 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..dataset import Dataset
+from ..data.dataset import Dataset
+from ..data.opening import look_at, open_dataset
+from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
 from ..files import read_json
-from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
-from ..memory_model import check_fits, predict_peak, training_room
-from ..opening import look_at, open_dataset
-from ..order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
-from ..plan import planned
+from ..planning.memory_model import check_fits, predict_peak, training_room
+from ..planning.plan import planned
+from ..planning.rules import apply_rules
 from ..progress import ByteProgress
-from ..rules import apply_rules
 from ..settings import FitSettings
-from ..summary import TooManyBadRowsError
+from ..store.ledger import write_ledger
+from ..store.summary import TooManyBadRowsError
 from ..units import format_bytes
 from .results import RUN_FILES, RUN_FOLDERS
 from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state

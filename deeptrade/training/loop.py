@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..batches import Batch, BatchReader
+from ..data.batches import Batch, BatchReader
+from ..data.generator import MemoryEfficientGenerator
 from ..errors import SettingsError, TrainingFailedError
-from ..generator import MemoryEfficientGenerator
 from ..memory import StepMemory
 from .exactness import (
     check_numbers,

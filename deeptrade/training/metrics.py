@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..batches import Batch
+from ..data.batches import Batch
 from ..memory.collection import trimming
 from .step import fixed_signature, pad_rows, summed_loss
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..batches import BatchReader
-from ..dataset import Dataset
+from ..data.batches import BatchReader
+from ..data.dataset import Dataset
+from ..data.split import Split
 from ..files import shorten_home, write_json
-from ..ledger import LedgerEntry, write_ledger
 from ..memory import MemoryMonitor
-from ..memory_model import alternatives, predict_peak
+from ..planning.memory_model import alternatives, predict_peak
 from ..settings import FitSettings
-from ..split import Split
+from ..store.ledger import LedgerEntry, write_ledger
 from .accounting import count_rows, ledger_entries
 from .feed import LeftOut
 from .loop import Trainer

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import Interrupted
 from ..memory.collection import return_large_blocks
-from ..scan import worker_count
+from ..sources.scan import worker_count
 
 
 @contextmanager
@@ -51,10 +51,10 @@ The pool belongs to oneDNN, which TensorFlow 2.21 uses by itself only on process
 def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[str], None]) -> dict[str, Any]:
     """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in force.
 
-    With `give_back` tensors that are freed go back to the system, so that smaller passes hold less memory. Where it uses
-    oneDNN, TensorFlow by itself keeps them in a pool, whose parts double in size and never go: a step then takes 3 to 8%
-    less time, the highest memory is the same within 4%, and smaller passes free nothing (benchmarks/allocators.py, on
-    processors with AVX-512).
+    With `give_back` tensors that are freed go back to the system, so that smaller passes hold less memory. Where it
+    uses oneDNN, TensorFlow by itself keeps them in a pool, whose parts double in size and never go: a step then takes
+    3 to 8% less time, the highest memory is the same within 4%, and smaller passes free nothing
+    (benchmarks/allocators.py, on processors with AVX-512).
 
     Where TensorFlow has run before in this process (a notebook), its allocator and thread counts stay, and the latter
     are reported.

@@ -10,27 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..batches import BatchReader
-from ..dataset import Dataset
+from ..data.batches import BatchReader
+from ..data.dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
-from ..ledger import write_ledger
 from ..memory import MemoryMonitor
-from ..memory_model import activation_bytes
+from ..planning.memory_model import activation_bytes
 from ..progress import Progress
 from ..settings import FitSettings
+from ..store.ledger import write_ledger
 from ..units import format_bytes
 from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .loop import StepRecord
 from .metrics import has_targets, validation_verdict
-from .results import (
-    HISTORY_COLUMNS,
-    TIMING_COLUMNS,
-    StepTable,
-    remove_leftovers,
-    save_model,
-)
+from .results import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable, remove_leftovers, save_model
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
 from .run_report import RunReport, run_ledger
 from .run_state import RunState

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..batches import Batch, BatchReader
-from ..dataset import Dataset
+from ..data.batches import Batch, BatchReader
+from ..data.dataset import Dataset
 from ..errors import Interrupted
-from ..row_range import RowRange
 from ..settings import FitSettings
+from ..store.row_range import RowRange
 from .feed import Feed, LeftOut
 from .metrics import Validation
 from .runtime import StopRequest

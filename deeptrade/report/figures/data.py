@@ -9,7 +9,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ...examination import BINS
+from ...profiles.examination import BINS
 from ..text import drawable, legible, shorten
 from .common import BLUE, GREY, RED, Json, finish, new_axes
 

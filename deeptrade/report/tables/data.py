@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from ...examination import OUTLIER
+from ...profiles.examination import OUTLIER
 from ...units import format_bytes
 from .common import Json, number, pairs, percent, span
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...memory import Limit
-from ...memory_model import PARTS
+from ...planning.memory_model import PARTS
 from ...units import format_bytes
 from .common import Json, settings_table
 

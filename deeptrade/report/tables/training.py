@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ...evaluation import HorizonScore, Interval
-    from ...ledger import LedgerEntry
+    from ...judging.evaluation import HorizonScore, Interval
+    from ...store.ledger import LedgerEntry
 
 from ..findings import count_better, mae_pairs, mean_ratio
 from .common import Json, percent

@@ -1,0 +1,73 @@
+"""`fit` in this process, which may hold so many bytes and no more: what a trial of `optimize` starts.
+
+    python -m deeptrade.commands.limited_fit BYTES fit OPTIONS
+
+The process is the first that the kernel kills where memory runs out, so that the notebook that asked stays alive. It
+exits as `deeptrade fit` does, but with LACKED_MEMORY where the settings were refused, or failed, for lack of memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..cli import read_command
+from ..errors import DeepTradeError, DoesNotFitError
+from ..planning.memory_model import RESERVED_BYTES
+from ..planning.plan import LACKED_MEMORY
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line arguments[1:] within arguments[0] bytes of anonymous memory (0: what the system allows)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    limit_data(int(arguments[0]))
+    options = read_command(arguments[1:])
+    try:
+        options.run(options)
+    except DeepTradeError as error:
+        sys.stderr.write(f"{error}\n")
+        return LACKED_MEMORY if isinstance(error, DoesNotFitError) else 2
+    except Exception as error:  # noqa: BLE001 (told whole; only the exit code depends on its kind)
+        traceback.print_exc()
+        if not lacks_memory(error):
+            return 1
+        sys.stderr.write(f"{str(error).partition(chr(10))[0] or type(error).__name__}\n")
+        return LACKED_MEMORY
+    return 0
+
+
+def limit_data(room_bytes: int) -> None:
+    """Let this process hold `room_bytes` of anonymous memory and what training reserves without holding it."""
+    if not room_bytes:
+        return
+    most = room_bytes + RESERVED_BYTES["RLIMIT_DATA"]
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that led to it, says by its type that memory was lacking."""
+    tensorflow = sys.modules.get("tensorflow")
+    exhausted = (tensorflow.errors.ResourceExhaustedError,) if tensorflow else ()
+    return any(
+        isinstance(one, (MemoryError, DoesNotFitError, *exhausted))
+        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
+        for one in _chain(error)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

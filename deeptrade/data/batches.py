@@ -1,0 +1,385 @@
+"""Batches of a dataset in a fixed order, read ahead by a background thread; plain numpy, no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import DataError, RunConflictError, SettingsError
+from ..memory.budget import ByteBudget, Lease
+from ..sources.schema import Schema
+from ..store.row_range import RowRange
+from ..units import format_bytes
+from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
+
+_SLAB = 4096
+"""Positions of an epoch's order that are computed at once: one by one they cost as much as gathering the rows."""
+
+_MOST_WAIT_SECONDS = 30.0
+
+CACHE_BYTES = 256 << 20
+"""Most bytes the batch cache holds, whatever cache_batches asks for."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ready for a model.
+
+    inputs: float32 (rows, *shape) by feature name; targets: float32 (rows, horizons), NaN where missing; row_ids:
+    int64 (rows,). The arrays belong to the caller.
+    """
+
+    inputs: dict[str, np.ndarray]
+    targets: np.ndarray
+    row_ids: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.targets.nbytes + self.row_ids.nbytes + sum(values.nbytes for values in self.inputs.values())
+
+    def copy(self) -> Batch:
+        """Return a batch with arrays of its own."""
+        inputs = {name: values.copy() for name, values in self.inputs.items()}
+        return Batch(inputs, self.targets.copy(), self.row_ids.copy())
+
+
+class ReadableRows(Protocol):
+    """What batches are gathered from; `Dataset` is such. Safe from several threads."""
+
+    @property
+    def data_id(self) -> str:
+        """'sha256:...' of the content, which keys the order of the rows."""
+
+    @property
+    def rows(self) -> int:
+        """Rows in the data, rejected ones too."""
+
+    @property
+    def schema(self) -> Schema:
+        """What a row holds."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """The bytes that all readers of these rows may hold together."""
+
+    def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Return float32 (len(row_ids), *shape) by feature name, fresh arrays."""
+
+    def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
+
+
+class BatchCache:
+    """The batches used last, at most `batches` of them and at most `limit_bytes` together."""
+
+    def __init__(self, batches: int, limit_bytes: int = CACHE_BYTES, budget: ByteBudget | None = None):
+        self._batches, self._limit_bytes = batches, limit_bytes
+        self._budget = budget or ByteBudget(lambda: limit_bytes)
+        self._kept: OrderedDict[tuple[int, int, int], tuple[Batch, Lease]] = OrderedDict()
+        self._lock = RLock()
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: tuple[int, int, int]) -> Batch | None:
+        """Return a copy of a kept batch, or None."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0].copy()
+
+    def put(self, key: tuple[int, int, int], batch: Batch) -> None:
+        """Keep a copy of a batch, and drop the ones unused for longest until all fit."""
+        if not self._batches or batch.nbytes > self._limit_bytes:
+            return
+        lease = self._budget.try_lease(batch.nbytes, needed=False)
+        if lease is None:
+            self.free(batch.nbytes)
+            lease = self._budget.try_lease(batch.nbytes, needed=False)
+        if lease is None:
+            return
+        with self._lock:
+            if key in self._kept:
+                self._drop(key)
+            self.nbytes += batch.nbytes
+            self._kept[key] = batch.copy(), lease
+            while len(self._kept) > self._batches or self.nbytes > self._limit_bytes:
+                self._drop(next(iter(self._kept)))
+
+    def free(self, wanted: int) -> None:
+        """Drop the batches unused for longest until `wanted` bytes are free, or none is left."""
+        with self._lock:
+            before = self.nbytes
+            while self._kept and before - self.nbytes < wanted:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[int, int, int]) -> None:
+        batch, lease = self._kept.pop(key)
+        self.nbytes -= batch.nbytes
+        lease.release()
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One window of a windowed order in memory; `contents` hold its rows in ascending order."""
+
+    epoch: int
+    number: int
+    contents: Batch
+
+    def take(self, rows: np.ndarray) -> Batch:
+        places = np.searchsorted(self.contents.row_ids, rows)
+        inputs = {name: np.take(values, places, axis=0) for name, values in self.contents.inputs.items()}
+        return Batch(inputs, np.take(self.contents.targets, places, axis=0), rows)
+
+
+class BatchReader:
+    """Batches of some rows of a dataset, the same for the same (data, rows, seed, epoch), whatever their size.
+
+    Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all);
+    shuffle, a full permutation per epoch drawn from seed; cache_batches, assembled batches kept in memory;
+    prefetch, batches read ahead in the background; window_rows, for data larger than memory: shuffle inside windows of
+    about so many rows, each read once and held in memory (0: a full permutation). The last batch of an epoch is short,
+    never dropped.
+    """
+
+    def __init__(
+        self,
+        dataset: ReadableRows,
+        rows: RowRange,
+        *,
+        batch_size: int,
+        features: Sequence[str] | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        cache_batches: int = 0,
+        prefetch: int = 2,
+        window_rows: int = 0,
+    ):
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("cache_batches", cache_batches, 0),
+            ("prefetch", prefetch, 0),
+            ("window_rows", window_rows, 0),
+        ):
+            if value < least:
+                raise SettingsError(f"{name}={value} is not accepted; use at least {least}")
+        self.dataset, self.rows = dataset, rows
+        self.batch_size, self.prefetch = batch_size, prefetch
+        self.schema = dataset.schema.select(features)
+        self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
+        self._window: _Window | None = None
+        self._unreadable_window: tuple[int, int] | None = None
+        self._window_lock = RLock()
+        self._window_lease: Lease | None = None
+        self._cache = BatchCache(cache_batches, budget=dataset.budget)
+        dataset.budget.on_shortage(self._cache.free)
+        self._slab = (-1, 0, np.empty(0, np.int64))
+
+    def __enter__(self) -> BatchReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop cached batches; streams end with the loop that uses them."""
+        self._drop_window()
+        self.dataset.budget.off_shortage(self._cache.free)
+        self._cache.free(self._cache.nbytes)
+        self._cache = BatchCache(0)
+
+    @property
+    def samples(self) -> int:
+        """Rows per epoch."""
+        return len(self.rows)
+
+    def __len__(self) -> int:
+        return math.ceil(self.samples / self.batch_size)
+
+    def epoch_rows(self, epoch: int, start: int, stop: int) -> np.ndarray:
+        """Return the int64 row numbers at positions [start, stop) of an epoch."""
+        stop = min(stop, self.samples)
+        if not self._shuffle:
+            return self.rows.numbers(start, stop)
+        slab_epoch, first, rows = self._slab
+        if slab_epoch != epoch or not first <= start <= stop <= first + len(rows):
+            order = self.order(epoch)
+            first, rows = start, self.rows.at(order[start : max(stop, start + _SLAB)])
+            self._slab = (epoch, first, rows)
+        return rows[start - first : stop - first].copy()
+
+    def state(self, epoch: int, position: int) -> dict[str, Any]:
+        """Return where a stream stands, as plain data for `restore`: `position` counts samples of the epoch."""
+        return {**self._order_names(), "epoch": epoch, "position": position}
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
+        """Return (epoch, position) of a state, with which `stream` goes on; batch size, prefetch and budget may differ.
+
+        Raises RunConflictError naming the difference, where the state is of other data or another order.
+        """
+        for name, value in self._order_names().items():
+            if state.get(name) != value:
+                raise RunConflictError(f"the state is of {name}={state.get(name)!r}, these batches of {value!r}")
+        epoch, position = state.get("epoch"), state.get("position")
+        if not (isinstance(epoch, int) and isinstance(position, int) and epoch >= 0 and 0 <= position <= self.samples):
+            raise RunConflictError(f"the state is of epoch={epoch!r}, position={position!r} of {self.samples} samples")
+        return epoch, position
+
+    def _order_names(self) -> dict[str, Any]:
+        return {
+            "order_version": ORDER_VERSION,
+            "data_id": self.dataset.data_id,
+            "rows": [self.rows.start, self.rows.stop],
+            "seed": self._seed if self._shuffle else None,
+            "window_rows": self.window_rows,
+        }
+
+    def order(self, epoch: int) -> Permutation | WindowedOrder:
+        """Return the order of an epoch over positions among the rows."""
+        names = {"key": self.dataset.data_id, "seed": self._seed, "epoch": epoch}
+        if self.window_rows:
+            return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
+        return epoch_order(self.samples, **names)  # type: ignore[arg-type]
+
+    def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
+        """Gather a batch from the windows it lies in, one or two; each is read when it is first needed."""
+        order, parts, done = self.order(epoch), [], 0
+        assert isinstance(order, WindowedOrder)
+        while done < len(rows):
+            number = order.window_of(start + done)
+            stop = min(len(rows), order.window(number)[1] - start)
+            window = self._load_window(order, epoch, number)
+            wanted = rows[done:stop]
+            parts.append(self._gather(wanted) if window is None else window.take(wanted))
+            done = stop
+        if len(parts) == 1:
+            return parts[0]
+        inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in self.schema.names}
+        return Batch(inputs, np.concatenate([part.targets for part in parts]), rows)
+
+    def _gather(self, rows: np.ndarray) -> Batch:
+        return Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
+
+    def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window | None:
+        """The window, from memory or read in the order of the file; the one before goes first.
+
+        None where some of it cannot be read: the rest of its rows can, one by one, and it is not tried again.
+        """
+        with self._window_lock:
+            if self._unreadable_window == (epoch, number):
+                return None
+            window = self._window
+            if window is None or (window.epoch, window.number) != (epoch, number):
+                self._window = window = None
+                self._lease_window(order)
+                try:
+                    contents = self._gather(self.rows.at(order.rows_of(number)))
+                except (DataError, OSError):
+                    self._unreadable_window = (epoch, number)
+                    return None
+                self._window = window = _Window(epoch, number, contents)
+            return window
+
+    def _lease_window(self, order: WindowedOrder) -> None:
+        """Take the room of the largest window, kept until `close`; before batches take theirs, which wait for it."""
+        if self._window_lease is None:
+            rows = max(stop - start for start, stop in (order.window(0), order.window(order.windows - 1)))
+            self._window_lease = self.dataset.budget.lease(
+                self._batch_bytes(rows),
+                f"a window of {rows} rows",
+                advice=f"use a smaller window than window_rows={self.window_rows}",
+                timeout_seconds=_MOST_WAIT_SECONDS,
+            )
+
+    def _drop_window(self) -> None:
+        self._window = None
+        if self._window_lease is not None:
+            self._window_lease.release()
+            self._window_lease = None
+
+    def fetch(self, epoch: int, start: int, stop: int) -> Batch:
+        """Return the batch of positions [start, stop) of an epoch."""
+        key = (epoch if self._shuffle else 0, start, stop)
+        batch = self._cache.get(key)
+        if batch is None:
+            rows = self.epoch_rows(epoch, start, stop)
+            batch = self._from_windows(epoch, start, rows) if self.window_rows else self._gather(rows)
+            self._cache.put(key, batch)
+        return batch
+
+    def batch(self, index: int, *, epoch: int = 0) -> Batch:
+        """Return batch `index` of an epoch."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        return self.fetch(epoch, index * self.batch_size, (index + 1) * self.batch_size)
+
+    def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of an epoch from sample `start` to its end, `prefetch` of them read ahead.
+
+        Fewer are read ahead where the budget has no room; a batch's lease ends when it is handed over. The background
+        thread ends with the loop: at the end, at a break, at an exception. Raises DoesNotFitError for a batch that
+        alone is over the budget.
+        """
+        size = batch_size or self.batch_size
+        if size < 1 or start < 0 or epoch < 0:
+            raise SettingsError(f"batch_size={size}, start={start}, epoch={epoch} are not accepted; none is below zero")
+        order = self.order(epoch)
+        if isinstance(order, WindowedOrder):
+            self._lease_window(order)
+        if not self.prefetch:
+            for first in range(start, self.samples, size):
+                with self._needed_lease(size):
+                    batch = self.fetch(epoch, first, first + size)
+                yield batch
+            return
+        starts: Iterator[int | None] = iter(range(start, self.samples, size))
+        ahead: deque[tuple[Future[Batch], Lease]] = deque()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="deeptrade-prefetch")
+        try:
+            at = next(starts, None)
+            while at is not None or ahead:
+                while at is not None and len(ahead) <= self.prefetch:
+                    lease = self._try_lease(size) if ahead else self._needed_lease(size)
+                    if lease is None:
+                        break
+                    ahead.append((pool.submit(self.fetch, epoch, at, at + size), lease))
+                    at = next(starts, None)
+                future, lease = ahead.popleft()
+                with lease:
+                    batch = future.result()
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for _, lease in ahead:
+                lease.release()
+
+    def _batch_bytes(self, rows: int) -> int:
+        return rows * (self.schema.row_bytes + 8)
+
+    def _try_lease(self, rows: int) -> Lease | None:
+        """A lease for a batch read ahead, which nobody waits for: nothing is freed for it."""
+        return self.dataset.budget.try_lease(self._batch_bytes(rows), needed=False)
+
+    def _needed_lease(self, rows: int) -> Lease:
+        """A lease for a batch that the caller waits for."""
+        lease = self._try_lease(rows)
+        if lease is not None:
+            return lease
+        one = format_bytes(self._batch_bytes(1))
+        return self.dataset.budget.lease(
+            self._batch_bytes(rows),
+            f"a batch of {rows} rows",
+            advice=f"use a smaller batch_size (one row takes {one}) or fewer features",
+            timeout_seconds=_MOST_WAIT_SECONDS,
+        )

@@ -1,0 +1,297 @@
+"""A checked dataset: every row has been parsed once, and what is wrong with any of them is in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import DataError, DoesNotFitError, SettingsError
+from ..memory.budget import ByteBudget, Lease
+from ..sources.schema import Feature, Schema
+from ..sources.statistics import FeatureStatistics, Moments, merge_all
+from ..store.ledger import LedgerEntry
+from ..store.row_range import RowRange
+from ..store.summary import BlockSummary, Summary, find_warnings
+from ..store.targets import known_targets
+from ..units import format_bytes
+from .batches import BatchReader
+from .split import Split, chronological_split
+
+SPLITS = ("train", "validation", "all")
+_LOAD_ROWS = 256
+
+
+class UsableRows(Protocol):
+    """Where the numbers are: usable rows, numbered from 0 without gaps. Safe from several threads."""
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """int64 (usable rows,), ns UTC."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """float32 (usable rows, horizons), NaN where missing."""
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        """Return float32 (rows, horizons), a fresh array."""
+
+    def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+        """Return float32 (rows, *shape) by feature name, fresh arrays."""
+
+    def locate(self, usable: int) -> tuple[int, int]:
+        """Return (line from 1, byte offset) in the source."""
+
+    def release(self) -> None:
+        """Give mapped pages back to the system; they come again when they are used."""
+
+    def close(self) -> None:
+        """Give back maps and files."""
+
+
+class Dataset:
+    """Rows of one data file (or several in time order), numbered from 0 in file order; use as a context manager.
+
+    name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256:...' of the content. rows: in the file.
+    rejected: int64, the numbers of the rows that are not usable; ledger: why. timestamps: int64 (usable rows,), ns
+    UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by feature,
+    in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
+    """
+
+    def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
+        self._summary, self._contents, self.budget = summary, contents, budget
+        self._loaded: Lease | None = None
+        budget.on_shortage(self._release_maps)
+        self.name, self.file_bytes = summary.name, summary.file_bytes
+        self.data_id, self.content_hash = summary.data_id, summary.content_hash
+        self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
+        self.nonfinite, self.warnings = summary.nonfinite, summary.warnings
+        self.rejected = np.array([entry.row for entry in summary.ledger], np.int64)
+        self.usable = summary.usable
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back maps, files and loaded rows."""
+        self.budget.off_shortage(self._release_maps)
+        self._contents.close()
+        if self._loaded is not None:
+            self._loaded.release()
+
+    def _release_maps(self, wanted: int) -> None:
+        self._contents.release()
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """int64 (usable rows,), ns UTC, in file order."""
+        return self._contents.timestamps[: len(self.usable)]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """float32 (usable rows, horizons), NaN where missing, in file order."""
+        return self._contents.targets[: len(self.usable)]
+
+    def is_usable(self, row: int) -> bool:
+        """Whether a row is not rejected."""
+        at = np.searchsorted(self.rejected, row)
+        return not (at < len(self.rejected) and self.rejected[at] == row)
+
+    def entry(self, row: int, column: str, reason: str, detail: str) -> LedgerEntry:
+        """Return a ledger entry for a usable row."""
+        return LedgerEntry(row, *self._contents.locate(int(self._usable(np.array([row]))[0])), column, reason, detail)
+
+    def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Return float32 (len(row_ids), *shape) by feature name, fresh arrays; safe from several threads.
+
+        Raises DataError for a row that is rejected or has changed since it was checked.
+        """
+        return self._contents.read(self._usable(row_ids), self.schema.select(features).features)
+
+    def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
+        return self._contents.read_targets(self._usable(row_ids))
+
+    def read_times(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return int64 (len(row_ids),), ns UTC."""
+        return np.take(self.timestamps, self._usable(row_ids))
+
+    def _usable(self, row_ids: np.ndarray) -> np.ndarray:
+        """The places of rows among the usable ones."""
+        rows = np.asarray(row_ids, np.int64)
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.rows}")
+        if not len(self.rejected):
+            return rows
+        before = np.searchsorted(self.rejected, rows)
+        bad = self.rejected[np.minimum(before, len(self.rejected) - 1)] == rows
+        if bad.any():
+            raise DataError(f"row {rows[bad][0]} is rejected; see the ledger, and read usable rows only")
+        return rows - before
+
+    def split(self, val_ratio: float) -> Split:
+        """Return the chronological split with a purge gap of `horizons` rows on each side of its boundary."""
+        return chronological_split(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
+
+    def part(self, split: str, *, val_ratio: float = 0.1) -> RowRange:
+        """Return the rows of 'train', 'validation' or 'all'; SettingsError for another name."""
+        if split not in SPLITS:
+            raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
+        return self.usable if split == "all" else getattr(self.split(val_ratio), split)
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        features: Sequence[str] | None = None,
+        split: str = "train",
+        shuffle: bool = True,
+        seed: int = 0,
+        cache_batches: int = 0,
+        prefetch: int = 2,
+        val_ratio: float = 0.1,
+        window_rows: int = 0,
+    ) -> BatchReader:
+        """Return a reader of batches; arguments as `MemoryEfficientGenerator`, no TensorFlow needed."""
+        return BatchReader(
+            self,
+            self.part(split, val_ratio=val_ratio),
+            batch_size=batch_size,
+            features=features,
+            shuffle=shuffle,
+            seed=seed,
+            cache_batches=cache_batches,
+            prefetch=prefetch,
+            window_rows=window_rows,
+        )
+
+    def statistics(self, rows: RowRange, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
+        """Return the statistics over exactly these rows, from whole blocks and re-read part blocks."""
+        chosen = self.schema.select(features).features
+        parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
+        wanted = self._usable(rows.numbers(0, 1))
+        first = int(wanted[0]) if len(wanted) else 0
+        start = 0
+        for block in self._summary.blocks:
+            stop = start + block.usable
+            left, right = max(start, first), min(stop, first + len(rows))
+            if left < right:
+                whole = right - left == block.usable
+                moments = block.moments if whole else self._moments(np.arange(left, right), chosen)
+                for name, list_of_parts in parts.items():
+                    list_of_parts.append(moments[name])
+            start = stop
+        return {feature.name: merge_all(feature, parts[feature.name]) for feature in chosen}
+
+    def _moments(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, Moments]:
+        values = self._contents.read(usable, features)
+        moments = {feature.name: Moments(feature) for feature in features}
+        for name, table in moments.items():
+            table.add(values[name])
+        return moments
+
+    def first(self, rows: int) -> Dataset:
+        """Return the dataset of the first `rows` rows (all where there are fewer); it takes this one's place."""
+        if rows >= self.rows:
+            return self
+        whole, summary = self._summary, replace(self._summary, rows=rows)
+        summary.ledger = [entry for entry in whole.ledger if entry.row < rows]
+        usable, blocks, start = summary.usable, [], 0
+        for block in whole.blocks:
+            if start + block.usable > len(usable):
+                block = self._part_of_block(start, len(usable))
+            blocks.append(block)
+            start += block.usable
+            if start == len(usable):
+                break
+        summary.blocks = blocks
+        summary.warnings = find_warnings(
+            summary, self._contents.timestamps[: len(usable)], self._contents.targets[: len(usable)], notes=()
+        )
+        contents = self._contents
+        if self.schema.target_source == "price":  # what comes after the first rows is not known to them
+            contents = _KnownPrices(contents, summary.usable, self._contents.targets[: len(usable)])
+            summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], contents.targets, notes=())
+        return Dataset(summary, contents, self.budget)
+
+    def _part_of_block(self, start: int, stop: int) -> BlockSummary:
+        values = self._contents.read(np.arange(start, stop), self.schema.features)
+        nonfinite = {name: int(np.count_nonzero(~np.isfinite(array))) for name, array in values.items()}
+        moments = self._moments(np.arange(start, stop), self.schema.features)
+        return BlockSummary(stop - start, stop - start, nonfinite, moments)
+
+    def load(self) -> None:
+        """Read all rows into memory.
+
+        Raises DoesNotFitError with the needed and the available bytes when they do not fit.
+        """
+        needed = self.rows * self.schema.row_bytes
+        self._loaded = self.budget.try_lease(needed)
+        if self._loaded is None:
+            raise DoesNotFitError(
+                f"no_lazy_loading needs {format_bytes(needed)} for {self.rows} rows, "
+                f"{format_bytes(self.budget.limit_bytes)} are available; leave it out, or use fewer rows with max_rows"
+            )
+        self._contents = _LoadedRows(self._contents, self.schema, len(self.usable))
+
+
+class _KnownPrices:
+    """The first rows of price data, whose targets look no further than these rows."""
+
+    def __init__(self, contents: UsableRows, usable: RowRange, targets: np.ndarray):
+        self._contents = contents
+        self.read, self.locate, self.release, self.close = (
+            contents.read,
+            contents.locate,
+            contents.release,
+            contents.close,
+        )
+        self.targets = known_targets(targets, usable)
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self._contents.timestamps
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        return self.targets[usable]
+
+
+class _LoadedRows:
+    """All usable rows in memory."""
+
+    def __init__(self, contents: UsableRows, schema: Schema, rows: int):
+        self._contents = contents
+        self._arrays = {f.name: np.empty((rows, *f.shape), np.float32) for f in schema.features}
+        for start in range(0, rows, _LOAD_ROWS):
+            some = np.arange(start, min(start + _LOAD_ROWS, rows))
+            for name, values in contents.read(some, schema.features).items():
+                self._arrays[name][some] = values
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self._contents.timestamps
+
+    @property
+    def targets(self) -> np.ndarray:
+        return self._contents.targets
+
+    def read_targets(self, usable: np.ndarray) -> np.ndarray:
+        return self._contents.read_targets(usable)
+
+    def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+        return {feature.name: self._arrays[feature.name][usable] for feature in features}
+
+    def locate(self, usable: int) -> tuple[int, int]:
+        return self._contents.locate(usable)
+
+    def release(self) -> None:
+        self._contents.release()
+
+    def close(self) -> None:
+        self._arrays.clear()
+        self._contents.close()

@@ -1,0 +1,163 @@
+"""The Keras face of the batch reader: `model.fit(MemoryEfficientGenerator("data.csv", batch_size=32))` works."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import SettingsError
+from .batches import Batch, BatchReader
+from .dataset import SPLITS, Dataset
+from .opening import open_dataset
+
+
+class MemoryEfficientGenerator(keras.utils.PyDataset):
+    """Batches of one split of a data file, in constant memory.
+
+    `generator[i]` is (inputs, targets): a dict of float32 (rows, *shape) by feature name, and float32
+    (rows, horizons), NaN where a target is missing. The arrays belong to the caller. Batches asked for one after the
+    other are read ahead by a background thread.
+
+    Arguments: data, a path as `open_dataset` takes it, or an open Dataset, which then stays the caller's to close;
+    batch_size in rows; features by name (None: all); split 'train', 'validation' or 'all'; shuffle and seed, the
+    order, a new one each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and
+    prefetch, batches kept and read ahead; val_ratio, the latest share of rows, which validates; window_rows, shuffle
+    inside windows of so many rows, for data larger than memory (0: all rows); further keyword arguments go to
+    `open_dataset`.
+
+    In Keras's `fit` give shuffle=False: the rows are shuffled already, and Keras would ask for batches out of order.
+
+    Raises SettingsError and DataError.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Dataset,
+        *,
+        batch_size: int,
+        features: Sequence[str] | None = None,
+        split: str = "train",
+        shuffle: bool = True,
+        seed: int = 0,
+        chunk_size: int = 10_000,
+        cache_batches: int = 0,
+        prefetch: int = 2,
+        val_ratio: float = 0.1,
+        window_rows: int = 0,
+        **options: Any,
+    ):
+        if split not in SPLITS:
+            raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._owned = None if isinstance(data, Dataset) else open_dataset(data, chunk_size=chunk_size, **options)
+        self.dataset: Dataset = data if isinstance(data, Dataset) else self._owned  # type: ignore[assignment]
+        try:
+            self.reader: BatchReader = self.dataset.batches(
+                batch_size=batch_size,
+                features=features,
+                split=split,
+                shuffle=shuffle,
+                seed=seed,
+                cache_batches=cache_batches,
+                prefetch=prefetch,
+                val_ratio=val_ratio,
+                window_rows=window_rows,
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.epoch = 0
+        self._lock = Lock()
+        self._stream: Iterator[Batch] | None = None
+        self._expected = 0
+        self._offset = 0
+        self._in_order = True
+
+    def __enter__(self) -> MemoryEfficientGenerator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return math.ceil((self.reader.samples - self._offset) / self.reader.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        batch = self._next_or_single(range(len(self))[index])
+        return batch.inputs, batch.targets
+
+    def row_ids(self, index: int) -> np.ndarray:
+        """Return the int64 source rows of batch `index` in the current epoch, without reading them."""
+        start = range(len(self))[index] * self.reader.batch_size + self._offset
+        return self.reader.epoch_rows(self.epoch, start, start + self.reader.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Go to the next epoch's order; Keras calls this, also after the batches it probes before its first epoch."""
+        self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Serve the order of `epoch` (from 0)."""
+        with self._lock:
+            self.epoch, self._offset, self._in_order = epoch, 0, True
+            self._drop_stream()
+
+    def state(self) -> dict[str, Any]:
+        """Return the position behind the batch served last, in samples, as plain data; see `restore`.
+
+        Keras's `fit` asks for some batches before it trains on them. Raises SettingsError where batches of this epoch
+        were asked for out of order.
+        """
+        if not self._in_order:
+            raise SettingsError("batches were asked for out of order, so there is no one position; use shuffle=False")
+        position = min(self._expected * self.reader.batch_size + self._offset, self.reader.samples)
+        return self.reader.state(self.epoch, position)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on behind the position of `state`: batch 0 is then the first one behind it, until the epoch ends.
+
+        Batch size, prefetch and memory may be others than when the state was taken.
+
+        Raises RunConflictError where the state is of other data or another order.
+        """
+        epoch, position = self.reader.restore(state)
+        self.set_epoch(epoch)
+        self._offset = position
+
+    def close(self) -> None:
+        """End the background thread, and close the data if the generator has opened it."""
+        with suppress(AttributeError):  # __init__ may have stopped before these were made
+            self._drop_stream()
+            self.reader.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _next_or_single(self, index: int) -> Batch:
+        """Serve from the read-ahead stream while batches are asked for in order; else read just this one."""
+        with self._lock:
+            if index != self._expected:
+                self._in_order = False
+                self._drop_stream()
+            elif self._stream is None:
+                self._stream = self.reader.stream(self.epoch, start=index * self.reader.batch_size + self._offset)
+            self._expected = index + 1
+            if self._stream is not None:
+                try:
+                    return next(self._stream)
+                except BaseException:  # the stream is over; the batch may be asked for again
+                    self._drop_stream()
+                    raise
+        start = index * self.reader.batch_size + self._offset
+        return self.reader.fetch(self.epoch, start, start + self.reader.batch_size)
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        self._expected = 0
+        if stream is not None:
+            stream.close()  # type: ignore[attr-defined]

@@ -1,0 +1,188 @@
+"""Data of any kind as a checked dataset: from its store, or straight from CSV text where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..files import user_path
+from ..memory.budget import ByteBudget
+from ..settings import check_settings, limited
+from ..sources.blocks import fault_detail
+from ..sources.csv_rows import CsvRows
+from ..sources.kinds import open_source
+from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
+from ..sources.schema import Schema
+from ..store import compile_store, is_current, is_store, read_manifest, read_store, store_path
+from ..store.ledger import LedgerEntry
+from ..store.summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
+from ..store.targets import make_targets
+from .dataset import Dataset
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The numbers among the arguments of `open_dataset`, with the limits that `fit` has for them."""
+
+    max_rows: int = limited("max_rows")
+    chunk_size: int = limited("chunk_size")
+    max_bad_rows: float = limited("max_bad_rows")
+
+
+def open_dataset(
+    data: str | Path,
+    *,
+    store: str | Path = "",
+    compiled: bool = False,
+    max_bad_rows: float = 0.01,
+    max_rows: int = 0,
+    chunk_size: int = 10_000,
+    horizons: int = 10,
+    use_mmap: bool = True,
+    load_all: bool = False,
+    memory_limit: int = 0,
+    sink: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Open data whose every row has been checked.
+
+    Where a store holds the data, it is read; with `compiled` one is made first, unless max_rows asks for a part only.
+    Else the CSV text itself is checked and read, and a line says so.
+
+    Arguments: data, a store, or what `open_source` takes; store, where its store lies (default: beside it);
+    max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first (0: all); chunk_size,
+    most rows parsed at once; horizons, targets computed where the data holds a price only; use_mmap off reads plainly;
+    load_all, keep all rows in memory; memory_limit in bytes, for the process (0: what is available); sink takes a line
+    of text; progress takes (bytes read, bytes).
+
+    Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
+    """
+    check_settings(_Reading(max_rows, chunk_size, max_bad_rows))
+    say = sink or (lambda line: None)
+    path = store_path(data, store)
+    source = None if is_store(data) else open_source(data, horizons=horizons)
+    stored = source is None or (path.exists() and is_current(path, source))
+    if source and not stored and (not source.seekable or (compiled and not max_rows)):
+        compile_store(
+            data,
+            store=path,
+            max_bad_rows=max_bad_rows,
+            chunk_size=chunk_size,
+            horizons=horizons,
+            memory_limit=str(memory_limit or ""),
+            sink=sink,
+            progress=progress,
+        )
+        stored = True
+    if stored:
+        dataset = open_store(path, use_mmap=use_mmap, memory_limit=memory_limit)
+    else:
+        dataset = read_directly(
+            source,
+            max_rows=max_rows,
+            chunk_size=chunk_size,
+            use_mmap=use_mmap,
+            memory_limit=memory_limit,
+            sink=say,
+            progress=progress,
+        )
+    try:
+        if max_rows:
+            dataset = dataset.first(max_rows)
+        refuse_too_many(dataset.ledger, dataset.rows, max_bad_rows)
+        if load_all:
+            dataset.load()
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0) -> Dataset:
+    """Open a compiled store; reading it needs no TensorFlow and no text.
+
+    use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
+    hold (0: what is available).
+    Raises DataError where the folder is no store, or a file of it is not as long as it must be.
+    """
+    summary, rows = read_store(user_path(path), use_mmap=use_mmap)
+    return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of data before any row is read; `rows` is an estimate where it is not in a store.
+
+    content_hash: '' where no store holds the data.
+    """
+
+    schema: Schema
+    data_id: str
+    content_hash: str
+    file_bytes: int
+    rows: int
+
+
+def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> Head:
+    """Return what data holds by its head, or by the manifest of a store that holds it; DataError where it is none."""
+    path = store_path(data, store)
+    source = None if is_store(data) else open_source(data, horizons=horizons)
+    if source is None or (path.exists() and is_current(path, source)):
+        manifest = read_manifest(path)
+        known = manifest.source
+        return Head(manifest.schema, known["data_id"], known["content_hash"], known["file_bytes"], manifest.rows)
+    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows())
+
+
+def read_directly(
+    source: Any,
+    *,
+    max_rows: int = 0,
+    chunk_size: int = 10_000,
+    use_mmap: bool = True,
+    memory_limit: int = 0,
+    sink: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Check CSV text (the first `max_rows` rows, or all) on all cores and return its rows as they lie in the text."""
+    sink(f"{source.name} has no store: rows are read from its text; deeptrade compile makes every later read faster")
+    say_chunk(source, chunk_size, sink)
+    summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
+    blocks: list[BlockSummary] = []
+    numbers, times, lines = [], [], [0] * len(source.paths)
+    rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(memory_limit)
+    try:
+        with reading_threads() as pool:
+            for block in read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size):
+                file = block.place.file
+                first_line = source.first_line(file) + lines[file]
+                lines[file] += block.lines
+                for fault in block.faults:
+                    place = summary.rows + fault.row, first_line + fault.line, fault.byte_offset
+                    detail = fault_detail(fault, file, len(source.paths))
+                    summary.ledger.append(LedgerEntry(*place, fault.column, fault.reason, detail))
+                summary.rows += block.rows
+                blocks.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))
+                numbers.append(block.numbers)
+                times.append(block.timestamps)
+                rows.add(block, first_line=first_line)
+                if progress:
+                    progress(*source.progress(block.place))
+                if max_rows and summary.rows >= max_rows:
+                    break
+        if not summary.rows:
+            raise DataError(f"{source.name} has a header but no rows")
+        summary.blocks = blocks
+        targets = make_targets(source.schema, np.concatenate(numbers), summary.usable)
+        timestamps = np.concatenate(times)
+        rows.finish(timestamps, targets)
+        summary.warnings = find_warnings(summary, timestamps, targets, notes=source_notes(source))
+    except BaseException:
+        rows.close()
+        raise
+    return Dataset(summary, rows, budget)

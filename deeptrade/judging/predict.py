@@ -1,0 +1,86 @@
+"""Forecasts of a saved model for any data file, row by row in file order."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from ..data.dataset import Dataset
+from ..data.opening import open_dataset
+from ..errors import DataError
+from ..model import Forecaster
+from ..training.exactness import read_features
+from ..training.step import pad_rows
+
+
+def predict(
+    model: keras.Model | str | Path,
+    data: str | Path | Dataset,
+    *,
+    batch_size: int = 32,
+    split: str = "all",
+    val_ratio: float = 0.1,
+    **options: Any,
+) -> pd.DataFrame:
+    """Return the forecasts for every usable row of a split, in file order.
+
+    The index `row` is the row's number in the file from 0 (rejected rows have none), the columns y_1..y_H are float32
+    returns 1..H steps ahead. Data is read batch by batch; only the forecasts are held.
+
+    Arguments: model, a run's model.keras or any Keras model of a dict of features with one (rows, horizons) output;
+    data, as `open_dataset` takes it with `options`, or an open Dataset; batch_size in rows; split 'all', 'train' or
+    'validation', the latest share `val_ratio`.
+
+    Raises DataError where a feature that the model reads is missing or has another shape.
+    """
+    if not isinstance(model, keras.Model):
+        model = _load(Path(model))
+    with nullcontext(data) if isinstance(data, Dataset) else open_dataset(data, **options) as dataset:
+        names = _check_features(model, dataset)
+        traced = tf.function(lambda inputs: model(inputs, training=False))
+        reader = dataset.batches(batch_size=batch_size, split=split, val_ratio=val_ratio, shuffle=False, features=names)
+        parts, rows = [], []
+        with reader:
+            for batch in reader.stream(0):
+                inputs, _ = pad_rows(batch.inputs, batch.targets, batch_size)
+                parts.append(traced(inputs).numpy()[: len(batch.row_ids)])
+                rows.append(batch.row_ids)
+    forecasts = np.concatenate(parts)
+    columns = [f"y_{step}" for step in range(1, forecasts.shape[1] + 1)]
+    return pd.DataFrame(forecasts, pd.Index(np.concatenate(rows), name="row"), columns)
+
+
+def _load(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give the model.keras of a run")
+    try:
+        return keras.models.load_model(path)
+    except (ValueError, OSError, KeyError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path.name} cannot be read as a Keras model ({line}); give the model.keras of a run"
+        ) from None
+
+
+def _check_features(model: keras.Model, dataset: Dataset) -> list[str] | None:
+    """Return the features that the model reads, None for all; DataError unless the data has them in its shapes."""
+    if not isinstance(model, Forecaster):
+        names = read_features(model)
+        missing = sorted(set(names or ()) - set(dataset.schema.names))
+        if missing:
+            raise DataError(f"{dataset.name} has no feature {missing[0]!r}, which the model reads")
+        return names
+    found = {feature.name: feature.shape for feature in dataset.schema.features}
+    for name, tensor in zip(model.feature_names, model.network.inputs, strict=True):
+        shape = tuple(tensor.shape[1:])
+        if name not in found:
+            raise DataError(f"{dataset.name} has no feature {name!r}, which the model reads; it has {', '.join(found)}")
+        if found[name] != shape:
+            raise DataError(f"feature {name!r} has shape {found[name]} in {dataset.name}, {shape} in the model")
+    return list(model.feature_names)

@@ -1,0 +1,112 @@
+"""Many runs in one command: every combination of some parameters, each run a process of its own."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import DataError, SettingsError
+from ..files import user_path
+from ..report.compare_page import write_comparison
+from ..settings import FitSettings
+from .parameters import check_parameters
+from .run import NOTEBOOKS, NotebookError, notebook_path
+
+
+def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values by parameter of texts such as 'model_size=small,medium'.
+
+    Raises SettingsError for a text of another form, and a parameter given twice.
+    """
+    grid: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        chosen = list(dict.fromkeys(value.strip() for value in values.split(",")))
+        if not (name and equals and all(chosen)):
+            raise SettingsError(
+                f"--grid {text!r} is not accepted; give NAME=VALUE,VALUE such as model_size=small,medium"
+            )
+        if name in grid:
+            raise SettingsError(f"--grid names {name!r} twice; put its values into one: {name}=VALUE,VALUE")
+        grid[name] = chosen
+    return grid
+
+
+def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Return every combination of the values, the last parameter changing first.
+
+    >>> combinations({"a": ["1", "2"], "b": ["x"]})
+    [{'a': '1', 'b': 'x'}, {'a': '2', 'b': 'x'}]
+    """
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def run_grid(
+    data: str | Path,
+    *,
+    out: str | Path,
+    grid: Mapping[str, Sequence[str]],
+    parameters: Mapping[str, str] | None = None,
+    fresh: bool = False,
+    sink: Callable[[str], None] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "deeptrade"),
+) -> Path:
+    """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
+
+    Each combination has a folder below `out` named after it, which continues or is done like any run's; what it printed
+    is in out/NAME.log. The comparison is written anew after every run. One that fails does not stop the rest.
+
+    Raises SettingsError for a value that no notebook accepts, before anything runs; NotebookError in the end where runs
+    failed, DataError where all of them failed for a reason the user can mend.
+    """
+    say = sink or (lambda line: None)
+    shared, out = dict(parameters or {}), user_path(out)
+    both = sorted(set(grid) & set(shared))
+    if both:
+        raise SettingsError(f"parameter {both[0]!r} is given by -r and by --grid; leave one out")
+    combined = combinations(grid)
+    for combination in combined:
+        values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in NOTEBOOKS})
+        FitSettings(**values["03_train"])
+    out.mkdir(parents=True, exist_ok=True)
+    failures: dict[str, int] = {}
+    page = out / "compare.html"
+    for number, combination in enumerate(combined, start=1):
+        name = ",".join(f"{key}={value}" for key, value in combination.items()).replace("/", "_")
+        say(f"run {number} of {len(combined)}: {name}")
+        given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
+        arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
+        code, last = _run([*command, *arguments], out / f"{name}.log")
+        say(f"run {number} of {len(combined)}: {'done' if code == 0 else f'failed with exit code {code}'}; {last}")
+        if code:
+            failures[name] = code
+        page = _compare(out) or page
+    if failures:
+        message = f"{len(failures)} of {len(combined)} runs failed: {', '.join(failures)}; see their logs in {out}"
+        raise DataError(message) if set(failures.values()) == {2} else NotebookError(message)
+    return page
+
+
+def _compare(out: Path) -> Path | None:
+    """The comparison of the runs so far; None while there is none, the first having failed before it left anything."""
+    try:
+        return write_comparison([out], out=out)
+    except DataError:
+        return None
+
+
+def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
+    """Run one command with its output in a log; return its exit code and last line. A signal here ends it too."""
+    with open(log, "w", encoding="utf-8") as file:
+        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            code = child.wait()
+        except BaseException:  # a signal: the run saves its progress and leaves
+            child.terminate()
+            child.wait()
+            raise
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return code, lines[-1] if lines else ""

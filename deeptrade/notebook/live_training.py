@@ -1,0 +1,67 @@
+"""A short training to look on at: a process of its own, so that what asked for it holds nothing and can stop it."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..report.run_files import RunFiles
+from ..settings import FitSettings
+
+_STATES = {None: "running", 0: "completed", 143: "stopped", -signal.SIGTERM: "stopped"}
+"""By exit code: 143 is a training that saved its progress; one that had not begun ends by the signal itself."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: `state` is running, completed, stopped or failed, `line` what it said last.
+
+    `history` has one row per optimizer step and the columns of history.csv; `anon_bytes` is the process's anonymous
+    memory at its latest sample, 0 before the first.
+    """
+
+    state: str
+    line: str
+    history: pd.DataFrame
+    anon_bytes: int
+
+
+class LiveTraining:
+    """`deeptrade fit` with some settings, in a process of its own, into a folder that is gone with this object."""
+
+    def __init__(self, settings: FitSettings):
+        self._folder = tempfile.TemporaryDirectory(prefix="deeptrade-live-")
+        folder = Path(self._folder.name)
+        self._out, self._log = folder / "train", folder / "log.txt"
+        settings = replace(settings, out=str(self._out), epochs=max(settings.epochs, settings.max_steps), skip_rl=True)
+        command = [sys.executable, "-m", "deeptrade", *settings.as_arguments(settings.changed)]
+        with open(self._log, "wb") as log:
+            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        atexit.register(self.stop)
+
+    def progress(self) -> Progress:
+        """Return how far the training is now."""
+        code = self._child.poll()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        found = RunFiles(self._out)
+        anon_bytes = found.samples[-1].anon_bytes if found.samples else 0
+        return Progress(_STATES.get(code, "failed"), lines[-1] if lines else "", found.history, anon_bytes)
+
+    def stop(self) -> None:
+        """Ask the training to save and leave; nothing happens when it has ended."""
+        if self._child.poll() is None:
+            self._child.terminate()
+        atexit.unregister(self.stop)
+
+    def wait(self) -> Progress:
+        """Return the progress once the training has ended."""
+        self._child.wait()
+        atexit.unregister(self.stop)
+        return self.progress()

@@ -1,0 +1,202 @@
+"""Widgets of the explore notebook: they only choose arguments; plain functions answer, here and in batch."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+
+from ..data.dataset import Dataset
+from ..errors import DeepTradeError, SettingsError
+from ..files import shorten_home, user_path
+from ..memory import memory_limit, read_memory
+from ..planning.optimize import optimize
+from ..report import figures, tables
+from ..settings import MODEL_SIZES, FitSettings
+from ..sources.kinds import data_files
+from ..units import format_bytes
+from .live_training import LiveTraining, Progress
+
+LOOK_SECONDS = 1.0
+"""Between two looks at a training that goes on."""
+
+_CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
+
+
+def describe(data: Dataset) -> str:
+    """Return one sentence on an open dataset."""
+    rejected = len(data.rejected)
+    return (
+        f"{data.name}: {data.rows:,} rows, {rejected:,} rejected, {len(data.schema.features)} features, "
+        f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
+        f"{format_bytes(data.rows * data.schema.row_bytes)} as float32."
+    )
+
+
+def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
+    """Return a list of the data files beside `csv` and in this folder; its `value` is the path of the chosen one."""
+    chosen = user_path(csv)
+    found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    options = {str(path): _file_label(path) for path in [chosen, *found]}
+    return ipywidgets.Dropdown(
+        options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
+    )
+
+
+def _file_label(path: Path) -> str:
+    size = f" ({format_bytes(path.stat().st_size)})" if path.is_file() else ""
+    return shorten_home(str(path)) + size
+
+
+def show_row(data: Dataset, *, row: int, feature: str) -> None:
+    """Show the window of one feature in one row.
+
+    Raises SettingsError for a row that is not there or is rejected.
+    """
+    _check_row(data, row)
+    window = data.read(np.array([row]), [feature])[feature][0]
+    moment = pd.Timestamp(int(data.read_times(np.array([row]))[0]), tz="UTC")
+    alt = f"{feature} of row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    figures.show(figures.window_chart(window, alt), alt=alt)
+
+
+def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
+    """Return the targets of one row, in percent; '-' where one is missing."""
+    _check_row(data, row)
+    values = data.read_targets(np.array([row]))[0]
+    names = [f"y_{step + 1}" for step in range(len(values))]
+    texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
+    return pd.DataFrame([texts], columns=names)
+
+
+def _check_row(data: Dataset, row: int) -> None:
+    if not 0 <= row < data.rows:
+        raise SettingsError(f"row={row} is not in the data; use 0 to {data.rows - 1}")
+    if not data.is_usable(row):
+        entry = next(entry for entry in data.ledger if entry.row == row)
+        raise SettingsError(f"row={row} is rejected ({entry.reason}: {entry.detail}); choose another")
+
+
+def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
+    """Return a slider over rows and a list of features, with the window they choose."""
+    rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
+    names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
+    return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
+
+
+def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> None:
+    """Show the settings that a quick plan chooses."""
+    from IPython.display import Markdown, display
+
+    with tempfile.TemporaryDirectory() as folder:
+        plan = optimize(csv, out=folder, model_size=model_size, memory_limit=memory_limit, quick=True)
+    display(Markdown(tables.plan_verdict(plan.to_json())), tables.as_html(tables.chosen(plan.to_json())))
+
+
+def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Widget:
+    """Return choices of model size and memory limit, with the plan they give."""
+    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=model_size, description="model size")
+    limit = ipywidgets.Text(value="", placeholder="such as 2GiB", description="limit", continuous_update=False)
+
+    def answer(model_size: str, memory_limit: str) -> None:
+        show_plan(csv, model_size=model_size, memory_limit=memory_limit)
+
+    return _answered_by(answer, model_size=sizes, memory_limit=limit)
+
+
+def memory_line() -> str:
+    """Return one sentence on this process's memory and what is left."""
+    limit, memory = memory_limit(), read_memory()
+    return (
+        f"This notebook holds {format_bytes(memory.anon_bytes)} of anonymous memory; "
+        f"{format_bytes(limit.available_bytes)} are left below the limit of {format_bytes(limit.limit_bytes)} "
+        f"({limit.source})."
+    )
+
+
+def live_memory() -> ipywidgets.Widget:
+    """Return the sentence of `memory_line` with a button that says it anew."""
+    text, button = ipywidgets.HTML(memory_line()), ipywidgets.Button(description="look again")
+    button.on_click(lambda _: setattr(text, "value", memory_line()))
+    return ipywidgets.VBox([text, button])
+
+
+def training_line(progress: Progress) -> str:
+    """Return one sentence on a short training: how it stands, steps, loss and memory."""
+    history = progress.history
+    if not len(history):
+        return f"{progress.state}, no step yet: {progress.line}"
+    line = (
+        f"{progress.state}: {len(history):,} steps, loss {history['loss'].iloc[-1]:.3f} in the last, "
+        f"{format_bytes(progress.anon_bytes)} of anonymous memory in its process."
+    )
+    return f"{line} {progress.line}" if progress.state == "failed" else line
+
+
+def show_training(settings: FitSettings) -> None:
+    """Train in a process of its own and show the loss once it has ended."""
+    from IPython.display import Markdown, display
+
+    progress = LiveTraining(settings).wait()
+    display(Markdown(training_line(progress)))
+    if len(progress.history):
+        figures.show(figures.loss_curve(progress.history), alt=_CURVE)
+
+
+def training_starter(settings: FitSettings) -> ipywidgets.Widget:
+    """Return a start and a stop button with the loss of a short training, drawn anew every second while it goes on."""
+    sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=settings.model_size, description="model size")
+    steps = ipywidgets.BoundedIntText(value=settings.max_steps, min=1, max=10_000, description="steps")
+    start, stop = ipywidgets.Button(description="start"), ipywidgets.Button(description="stop", disabled=True)
+    line, curve = ipywidgets.HTML("not started"), ipywidgets.HTML()
+    running: list[LiveTraining] = []
+
+    def look() -> bool:
+        progress = running[-1].progress()
+        line.value = html.escape(training_line(progress))
+        if len(progress.history):
+            alt, address = figures.as_image(figures.loss_curve(progress.history), alt=_CURVE)
+            curve.value = f'<img alt="{html.escape(alt)}" style="max-width: {_CURVE_WIDTH}" src="{address}">'
+        return progress.state == "running"
+
+    def follow() -> None:
+        try:
+            while look():
+                time.sleep(LOOK_SECONDS)
+        finally:
+            start.disabled, stop.disabled = False, True
+
+    def begin(_: Any) -> None:
+        running[:] = [LiveTraining(replace(settings, model_size=sizes.value, max_steps=steps.value))]
+        start.disabled, stop.disabled, curve.value = True, False, ""
+        threading.Thread(target=follow, daemon=True).start()
+
+    start.on_click(begin)
+    stop.on_click(lambda _: running[-1].stop())
+    return ipywidgets.VBox([ipywidgets.HBox([sizes, steps, start, stop]), line, curve])
+
+
+def _answered_by(answer: Any, **choices: ipywidgets.Widget) -> ipywidgets.Widget:
+    """The choices above the output of `answer(**values)`; an error the user can mend is one line of text."""
+    output = ipywidgets.Output()
+
+    def respond(_: Any = None) -> None:
+        output.clear_output(wait=True)
+        with output:
+            try:
+                answer(**{name: choice.value for name, choice in choices.items()})
+            except DeepTradeError as error:
+                output.append_stdout(f"{error}\n")
+
+    for choice in choices.values():
+        choice.observe(respond, names="value")
+    respond()
+    return ipywidgets.VBox([ipywidgets.HBox(list(choices.values())), output])

@@ -1,0 +1,204 @@
+"""How many bytes a training run will hold at its peak, term by term, before anything is built.
+
+The terms are what is in memory at the same moment, in the middle of a training step. Sizes that follow from shapes
+are computed; the few constants were measured, and each says where. `optimize` checks the sum against a real run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..data.batches import CACHE_BYTES
+from ..errors import DoesNotFitError
+from ..memory.limits import Limit, find_limits
+from ..memory.process import read_memory
+from ..model.sizes import SIZES, count_parameters
+from ..settings import MODEL_SIZES, FitSettings
+from ..sources.blocks import BLOCK_BYTES
+from ..sources.schema import Feature, Schema
+from ..units import format_bytes
+
+FLOAT_BYTES = 4
+
+MODEL_ERROR = 0.15
+"""Share by which a prediction may miss what a run holds (benchmarks/predicted_peak.py prints it for many)."""
+
+BASELINE_BYTES = 277_000_000
+"""Anonymous bytes of a process that has imported TensorFlow 2.21 and the data path and multiplied two matrices.
+
+Measured in a fresh process on 2 cores, Linux, three times within 0.1%; tests/test_memory_model.py does it again.
+RSS was 706 MB then: the rest is mapped library files, which the kernel can drop.
+"""
+
+RESERVED_BYTES = {"RLIMIT_AS": 2_500_000_000, "RLIMIT_DATA": 400_000_000}
+"""What training counts against an rlimit beyond its anonymous bytes, measured at its peak (small and large, 8 and 32
+rows: 2.4 to 2.5 GB, 0.31 to 0.39 GB).
+
+RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA those that are writable; both count pages
+that malloc has given back until their whole region goes.
+"""
+
+PROGRAM_BYTES = 15_000_000
+PROGRAM_LAYER_BYTES = 3_000_000
+"""The traced step, its optimised graph and the kernels' scratch space: so much, and so much per layer of the model.
+
+Measured as what real runs held beyond the other terms: 42 to 301 MB with 13 to 91 layers (one vector alone, one
+sequence alone, and all seven features, from tiny to xlarge); the line misses one by 43 MB and the others by 20 at most.
+"""
+
+CONVOLUTION_COPIES = 5
+"""Tensors of (steps, units) that a convolution block keeps for its gradient: 5.1 measured.
+
+With the next one it gives 3.2, 4.8 and 7.3 MB a row for tiny, small and medium; benchmarks/predicted_peak.py measures
+3.1, 4.5 and 7.0 between 2 and 32 rows.
+"""
+
+RECURRENT_COPIES = 11
+"""Tensors of (steps, units) that one recurrent direction keeps, gates and states: 11.4 measured."""
+
+
+_OFF = {"cache_batches": 0, "prefetch": 0, "no_lazy_loading": False}
+"""Settings that hold memory for speed, and their value that holds none."""
+
+PARTS = {
+    "process": ("baseline",),
+    "model": ("program", "weights", "gradients", "accumulators", "optimizer slots", "averages", "cache", "rows"),
+    "rows of a pass": ("activations", "batches", "prefetch"),
+}
+"""Terms of the prediction by what trials can tell apart: what is there before the model, and what rises with the
+batch."""
+
+
+def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dict[str, int]:
+    """Return the anonymous bytes of each term at the peak of `fit` with these settings; the sum is the peak.
+
+    `rows` in the data file, 0 where not known: counts for the row index, and for all rows with no_lazy_loading.
+
+    Raises SettingsError for a feature that the schema does not have.
+    """
+    used = schema.select(settings.feature_names)
+    weight_bytes = FLOAT_BYTES * count_parameters(used, settings.model_size)
+    batch_bytes = settings.batch_size * used.row_bytes
+    return {
+        "baseline": BASELINE_BYTES,
+        "program": PROGRAM_BYTES + PROGRAM_LAYER_BYTES * _count_layers(used, settings.model_size),
+        "weights": weight_bytes,
+        "gradients": 2 * weight_bytes,  # averaged, and clipped
+        "accumulators": weight_bytes,
+        "optimizer slots": 2 * weight_bytes,
+        "averages": weight_bytes,
+        "activations": settings.batch_size * activation_bytes(used, settings.model_size),
+        "batches": 2 * batch_bytes,  # the reader's arrays and TensorFlow's copy
+        "prefetch": settings.prefetch * batch_bytes,
+        "cache": min(settings.cache_batches * batch_bytes, CACHE_BYTES),
+        "rows": _row_bytes(schema, settings, rows),
+    }
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Settings that would hold less: the changed ones by name, and the bytes by which the predicted peak falls."""
+
+    change: dict[str, Any]
+    saved_bytes: int
+
+
+def alternatives(schema: Schema, settings: FitSettings, *, rows: int = 0) -> list[Alternative]:
+    """Return what would lower the peak of `fit` with these settings, the largest saving first; arguments as above.
+
+    Each alone: half the rows per pass at the same rows per step, no cache, less read ahead, no loading of all rows,
+    and the next smaller model. What saves nothing is left out.
+    """
+    changes: list[dict[str, Any]] = []
+    if settings.batch_size % 2 == 0:
+        accum_steps = 2 * settings.steps_per_update
+        changes.append({"batch_size": settings.batch_size // 2, "grad_accum": True, "accum_steps": accum_steps})
+    changes += [{name: off} for name, off in _OFF.items() if getattr(settings, name) != off]
+    smaller = MODEL_SIZES.index(settings.model_size) - 1
+    if smaller >= 0:
+        changes.append({"model_size": MODEL_SIZES[smaller]})
+    peak = sum(predict_peak(schema, settings, rows=rows).values())
+    found = [
+        Alternative(change, peak - sum(predict_peak(schema, replace(settings, **change), rows=rows).values()))
+        for change in changes
+    ]
+    return sorted((one for one in found if one.saved_bytes > 0), key=lambda one: -one.saved_bytes)
+
+
+def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> None:
+    """Raise DoesNotFitError when training with these settings needs more than `room_bytes` of anonymous memory.
+
+    A prediction may be too high by MODEL_ERROR: only what is over even then is refused.
+    """
+    needed = sum(predict_peak(schema, settings).values())
+    if needed <= room_bytes * (1 + MODEL_ERROR):
+        return
+    sizes = (size for size in range(settings.batch_size - 1, 0, -1) if settings.effective_batch % size == 0)
+    fits = next(
+        (n for n in sizes if sum(predict_peak(schema, replace(settings, batch_size=n)).values()) <= room_bytes), 0
+    )
+    advice = (
+        f"--grad_accum --batch_size {fits} --accum_steps {settings.effective_batch // fits}"
+        if fits
+        else "a smaller model_size"
+    )
+    raise DoesNotFitError(
+        f"batch_size={settings.batch_size} with model_size={settings.model_size!r} needs {format_bytes(needed)}, "
+        f"{format_bytes(room_bytes)} may be used; use {advice}, or raise --memory_limit"
+    )
+
+
+def _count_layers(schema: Schema, model_size: str) -> int:
+    """Layers of the forecaster: three per vector, three per block and three more per sequence, ten common ones."""
+    per_sequence = 3 * SIZES[model_size].blocks + 3
+    return 10 + sum(per_sequence if feature.is_sequence else 3 for feature in schema.features)
+
+
+def activation_bytes(schema: Schema, model_size: str) -> int:
+    """Return the bytes one row's forward pass keeps for the backward pass.
+
+    A sequence of T steps and C channels is kept as given and relative to its last step, then passes D convolution
+    blocks and a bidirectional recurrent layer of U units each.
+    """
+    units, depth = SIZES[model_size]
+    return FLOAT_BYTES * sum(_activation_floats(feature, units, depth) for feature in schema.features)
+
+
+def _activation_floats(feature: Feature, units: int, depth: int) -> int:
+    if not feature.is_sequence:
+        return 2 * feature.size + 4 * units
+    steps = feature.shape[0]
+    per_step = 3 * feature.channels + CONVOLUTION_COPIES * depth * units + 2 * RECURRENT_COPIES * units
+    return steps * per_step
+
+
+def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
+    """The reader's share: times and targets of every row, blocks being compiled, all rows where they are loaded.
+
+    Two threads hold the text of a block and its numbers each.
+    """
+    index = rows * (2 * 8 + FLOAT_BYTES * schema.horizons)
+    loaded = rows * schema.row_bytes if settings.no_lazy_loading else 0
+    return index + 2 * 2 * BLOCK_BYTES + loaded
+
+
+def training_room(user_limit_bytes: int = 0) -> int:
+    """Return the anonymous bytes a training process may hold when it takes this process's place: the least room."""
+    return max(0, min(room for _, room in training_rooms(user_limit_bytes)))
+
+
+def training_rooms(user_limit_bytes: int = 0) -> list[tuple[Limit, int]]:
+    """Return every limit that applies with the room it leaves to a training process in this process's place.
+
+    What is available, plus what this process itself gives back, minus what a training process counts against that kind
+    of limit without holding it; the user's limit (0: none) is a room as it stands.
+    """
+    own = read_memory().anon_bytes
+    rooms = [
+        (limit, min(limit.limit_bytes, limit.available_bytes + own) - RESERVED_BYTES.get(limit.source, 0))
+        for limit in find_limits()
+    ]
+    if user_limit_bytes:
+        rooms.append((Limit("user", user_limit_bytes, user_limit_bytes), user_limit_bytes))
+    return rooms

@@ -1,0 +1,194 @@
+"""Settings that fit the machine: predicted from shapes, measured by short trials, every choice with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+from ..errors import DoesNotFitError, SettingsError
+from ..files import friendly_os_errors, user_path, write_json
+from ..memory.limits import Limit
+from ..settings import MODEL_SIZES, FitSettings
+from ..sources.blocks import BLOCK_BYTES
+from ..units import format_bytes
+from .memory_model import training_rooms
+from .plan import Plan
+from .rules import Decision, apply_rules, batch_sizes
+from .search import FIRST_BATCH, first_batch
+from .situation import HEADROOM, Case, look
+from .trial import remove_trials
+from .trials import Measured, measure, measured_terms, plain_prefetch
+
+DEFAULT_EFFECTIVE_BATCH = 32
+
+
+def optimize(
+    data: str | Path,
+    *,
+    out: str | Path,
+    store: str | Path = "",
+    memory_limit: str = "",
+    effective_batch: int = 0,
+    model_size: str = "small",
+    quick: bool = False,
+    settings: FitSettings | None = None,
+    sink: Callable[[str], None] | None = None,
+) -> Plan:
+    """Choose settings that fit the limit, write them to out/plan.json and return them.
+
+    Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
+    effective_batch, rows per optimizer step (0: 32); quick, the rules for large files and the memory model alone, no
+    trial run; settings, what else the run will use (features, seed, ...); sink takes one line per decision and trial.
+    Reads the head of the file only.
+
+    Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
+    """
+    say = sink or (lambda line: None)
+    if effective_batch < 0:
+        raise SettingsError(f"effective_batch={effective_batch} is not accepted; use at least 1, or 0 for the default")
+    base = replace(
+        settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=memory_limit
+    )
+    case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
+    folder = user_path(out)
+    with friendly_os_errors(f"making the folder {folder.name}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_trials(folder)
+    chosen, decisions = _choose(case, base, quick=quick)
+    measured = None if quick else measure(case, chosen, folder=folder, sink=say)
+    if measured is not None:
+        chosen, decisions = measured.settings, [*measured.decisions, *decisions]
+    for decision in decisions:
+        say(decision.line())
+    plan = _make_plan(case, chosen, decisions, measured)
+    write_json(folder / "plan.json", plan.to_json())
+    say(_summary(plan, case))
+    return plan
+
+
+def _choose(case: Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
+    """What follows from the rules and the memory model; without `quick` the batch is left to the trials."""
+    settings = replace(base, precision=_precision(base.precision), cache_batches=0)
+    sizes = case.sizes(settings)
+    if not sizes:
+        raise DoesNotFitError(_does_not_fit(case, case.with_batch(settings, 1)))
+    settings = case.with_batch(settings, first_batch(sizes))
+    settings, ruled = apply_rules(
+        settings,
+        given=(),
+        file_bytes=case.file_bytes,
+        limit=case.limit,
+        row_bytes=case.schema.row_bytes,
+        batch_is_measured=not quick,
+    )
+    predicted = [_batch_decision(case, settings), plain_prefetch(settings, "no trial was asked for")] if quick else []
+    return settings, [*predicted, *ruled, *_standing_decisions(case, settings)]
+
+
+def _precision(asked: str) -> str:
+    """float32 where there is no GPU: on a CPU the 16-bit formats are not faster. With one, `fit` finds out."""
+    has_gpu = Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
+    return "float32" if asked == "auto" and not has_gpu else asked
+
+
+def _batch_decision(case: Case, settings: FitSettings) -> Decision:
+    size = settings.batch_size
+    larger = [other for other in batch_sizes(case.effective_batch) if other > size]
+    if larger and not case.fits(case.with_batch(settings, larger[0])):
+        needed = format_bytes(case.peak(case.with_batch(settings, larger[0])))
+        why = f"batch_size {larger[0]} would need {needed}, and a tenth of the room stays free"
+    elif case.effective_batch > size:
+        why = f"more than {FIRST_BATCH} rows per pass rarely gain much on a CPU, and no trial was asked for"
+    else:
+        why = "the whole effective batch fits in one pass"
+    return case.decide_batch(settings, why)
+
+
+def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
+    """The choices that were measured once and for all, with their reasons."""
+    precision = Decision(
+        found="no GPU" if settings.precision == "float32" else "the precision asked for, or a GPU",
+        changed=f"precision {settings.precision}, no XLA compilation",
+        why="on a CPU a step in bfloat16 is no faster, and XLA has no version of the kernel that runs a recurrence; on "
+        "the plain Keras model it takes half a GiB more (benchmarks/precision_and_xla.py)",
+        override="give --precision to choose it yourself",
+    )
+    cache = Decision(
+        found="rows are drawn in a new order every epoch",
+        changed=f"cache_batches {settings.cache_batches}",
+        why="a shuffled batch does not come again, so a cache would hold bytes for nothing",
+        override="give --cache_batches to choose it yourself",
+    )
+    if case.is_stored:
+        return [precision, cache]
+    chunk = Decision(
+        found="the text is parsed once, to a store",
+        changed=f"chunk_size {settings.chunk_size}",
+        why=f"what is parsed at once is bounded by {format_bytes(BLOCK_BYTES)} of text a thread anyway",
+        override="give --chunk_size to choose it yourself",
+    )
+    return [precision, cache, chunk]
+
+
+def _does_not_fit(case: Case, smallest: FitSettings) -> str:
+    needed = case.peak(smallest)
+    fitting = [size for size in MODEL_SIZES if case.fits(replace(smallest, model_size=size))]
+    smaller = "no model size fits;"
+    if fitting:
+        peak = format_bytes(case.peak(replace(smallest, model_size=fitting[-1])))
+        smaller = f"use --model_size {fitting[-1]} ({peak}), or"
+    return (
+        f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(needed)} and a tenth to "
+        f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {smaller} "
+        f"{_make_room(ceil(needed / (1 - HEADROOM)), smallest.memory_limit_bytes)}"
+    )
+
+
+def _limit_option(limit: Limit) -> str:
+    return "--memory_limit" if limit.source == "user" else f"the {limit.source} limit"
+
+
+def _make_room(needed: int, user_limit_bytes: int) -> str:
+    """What would leave so many bytes to a training run: a higher limit, or free memory where the machine is short."""
+    short = [(limit, room) for limit, room in training_rooms(user_limit_bytes) if room < needed]
+    if not short or any(limit.source == "machine" for limit, _ in short):
+        return "free some memory of the machine"
+    limits = (
+        f"raise {_limit_option(limit)} to {ceil((limit.limit_bytes + needed - room) / 2**20)}MiB"
+        for limit, room in short
+    )
+    return " and ".join(limits)
+
+
+def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], measured: Measured | None) -> Plan:
+    terms = case.predict(settings)
+    trials = measured.trials if measured else []
+    return Plan(
+        model_size=settings.model_size,
+        batch_size=settings.batch_size,
+        accum_steps=settings.steps_per_update,
+        effective_batch=settings.effective_batch,
+        chunk_size=settings.chunk_size,
+        cache_batches=settings.cache_batches,
+        prefetch=settings.prefetch,
+        precision=settings.precision,
+        jit=False,
+        limit_bytes=case.limit.limit_bytes,
+        limit_source=case.limit.source,
+        predicted_peak_bytes=sum(terms.values()),
+        predicted_terms=terms,
+        measured_peak_bytes=measured.chosen.measured_peak_bytes if measured else None,
+        measured_terms=measured_terms(trials, measured.chosen) if measured else {},
+        decisions=tuple(decisions),
+        trials=tuple(trials),
+    )
+
+
+def _summary(plan: Plan, case: Case) -> str:
+    measured = f", measured {format_bytes(plan.measured_peak_bytes)}" if plan.measured_peak_bytes else ""
+    return (
+        f"plan: batch_size {plan.batch_size}, accum_steps {plan.accum_steps}, predicted peak "
+        f"{format_bytes(plan.predicted_peak_bytes)}{measured}, {format_bytes(case.room_bytes)} available"
+    )

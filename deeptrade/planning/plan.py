@@ -1,0 +1,136 @@
+"""The plan that `optimize` writes and a run reads: plan.json as a dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import read_json, user_path
+from ..settings import FitSettings
+from .rules import Decision, batch_settings
+
+LACKED_MEMORY = 3
+"""Exit code of a trial's process that ended because memory was lacking, where no signal ended it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
+
+    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
+    first left out, and `wait_share` the share of such steps spent on waiting for data; `baseline_anon_bytes` what the
+    process held before there was a model.
+    """
+
+    batch_size: int
+    accum_steps: int
+    predicted_peak_bytes: int
+    measured_peak_bytes: int | None
+    seconds: float
+    rows_per_second: float | None
+    exit_code: int
+    message: str = ""
+    baseline_anon_bytes: int | None = None
+    prefetch: int = 2
+    wait_share: float | None = None
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
+        return self.exit_code < 0 or self.exit_code == LACKED_MEMORY
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings that fit, with predicted and measured peak in anonymous bytes; the content of plan.json.
+
+    `limit_bytes` is the smallest limit here; `measured_terms` splits the measured peak, {} without
+    two trials. `measured_peak_bytes` is None without a trial that came to its end.
+    """
+
+    model_size: str
+    batch_size: int
+    accum_steps: int
+    effective_batch: int
+    chunk_size: int
+    cache_batches: int
+    prefetch: int
+    precision: str
+    jit: bool
+    limit_bytes: int
+    limit_source: str
+    predicted_peak_bytes: int
+    predicted_terms: dict[str, int]
+    measured_peak_bytes: int | None
+    measured_terms: dict[str, int]
+    decisions: tuple[Decision, ...]
+    trials: tuple[Trial, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain data; `plan_from_json` reverses it."""
+        return {"schema_version": 1, **asdict(self)}
+
+    def settings(self, base: FitSettings) -> FitSettings:
+        """Return `base` with what the plan chose."""
+        return replace(
+            base,
+            model_size=self.model_size,
+            chunk_size=self.chunk_size,
+            cache_batches=self.cache_batches,
+            prefetch=self.prefetch,
+            precision=self.precision,
+            **batch_settings(self.batch_size, self.accum_steps),
+        )
+
+
+PLANNED = (
+    "model_size",
+    "batch_size",
+    "grad_accum",
+    "accum_steps",
+    "chunk_size",
+    "cache_batches",
+    "prefetch",
+    "precision",
+)
+"""Settings that a plan chooses."""
+
+_BATCH = {"batch_size", "grad_accum", "accum_steps"}
+
+
+def planned(path: str | Path, *, given: Collection[str]) -> dict[str, Any]:
+    """Return what the plan in a plan.json chose, by setting, but for those `given`; who gives one of the three that
+    make up a step gives all three.
+
+    Raises DataError when it cannot be read.
+    """
+    chosen = read_plan(path).settings(FitSettings())
+    kept = set(given) | (_BATCH if _BATCH & set(given) else set())
+    if not chosen.grad_accum:
+        kept.add("accum_steps")  # it would have no effect
+    return {name: getattr(chosen, name) for name in PLANNED if name not in kept}
+
+
+def plan_from_json(content: dict[str, Any]) -> Plan:
+    """Return the plan that `to_json` wrote.
+
+    Raises DataError when a field is missing.
+    """
+    known = {name: content[name] for name in Plan.__dataclass_fields__ if name in content}
+    missing = sorted(set(Plan.__dataclass_fields__) - set(known))
+    if missing:
+        raise DataError(f"the plan lacks {', '.join(missing)}; make it again with deeptrade optimize")
+    known["decisions"] = tuple(Decision(**decision) for decision in known["decisions"])
+    known["trials"] = tuple(Trial(**trial) for trial in known["trials"])
+    return Plan(**known)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Return the plan in a plan.json.
+
+    Raises DataError when it cannot be read.
+    """
+    return plan_from_json(read_json(user_path(path)))

@@ -1,0 +1,151 @@
+"""The rules for large files: what they find, what they change, and why; an option that was given stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..memory.limits import Limit
+from ..settings import FitSettings
+from ..units import format_bytes
+
+LARGE_FILE_BYTES = 5_000_000_000
+LARGE_FILE_BATCH = 2
+LARGE_FILE_CHUNK = 5000
+CACHE_SHARE = 8
+"""The batch cache may take one eighth of the available memory."""
+
+LARGEST_BATCH = 256
+"""Rows of the largest pass that is considered."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One automatic choice in plain sentences: what was found, what was changed, why, and how to override it."""
+
+    found: str
+    changed: str
+    why: str
+    override: str
+
+    def line(self) -> str:
+        """Return the decision as one line of a log."""
+        return f"{self.found}: {self.changed}, because {self.why}; {self.override}"
+
+
+def apply_rules(
+    settings: FitSettings,
+    *,
+    given: Collection[str],
+    file_bytes: int,
+    limit: Limit,
+    row_bytes: int = 0,
+    batch_is_measured: bool = False,
+) -> tuple[FitSettings, list[Decision]]:
+    """Return the settings after the rules for large files, and one decision per rule that had something to say.
+
+    `given` names the options a user set: they are never changed, the decision then says what the rule would have
+    done. The rows per optimizer step stay the same. `row_bytes` of one row as float32 bounds the cache; 0 leaves
+    the cache as it is. With `batch_is_measured` the batch size is not ruled: trials find it.
+    """
+    decisions = []
+    found = find_large(file_bytes, limit)
+    if found:
+        for wanted, why in ([] if batch_is_measured else [_wanted_batch(settings)]) + [_wanted_chunk(settings)]:
+            settings, decision = _decide(settings, wanted, given=given, found=found, why=why)
+            decisions.append(decision)
+    wanted_cache = _wanted_cache(settings, limit, row_bytes)
+    if wanted_cache:
+        wanted, found, why = wanted_cache
+        settings, decision = _decide(settings, wanted, given=given, found=found, why=why)
+        decisions.append(decision)
+    return settings, decisions
+
+
+def find_large(file_bytes: int, limit: Limit) -> str:
+    """Return why the file counts as large, as a clause; '' where it does not."""
+    size = f"the data file holds {format_bytes(file_bytes)}"
+    if file_bytes > LARGE_FILE_BYTES:
+        return f"{size}, over the {format_bytes(LARGE_FILE_BYTES)} from which a file counts as large"
+    if file_bytes > limit.available_bytes:
+        return f"{size}, more than the {format_bytes(limit.available_bytes)} of memory available"
+    return ""
+
+
+def split_batch(effective_batch: int, most_rows: int) -> tuple[int, int]:
+    """Return (batch_size, accum_steps) with the largest batch up to `most_rows` that divides the effective batch.
+
+    >>> split_batch(32, 2), split_batch(9, 2), split_batch(30, 8)
+    ((2, 16), (1, 9), (6, 5))
+    """
+    batch_size = max(size for size in range(1, most_rows + 1) if effective_batch % size == 0)
+    return batch_size, effective_batch // batch_size
+
+
+def batch_sizes(effective_batch: int) -> list[int]:
+    """Return rows per pass that divide the effective batch, ascending, each at least twice the one before.
+
+    >>> batch_sizes(32), batch_sizes(30), batch_sizes(7)
+    ([1, 2, 4, 8, 16, 32], [1, 3, 6, 15, 30], [1, 7])
+    """
+    sizes = [min(effective_batch, LARGEST_BATCH)]
+    while effective_batch % sizes[0]:
+        sizes[0] -= 1
+    while sizes[0] > 1:
+        below = range(sizes[0] // 2, 0, -1)
+        sizes.insert(0, next(size for size in below if effective_batch % size == 0))
+    return sizes
+
+
+def batch_settings(batch_size: int, accum_steps: int) -> dict[str, Any]:
+    """Return the options that stand for a batch and its accumulation."""
+    if accum_steps == 1:
+        return {"batch_size": batch_size, "grad_accum": False}
+    return {"batch_size": batch_size, "grad_accum": True, "accum_steps": accum_steps}
+
+
+def _wanted_batch(settings: FitSettings) -> tuple[dict[str, Any], str]:
+    why = f"small batches hold fewer activations; the {settings.effective_batch} rows per optimizer step stay"
+    if settings.batch_size <= LARGE_FILE_BATCH:
+        return {"batch_size": settings.batch_size}, why
+    return batch_settings(*split_batch(settings.effective_batch, LARGE_FILE_BATCH)), why
+
+
+def _wanted_chunk(settings: FitSettings) -> tuple[dict[str, Any], str]:
+    return {"chunk_size": min(settings.chunk_size, LARGE_FILE_CHUNK)}, "smaller chunks hold fewer parsed rows"
+
+
+def _wanted_cache(settings: FitSettings, limit: Limit, row_bytes: int) -> tuple[dict[str, Any], str, str] | None:
+    batch_bytes = settings.batch_size * row_bytes
+    bound = limit.available_bytes // CACHE_SHARE
+    if settings.cache_batches * batch_bytes <= bound:
+        return None
+    found = f"{settings.cache_batches} cached batches hold {format_bytes(settings.cache_batches * batch_bytes)}"
+    why = f"the cache may take an eighth of the available memory, {format_bytes(bound)}"
+    return {"cache_batches": bound // batch_bytes}, found, why
+
+
+def _decide(
+    settings: FitSettings, wanted: dict[str, Any], *, given: Collection[str], found: str, why: str
+) -> tuple[FitSettings, Decision]:
+    changes = {name: value for name, value in wanted.items() if getattr(settings, name) != value}
+    blocked = [name for name in changes if name in given]
+    if not changes:
+        values = ", ".join(f"{name}={getattr(settings, name)}" for name in wanted)
+        changed = f"nothing: {values} is small enough"
+    elif blocked:
+        changed = f"nothing: {_options(blocked)} was given; the rule would have set {_values(changes)}"
+    else:
+        changed = ", ".join(f"{name} {getattr(settings, name)} -> {value}" for name, value in changes.items())
+        settings = replace(settings, **changes)
+    override = f"give {_options(wanted)} to choose it yourself"
+    return settings, Decision(found, changed, why, override)
+
+
+def _options(names: Collection[str]) -> str:
+    return " and ".join(f"--{name}" for name in names)
+
+
+def _values(changes: dict[str, Any]) -> str:
+    return " and ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items())

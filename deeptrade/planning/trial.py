@@ -1,0 +1,124 @@
+"""One short training run in a child process under a hard limit, to measure what a setting holds and how fast it is."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..files import read_json
+from ..memory.timeline import phase_table, read_timeline
+from ..settings import FitSettings
+from ..training.results import read_column
+from .plan import Trial
+from .rules import batch_settings
+
+TRIAL_STEPS, TRIAL_PASSES = 6, 4
+"""Optimizer steps of a trial, and passes in each at most: more of them hold no more memory and run no faster."""
+
+TRIAL_SECONDS = 900
+_LEAST_ROWS = 300
+
+
+def run_trial(
+    settings: FitSettings,
+    *,
+    horizons: int,
+    predicted_peak_bytes: int,
+    folder: Path,
+    room_bytes: int = 0,
+    command: Sequence[str] = (sys.executable, "-m", "deeptrade.commands.limited_fit"),
+    timeout_seconds: float = TRIAL_SECONDS,
+) -> Trial:
+    """Train a few steps on the first rows in a child process and return what it measured.
+
+    The child may hold `room_bytes` of anonymous memory (0: what the system lets it).
+    A child that is killed or fails gives a trial with its exit code: negative for a signal, LACKED_MEMORY where memory
+    was lacking. What it writes goes to a temporary folder inside `folder`, which is removed at the end.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
+        arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, horizons=horizons)]
+        exit_code, message = _run(arguments, timeout_seconds)
+        measured = _measure(Path(out), passes=_passes(settings)) if exit_code == 0 else {}
+    return Trial(
+        batch_size=settings.batch_size,
+        accum_steps=settings.steps_per_update,
+        predicted_peak_bytes=predicted_peak_bytes,
+        measured_peak_bytes=measured.get("peak"),
+        seconds=round(time.perf_counter() - started, 3),
+        rows_per_second=measured.get("rate"),
+        exit_code=exit_code,
+        message=message,
+        baseline_anon_bytes=measured.get("baseline"),
+        prefetch=settings.prefetch,
+        wait_share=measured.get("wait_share"),
+    )
+
+
+def remove_trials(folder: Path) -> None:
+    """Remove what trials that were killed have left in a folder."""
+    for leftover in folder.glob(".trial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[str]:
+    """Return the command line of a trial: the settings as they are, fewer rows and steps, written to `out`."""
+    passes = _passes(settings)
+    train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * horizons
+    rows = max(_LEAST_ROWS, math.ceil(train_rows / (1 - settings.val_ratio)) + 1)
+    changed: dict[str, Any] = {
+        "out": out,
+        "plan": "",
+        "max_steps": TRIAL_STEPS,
+        "epochs": 1,
+        "skip_rl": True,
+        "no_adapt": True,
+    }
+    changed |= batch_settings(settings.batch_size, passes)
+    changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows
+    return replace(settings, **changed).as_arguments()
+
+
+def _run(arguments: list[str], timeout_seconds: float) -> tuple[int, str]:
+    """Return the exit code and, when it is not 0, the last line the child wrote."""
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        return -9, f"took longer than {timeout_seconds:g} s and was stopped"
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    if done.returncode < 0:
+        return done.returncode, f"ended by signal {-done.returncode}"
+    return done.returncode, lines[-1].strip() if done.returncode and lines else ""
+
+
+def _passes(settings: FitSettings) -> int:
+    return min(settings.steps_per_update, TRIAL_PASSES)
+
+
+def _measure(out: Path, *, passes: int) -> dict[str, Any]:
+    """The peak, the rate and the bytes before the model was built, from the files of a run that came to its end."""
+    try:
+        result = read_json(out / "result.json")
+        later, waits = (  # without the first step, which is traced
+            read_column(out / "timing.csv", name)[1:] for name in ("step_seconds", "data_wait_seconds")
+        )
+        phases = {row.phase: row for row in phase_table(read_timeline(out / "memory.jsonl"))}
+    except (DataError, OSError):  # the child said it was done and left no result: the trial has no measurement
+        return {}
+    return {
+        "peak": result["memory"]["peak_anon_bytes"],
+        "rate": round(result["batch_size"] * passes / float(np.median(later)), 3) if len(later) else None,
+        "wait_share": round(float(waits.sum() / later.sum()), 4) if len(later) else None,
+        "baseline": phases["build"].before if "build" in phases else None,
+    }

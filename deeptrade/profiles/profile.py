@@ -1,0 +1,143 @@
+"""What a data file holds, as plain numbers, in flat memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..data.opening import open_dataset
+from ..files import user_path, write_json
+from ..memory import MemoryMonitor
+from ..sources.statistics import FeatureStatistics
+from ..store.ledger import write_ledger
+from .examination import examine, examine_targets
+
+QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+_GAP_FACTOR = 1.5
+_MOST_GAPS = 100
+
+
+def profile(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    store: str | Path = "",
+    max_rows: int = 0,
+    max_bad_rows: float = 1.0,
+    chunk_size: int = 10_000,
+    sink: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Return the profile of data, from its store where one holds it; with `out`, write profile.json and ledger.csv.
+
+    Sizes are bytes, times seconds, statistics per channel over all usable rows, non-finite numbers left out.
+    Rejected rows are counted, whatever their share, unless `max_bad_rows` says otherwise.
+
+    Raises DataError when the data is missing or is not DeepTrade data.
+    """
+    started = time.perf_counter()
+    with (
+        MemoryMonitor() as monitor,
+        open_dataset(
+            data,
+            store=store,
+            max_rows=max_rows,
+            max_bad_rows=max_bad_rows,
+            chunk_size=chunk_size,
+            sink=sink,
+            progress=progress,
+        ) as dataset,
+    ):
+        result = describe(dataset)
+        ledger = dataset.ledger
+    result["max_rows"] = max_rows
+    result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
+    if out is not None:
+        write_ledger(user_path(out) / "ledger.csv", ledger)
+        write_json(user_path(out) / "profile.json", result)  # last: where it stands, all is there
+    return result
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Return the profile of a checked dataset."""
+    usable = len(dataset.usable)
+    statistics, examined = dataset.statistics(dataset.usable), examine(dataset)
+    by_target = examine_targets(dataset.targets)
+    return {
+        "schema_version": 1,
+        "name": dataset.name,
+        "data_id": dataset.data_id,
+        "file_bytes": dataset.file_bytes,
+        "sizes": {"csv_bytes": dataset.file_bytes, "float32_bytes": usable * dataset.schema.row_bytes},
+        "rows": {"read": dataset.rows, "usable": usable, "rejected": dataset.rows - usable},
+        "target_source": dataset.schema.target_source,
+        **_describe_times(dataset.timestamps),
+        "features": [
+            {
+                "name": feature.name,
+                "shape": list(feature.shape),
+                "bytes_per_row": 4 * feature.size,
+                "nonfinite": dataset.nonfinite[feature.name],
+                **_describe_channels(statistics[feature.name]),
+                **asdict(examined[feature.name]),
+            }
+            for feature in dataset.schema.features
+        ],
+        "targets": [
+            _describe_target(f"y_{step + 1}", dataset.targets[:, step]) | asdict(by_target[step])
+            for step in range(dataset.schema.horizons)
+        ],
+        "rejected": dict(Counter(entry.reason for entry in dataset.ledger)),
+        "warnings": dataset.warnings,
+    }
+
+
+def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
+    return {
+        "mean": statistics.mean.tolist(),
+        "std": statistics.std.tolist(),
+        "min": statistics.minimum.tolist(),
+        "max": statistics.maximum.tolist(),
+    }
+
+
+def _describe_times(times: np.ndarray) -> dict[str, Any]:
+    """Span, median step and gaps (steps over 1.5 times the median) of int64 ns timestamps in file order."""
+    steps = np.diff(times) / 1e9
+    median = float(np.median(steps)) if len(steps) else None
+    gaps = np.flatnonzero(steps > _GAP_FACTOR * median) if median and median > 0 else np.empty(0, np.int64)
+    return {
+        "span": {"start": _iso(times.min()), "end": _iso(times.max())},
+        "step_seconds": median,
+        "gap_count": len(gaps),
+        "gaps": [{"after": _iso(times[at]), "seconds": float(steps[at])} for at in gaps[:_MOST_GAPS]],
+        "duplicates": int((steps == 0).sum()),
+        "backward": int((steps < 0).sum()),
+    }
+
+
+def _iso(nanoseconds: np.int64) -> str:
+    return datetime.fromtimestamp(int(nanoseconds) // 10**9, UTC).isoformat()
+
+
+def _describe_target(name: str, values: np.ndarray) -> dict[str, Any]:
+    known = values[np.isfinite(values)].astype(np.float64)
+    summary: dict[str, Any] = {"name": name, "missing": int(len(values) - len(known))}
+    if not len(known):
+        return summary | dict.fromkeys(("mean", "std", "min", "max")) | {"quantiles": {}}
+    quantiles = np.quantile(known, QUANTILES)
+    return summary | {
+        "mean": float(known.mean()),
+        "std": float(known.std()),
+        "min": float(known.min()),
+        "max": float(known.max()),
+        "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
+    }

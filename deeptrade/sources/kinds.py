@@ -1,0 +1,80 @@
+"""One file per thing users bring, and one function that opens any of them."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import friendly_os_errors, user_path
+from ..settings import data_name
+from .csv import CsvSource, first_timestamp
+from .tables import Hdf5Source, ParquetSource
+
+_KINDS: dict[tuple[str, ...], Any] = {
+    (".csv", ".csv.gz"): CsvSource,
+    (".parquet", ".pq"): ParquetSource,
+    (".h5", ".hdf5"): Hdf5Source,
+}
+_ACCEPTED = "a CSV (also .gz), Parquet or HDF5 file, a folder or glob of them, or a compiled store"
+
+
+def open_source(data: str | Path, *, horizons: int = 10) -> Any:
+    """Open the data for reading: schema and size are known, nothing else is read yet.
+
+    Several files are of one kind; CSV files are taken in the order of their first timestamps, others in that of their
+    names. `horizons` counts only where targets are computed from a price column. Raises DataError: what was given,
+    what is accepted.
+    """
+    paths = find_files(data)
+    kinds = {_kind_of(path) for path in paths}
+    if len(kinds) > 1:
+        raise DataError(f"{data} names files of several kinds; expected {_ACCEPTED}")
+    kind = kinds.pop()
+    if len(paths) > 1 and kind is CsvSource:
+        paths = sorted(paths, key=first_timestamp)
+    return kind(paths, name=data_name(data), horizons=horizons)
+
+
+def find_files(data: str | Path) -> list[Path]:
+    """Return the files that `data` names: one file, those of a folder, or a glob's matches."""
+    path = user_path(data)
+    if not str(data):
+        raise DataError(f"no data is given; expected {_ACCEPTED}")
+    with friendly_os_errors(f"looking for {path}"):
+        return _find_files(path)
+
+
+def data_files(folder: str | Path) -> list[Path]:
+    """Return what `open_source` takes among the files of a folder, and compiled stores, by name."""
+    endings = tuple(ending for endings in _KINDS for ending in endings)
+    folder = user_path(folder)
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (path.is_file() and path.name.lower().endswith(endings)) or path.name.endswith(".dtstore")
+    )
+
+
+def _find_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        endings = tuple(ending for endings in _KINDS for ending in endings)
+        paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings))
+        if not paths:
+            raise DataError(f"folder {path.name!r} holds no .csv or other data file; expected {_ACCEPTED}")
+        return paths
+    if not path.exists():
+        matches = sorted(Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else []
+        if not matches:
+            raise DataError(f"{path} does not exist; give {_ACCEPTED}; or make one: deeptrade synth {path} --rows 2000")
+        return matches
+    return [path]
+
+
+def _kind_of(path: Path) -> Any:
+    """The source class for a file, by its ending; anything unknown may be CSV text under another name."""
+    for endings, kind in _KINDS.items():
+        if path.name.lower().endswith(endings):
+            return kind
+    return CsvSource

@@ -1,0 +1,139 @@
+"""All blocks of a source in order, read by many workers at once: the one pass over the text that all rests on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import DeepTradeError
+from ..memory.budget import ByteBudget, Lease
+from ..units import format_bytes
+from .blocks import BLOCK_BYTES, Block, Place
+from .records import pages
+
+_WATCH = "deeptrade-watch"
+
+
+def worker_count() -> int:
+    """Return the processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of threads, one per processor where `workers` is 0; tasks not begun are dropped at the end.
+
+    Threads, not processes: the parser holds no interpreter lock, and nothing has to be copied between them.
+    """
+    pool = ThreadPoolExecutor(workers or worker_count(), thread_name_prefix="deeptrade-read")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_blocks(
+    source: Any,
+    executor: Executor,
+    *,
+    budget: ByteBudget,
+    at_once: int,
+    after: Place | None = None,
+    chunk_size: int = 10_000,
+) -> Iterator[Block]:
+    """Yield the blocks of a source in order, those behind `after`; `at_once` are read while the caller has another.
+
+    Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
+    Raises DoesNotFitError where one alone is over the budget, DeepTradeError where a process of the executor has died.
+    """
+    run = _run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child
+    tasks = source.tasks(after=after, chunk_size=chunk_size)
+    waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
+    task = next(tasks, None)
+    expected = after.stop if after else 0
+
+    def submit(lease: Lease) -> None:
+        nonlocal task
+        waiting.append((task, executor.submit(run, task), lease))
+        task = next(tasks, None)
+
+    def submit_more() -> None:
+        while task is not None and len(waiting) < at_once:
+            lease = budget.try_lease(source.block_bytes, needed=False)
+            if lease is None:
+                return
+            submit(lease)
+
+    try:
+        while True:
+            submit_more()
+            if not waiting:
+                if task is None:
+                    return
+                submit(budget.lease(source.block_bytes, f"reading a block of {source.name}"))
+            first, future, lease = waiting.popleft()
+            with lease:
+                block = future.result()
+                submit_more()
+                if not first.exact and block.place.start != expected:
+                    if expected >= first.place.stop:  # the record before fills the whole stretch
+                        continue
+                    block = first.from_start(expected).run()
+                expected = block.place.stop
+                if block.place.start < block.place.stop:
+                    yield block
+    except BrokenExecutor:
+        raise DeepTradeError(
+            f"a process that read {source.name} was killed, perhaps for lack of memory; "
+            f"run again to go on, with fewer workers or a smaller memory limit"
+        ) from None
+    finally:
+        for _, future, lease in waiting:
+            future.cancel()
+            lease.release()
+        pages.clear()
+
+
+def say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
+    """Tell where blocks of text hold fewer rows than `chunk_size` allows."""
+    rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
+    if source.kind == "csv" and rows < min(chunk_size, source.estimate_rows()):
+        sink(
+            f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
+            f"parsed at once"
+        )
+
+
+def _run_task(task: Any) -> Block:
+    block: Block = task.run()
+    return block
+
+
+def _run_task_in_child(task: Any) -> Block:
+    end_with_parent()
+    return _run_task(task)
+
+
+def end_with_parent() -> None:
+    """In a child process of multiprocessing: end it within half a second of its parent, however that ends.
+
+    Children whose parent is killed wait for work for ever otherwise. Give it as `initializer` to a pool with more
+    processes than there are blocks to read.
+    """
+    if multiprocessing.parent_process() is None or any(thread.name == _WATCH for thread in threading.enumerate()):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()
