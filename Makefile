@@ -48,7 +48,7 @@ report: demo ## render reports/sample from a demo run
 	cp reports/demo/*.html reports/sample/
 	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1250 \
 	    --screenshot=reports/sample/index.png file://$(CURDIR)/reports/sample/index.html 2>/dev/null
-	DEEPTRADE_SCREENSHOTS=reports/sample $(BIN)/python -m pytest -q -m "" tests/test_lab.py -k 00_explore
+	DEEPTRADE_SCREENSHOTS=reports/sample $(BIN)/python -m pytest -q -m "" tests/notebook/test_jupyterlab.py -k 00_explore
 
 lock: ## choose newest versions within pyproject.toml's bounds anew
 	$(PYTHON) -m venv $(VENV)

@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import DataError
 from ..files import read_json, user_path, write_json
+from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.row_range import RowRange
 
@@ -75,10 +76,10 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     """
     from .predict import predict
 
-    folder = user_path(run)
-    result = read_json(folder / "result.json")
+    folder = TrainingFolder(user_path(run))
+    result = read_json(folder.result)
     if result["status"] != "completed":
-        raise DataError(f"{folder} is not completed; run fit again to continue it, then evaluate")
+        raise DataError(f"{folder.folder} is not completed; run fit again to continue it, then evaluate")
     known = {name: value for name, value in result["settings"].items() if name in FitSettings.__dataclass_fields__}
     settings = FitSettings(**known)
     with open_dataset(
@@ -87,9 +88,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
         if dataset.data_id != result["data_id"]:
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
         split = dataset.split(settings.val_ratio)
-        forecasts = predict(
-            folder / "model.keras", dataset, split="validation", val_ratio=settings.val_ratio
-        ).to_numpy()
+        forecasts = predict(folder.model, dataset, split="validation", val_ratio=settings.val_ratio).to_numpy()
         rows = split.validation.numbers()
         targets = dataset.read_targets(rows)
         others = {
@@ -99,7 +98,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
         }
     scores = judge(forecasts, targets, others, seed=seed)
     content = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
-    write_json(folder / "evaluation.json", content | {"horizons": [asdict(score) for score in scores]})
+    write_json(folder.evaluation, content | {"horizons": [asdict(score) for score in scores]})
     return scores
 
 

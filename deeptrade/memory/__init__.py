@@ -1,4 +1,8 @@
-"""Memory: the limits that apply, what is used over time, and collection of garbage. Needs no TensorFlow."""
+"""Memory: the limits that apply, one budget of bytes, what is used over time, and who holds what grows.
+
+For everything that holds buffers, and for reports on runs and notebooks. Needs no TensorFlow. What a training run
+will hold is predicted in `planning`; how a run follows the memory there is, is in `training`.
+"""
 
 from .budget import ByteBudget, Lease
 from .collection import Collector

@@ -1,4 +1,8 @@
-"""The forecaster; importing this module lets `keras.models.load_model` read a saved model."""
+"""The forecaster, its layers and its sizes; importing this lets `keras.models.load_model` read a saved model.
+
+`sizes` counts parameters by arithmetic alone, so that planning needs no TensorFlow. How the model is trained is in
+`training`.
+"""
 
 from .forecaster import Forecaster, build_forecaster
 from .layers import SequenceNormalization, VectorNormalization

@@ -11,9 +11,10 @@ from pathlib import Path
 from ..errors import DataError, SettingsError
 from ..files import user_path
 from ..report.compare_page import write_comparison
+from ..run_folder import NOTEBOOKS
 from ..settings import FitSettings
 from .parameters import check_parameters
-from .run import NOTEBOOKS, NotebookError, notebook_path
+from .run import NotebookError, notebook_path
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -23,19 +23,11 @@ from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
 from ..report.page import render_notebook
+from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
 from ..store import compile_store
 from .parameters import check_parameters
 
-NOTEBOOKS = {
-    "01_profile_dataset": "profile",
-    "02_auto_optimize": "optimize",
-    "03_train": "train",
-    "04_memory_report": "memory",
-}
-"""The notebooks of a run in order, and the folder below the run's that each writes."""
-
-_STATE = "run.json"
 _QUIET_KERNEL = [
     "--IPKernelApp.log_level=40",
     "--IPKernelApp.exec_lines=import logging; logging.getLogger('tornado.general').setLevel(logging.CRITICAL)",
@@ -83,7 +75,7 @@ def run(
     if values["02_auto_optimize"].get("effective_batch", 1) < 1:
         raise SettingsError(f"effective_batch={given['effective_batch']} is not accepted; use at least 1")
     if fresh:
-        remove_run(out)
+        RunFolder(out).remove()
     if not head.content_hash and not settings.max_rows:
         _compile_first(data, settings, say)
         head = look_at(data, store=settings.store)
@@ -91,7 +83,7 @@ def run(
     state = _open_state(out, identity | {"parameters": {name: _declared(values, name) for name in given}})
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
-        return out / "index.html"
+        return RunFolder(out).index
     try:
         for name in NOTEBOOKS:
             if state["notebooks"][name]["status"] != "completed":
@@ -109,12 +101,12 @@ def _report_memory_so_far(
 ) -> None:
     """Where training has failed or was killed, say where its memory went; the next call makes that report anew."""
     name = "04_memory_report"
-    if state["notebooks"]["03_train"]["status"] != "failed" or not (out / "train" / "memory.jsonl").exists():
+    if state["notebooks"]["03_train"]["status"] != "failed" or not RunFolder(out).training.timeline.exists():
         return
     with suppress(Exception):  # the error that is told is the training's
         _run_one(name, data, out, values[name], state, say)
         state["notebooks"][name]["status"] = "partial"
-        write_json(out / _STATE, state)
+        write_json(RunFolder(out).state, state)
 
 
 def _declared(values: Mapping[str, Mapping[str, Any]], name: str) -> str:
@@ -143,31 +135,14 @@ def notebook_path(name: str) -> Path:
     raise DataError(f"notebook {name}.ipynb is not installed; install the package again")
 
 
-def remove_run(out: Path) -> None:
-    """Remove what `run` leaves in a folder, and nothing else."""
-    from ..training.fit import remove_run as remove_training
-
-    remove_training(out / "train")
-    for folder in NOTEBOOKS.values():
-        for name in ("profile.json", "ledger.csv", "plan.json", "memory.json"):
-            (out / folder / name).unlink(missing_ok=True)
-        if (out / folder).is_dir() and not any((out / folder).iterdir()):
-            (out / folder).rmdir()
-    for name in NOTEBOOKS:
-        for ending in (".ipynb", ".html", ".full.html"):
-            (out / f"{name}{ending}").unlink(missing_ok=True)
-    for name in ("index.html", _STATE):
-        (out / name).unlink(missing_ok=True)
-
-
 def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in `out`, new or found; RunConflictError when it is of another run."""
-    if not (out / _STATE).exists():
+    if not (RunFolder(out).state).exists():
         pending = {name: {"status": "pending"} for name in NOTEBOOKS}
         state = {"schema_version": 1, **identity, "notebooks": pending}
-        write_json(out / _STATE, state)
+        write_json(RunFolder(out).state, state)
         return state
-    state = read_json(out / _STATE)
+    state = read_json(RunFolder(out).state)
     advice = "give another --out, or --fresh to start over"
     hashes = state.get("content_hash"), identity["content_hash"]
     if state["data_id"] != identity["data_id"] or (all(hashes) and hashes[0] != hashes[1]):
@@ -189,7 +164,7 @@ def _run_one(
     error: Exception | None = None
     try:
         with _signals_to_kernel() as stop:
-            _execute(notebook_path(name), out / f"{name}.ipynb", _complete(name, data, out, values, say))
+            _execute(notebook_path(name), RunFolder(out).executed(name), _complete(name, data, out, values, say))
     except Exception as problem:  # noqa: BLE001 (noted, rendered, and raised again below)
         error = problem
     seconds = round(time.perf_counter() - started, 1)
@@ -197,10 +172,11 @@ def _run_one(
     if error and stop:
         status["status"] = "interrupted"
     state["notebooks"][name] = status | ({"error": _one_line(error)} if error else {})
-    write_json(out / _STATE, state)
-    if (out / f"{name}.ipynb").exists():
-        render_notebook(out / f"{name}.ipynb", out / f"{name}.html", code=False)
-        render_notebook(out / f"{name}.ipynb", out / f"{name}.full.html", code=True)
+    write_json(RunFolder(out).state, state)
+    folder = RunFolder(out)
+    if folder.executed(name).exists():
+        for code in (False, True):
+            render_notebook(folder.executed(name), folder.page(name, code=code), code=code)
     if error and stop:
         raise Interrupted(stop[0]) from None
     if error:
@@ -213,9 +189,9 @@ def _complete(
 ) -> dict[str, Any]:
     """The values given, with the paths of this run and, for training, what the plan chose."""
     paths = {"run": _absolute(out)} if name == "04_memory_report" else {"csv": _absolute(data)}
-    complete = {**values, **paths, "out": _absolute(out / NOTEBOOKS[name])}
+    complete = {**values, **paths, "out": _absolute(RunFolder(out).part(name))}
     if name == "03_train":
-        chosen = planned(out / "optimize" / "plan.json", given=values)
+        chosen = planned(RunFolder(out).plan, given=values)
         say("03_train: from the plan " + ", ".join(f"{option}={value}" for option, value in chosen.items()))
         complete |= chosen
     return complete

@@ -27,7 +27,7 @@ MODEL_ERROR = 0.15
 BASELINE_BYTES = 277_000_000
 """Anonymous bytes of a process that has imported TensorFlow 2.21 and the data path and multiplied two matrices.
 
-Measured in a fresh process on 2 cores, Linux, three times within 0.1%; tests/test_memory_model.py does it again.
+Measured in a fresh process on 2 cores, Linux, three times within 0.1%; its test does it again.
 RSS was 706 MB then: the rest is mapped library files, which the kernel can drop.
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import DoesNotFitError, SettingsError
 from ..files import friendly_os_errors, user_path, write_json
 from ..memory.limits import Limit
+from ..run_folder import PLAN
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
 from ..units import format_bytes
@@ -63,7 +64,7 @@ def optimize(
     for decision in decisions:
         say(decision.line())
     plan = _make_plan(case, chosen, decisions, measured)
-    write_json(folder / "plan.json", plan.to_json())
+    write_json(folder / PLAN, plan.to_json())
     say(_summary(plan, case))
     return plan
 

@@ -18,8 +18,8 @@ import numpy as np
 from ..errors import DataError
 from ..files import read_json
 from ..memory.timeline import phase_table, read_timeline
+from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
-from ..training.results import read_column
 from .plan import Trial
 from .rules import batch_settings
 
@@ -50,7 +50,7 @@ def run_trial(
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
         arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, horizons=horizons)]
         exit_code, message = _run(arguments, timeout_seconds)
-        measured = _measure(Path(out), passes=_passes(settings)) if exit_code == 0 else {}
+        measured = _measure(TrainingFolder(Path(out)), passes=_passes(settings)) if exit_code == 0 else {}
     return Trial(
         batch_size=settings.batch_size,
         accum_steps=settings.steps_per_update,
@@ -106,14 +106,14 @@ def _passes(settings: FitSettings) -> int:
     return min(settings.steps_per_update, TRIAL_PASSES)
 
 
-def _measure(out: Path, *, passes: int) -> dict[str, Any]:
+def _measure(folder: TrainingFolder, *, passes: int) -> dict[str, Any]:
     """The peak, the rate and the bytes before the model was built, from the files of a run that came to its end."""
     try:
-        result = read_json(out / "result.json")
+        result = read_json(folder.result)
         later, waits = (  # without the first step, which is traced
-            read_column(out / "timing.csv", name)[1:] for name in ("step_seconds", "data_wait_seconds")
+            read_column(folder.timing, name)[1:] for name in ("step_seconds", "data_wait_seconds")
         )
-        phases = {row.phase: row for row in phase_table(read_timeline(out / "memory.jsonl"))}
+        phases = {row.phase: row for row in phase_table(read_timeline(folder.timeline))}
     except (DataError, OSError):  # the child said it was done and left no result: the trial has no measurement
         return {}
     return {

@@ -16,6 +16,7 @@ from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..files import user_path, write_json
 from ..memory import MemoryMonitor
+from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
 from ..store.ledger import write_ledger
 from .examination import examine, examine_targets
@@ -61,8 +62,8 @@ def profile(
     result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
     if out is not None:
-        write_ledger(user_path(out) / "ledger.csv", ledger)
-        write_json(user_path(out) / "profile.json", result)  # last: where it stands, all is there
+        write_ledger(user_path(out) / LEDGER, ledger)
+        write_json(user_path(out) / PROFILE, result)  # last: where it stands, all is there
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..files import user_path
+from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
 from .page import environment, to_html, write_page
@@ -51,7 +52,7 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
 
 def _index_of(out: Path, run: Path) -> str:
     """The way from the page to a run's own first page, '' where there is none beside or below it."""
-    for name in ("index.html", "report.html"):
-        if (run / name).exists() and run.resolve().is_relative_to(out.resolve()):
-            return f"{run.resolve().relative_to(out.resolve()).as_posix()}/{name}"
+    for page in (RunFolder(run.resolve()).index, RunFolder(run.resolve()).report):
+        if page.exists() and page.is_relative_to(out.resolve()):
+            return page.relative_to(out.resolve()).as_posix()
     return ""

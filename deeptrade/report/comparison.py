@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import DataError
 from ..files import user_path, write_json
 from ..memory.timeline import thinned
+from ..run_folder import RunFolder
 from ..units import format_bytes
 from .findings import count_better, mean_ratio
 from .run_files import RunFiles
@@ -105,8 +106,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    names = ("run.json", "result.json", "memory.jsonl")
-    return any((folder / part / name).exists() for part in ("", "train") for name in names)
+    return RunFolder(folder).is_run()
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from ..errors import DataError
 from ..files import user_path
 from ..memory import phase_table
+from ..run_folder import RunFolder
 from . import figures, tables
 from .page import environment, to_html, write_page
-from .run_files import RunFiles, read_if_there
+from .run_files import RunFiles
 
 TITLES = {
     "01_profile_dataset": "What the file holds",
@@ -25,7 +26,7 @@ TITLES = {
 
 def write_index(folder: Path) -> Path:
     """Write folder/index.html from the files of a run, finished or not, and return its path."""
-    return _write(folder, "index.html", pages=list(_pages(folder)), drawings=[])
+    return _write(RunFolder(folder).index, pages=list(_pages(folder)), drawings=[])
 
 
 def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
@@ -48,7 +49,7 @@ def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
     found = RunFiles(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")
-    path = _write(folder, "report.html", pages=list(_pages(folder)), drawings=list(_drawings(found)))
+    path = _write(RunFolder(folder).report, pages=list(_pages(folder)), drawings=list(_drawings(found)))
     if found.run:
         path = write_index(folder)
     if sink:
@@ -56,8 +57,9 @@ def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
     return path
 
 
-def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
-    found = RunFiles(folder)
+def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
+    """Write one page on the run whose folder the page lies in."""
+    found = RunFiles(path.parent)
     result = found.result
     body = (
         environment()
@@ -75,9 +77,9 @@ def _write(folder: Path, name: str, *, pages: list[Any], drawings: list[tuple[st
             versions=to_html(tables.versions_table(result["versions"])) if result else None,
         )
     )
-    title = (found.profile or {}).get("name") or folder.resolve().name
-    write_page(folder / name, title=f"Run on {title}" if found.profile else f"Run {title}", body=Markup(body))
-    return folder / name
+    title = (found.profile or {}).get("name") or path.parent.resolve().name
+    write_page(path, title=f"Run on {title}" if found.profile else f"Run {title}", body=Markup(body))
+    return path
 
 
 def _scored(result: Mapping[str, Any]) -> bool:
@@ -159,12 +161,13 @@ def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
 
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
-    run = read_if_there(folder / "run.json")
+    found = RunFolder(folder)
+    run = found.read_state()
     if run is None:
         return
     for name, title in TITLES.items():
-        files = {kind: f"{name}{ending}" for kind, ending in (("reader", ".html"), ("full", ".full.html"))}
-        there = {kind: file if (folder / file).exists() else None for kind, file in files.items()}
+        pages = {kind: found.page(name, code=code) for kind, code in (("reader", False), ("full", True))}
+        there = {kind: page.name if page.exists() else None for kind, page in pages.items()}
         yield {"title": title, "state": _state(run["notebooks"].get(name, {})), **there}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import read_json, user_path, write_json
+from ..files import user_path, write_json
 from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_notes, read_starts, read_timeline
+from ..run_folder import MEMORY_REPORT, RunFolder
 from ..units import format_bytes
 from . import tables
 
@@ -39,10 +40,10 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     Raises DataError when there is neither a timeline nor a result.
     """
     folder = user_path(run)
-    train = folder / "train" if (folder / "train").is_dir() else folder
-    timeline = train / "memory.jsonl"
+    training = RunFolder(folder).training
+    timeline = training.timeline
     samples = read_timeline(timeline) if timeline.exists() else []
-    result = _read(train / "result.json")
+    result = training.read_result()
     if not samples and not result:
         raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the folder of a run or of fit")
     completed = result is not None and result["status"] == "completed"
@@ -63,7 +64,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     if out is not None:
         content = {"verdict": report.verdict, "honesty": report.honesty, "next_steps": report.next_steps}
         phases = [asdict(row) for row in report.phases]
-        write_json(user_path(out) / "memory.json", {"schema_version": 1, **content, "phases": phases})
+        write_json(user_path(out) / MEMORY_REPORT, {"schema_version": 1, **content, "phases": phases})
     return report
 
 
@@ -148,7 +149,3 @@ def _honesty(
     if not finished:
         lines.append("The run has not completed: it was stopped or is still going, and this is the last that is known.")
     return " ".join(lines)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None

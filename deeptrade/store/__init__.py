@@ -1,4 +1,8 @@
-"""Compiled stores: text parsed once into flat files that are mapped. Needs no TensorFlow."""
+"""Compiled stores: data parsed once into flat files that are mapped. Needs no TensorFlow.
+
+`layout` says what a store holds on disk, `compile` makes one and continues it, `locate` finds the store of some data
+and tells whether it is current, `reader` reads and verifies it. Which rows train, in which order, is decided in `data`.
+"""
 
 from .compile import compile_store
 from .layout import read_manifest

@@ -7,29 +7,26 @@ so that a wrong path costs no import of TensorFlow.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ..data.dataset import Dataset
 from ..data.opening import look_at, open_dataset
 from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
-from ..files import read_json
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..planning.memory_model import check_fits, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
 from ..progress import ByteProgress
+from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
 from ..units import format_bytes
-from .results import RUN_FILES, RUN_FOLDERS
 from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
@@ -67,15 +64,15 @@ def fit(
         chosen = planned(settings.plan, given=given)
         settings, given = replace(settings, **chosen), {*given, *chosen}
         sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
-    out = settings.out_dir
-    earlier = None if settings.fresh else read_state(out / "checkpoints")
+    out, folder = settings.out_dir, TrainingFolder(settings.out_dir)
+    earlier = None if settings.fresh else read_state(folder.checkpoints)
     head = look_at(settings.csv, store=settings.store)
     head.schema.select(settings.feature_names)
     limit = memory_limit(settings.memory_limit)
     settings, decisions = apply_rules(
         settings, given=given, file_bytes=head.file_bytes, limit=limit, row_bytes=head.schema.row_bytes
     )
-    result = None if settings.fresh else _completed_result(out)
+    result = None if settings.fresh else folder.read_completed_result()
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
@@ -95,12 +92,16 @@ def fit(
     with StopRequest().listening() as stop, alone_in(out):
         hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=is_tight, sink=sink)
         state = earlier or _new_state(settings, head.data_id, hardware["gpus"])
-        monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
+        monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session
 
-        with _timeline_aside(out, settings.fresh), monitor, _checked(settings, limit, monitor, sink, progress) as data:
+        with (
+            _timeline_aside(folder, settings.fresh),
+            monitor,
+            _checked(settings, limit, monitor, sink, progress) as data,
+        ):
             if settings.fresh:
-                remove_run(out, but=["memory.jsonl"])
+                folder.remove(but=[folder.timeline])
             if earlier is not None:  # a store made only now has seen every byte
                 check_same_run(earlier, data_id=data.data_id, content_hash=data.content_hash, maths={}, out=str(out))
             state.content_hash = data.content_hash or state.content_hash
@@ -135,13 +136,6 @@ def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sin
     return rows
 
 
-def _completed_result(out: Path) -> dict[str, Any] | None:
-    """The result of a run that has come to its end; None where it has not, or where there is none."""
-    path = out / "result.json"
-    result = read_json(path) if path.exists() else {}
-    return result if result.get("status") == "completed" else None
-
-
 def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
     maths = maths_of(settings, choose_precision(settings.precision, gpus))
     return RunState(data_id, maths, batch_size=settings.batch_size)
@@ -173,8 +167,8 @@ def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: 
                 progress=reading,
             )
         except TooManyBadRowsError as error:
-            held = (settings.out_dir / "result.json").exists()  # a run's own ledger stays
-            path = settings.out_dir / ("ledger.refused.csv" if held else "ledger.csv")
+            folder = TrainingFolder(settings.out_dir)
+            path = folder.refused_ledger if folder.result.exists() else folder.ledger  # a run's own ledger stays
             write_ledger(path, error.ledger)
             raise TooManyBadRowsError(f"{error}; they are listed in {path}", error.ledger) from None
         finally:
@@ -182,9 +176,9 @@ def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: 
 
 
 @contextmanager
-def _timeline_aside(out: Path, fresh: bool) -> Iterator[None]:
+def _timeline_aside(folder: TrainingFolder, fresh: bool) -> Iterator[None]:
     """Where a run starts over, give it a timeline of its own; the earlier one comes back where it cannot start."""
-    timeline, aside = out / "memory.jsonl", out / ".memory.jsonl.before"
+    timeline, aside = folder.timeline, folder.former_timeline
     if fresh and timeline.exists():
         os.replace(timeline, aside)
     try:
@@ -192,11 +186,3 @@ def _timeline_aside(out: Path, fresh: bool) -> Iterator[None]:
     finally:
         if aside.exists():
             os.replace(aside, timeline)
-
-
-def remove_run(out: Path, *, but: Collection[str] = ()) -> None:
-    """Remove what `fit` leaves in a folder, and nothing else; `but` names files that stay."""
-    for name in {*RUN_FILES, ".memory.jsonl.before"} - set(but):
-        (out / name).unlink(missing_ok=True)
-    for name in RUN_FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)

@@ -20,13 +20,13 @@ def is_hopeless(state: RunState) -> bool:
     return len(state.rollbacks) >= MOST_ROLLBACKS
 
 
-def hopeless_line(state: RunState, error: TrainingFailedError, *, out: Path) -> str:
+def hopeless_line(state: RunState, error: TrainingFailedError, *, ledger: Path) -> str:
     """Return what failed after all returns, and what the user can do about it."""
     advice = "try --fresh with a lower --learning_rate"
     if _is_reading(error):
         advice = "repair the data, or compile it again, and start over with --fresh"
     elif error.left_out:
-        advice = f"look at the rows in {out / 'ledger.csv'}, or {advice}"
+        advice = f"look at the rows in {ledger}, or {advice}"
     return f"step {state.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; {advice}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,21 @@ from ..data.split import Split
 from ..files import shorten_home, write_json
 from ..memory import MemoryMonitor
 from ..planning.memory_model import alternatives, predict_peak
+from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
 from ..store.ledger import LedgerEntry, write_ledger
 from .accounting import count_rows, ledger_entries
 from .feed import LeftOut
 from .loop import Trainer
 from .metrics import has_targets
-from .results import latest_loss, read_column, weights_sha256
 from .run_state import RunState
 from .runtime import versions
+from .saved_model import weights_sha256
 from .starts import read_run_starts
 from .upkeep import Upkeep
+
+LATEST_STEPS = 100
+"""Steps that the training loss of a result is averaged over."""
 
 
 def run_ledger(data: Dataset, split: Split, state: RunState, further: Iterable[LeftOut] = ()) -> list[LedgerEntry]:
@@ -42,7 +45,7 @@ class RunReport:
     `unusual` are lines on targets out of all proportion, `hardware` what `set_up_tensorflow` returned.
     """
 
-    out: Path
+    folder: TrainingFolder
     settings: FitSettings
     data: Dataset
     split: Split
@@ -55,7 +58,7 @@ class RunReport:
 
     def write_ledger(self, state: RunState, further: Iterable[LeftOut] = ()) -> None:
         """Write the ledger of the rows that did not count so far, `further` ones among them."""
-        write_ledger(self.out / "ledger.csv", run_ledger(self.data, self.split, state, further))
+        write_ledger(self.folder.ledger, run_ledger(self.data, self.split, state, further))
 
     def write_result(
         self,
@@ -75,7 +78,7 @@ class RunReport:
         """
         with self.trainer.averaged():
             result = self._describe(state, status, validation, started=started, problem=problem, ended=ended or status)
-            return write_json(self.out / "result.json", result)
+            return write_json(self.folder.result, result)
 
     def _describe(
         self,
@@ -90,9 +93,9 @@ class RunReport:
         settings, monitor = self.settings, self.monitor
         current = self.train_reader.epoch_rows(state.epoch, 0, state.position)
         predicted = predict_peak(self.data.schema, settings, rows=self.data.rows)
-        timing = self.out / "timing.csv"
+        timing = self.folder.timing
         steps, waits = read_column(timing, "step_seconds"), read_column(timing, "data_wait_seconds")
-        starts = read_run_starts(self.out)
+        starts = read_run_starts(self.folder)
         return {
             "schema_version": 1,
             "status": status,
@@ -111,7 +114,7 @@ class RunReport:
             "batch_size": settings.batch_size,
             "accum_steps": settings.steps_per_update,
             "effective_batch": settings.effective_batch,
-            "train": {"loss": latest_loss(self.out / "history.csv")},
+            "train": {"loss": latest_loss(self.folder)},
             "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
             "validation_history": _validations(state, validation),
             "memory": {
@@ -178,3 +181,10 @@ def _validations(state: RunState, last: Mapping[str, Any]) -> list[dict[str, flo
 def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the home folder as ~: results are given to others."""
     return {name: shorten_home(value) if isinstance(value, str) else value for name, value in settings.items()}
+
+
+def latest_loss(folder: TrainingFolder) -> float | None:
+    """Return the mean loss per target over the last 100 steps that counted; None when there is none."""
+    counted = [read_column(folder.history, name)[-LATEST_STEPS:] for name in ("loss", "valid_targets", "applied")]
+    loss, targets, applied = (column[counted[2] > 0] for column in counted)
+    return float(np.average(loss, weights=targets)) if applied.any() else None

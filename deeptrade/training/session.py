@@ -16,6 +16,7 @@ from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..memory import MemoryMonitor
 from ..planning.memory_model import activation_bytes
 from ..progress import Progress
+from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.ledger import write_ledger
 from ..units import format_bytes
@@ -24,13 +25,14 @@ from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .loop import StepRecord
 from .metrics import has_targets, validation_verdict
-from .results import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable, remove_leftovers, save_model
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
 from .run_report import RunReport, run_ledger
 from .run_state import RunState
 from .runtime import StopRequest
+from .saved_model import save_model
 from .spikes import SpikeDetector
 from .starts import KILLED, note_start
+from .step_table import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable
 from .upkeep import Upkeep
 from .validating import Validator
 
@@ -57,16 +59,16 @@ class Session:
     ):
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
-        self.out = settings.out_dir
+        self.folder = TrainingFolder(settings.out_dir)
         self.split = data.split(settings.val_ratio)
         self.started = started
         self.validation: dict[str, Any] = {}
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
         self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
-        self.checkpoints = Checkpoints(self.out / "checkpoints", sink=sink)
-        remove_leftovers(self.out)
-        write_ledger(self.out / "ledger.csv", run_ledger(data, self.split, state))
+        self.checkpoints = Checkpoints(self.folder.checkpoints, sink=sink)
+        self.folder.remove_leftovers()
+        write_ledger(self.folder.ledger, run_ledger(data, self.split, state))
         train_rows = self.split.train
         with self._activity("build"):
             self._build()
@@ -120,7 +122,7 @@ class Session:
             window_rows=self.state.window_rows,
         )
         self._report = RunReport(
-            out=self.out,
+            folder=self.folder,
             settings=settings,
             data=self.data,
             split=self.split,
@@ -155,12 +157,12 @@ class Session:
 
     def run(self, progress: str) -> dict[str, Any]:
         """Train to the end, validate, write every file; a signal saves and raises Interrupted, an error says failed."""
-        note_start(self.out, step=self.state.step)
+        note_start(self.folder, step=self.state.step)
         tables = [
-            StepTable(self.out / "history.csv", HISTORY_COLUMNS, kept_steps=self.state.step),
-            StepTable(self.out / "timing.csv", TIMING_COLUMNS, kept_steps=self.state.step),
+            StepTable(self.folder.history, HISTORY_COLUMNS, kept_steps=self.state.step),
+            StepTable(self.folder.timing, TIMING_COLUMNS, kept_steps=self.state.step),
         ]
-        logs = tf.summary.create_file_writer(str(self.out / "logs"))
+        logs = tf.summary.create_file_writer(str(self.folder.logs))
         try:
             with self._failing_loudly(), logs.as_default():
                 # What a kill leaves must not say completed, and a run that goes on has an old result lying there.
@@ -238,7 +240,7 @@ class Session:
         """Go back to the last good checkpoint without the rows that failed since; TrainingFailedError if too often."""
         if is_hopeless(self.state):
             self._report.write_ledger(self.state, error.left_out)
-            raise TrainingFailedError(hopeless_line(self.state, error, out=self.out)) from None
+            raise TrainingFailedError(hopeless_line(self.state, error, ledger=self.folder.ledger)) from None
         state, line = roll_back(self.state, error, trainer=self.trainer, checkpoints=self.checkpoints)
         self._take(state)
         lower_rate(self.trainer, error)
@@ -326,9 +328,9 @@ class Session:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
         validation = self.validation if self.state.position == 0 and self.validation else self._validate()
         with self._activity("save"), self.trainer.averaged():
-            save_model(self.trainer.model, self.out / "model.keras")
+            save_model(self.trainer.model, self.folder.model, unfinished=self.folder.unfinished_model)
         result = self._write_result("completed", validation)
-        self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.out / 'result.json'}")
+        self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.folder.result}")
         return result
 
     @contextmanager

@@ -6,10 +6,9 @@ import csv
 import io
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 
-from ..files import atomic_write, read_json
-from .results import count_steps
+from ..files import atomic_write
+from ..run_folder import TrainingFolder
 
 KILLED = "killed"
 
@@ -28,24 +27,24 @@ class RunStart:
     repeated_steps: int
 
 
-def note_start(out: Path, *, step: int) -> None:
-    """Add the call that goes on after `step` to out/starts.csv; before it cuts history.csv and writes a result."""
-    starts = read_run_starts(out)
+def note_start(folder: TrainingFolder, *, step: int) -> None:
+    """Add the call that goes on after `step` to starts.csv; before it cuts history.csv and writes a result."""
+    starts = read_run_starts(folder)
     again = bool(starts)
-    repeated = count_steps(out / "history.csv") - step if again else 0
+    repeated = folder.count_steps() - step if again else 0
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    starts.append(RunStart(now, step, _how_it_ended(out) if again else "", max(0, repeated)))
+    starts.append(RunStart(now, step, _how_it_ended(folder) if again else "", max(0, repeated)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in fields(RunStart)])
     writer.writerows(astuple(start) for start in starts)
-    with atomic_write(out / "starts.csv") as file:
+    with atomic_write(folder.starts) as file:
         file.write(text.getvalue().encode())
 
 
-def read_run_starts(out: Path) -> list[RunStart]:
+def read_run_starts(folder: TrainingFolder) -> list[RunStart]:
     """Return the calls that trained in a run's folder, the oldest first."""
-    path = out / "starts.csv"
+    path = folder.starts
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
@@ -55,7 +54,7 @@ def read_run_starts(out: Path) -> list[RunStart]:
         ]
 
 
-def _how_it_ended(out: Path) -> str:
+def _how_it_ended(folder: TrainingFolder) -> str:
     """What the last result says: one that was written at a start, and not replaced at an end, is of a killed call."""
-    path = out / "result.json"
-    return read_json(path).get("ended", KILLED) if path.exists() else KILLED
+    result = folder.read_result()
+    return KILLED if result is None else result.get("ended", KILLED)

@@ -1,0 +1,246 @@
+"""Where a run's files are, and what they hold: every path and every name of a file of a run stands here, once."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .files import is_held, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTEBOOKS = {
+    "01_profile_dataset": "profile",
+    "02_auto_optimize": "optimize",
+    "03_train": "train",
+    "04_memory_report": "memory",
+}
+"""The notebooks of a run in order, and the folder below the run's that each writes."""
+
+_TRAINING = NOTEBOOKS["03_train"]
+PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """What `fit --out` leaves in `folder`; nothing has to be there."""
+
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """result.json: what the run says of itself; written last."""
+        return self.folder / "result.json"
+
+    @property
+    def history(self) -> Path:
+        """history.csv: one row per optimizer step, equal in every run of the same data and settings."""
+        return self.folder / "history.csv"
+
+    @property
+    def timing(self) -> Path:
+        """timing.csv: the seconds of every optimizer step."""
+        return self.folder / "timing.csv"
+
+    @property
+    def starts(self) -> Path:
+        """starts.csv: one row per call of `fit` that trained."""
+        return self.folder / "starts.csv"
+
+    @property
+    def timeline(self) -> Path:
+        """memory.jsonl: the samples of its memory."""
+        return self.folder / "memory.jsonl"
+
+    @property
+    def former_timeline(self) -> Path:
+        """Where the timeline of before waits while a run starts over."""
+        return self.folder / ".memory.jsonl.before"
+
+    @property
+    def ledger(self) -> Path:
+        """ledger.csv: every row not used, and why."""
+        return self.folder / LEDGER
+
+    @property
+    def refused_ledger(self) -> Path:
+        """ledger.refused.csv: the ledger of data that was refused, where a run has its own already."""
+        return self.folder / "ledger.refused.csv"
+
+    @property
+    def model(self) -> Path:
+        """model.keras: the saved model."""
+        return self.folder / "model.keras"
+
+    @property
+    def unfinished_model(self) -> Path:
+        """The model while it is written; Keras insists on the ending."""
+        return self.folder / ".model.tmp.keras"
+
+    @property
+    def evaluation(self) -> Path:
+        """evaluation.json: scores of the forecasts."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of TensorBoard's logs."""
+        return self.folder / "logs"
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return the content of result.json, None where there is none; DataError where it is no JSON."""
+        return _read_if_there(self.result)
+
+    def read_completed_result(self) -> dict[str, Any] | None:
+        """Return the result of a run that has come to its end; None where it has not, or where there is none."""
+        result = self.read_result()
+        return result if result is not None and result.get("status") == "completed" else None
+
+    def read_history(self) -> pd.DataFrame:
+        """Return history.csv as a table, empty where there is none; a last row that a kill has torn is left out."""
+        import pandas as pd
+
+        text = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        return pd.read_csv(StringIO(whole)) if whole else pd.DataFrame()
+
+    def count_steps(self) -> int:
+        """Return how many whole rows history.csv has; 0 where there is none."""
+        return len(read_column(self.history, "step")) if self.history.exists() else 0
+
+    def is_running(self) -> bool:
+        """Return whether another process trains into this folder; False where that cannot be known."""
+        return is_held(self.folder)
+
+    def remove(self, *, but: Collection[Path] = ()) -> None:
+        """Remove what `fit` leaves, and nothing else; `but` names files that stay."""
+        files = (
+            self.evaluation,
+            self.result,
+            self.history,
+            self.starts,
+            self.timing,
+            self.timeline,
+            self.former_timeline,
+            self.ledger,
+            self.refused_ledger,
+            self.model,
+        )
+        for path in set(files) - set(but):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.logs):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove unfinished files that a kill has left."""
+        self.unfinished_model.unlink(missing_ok=True)
+        for folder in (self.folder, self.checkpoints, self.logs):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What `run --out` leaves in `folder`, or any of `profile`, `optimize` and `fit`; nothing has to be there."""
+
+    folder: Path
+
+    @property
+    def training(self) -> TrainingFolder:
+        """What training left: in the folder train/, or in this folder itself where `fit` wrote to it."""
+        below = self.folder / _TRAINING
+        return TrainingFolder(below if below.is_dir() else self.folder)
+
+    @property
+    def state(self) -> Path:
+        """run.json: what was run, and how each notebook stands."""
+        return self.folder / "run.json"
+
+    @property
+    def index(self) -> Path:
+        """index.html: the first page."""
+        return self.folder / "index.html"
+
+    @property
+    def report(self) -> Path:
+        """report.html: the page of any run, killed ones too."""
+        return self.folder / "report.html"
+
+    @property
+    def plan(self) -> Path:
+        """plan.json of notebook 02."""
+        return self.part("02_auto_optimize") / PLAN
+
+    def part(self, notebook: str) -> Path:
+        """Return the folder that a notebook writes."""
+        return self.folder / NOTEBOOKS[notebook]
+
+    def executed(self, notebook: str) -> Path:
+        """Return where a notebook lies when it has been executed."""
+        return self.folder / f"{notebook}.ipynb"
+
+    def page(self, notebook: str, *, code: bool) -> Path:
+        """Return where the page of a notebook lies: for readers, or in full with its code."""
+        return self.folder / (f"{notebook}.full.html" if code else f"{notebook}.html")
+
+    def read_state(self) -> dict[str, Any] | None:
+        """Return the content of run.json, None where there is none."""
+        return _read_if_there(self.state)
+
+    def read_profile(self) -> dict[str, Any] | None:
+        """Return the profile of a run, or of a folder that `profile` wrote; None where there is none."""
+        return _read_if_there(self.part("01_profile_dataset") / PROFILE) or _read_if_there(self.folder / PROFILE)
+
+    def read_plan(self) -> dict[str, Any] | None:
+        """Return the plan of a run, or of a folder that `optimize` wrote; None where there is none."""
+        return _read_if_there(self.plan) or _read_if_there(self.folder / PLAN)
+
+    def is_run(self) -> bool:
+        """Return whether there is a run here, or what `fit` left of one."""
+        training = self.training
+        return any(path.exists() for path in (self.state, training.result, training.timeline))
+
+    def remove(self) -> None:
+        """Remove what `run` leaves, and nothing else."""
+        TrainingFolder(self.part("03_train")).remove()
+        for notebook in NOTEBOOKS:
+            for name in (PROFILE, LEDGER, PLAN, MEMORY_REPORT):
+                (self.part(notebook) / name).unlink(missing_ok=True)
+            if self.part(notebook).is_dir() and not any(self.part(notebook).iterdir()):
+                self.part(notebook).rmdir()
+            for path in (
+                self.executed(notebook),
+                self.page(notebook, code=False),
+                self.page(notebook, code=True),
+            ):
+                path.unlink(missing_ok=True)
+        for path in (self.index, self.state):
+            path.unlink(missing_ok=True)
+
+
+def read_column(path: Path, column: str) -> np.ndarray:
+    """Return one column of a table of steps as float64 (steps,); a last row that a kill has torn is left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        whole = (line for line in file if line.endswith("\n"))
+        return np.array([_number(row[column]) for row in csv.DictReader(whole)])
+
+
+def _number(text: str) -> float:
+    return float(text == "True") if text in ("True", "False") else float(text)
+
+
+def _read_if_there(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None

@@ -1,0 +1,211 @@
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import fields
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from deeptrade.cli import _build_parser, _command_parser, main
+from deeptrade.settings import FitSettings
+from tests.support.markets import make_market
+
+ROOT = Path(__file__).parents[2]
+
+
+def deeptrade(*arguments, **options):
+    """Run the command as a user would; text of stdout and stderr is captured."""
+    command = [sys.executable, "-m", "deeptrade", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def assert_one_line(result, *words):
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_profile_writes_its_file_and_one_line(market, tmp_path):
+    result = deeptrade("profile", market.path, "--out", tmp_path / "profile")
+    assert result.returncode == 0
+    said, found = result.stdout.splitlines()
+    assert said.startswith("market has no store: rows are read from its text")
+    assert found.startswith("market: 60 rows, 0 rejected, 3 features, 2 horizons, 2023-11-14T22:13:20+00:00 to")
+    assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == ["ledger.csv", "profile.json"]
+
+
+@pytest.mark.parametrize("command", ["profile", "optimize", "run"])
+def test_a_missing_file_is_one_line_with_a_next_step(tmp_path, command):
+    result = deeptrade(command, tmp_path / "none.csv", "--out", tmp_path / "out")
+    assert_one_line(result, f"deeptrade {command}: ", "none.csv does not exist", "deeptrade synth")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_original_command_says_how_to_get_its_file(tmp_path):
+    command = (
+        "--model_size medium --batch_size 2 --grad_accum --accum_steps 4 --skip_rl --chunk_size 5000 --cache_batches 8"
+    )
+    result = subprocess.run(
+        [sys.executable, ROOT / "fitter.py", *command.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert_one_line(result, "deeptrade synth training_data/training_data.csv --rows 2000")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["bad.csv is empty"]),
+        (b"timestamp,arr_a,y_1\n", ["header but no rows"]),
+        (bytes(range(256)) * 100, ["not a text file"]),
+        (b'timestamp,arr_a\n1,"[1]"\n', ["no targets", "'price'"]),
+        (b'timestamp,arr_a,y_2\n1,"[1]",1\n', ["'y_1' is missing"]),
+    ],
+)
+def test_files_that_are_no_data_are_one_line(tmp_path, content, words):
+    (tmp_path / "bad.csv").write_bytes(content)
+    for command in (["profile", "bad.csv", "--out", "out"], ["fit", "--csv", "bad.csv", "--out", "out"]):
+        assert_one_line(deeptrade(*command, cwd=tmp_path), *words)
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_one_line(tmp_path):
+    (tmp_path / "months").mkdir()
+    assert_one_line(
+        deeptrade("profile", tmp_path / "months", "--out", tmp_path / "out"), "holds no .csv or other data file"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run as another user")
+def test_an_unreadable_file_is_one_line(market, tmp_path):
+    market.path.chmod(0)
+    tmp_path.chmod(0o777)
+    for parent in takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
+        parent.chmod(0o755)
+    code = (
+        "import os, sys, deeptrade.profiles.profile, deeptrade.cli\n"
+        "os.setuid(65534)\n"
+        f"sys.exit(deeptrade.cli.main(['profile', {str(market.path)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert_one_line(result, "reading market.csv: Permission denied")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+@pytest.mark.parametrize("command", ["profile", "synth"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(market, tmp_path, command):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        arguments = {"profile": [market.path, "--out", disk], "synth": [disk / "out.csv", "--rows", "50"]}[command]
+        (disk / "ballast").write_bytes(bytes(12 << 10))
+        assert_one_line(deeptrade(command, *arguments), "No space left on device")
+        assert {path.name for path in disk.iterdir()} <= {"ballast", "ledger.csv"}
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "--epoch", "3"], ["'--epoch' is not an option", "did you mean --epochs?"]),
+        (["fit", "--batch-size", "x"], ["--batch_size: invalid int value: 'x'"]),
+        (["fit", "--batch_size", "0"], ["batch_size=0 is not accepted; use at least 1"]),
+        (["fit", "--model_size", "huge"], ["invalid choice: 'huge'"]),
+        (["trane"], ["invalid choice: 'trane'"]),
+        ([], ["required: COMMAND"]),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, words, capsys):
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+
+
+def test_options_are_the_settings_with_their_defaults_and_help():
+    actions = {action.dest: action for action in _command_parser(_build_parser(), "fit")._actions}
+    for item in fields(FitSettings):
+        action = actions[item.name]
+        assert action.option_strings == [f"--{item.name}"]
+        assert action.help.startswith(item.metadata["help"])
+        if not isinstance(item.default, bool):
+            assert action.help.endswith(f"[{item.default}]")
+
+
+def test_hyphens_and_underscores_are_one(tmp_path):
+    market = make_market(tmp_path / "m.csv", rows=20)
+    assert main(["profile", str(market.path), "--out", str(tmp_path / "a"), "--max-rows=7"]) == 0
+    assert '"read": 7' in (tmp_path / "a" / "profile.json").read_text()
+
+
+def test_a_reader_that_leaves_does_not_end_in_a_traceback(market, tmp_path):
+    command = f"{sys.executable} -m deeptrade profile {market.path} --out {tmp_path / 'p'} | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_does_not_end_the_work(market, tmp_path):
+    command = f"{sys.executable} -m deeptrade compile {market.path} --store {tmp_path / 's.dtstore'} | true"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "s.dtstore" / "manifest.json").exists()
+
+
+def test_a_full_standard_output_is_one_line(market, tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "deeptrade", "profile", market.path, "--out", tmp_path / "p"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert_one_line(result, "writing the output: No space left on device")
+
+
+def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
+    first = deeptrade("compile", market.path)
+    assert first.returncode == 0
+    assert first.stdout.splitlines()[-1] == f"store: {tmp_path / 'market.dtstore'}"
+    again = deeptrade("compile", market.path, "--full-check")
+    assert "holds this data already, nothing was changed" in again.stdout
+    store = tmp_path / "market.dtstore"
+    assert deeptrade("verify", store).stdout == f"{store}: every block of every file has its checksum\n"
+    assert deeptrade("export", store, tmp_path / "m.parquet").returncode == 0
+    content = bytearray((store / "targets.f32").read_bytes())
+    content[5] ^= 4
+    (store / "targets.f32").write_bytes(content)
+    assert_one_line(deeptrade("verify", store), "is damaged: targets.f32, block 0 of 1; compile it again with --fresh")
+    assert_one_line(deeptrade("verify", tmp_path), "is not a store", "deeptrade compile")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["synth", ".", "--rows", "2"], ["is not a file"]),
+        (["profile", "", "--out", "out"], ["no data is given"]),
+        (["fit", "--csv", ""], ["csv='' names no data"]),
+        (["fit", "--learning_rate", "inf"], ["learning_rate=inf is not accepted; use a finite number"]),
+    ],
+)
+def test_values_that_name_nothing_are_one_line(tmp_path, arguments, words):
+    assert_one_line(deeptrade(*arguments, cwd=tmp_path), *words)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"status": "ok"}', "[1]"])
+@pytest.mark.parametrize("name", ["result.json", "plan.json", "profile.json", "memory.jsonl"])
+def test_a_report_on_files_of_something_else_is_one_line(tmp_path, name, content):
+    (tmp_path / name).write_text(content + "\n")
+    assert_one_line(deeptrade("report", tmp_path), str(tmp_path))

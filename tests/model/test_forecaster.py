@@ -1,0 +1,158 @@
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from deeptrade.model import build_forecaster
+from deeptrade.model.sizes import SIZES, count_parameters
+from deeptrade.sources.schema import Feature, Schema
+from deeptrade.sources.statistics import Moments
+from tests.support.forecasters import scrambled
+
+ORIGINAL = Schema(
+    (
+        Feature("arr_5m", (1, 241, 9)),
+        Feature("arr_15m", (1, 241, 9)),
+        Feature("arr_1h", (1, 241, 9)),
+        Feature("arr_google_trend", (1, 24, 1)),
+        Feature("arr_santiment", (1, 12)),
+        Feature("arr_ta_63", (1, 63)),
+        Feature("arr_ctx_11", (1, 11)),
+    ),
+    10,
+)
+ODD = Schema((Feature("arr_a/<b>", (1, 6, 2, 3)), Feature("arr_é 'x'", (4,)), Feature("arr_..", (5, 1))), 2)
+SCALE = np.array([0.01, 0.03], np.float32)
+
+
+def rows_of(schema, rows, seed=0):
+    generator = np.random.default_rng(seed)
+    return {f.name: generator.normal(3, 2, (rows, *f.shape)).astype(np.float32) for f in schema.features}
+
+
+def statistics_of(schema):
+    result = {}
+    for feature in schema.features:
+        moments = Moments(feature)
+        moments.add(rows_of(schema, 20)[feature.name])
+        result[feature.name] = moments.result()
+    return result
+
+
+def make(schema=ODD, size="tiny", scale=SCALE, **options):
+    return build_forecaster(schema, model_size=size, statistics=statistics_of(schema), target_scale=scale, **options)
+
+
+def test_the_untrained_model_is_the_zero_forecast():
+    forecasts = np.asarray(make()(rows_of(ODD, 3)))
+    assert forecasts.shape == (3, 2)
+    assert forecasts.dtype == np.float32
+    assert not forecasts.any()
+
+
+def test_forecasts_are_in_units_of_the_target_scale():
+    x = rows_of(ODD, 3)
+    large, small = (scrambled(make(scale=scale)) for scale in (SCALE, SCALE / 100))
+    np.testing.assert_allclose(np.asarray(large(x)), 100 * np.asarray(small(x)), rtol=1e-5)
+
+
+def test_a_row_is_forecast_alike_alone_and_in_company():
+    model, x = scrambled(make()), rows_of(ODD, 5)
+    alone = [np.asarray(model({name: values[n : n + 1] for name, values in x.items()})) for n in range(5)]
+    np.testing.assert_allclose(np.concatenate(alone), np.asarray(model(x)), rtol=2e-5, atol=1e-7)
+
+
+def test_every_feature_and_every_step_counts():
+    model, x = scrambled(make()), rows_of(ODD, 1)
+    before = np.asarray(model(x))
+    for feature in ODD.features:
+        steps = range(feature.shape[0]) if feature.is_sequence else [slice(None)]
+        for step in steps:
+            changed = {name: values.copy() for name, values in x.items()}
+            changed[feature.name][:, step] += 1
+            assert (np.asarray(model(changed)) != before).any(), (feature.name, step)
+
+
+def test_numbers_that_are_not_finite_do_not_reach_the_forecast():
+    model, x = scrambled(make()), rows_of(ODD, 2)
+    for values in x.values():
+        values[0].flat[0], values[1].flat[1] = np.nan, np.inf
+    assert np.isfinite(np.asarray(model(x))).all()
+
+
+def test_weights_are_a_function_of_the_seed_alone():
+    keras.utils.set_random_seed(1)
+    first = make(seed=5).get_weights()
+    keras.utils.set_random_seed(2)
+    again, other = make(seed=5).get_weights(), make(seed=6).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_no_two_weight_matrices_of_one_shape_start_alike():
+    kernels = [weight for weight in make().get_weights() if weight.ndim > 1 and weight.any()]
+    alike = [(a.shape, n) for n, a in enumerate(kernels) for b in kernels[:n] if np.array_equal(a, b)]
+    assert not alike
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "medium"])
+@pytest.mark.parametrize("schema", [ORIGINAL, ODD], ids=["original", "odd"])
+def test_the_arithmetic_counts_the_parameters_that_keras_counts(schema, size):
+    model = make(schema, size, np.ones(schema.horizons, np.float32))
+    assert count_parameters(schema, size) == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+def test_sizes_grow():
+    counts = [count_parameters(ORIGINAL, size) for size in SIZES]
+    assert counts == sorted(counts)
+    assert counts[-1] > 100_000_000
+
+
+def test_counting_parameters_does_not_import_tensorflow():
+    code = "import sys, deeptrade.model.sizes; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_the_model_s_own_and_forecasts_stay_float32(precision):
+    before = keras.config.dtype_policy().name
+    mixed, plain, x = scrambled(make(precision=precision)), scrambled(make()), rows_of(ODD, 3)
+    assert keras.config.dtype_policy().name == before == "float32"
+    assert mixed.network.get_layer("trunk").compute_dtype == precision.removeprefix("mixed_")
+    assert all(variable.dtype == "float32" for variable in mixed.variables)
+    forecasts = np.asarray(mixed(x))
+    assert forecasts.dtype == np.float32
+    np.testing.assert_allclose(forecasts, np.asarray(plain(x)), atol=0.03 * np.abs(np.asarray(plain(x))).max())
+
+
+def test_a_saved_model_forecasts_the_same_in_a_new_process(tmp_path):
+    model, x = scrambled(make()), rows_of(ODD, 3)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "rows.npz", *x.values())
+    code = """
+import sys, numpy as np, keras, deeptrade.model
+model = keras.models.load_model(sys.argv[1] + "/model.keras")
+arrays = np.load(sys.argv[1] + "/rows.npz")
+np.save(sys.argv[1] + "/forecasts.npy", model(dict(zip(model.feature_names, arrays.values()))))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "forecasts.npy"), np.asarray(model(x)))
+
+
+def test_a_saved_model_names_no_code_and_no_path(tmp_path):
+    make().save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config = archive.read("config.json").decode()
+    assert "Lambda" not in config
+    assert str(tmp_path) not in config
+
+
+def test_keras_own_fit_takes_the_model():
+    model, x = make(), rows_of(ODD, 8)
+    model.compile("adam", "mse")
+    y = np.random.default_rng(0).normal(0, 0.01, (8, 2)).astype(np.float32)
+    history = model.fit(x, y, epochs=3, batch_size=4, verbose=0).history["loss"]
+    assert history[-1] < history[0]

@@ -1,0 +1,71 @@
+import json
+import sys
+
+import pytest
+
+from deeptrade.errors import DataError, SettingsError
+from deeptrade.notebook.grid import combinations, read_grid, run_grid
+from deeptrade.notebook.run import NotebookError
+from tests.support.comparisons import add_run
+
+
+def test_a_grid_is_read_and_every_combination_is_made():
+    grid = read_grid(["model_size=tiny,small", "batch_size=2, 8"])
+    assert grid == {"model_size": ["tiny", "small"], "batch_size": ["2", "8"]}
+    assert len(combinations(grid)) == 4
+    assert combinations(grid)[1] == {"model_size": "tiny", "batch_size": "8"}
+
+
+@pytest.mark.parametrize("text", ["model_size", "=tiny", "model_size=", "model_size=tiny,"])
+def test_a_grid_of_another_form_is_refused(text):
+    with pytest.raises(SettingsError, match="NAME=VALUE,VALUE"):
+        read_grid([text])
+    with pytest.raises(SettingsError, match="'seed' twice"):
+        read_grid(["seed=1", "seed=2"])
+
+
+@pytest.fixture
+def fake_runs(tmp_path, finished_run):
+    """A command in place of `python -m deeptrade`: leaves a result, or ends with the code that its seed says."""
+    source = add_run(tmp_path / "source", "train", finished_run)
+    script = tmp_path / "fake.py"
+    script.write_text(
+        "import pathlib, shutil, sys\n"
+        "out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
+        "given = {sys.argv[n + 1]: sys.argv[n + 2] for n, one in enumerate(sys.argv) if one == '-r'}\n"
+        "code = {'7': 2, '8': 1}.get(given['seed'], 0)\n"
+        "if not code:\n"
+        f"    shutil.copytree({str(source)!r}, out, dirs_exist_ok=True)\n"
+        "print('last words of seed', given['seed'], given.get('epochs'))\n"
+        "sys.exit(code)\n"
+    )
+    return [sys.executable, str(script)]
+
+
+def test_every_combination_runs_in_its_own_folder_and_they_are_compared(market, tmp_path, fake_runs):
+    lines = []
+    options = {"grid": {"seed": ["1", "2"]}, "parameters": {"epochs": "3"}, "sink": lines.append}
+    page = run_grid(market.path, out=tmp_path / "out", command=fake_runs, **options)
+    assert page == tmp_path / "out" / "compare.html"
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [run["name"] for run in content["runs"]] == ["seed=1", "seed=2"]
+    assert lines[1] == "run 1 of 2: done; last words of seed 1 3"
+    assert (tmp_path / "out" / "seed=2.log").read_text() == "last words of seed 2 3\n"
+
+
+def test_a_run_that_fails_does_not_stop_the_rest_and_is_told(market, tmp_path, fake_runs):
+    with pytest.raises(NotebookError, match="2 of 3 runs failed: seed=8, seed=7; see their logs"):
+        run_grid(market.path, out=tmp_path / "out", grid={"seed": ["8", "7", "1"]}, command=fake_runs)
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [run["name"] for run in content["runs"]] == ["seed=1"]
+    with pytest.raises(DataError, match="1 of 1 runs failed"):
+        run_grid(market.path, out=tmp_path / "other", grid={"seed": ["7"]}, command=fake_runs)
+
+
+def test_bad_values_are_refused_before_anything_runs(market, tmp_path, fake_runs):
+    for grid, words in (({"model_size": ["tiny", "huge"]}, "huge"), ({"model_sise": ["tiny"]}, "model_size")):
+        with pytest.raises(SettingsError, match=words):
+            run_grid(market.path, out=tmp_path / "out", grid=grid, command=fake_runs)
+    with pytest.raises(SettingsError, match="by -r and by --grid"):
+        run_grid(market.path, out=tmp_path / "out", grid={"seed": ["1"]}, parameters={"seed": "2"}, command=fake_runs)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,232 @@
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from deeptrade import errors, run
+from deeptrade.errors import DataError, RunConflictError, SettingsError
+from deeptrade.notebook import run as run_module
+from deeptrade.notebook.run import NotebookError
+from deeptrade.run_folder import NOTEBOOKS
+from tests.support.markets import make_market
+from tests.support.notebooks import stand_in
+
+PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_notebooks_pages_and_results(finished_run):
+    for name, folder in NOTEBOOKS.items():
+        for ending in (".ipynb", ".html", ".full.html"):
+            assert (finished_run / f"{name}{ending}").stat().st_size > 1000
+        assert any((finished_run / folder).iterdir())
+    assert (finished_run / "index.html").exists()
+    state = json.loads((finished_run / "run.json").read_text())
+    assert {item["status"] for item in state["notebooks"].values()} == {"completed"}
+    assert [path.parent.name for path in finished_run.rglob("result.json")] == ["train"]
+
+
+def test_what_the_plan_chose_is_used_unless_a_parameter_says_otherwise(finished_run):
+    plan = json.loads((finished_run / "optimize" / "plan.json").read_text())
+    result = json.loads((finished_run / "train" / "result.json").read_text())
+    assert (result["batch_size"], result["accum_steps"]) == (4, 1)
+    assert plan["batch_size"] != 4
+    assert result["settings"]["chunk_size"] == plan["chunk_size"]
+    assert result["settings"]["skip_rl"] is True
+
+
+def test_the_same_run_again_says_it_is_done_and_changes_nothing(finished_run):
+    before, lines = times(finished_run), []
+    index = run(finished_run.parent / "market.csv", out=finished_run, parameters=PARAMETERS, sink=lines.append)
+    assert index == finished_run / "index.html"
+    assert "is done, nothing was changed" in lines[0]
+    assert times(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"max_steps": 4}, "max_steps '3', now '4'"), ({"seed": 1}, "seed not set, now '1'")]
+)
+def test_another_run_into_the_same_folder_is_refused(finished_run, change, words):
+    before = times(finished_run)
+    with pytest.raises(RunConflictError, match=words):
+        run(finished_run.parent / "market.csv", out=finished_run, parameters=PARAMETERS | change)
+    assert times(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"epoch": 3}, SettingsError, "did you mean 'epochs'"),
+        ({"epochs": "many"}, SettingsError, "epochs='many' is not of type int"),
+        ({"epochs": 0}, SettingsError, "epochs=0 is not accepted"),
+    ],
+)
+def test_wrong_parameters_stop_before_a_kernel_starts(market, tmp_path, monkeypatch, parameters, error, words):
+    monkeypatch.setattr(run_module, "_execute", lambda *arguments: pytest.fail("a kernel was started"))
+    with pytest.raises(error, match=words):
+        run(market.path, out=tmp_path / "out", parameters=parameters)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_stops_before_anything_is_made(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        run(tmp_path / "none.csv", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class KernelError(Exception):
+    """As papermill reports an error inside a notebook."""
+
+    def __init__(self, ename, evalue):
+        super().__init__(f"long text about {ename}")
+        self.ename, self.evalue = ename, evalue
+
+
+def test_an_error_the_user_can_mend_is_raised_as_itself(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch, "02_auto_optimize", KernelError("DoesNotFitError", "needs 3 GiB"))
+    with pytest.raises(errors.DoesNotFitError, match=r"^needs 3 GiB$"):
+        run(market.path, out=tmp_path / "out")
+    assert "failed:" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch, "03_train", KernelError("ZeroDivisionError", "division by zero"))
+    with pytest.raises(NotebookError, match="03_train failed: ZeroDivisionError: division by zero"):
+        run(market.path, out=tmp_path / "out")
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert "03_train: ZeroDivisionError: division by zero" in index
+    assert (tmp_path / "out" / "03_train.html").exists()
+    done = stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    assert done == ["03_train", "04_memory_report"]
+    assert "failed:" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    done = stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out", parameters={"seed": 5}, fresh=True)
+    assert done == list(NOTEBOOKS)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_is_refused(market, tmp_path, monkeypatch):
+    stand_in(monkeypatch)
+    run(market.path, out=tmp_path / "out")
+    market.cells[3][-1] = "0.5"
+    market.write()
+    with pytest.raises(RunConflictError, match="other data"):
+        run(market.path, out=tmp_path / "out")
+
+
+def test_the_kernel_is_this_interpreter_whatever_the_path_and_quiet(market, tmp_path):
+    code = (
+        "import sys; sys.path = [p for p in sys.path if p]\n"
+        "from pathlib import Path\nimport nbformat\nfrom deeptrade.notebook.run import _execute\n"
+        "cell = 'import logging, sys; print(sys.executable, logging.getLogger(\"tornado.general\").level)'\n"
+        "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])\n"
+        f"nbformat.write(nb, {str(tmp_path / 'in.ipynb')!r})\n"
+        f"_execute(Path({str(tmp_path / 'in.ipynb')!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    output = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip()
+    assert output.split() == [sys.executable, str(logging.CRITICAL)]
+
+
+def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
+    market = make_market(tmp_path / "market.csv", rows=400)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
+    for name, value in (("model_size", "tiny"), ("quick", "true"), ("epochs", "300"), ("batch_size", "4")):
+        command += ["-r", name, value]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    history = out / "train" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") > 5):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in errors
+    result = json.loads((out / "train" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert result["steps"] >= 5
+    state = json.loads((out / "run.json").read_text())["notebooks"]
+    assert [item["status"] for item in state.values()] == ["completed", "completed", "interrupted", "pending"]
+    assert "stopped by a signal" in (out / "index.html").read_text()
+    assert (out / "03_train.html").exists()
+
+
+def kernel_of(process):
+    children = psutil.Process(process.pid).children(recursive=True)
+    return next(child for child in children if "ipykernel_launcher" in child.cmdline())
+
+
+def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_the_same_command(tmp_path):
+    market = make_market(tmp_path / "market.csv", rows=400)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
+    for name, value in (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99")):
+        command += ["-r", name, value]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    history = out / "train" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") > 5):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kernel_of(process).kill()
+    process.communicate(timeout=120)
+    assert process.returncode not in (0, 2)
+    index = (out / "index.html").read_text()
+    assert "failed: " in index
+    assert "of the run as far as it came" in index
+    for name in ("03_train.ipynb", "03_train.html", "04_memory_report.html"):
+        assert (out / name).exists()
+    assert "The run has not completed" in (out / "04_memory_report.html").read_text()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    state = json.loads((out / "run.json").read_text())["notebooks"]
+    assert {item["status"] for item in state.values()} == {"completed"}
+    assert json.loads((out / "train" / "result.json").read_text())["steps"] == 120
+    assert "The run has not completed" not in (out / "04_memory_report.html").read_text()
+
+
+@pytest.mark.parametrize(("name", "value"), [("csv", "other.csv"), ("out", "x"), ("run", "y"), ("plan", "z")])
+def test_parameters_that_run_sets_itself_are_refused(tmp_path, market, name, value):
+    with pytest.raises(SettingsError, match=f"parameter '{name}' is set by run itself"):
+        run(market.path, out=tmp_path / "out", parameters={name: value})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("effective_batch", -3), ("features", "arr_5mm")])
+def test_values_that_cannot_work_stop_before_a_kernel_starts(tmp_path, market, name, value):
+    with pytest.raises(SettingsError, match=r"arr_5m|effective_batch=-3"):
+        run(market.path, out=tmp_path / "out", parameters={name: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_value_spelled_otherwise_is_the_same_run(finished_run):
+    lines = []
+    spelled = PARAMETERS | {"quick": "TRUE", "batch_size": 4, "max_steps": "03"}
+    run(finished_run.parent / "market.csv", out=finished_run, parameters=spelled, sink=lines.append)
+    assert "is done, nothing was changed" in lines[0]
+
+
+def test_a_run_without_samples_comes_to_its_end_and_says_so(tmp_path, market):
+    parameters = {"model_size": "tiny", "max_steps": 1, "quick": True, "no_memory_monitor": True, "skip_rl": True}
+    index = run(market.path, out=tmp_path / "out", parameters=parameters | {"val_ratio": 0.3})
+    assert "No samples were taken; resident memory" in index.read_text()

@@ -1,0 +1,87 @@
+"""Reports as colleagues meet them: a browser without a network, light, dark and on paper."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deeptrade.report.compare_page import write_comparison
+from deeptrade.report.index import report_pages
+from deeptrade.run_folder import NOTEBOOKS
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, open_tab
+from tests.support.pages import CLIPPED, MOST_BYTES
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+PAGES = ["index.html", *(f"{name}{ending}" for name in NOTEBOOKS for ending in (".html", ".full.html"))]
+PAGES += ["report.html", "compare.html", "00_explore.html"]
+PAPER_WIDTH = 718
+"""CSS pixels of A4 within Chromium's margins."""
+CONTRAST = """
+(() => {
+  const style = getComputedStyle(document.body);
+  return [style.color, style.backgroundColor].map(text => text.match(/[0-9]+/g).slice(0, 3).map(Number));
+})()
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    with open_tab(tmp_path_factory.mktemp("browser")) as opened:
+        opened.go_offline()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(finished_run, tmp_path_factory):
+    """A finished run with the pages that other commands make, and the sample of the explore notebook."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("pages") / "run")
+    report_pages(folder)
+    write_comparison([folder], out=folder)
+    shutil.copy(ROOT / "reports" / "sample" / "00_explore.html", folder)
+    return folder
+
+
+def brightness(colour):
+    return sum(colour) / 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, pages, tmp_path, name):
+    path = pages / name
+    assert path.stat().st_size < MOST_BYTES
+    tab.problems.clear()
+    for dark in (False, True):
+        tab.show(dark=dark)
+        tab.open(f"file://{path}")
+        assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
+        text, ground = tab.evaluate(CONTRAST)
+        assert (brightness(text) > brightness(ground)) == dark
+        assert abs(brightness(text) - brightness(ground)) > 120
+        assert "\ufffd" not in tab.evaluate("document.body.innerText")
+        assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    tab.show(width=PAPER_WIDTH, paper=True)
+    assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
+    tab.show(width=400)
+    assert json.loads(tab.evaluate(f"JSON.stringify({CLIPPED})")) == []
+    tab.pdf(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    assert tab.problems == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe is not there; npm install --no-save axe-core")
+@pytest.mark.parametrize("name", PAGES)
+def test_an_audit_finds_no_serious_hindrance(tab, pages, name):
+    tab.show()
+    tab.open(f"file://{pages / name}")
+    tab.evaluate(AXE.read_text() + "; true")
+    found = json.loads(tab.evaluate("axe.run({resultTypes: ['violations']}).then(r => JSON.stringify(r.violations))"))
+    serious = [
+        (one["id"], one["help"], one["nodes"][0]["html"][:120])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

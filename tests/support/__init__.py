@@ -1,0 +1,1 @@
+"""Helpers of several tests; no test imports from another one."""
