@@ -20,8 +20,6 @@ from .opening import open_dataset
 from .order import Rows
 from .settings import FitSettings
 
-BASELINES = ("zero", "last value", "ridge")
-
 RESAMPLES, LEAST_BLOCK, LEAST_BLOCKS, BINS = 1000, 20, 5, 5
 """Bootstrap samples; rows of a block at least (twice the horizons where that is more); blocks from which an interval is
 given; groups of forecasts by size."""

@@ -97,7 +97,7 @@ def fit(
         monitor = MemoryMonitor(out / "memory.jsonl", enabled=not settings.no_memory_monitor, limit=limit)
         from .session import Session
 
-        with _timeline_aside(out, settings.fresh), monitor, _checked(settings, limit, monitor, sink, progress) as data:
+        with _timeline_aside(out, settings.fresh), monitor, _checked(settings, monitor, sink, progress) as data:
             if settings.fresh:
                 remove_run(out, but=["memory.jsonl"])
             if earlier is not None:  # a store made only now has seen every byte
@@ -153,7 +153,7 @@ def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[s
         yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
 
 
-def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
+def _checked(settings: FitSettings, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
     """Check every row, compiling the data where that is not done; too many bad ones leave their ledger in `out`."""
     reading = ByteProgress("reading", face=progress, sink=sink)
     with monitor.phase("check"):
