@@ -165,7 +165,8 @@ def _build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE,...",
-        help="run every combination of such values, each in a process and a folder of its own, and compare them",
+        help="run every combination of such values, each in a process and a folder of its own, and compare them; "
+        "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
     )
     run.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
 

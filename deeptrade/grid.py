@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +21,63 @@ from .settings import FitSettings
 def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """Return the values by parameter of texts such as 'model_size=small,medium'.
 
+    A value in square brackets is taken whole, with its commas; [] is the empty value.
+
+    >>> read_grid(["features=[arr_5m,arr_15m],arr_5m"])
+    {'features': ['arr_5m,arr_15m', 'arr_5m']}
+
     Raises SettingsError for a text of another form, and a parameter given twice.
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
-        chosen = list(dict.fromkeys(value.strip() for value in values.split(",")))
-        if not (name and equals and all(chosen)):
+        chosen = _split_values(values)
+        if not (name and equals and chosen):
             raise SettingsError(
-                f"--grid {text!r} is not accepted; give NAME=VALUE,VALUE such as model_size=small,medium"
+                f"--grid {text!r} is not accepted; give NAME=VALUE,VALUE such as model_size=small,medium, "
+                f"a value that holds commas in brackets, such as 'features=[arr_5m,arr_15m],arr_5m'"
             )
         if name in grid:
             raise SettingsError(f"--grid names {name!r} twice; put its values into one: {name}=VALUE,VALUE")
         grid[name] = chosen
     return grid
+
+
+def _split_values(text: str) -> list[str]:
+    """The different values of 'A,[B,C]' in order; none where one is empty, or a bracket has no partner."""
+    parts, depth = [""], 0
+    for letter in text:
+        if letter == "," and not depth:
+            parts.append("")
+            continue
+        if depth or not parts[-1].strip():  # only a bracket that begins a value holds it together
+            depth += (letter == "[") - (letter == "]" and depth > 0)
+        parts[-1] += letter
+    parts = [part.strip() for part in parts]
+    if depth or not all(parts) or any(part[0] == "[" and part[-1] != "]" for part in parts):
+        return []
+    return list(dict.fromkeys(part[1:-1].strip() if part[0] == "[" else part for part in parts))
+
+
+_LONGEST_NAME_BYTES = 120
+
+
+def folder_name(combination: Mapping[str, str]) -> str:
+    """Return a name for the folder of a run, fit for any file system and of this combination alone.
+
+    What a path should not hold is written '_'; then, or where the name would be too long, a checksum follows.
+
+    >>> folder_name({"model_size": "tiny", "seed": "1"})
+    'model_size=tiny,seed=1'
+    >>> folder_name({"features": "arr_5m,arr_15m"})
+    'features=arr_5m+arr_15m-2d310f4a'
+    """
+    exact = ",".join(f"{key}={value}" for key, value in combination.items())
+    plain = ",".join(f"{key}={value.replace(',', '+')}" for key, value in combination.items())
+    fit = re.sub(r"[^\w.,=+-]", "_", plain).encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
+    if fit == exact and not fit.endswith(".log"):  # as the log of another run
+        return fit
+    return f"{fit}-{hashlib.sha256(repr(dict(combination)).encode()).hexdigest()[:8]}"
 
 
 def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -75,7 +120,7 @@ def run_grid(
     failures: dict[str, int] = {}
     page = out / "compare.html"
     for number, combination in enumerate(combined, start=1):
-        name = ",".join(f"{key}={value}" for key, value in combination.items()).replace("/", "_")
+        name = folder_name(combination)
         say(f"run {number} of {len(combined)}: {name}")
         given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
         arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
