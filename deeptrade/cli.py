@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import DataError, DeepTradeError, Interrupted
-from .files import friendly_os_errors
+from .files import FULL_DISK, friendly_os_errors, told
 from .settings import MODEL_SIZES, FitSettings, data_name
 
 
@@ -26,14 +27,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         _refuse_unknown(parser, options.command, unknown[0])
     try:
-        with _ending_on_sigterm(), friendly_os_errors("writing the output"):
+        with _ending_on_sigterm():
             options.run(options)
     except DeepTradeError as error:
-        print(f"deeptrade {options.command}: {error}", file=sys.stderr)
-        return 2
+        return _tell(options.command, error)
+    except OSError as error:
+        if not _is_the_users(error):
+            raise
+        return _tell(options.command, told(error, f"using {error.filename or 'the system'}"))
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
     return 0
+
+
+def _tell(command: str, error: DeepTradeError) -> int:
+    print(f"deeptrade {command}: {error}", file=sys.stderr)
+    return 2
+
+
+_NO_ROOM = (*FULL_DISK, errno.ENOMEM)
+_CLOSED_PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
+def _is_the_users(error: OSError) -> bool:
+    """Whether an error that no place has told is one that the user can mend: no room, or a path closed to them.
+
+    Any other, such as a file of our own that is not there, is our bug, and its traceback says where.
+    """
+    return error.errno in _NO_ROOM or (error.errno in _CLOSED_PATHS and error.filename is not None)
 
 
 @contextmanager
@@ -55,11 +76,12 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 def print_line(line: str) -> None:
     """Print one line at once, also into a pipe; where its reader has gone, the work goes on in silence."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with friendly_os_errors("writing the output"):
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:

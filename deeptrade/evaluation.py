@@ -104,7 +104,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
 def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
     """Return the scores that `evaluate` wrote to an evaluation.json; none where there are none of these weights."""
     content = read_json(path) if path.exists() else {}
-    if content.get("weights_sha256") != weights_sha256:
+    if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256:
         return []
 
     def interval(content: dict[str, Any] | None) -> Interval | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import DataError, SettingsError
-from .files import user_path
+from .files import friendly_os_errors, user_path
 from .parameters import check_parameters
 from .report.compare import write_comparison
 from .runs import NOTEBOOKS, NotebookError, notebook_path
@@ -116,7 +116,8 @@ def run_grid(
     for combination in combined:
         values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in NOTEBOOKS})
         FitSettings(**values["03_train"])
-    out.mkdir(parents=True, exist_ok=True)
+    with friendly_os_errors(f"making the folder {out}"):
+        out.mkdir(parents=True, exist_ok=True)
     failures: dict[str, int] = {}
     page = out / "compare.html"
     for number, combination in enumerate(combined, start=1):
@@ -145,7 +146,9 @@ def _compare(out: Path) -> Path | None:
 
 def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
     """Run one command with its output in a log; return its exit code and last line. A signal here ends it too."""
-    with open(log, "w", encoding="utf-8") as file:
+    with friendly_os_errors(f"writing {log.name}"):
+        opened = open(log, "w", encoding="utf-8")  # noqa: SIM115 (closed by the next line)
+    with opened as file:
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
             code = child.wait()
@@ -153,5 +156,6 @@ def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
             child.terminate()
             child.wait()
             raise
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    with friendly_os_errors(f"reading {log.name}"):
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return code, lines[-1] if lines else ""

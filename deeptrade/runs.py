@@ -17,7 +17,7 @@ import psutil
 
 from . import errors
 from .errors import DataError, DeepTradeError, Interrupted, RunConflictError, SettingsError
-from .files import read_json, shorten_home, user_path, write_json
+from .files import friendly_os_errors, read_json, shorten_home, user_path, write_json
 from .opening import look_at
 from .parameters import check_parameters
 from .plan import planned
@@ -148,16 +148,17 @@ def remove_run(out: Path) -> None:
     from .training.fit import remove_run as remove_training
 
     remove_training(out / "train")
-    for folder in NOTEBOOKS.values():
-        for name in ("profile.json", "ledger.csv", "plan.json", "memory.json"):
-            (out / folder / name).unlink(missing_ok=True)
-        if (out / folder).is_dir() and not any((out / folder).iterdir()):
-            (out / folder).rmdir()
-    for name in NOTEBOOKS:
-        for ending in (".ipynb", ".html", ".full.html"):
-            (out / f"{name}{ending}").unlink(missing_ok=True)
-    for name in ("index.html", _STATE):
-        (out / name).unlink(missing_ok=True)
+    with friendly_os_errors(f"removing the run in {out}"):
+        for folder in NOTEBOOKS.values():
+            for name in ("profile.json", "ledger.csv", "plan.json", "memory.json"):
+                (out / folder / name).unlink(missing_ok=True)
+            if (out / folder).is_dir() and not any((out / folder).iterdir()):
+                (out / folder).rmdir()
+        for name in NOTEBOOKS:
+            for ending in (".ipynb", ".html", ".full.html"):
+                (out / f"{name}{ending}").unlink(missing_ok=True)
+        for name in ("index.html", _STATE):
+            (out / name).unlink(missing_ok=True)
 
 
 def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:

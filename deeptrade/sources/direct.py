@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, map_file
 from ..schema import Feature
 from .blocks import Block
 from .csv import CsvSource
@@ -25,7 +24,11 @@ class _File:
         with friendly_os_errors(f"reading {path.name}"):
             self._file = open(path, "rb")  # noqa: SIM115 (open as long as the rows)
             self.size = os.fstat(self._file.fileno()).st_size
-            self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) if self.size and use_mmap else None
+        try:
+            self._map = map_file(self._file.fileno(), path.name) if self.size and use_mmap else None
+        except BaseException:
+            self._file.close()
+            raise
         self._mapped = np.frombuffer(self._map, np.uint8) if self._map else None
 
     def gather(self, starts: np.ndarray, ends: np.ndarray) -> Text:
@@ -37,8 +40,9 @@ class _File:
         lengths = ends - starts
         stops = np.cumsum(lengths + 1) - 1
         buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte behind each record ends its last number
-        for start, length, stop in zip(starts, lengths, stops, strict=True):
-            os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
+        with friendly_os_errors(f"reading {self.path.name}"):
+            for start, length, stop in zip(starts, lengths, stops, strict=True):
+                os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
         return Text(buffer, stops - lengths, stops)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..dataset import Dataset, TooManyBadRowsError
 from ..errors import RunConflictError
-from ..files import read_json
+from ..files import friendly_os_errors, read_json
 from ..ledger import write_ledger
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..memory_model import check_fits, predict_peak, training_room
@@ -185,7 +185,8 @@ def _timeline_aside(out: Path, fresh: bool) -> Iterator[None]:
     """Where a run starts over, give it a timeline of its own; the earlier one comes back where it cannot start."""
     timeline, aside = out / "memory.jsonl", out / ".memory.jsonl.before"
     if fresh and timeline.exists():
-        os.replace(timeline, aside)
+        with friendly_os_errors(f"moving {timeline.name}"):
+            os.replace(timeline, aside)
     try:
         yield
     finally:
@@ -195,7 +196,8 @@ def _timeline_aside(out: Path, fresh: bool) -> Iterator[None]:
 
 def remove_run(out: Path, *, but: Collection[str] = ()) -> None:
     """Remove what `fit` leaves in a folder, and nothing else; `but` names files that stay."""
-    for name in {*RUN_FILES, ".memory.jsonl.before"} - set(but):
-        (out / name).unlink(missing_ok=True)
+    with friendly_os_errors(f"removing the run in {out}"):
+        for name in {*RUN_FILES, ".memory.jsonl.before"} - set(but):
+            (out / name).unlink(missing_ok=True)
     for name in RUN_FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)

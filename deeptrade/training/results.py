@@ -53,7 +53,7 @@ class StepTable:
     def _open(self, kept_steps: int) -> None:
         lines = [",".join(self._columns) + "\n"]
         if kept_steps and self._path.exists():
-            with open(self._path, encoding="utf-8") as old:
+            with friendly_os_errors(f"reading {self._path.name}"), open(self._path, encoding="utf-8") as old:
                 lines = list(old)[: kept_steps + 1]
         with atomic_write(self._path) as file:
             file.write("".join(lines).encode())
@@ -79,7 +79,7 @@ class StepTable:
 
 def read_column(path: Path, column: str) -> np.ndarray:
     """Return one column of a step table as float64 (steps,); a last line that was cut off is left out."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with friendly_os_errors(f"reading {path.name}"), open(path, newline="", encoding="utf-8") as file:
         whole = (line for line in file if line.endswith("\n"))
         return np.array([_number(row[column]) for row in csv.DictReader(whole)])
 
@@ -113,10 +113,11 @@ def save_model(model: Any, path: Path) -> None:
 
 def remove_leftovers(out: Path) -> None:
     """Remove unfinished files that a kill has left in a run's folders."""
-    (out / _UNFINISHED_MODEL).unlink(missing_ok=True)
-    for folder in (out, *(out / name for name in RUN_FOLDERS)):
-        for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+    with friendly_os_errors(f"removing unfinished files in {out}"):
+        (out / _UNFINISHED_MODEL).unlink(missing_ok=True)
+        for folder in (out, *(out / name for name in RUN_FOLDERS)):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
 
 def weights_sha256(variables: Sequence[Any]) -> str:

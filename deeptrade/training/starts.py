@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..files import atomic_write, read_json
+from ..files import atomic_write, friendly_os_errors, read_json
 from .results import count_steps
 
 KILLED = "killed"
@@ -48,7 +48,7 @@ def read_run_starts(out: Path) -> list[RunStart]:
     path = out / "starts.csv"
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
+    with friendly_os_errors("reading starts.csv"), open(path, newline="", encoding="utf-8") as file:
         return [
             RunStart(row["time"], int(row["step"]), row["before"], int(row["repeated_steps"]))
             for row in csv.DictReader(file)
