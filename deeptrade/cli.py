@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import DataError, DeepTradeError, Interrupted
-from .files import friendly_os_errors
+from .files import FULL_DISK, friendly_os_errors, told
 from .settings import MODEL_SIZES, FitSettings, data_name
 
 
@@ -23,11 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = read_command(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _ending_on_sigterm(), friendly_os_errors("writing the output"):
+        with _ending_on_sigterm():
             options.run(options)
     except DeepTradeError as error:
-        print(f"deeptrade {options.command}: {error}", file=sys.stderr)
-        return 2
+        return _tell(options.command, error)
+    except OSError as error:
+        if not _is_the_users(error):
+            raise
+        return _tell(options.command, told(error, f"using {error.filename or 'the system'}"))
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
     return 0
@@ -40,6 +44,23 @@ def read_command(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         _refuse_unknown(parser, options.command, unknown[0])
     return options
+
+
+def _tell(command: str, error: DeepTradeError) -> int:
+    print(f"deeptrade {command}: {error}", file=sys.stderr)
+    return 2
+
+
+_NO_ROOM = (*FULL_DISK, errno.ENOMEM)
+_CLOSED_PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
+def _is_the_users(error: OSError) -> bool:
+    """Whether an error that no place has told is one that the user can mend: no room, or a path closed to them.
+
+    Any other, such as a file of our own that is not there, is our bug, and its traceback says where.
+    """
+    return error.errno in _NO_ROOM or (error.errno in _CLOSED_PATHS and error.filename is not None)
 
 
 @contextmanager
@@ -61,11 +82,12 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 def print_line(line: str) -> None:
     """Print one line at once, also into a pipe; where its reader has gone, the work goes on in silence."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with friendly_os_errors("writing the output"):
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:
@@ -171,7 +193,8 @@ def _build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE,...",
-        help="run every combination of such values, each in a process and a folder of its own, and compare them",
+        help="run every combination of such values, each in a process and a folder of its own, and compare them; "
+        "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
     )
     run.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
 

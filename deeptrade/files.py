@@ -7,6 +7,7 @@ import glob
 import itertools
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -41,20 +42,45 @@ def shorten_home(text: str) -> str:
     return re.sub(rf"(?<![\w./~+-]){re.escape(home)}(?![\w.-])", "~", text)
 
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def friendly_os_errors(action: str) -> Iterator[None]:
     """Turn an operating system's error into one line that names `action`, such as 'writing plan.json'.
 
-    Raises DoesNotFitError for a full disk, DataError for all other OSErrors.
+    It belongs around a single touch of a user's file, never around more of our code, whose own errors it would hide.
+
+    Raises DoesNotFitError for a full disk or memory, DataError for all other OSErrors.
     """
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            line = f"{action}: {reason}; free some space or choose another folder"
-            raise DoesNotFitError(line) from None
-        raise DataError(f"{action}: {reason}; check the path and its permissions") from None
+        raise told(error, action) from None
+
+
+def told(error: OSError, action: str) -> DataError | DoesNotFitError:
+    """Return an operating system's error as one line that names `action` and what to do next."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in FULL_DISK:
+        return DoesNotFitError(f"{action}: {reason}; free some space or choose another folder")
+    if error.errno == errno.ENOMEM:
+        return DoesNotFitError(f"{action}: {reason}; free some memory")
+    return DataError(f"{action}: {reason}; check the path and its permissions")
+
+
+def map_file(descriptor: int, name: str) -> mmap.mmap:
+    """Return a read-only map of a whole open file, which must not be empty; `name` is what errors call it.
+
+    Raises DoesNotFitError where the system has no room for the map, DataError where the file cannot be mapped.
+    """
+    try:
+        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    except OSError as error:
+        action = f"mapping {name}: {os.strerror(error.errno or 0)}"
+        if error.errno == errno.ENOMEM:
+            raise DoesNotFitError(f"{action}; free some memory, or use --no_mmap") from None
+        raise DataError(f"{action}; use --no_mmap") from None
 
 
 @contextmanager

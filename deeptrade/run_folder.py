@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import is_held, read_json
+from .errors import DataError
+from .files import friendly_os_errors, is_held, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,9 +114,20 @@ class TrainingFolder:
         """Return history.csv as a table, empty where there is none; a last row that a kill has torn is left out."""
         import pandas as pd
 
-        text = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
+        if not self.history.exists():
+            return pd.DataFrame()
+        with friendly_os_errors(f"reading {self.history.name}"):
+            text = self.history.read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]
-        return pd.read_csv(StringIO(whole)) if whole else pd.DataFrame()
+        if not whole:
+            return pd.DataFrame()
+        try:
+            history = pd.read_csv(StringIO(whole))
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise foreign_file(self.history, " ".join(str(error).split())) from None
+        if not {"step", "loss"} <= set(history.columns):
+            raise foreign_file(self.history, "it has no columns 'step' and 'loss'")
+        return history
 
     def count_steps(self) -> int:
         """Return how many whole rows history.csv has; 0 where there is none."""
@@ -139,17 +151,19 @@ class TrainingFolder:
             self.refused_ledger,
             self.model,
         )
-        for path in set(files) - set(but):
-            path.unlink(missing_ok=True)
+        with friendly_os_errors(f"removing the run in {self.folder}"):
+            for path in set(files) - set(but):
+                path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files that a kill has left."""
-        self.unfinished_model.unlink(missing_ok=True)
-        for folder in (self.folder, self.checkpoints, self.logs):
-            for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+        with friendly_os_errors(f"removing unfinished files in {self.folder}"):
+            self.unfinished_model.unlink(missing_ok=True)
+            for folder in (self.folder, self.checkpoints, self.logs):
+                for path in folder.glob(".*.tmp"):
+                    path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -216,6 +230,10 @@ class RunFolder:
     def remove(self) -> None:
         """Remove what `run` leaves, and nothing else."""
         TrainingFolder(self.part("03_train")).remove()
+        with friendly_os_errors(f"removing the run in {self.folder}"):
+            self._remove_own()
+
+    def _remove_own(self) -> None:
         for notebook in NOTEBOOKS:
             for name in (PROFILE, LEDGER, PLAN, MEMORY_REPORT):
                 (self.part(notebook) / name).unlink(missing_ok=True)
@@ -233,7 +251,7 @@ class RunFolder:
 
 def read_column(path: Path, column: str) -> np.ndarray:
     """Return one column of a table of steps as float64 (steps,); a last row that a kill has torn is left out."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with friendly_os_errors(f"reading {path.name}"), open(path, newline="", encoding="utf-8") as file:
         whole = (line for line in file if line.endswith("\n"))
         return np.array([_number(row[column]) for row in csv.DictReader(whole)])
 
@@ -243,4 +261,15 @@ def _number(text: str) -> float:
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+    """The content of a run's JSON file; None where there is no such file, DataError for a file of something else."""
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise foreign_file(path, "it holds no JSON object")
+    return content
+
+
+def foreign_file(path: Path, why: str) -> DataError:
+    """Return the error for a file that has a name of ours, and which no run has written."""
+    return DataError(f"{path} is not of a run: {why}; give the --out of a run")

@@ -210,13 +210,11 @@ class Dataset:
             if start == len(usable):
                 break
         summary.blocks = blocks
-        summary.warnings = find_warnings(
-            summary, self._contents.timestamps[: len(usable)], self._contents.targets[: len(usable)], notes=()
-        )
-        contents = self._contents
+        contents, targets = self._contents, self._contents.targets[: len(usable)]
         if self.schema.target_source == "price":  # what comes after the first rows is not known to them
-            contents = _KnownPrices(contents, summary.usable, self._contents.targets[: len(usable)])
-            summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], contents.targets, notes=())
+            contents = _KnownPrices(contents, summary.usable, targets)
+            targets = contents.targets
+        summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], targets, notes=())
         return Dataset(summary, contents, self.budget)
 
     def _part_of_block(self, start: int, stop: int) -> BlockSummary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -56,6 +55,12 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         if split not in SPLITS:
             raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
         super().__init__(workers=1, use_multiprocessing=False)
+        self.epoch = 0
+        self._lock = Lock()
+        self._stream: Iterator[Batch] | None = None
+        self._expected = 0
+        self._offset = 0
+        self._in_order = True
         self._owned = None if isinstance(data, Dataset) else open_dataset(data, chunk_size=chunk_size, **options)
         self.dataset: Dataset = data if isinstance(data, Dataset) else self._owned  # type: ignore[assignment]
         try:
@@ -71,14 +76,9 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
                 window_rows=window_rows,
             )
         except BaseException:
-            self.close()
+            if self._owned is not None:
+                self._owned.close()
             raise
-        self.epoch = 0
-        self._lock = Lock()
-        self._stream: Iterator[Batch] | None = None
-        self._expected = 0
-        self._offset = 0
-        self._in_order = True
 
     def __enter__(self) -> MemoryEfficientGenerator:
         return self
@@ -132,9 +132,8 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
 
     def close(self) -> None:
         """End the background thread, and close the data if the generator has opened it."""
-        with suppress(AttributeError):  # __init__ may have stopped before these were made
-            self._drop_stream()
-            self.reader.close()
+        self._drop_stream()
+        self.reader.close()
         if self._owned is not None:
             self._owned.close()
 

@@ -21,8 +21,6 @@ from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.row_range import RowRange
 
-BASELINES = ("zero", "last value", "ridge")
-
 RESAMPLES, LEAST_BLOCK, LEAST_BLOCKS, BINS = 1000, 20, 5, 5
 """Bootstrap samples; rows of a block at least (twice the horizons where that is more); blocks from which an interval is
 given; groups of forecasts by size."""
@@ -105,7 +103,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
 def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
     """Return the scores that `evaluate` wrote to an evaluation.json; none where there are none of these weights."""
     content = read_json(path) if path.exists() else {}
-    if content.get("weights_sha256") != weights_sha256:
+    if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256:
         return []
 
     def interval(content: dict[str, Any] | None) -> Interval | None:

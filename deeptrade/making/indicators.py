@@ -49,7 +49,7 @@ CONTEXT_NAMES = (
     "taker_buy_share_12_steps",
 )
 
-OPEN, HIGH, LOW, CLOSE, VOLUME, TAKER_VOLUME = 0, 1, 2, 3, 4, 7
+HIGH, LOW, CLOSE, VOLUME, TAKER_VOLUME = 1, 2, 3, 4, 7
 
 
 def indicators(bars: np.ndarray) -> np.ndarray:

@@ -49,7 +49,6 @@ CHANNELS = (
 """Of a window; a source of six columns gives the first five, and the others are left out, not filled."""
 
 _TIME_NAMES = ("open_time", "timestamp", "time", "date", "datetime")
-_UNREADABLE = (UnicodeDecodeError, OSError, EOFError, zlib.error)
 _ACCEPTED = "exchange klines as .csv or .csv.gz: open time, open, high, low, close, volume, and six more or none"
 
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from ..files import friendly_os_errors
 
 
@@ -72,7 +73,7 @@ def start_line(start: Start) -> str:
 def read_timeline(path: str | Path) -> list[Sample]:
     """Return the samples of a timeline file, oldest first; a line torn by a kill is left out.
 
-    Raises DataError when the file cannot be read.
+    Raises DataError when the file cannot be read, or is of something else.
     """
     samples = []
     run = -1
@@ -80,17 +81,24 @@ def read_timeline(path: str | Path) -> list[Sample]:
         if line.get("kind") == "start":
             run += 1
         elif "kind" not in line:
-            samples.append(Sample(**{name: line[name] for name in _SAMPLE_FIELDS}, run=max(run, 0)))
+            samples.append(Sample(**_chosen(line, _SAMPLE_FIELDS, path), run=max(run, 0)))
     return samples
 
 
 def read_starts(path: str | Path) -> list[Start]:
     """Return the start line of every run in a timeline file: one, and one more per resumption.
 
-    Raises DataError when the file cannot be read.
+    Raises DataError when the file cannot be read, or is of something else.
     """
     lines = (line for line in _read_objects(path) if line.get("kind") == "start")
-    return [Start(**{name: line[name] for name in _START_FIELDS}) for line in lines]
+    return [Start(**_chosen(line, _START_FIELDS, path)) for line in lines]
+
+
+def _chosen(line: Mapping[str, Any], names: Sequence[str], path: str | Path) -> dict[str, Any]:
+    missing = [name for name in names if name not in line]
+    if missing:
+        raise DataError(f"{path} is no timeline of memory: a line has no {missing[0]!r}; give the --out of a run")
+    return {name: line[name] for name in names}
 
 
 def note_line(kind: str, content: Mapping[str, Any]) -> str:

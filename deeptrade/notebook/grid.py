@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError, SettingsError
-from ..files import user_path
+from ..files import friendly_os_errors, user_path
 from ..report.compare_page import write_comparison
 from ..run_folder import NOTEBOOKS
 from ..settings import FitSettings
@@ -20,20 +22,63 @@ from .run import NotebookError, notebook_path
 def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """Return the values by parameter of texts such as 'model_size=small,medium'.
 
+    A value in square brackets is taken whole, with its commas; [] is the empty value.
+
+    >>> read_grid(["features=[arr_5m,arr_15m],arr_5m"])
+    {'features': ['arr_5m,arr_15m', 'arr_5m']}
+
     Raises SettingsError for a text of another form, and a parameter given twice.
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
-        chosen = list(dict.fromkeys(value.strip() for value in values.split(",")))
-        if not (name and equals and all(chosen)):
+        chosen = _split_values(values)
+        if not (name and equals and chosen):
             raise SettingsError(
-                f"--grid {text!r} is not accepted; give NAME=VALUE,VALUE such as model_size=small,medium"
+                f"--grid {text!r} is not accepted; give NAME=VALUE,VALUE such as model_size=small,medium, "
+                f"a value that holds commas in brackets, such as 'features=[arr_5m,arr_15m],arr_5m'"
             )
         if name in grid:
             raise SettingsError(f"--grid names {name!r} twice; put its values into one: {name}=VALUE,VALUE")
         grid[name] = chosen
     return grid
+
+
+def _split_values(text: str) -> list[str]:
+    """The different values of 'A,[B,C]' in order; none where one is empty, or a bracket has no partner."""
+    parts, depth = [""], 0
+    for letter in text:
+        if letter == "," and not depth:
+            parts.append("")
+            continue
+        if depth or not parts[-1].strip():  # only a bracket that begins a value holds it together
+            depth += (letter == "[") - (letter == "]" and depth > 0)
+        parts[-1] += letter
+    parts = [part.strip() for part in parts]
+    if depth or not all(parts) or any(part[0] == "[" and part[-1] != "]" for part in parts):
+        return []
+    return list(dict.fromkeys(part[1:-1].strip() if part[0] == "[" else part for part in parts))
+
+
+_LONGEST_NAME_BYTES = 120
+
+
+def folder_name(combination: Mapping[str, str]) -> str:
+    """Return a name for the folder of a run, fit for any file system and of this combination alone.
+
+    What a path should not hold is written '_'; then, or where the name would be too long, a checksum follows.
+
+    >>> folder_name({"model_size": "tiny", "seed": "1"})
+    'model_size=tiny,seed=1'
+    >>> folder_name({"features": "arr_5m,arr_15m"})
+    'features=arr_5m+arr_15m-2d310f4a'
+    """
+    exact = ",".join(f"{key}={value}" for key, value in combination.items())
+    plain = ",".join(f"{key}={value.replace(',', '+')}" for key, value in combination.items())
+    fit = re.sub(r"[^\w.,=+-]", "_", plain).encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
+    if fit == exact and not fit.endswith(".log"):  # as the log of another run
+        return fit
+    return f"{fit}-{hashlib.sha256(repr(dict(combination)).encode()).hexdigest()[:8]}"
 
 
 def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -72,11 +117,12 @@ def run_grid(
     for combination in combined:
         values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in NOTEBOOKS})
         FitSettings(**values["03_train"])
-    out.mkdir(parents=True, exist_ok=True)
+    with friendly_os_errors(f"making the folder {out}"):
+        out.mkdir(parents=True, exist_ok=True)
     failures: dict[str, int] = {}
     page = out / "compare.html"
     for number, combination in enumerate(combined, start=1):
-        name = ",".join(f"{key}={value}" for key, value in combination.items()).replace("/", "_")
+        name = folder_name(combination)
         say(f"run {number} of {len(combined)}: {name}")
         given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
         arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
@@ -101,7 +147,9 @@ def _compare(out: Path) -> Path | None:
 
 def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
     """Run one command with its output in a log; return its exit code and last line. A signal here ends it too."""
-    with open(log, "w", encoding="utf-8") as file:
+    with friendly_os_errors(f"writing {log.name}"):
+        opened = open(log, "w", encoding="utf-8")  # noqa: SIM115 (closed by the next line)
+    with opened as file:
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
             code = child.wait()
@@ -109,5 +157,6 @@ def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
             child.terminate()
             child.wait()
             raise
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    with friendly_os_errors(f"reading {log.name}"):
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return code, lines[-1] if lines else ""

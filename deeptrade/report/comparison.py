@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import user_path, write_json
+from ..files import friendly_os_errors, user_path, write_json
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import format_bytes
@@ -84,7 +84,6 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     comparison = Comparison(runs, _differing(runs), find_same_steps(found))
     if out is not None:
         out = user_path(out)
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "comparison.json", {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)})
     return comparison
 
@@ -99,7 +98,8 @@ def _runs_in(folder: Path) -> list[Path]:
         raise DataError(f"{folder} is not a folder; give the --out of a run, or a folder of such")
     if _is_run(folder):
         return [folder]
-    below = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
+    with friendly_os_errors(f"looking for runs in {folder}"):
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
     if not below:
         raise DataError(f"{folder} holds no run, nor does a folder in it; give the --out of a run, or a folder of such")
     return below

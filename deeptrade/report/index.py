@@ -32,20 +32,11 @@ def write_index(folder: Path) -> Path:
 def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
     """Write folder/report.html from the files of any run, killed ones too, and index.html for a run of notebooks.
 
-    Raises DataError when the folder holds no run.
+    Raises DataError when the folder holds no run, or files that no run has written.
     """
     folder = user_path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the --out of a run")
-    try:
-        return _report(folder, sink)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(
-            f"{folder} holds files that no run has written ({type(error).__name__}: {error}); give the --out of a run"
-        ) from None
-
-
-def _report(folder: Path, sink: Callable[[str], None] | None) -> Path:
     found = RunFiles(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..judging.evaluation import read_scores
 from ..memory import read_starts, read_timeline
-from ..run_folder import RunFolder
+from ..run_folder import RunFolder, foreign_file
+
+_NEEDED: dict[str, dict[str, type]] = {
+    "profile.json": {"name": str, "rows": dict, "features": list, "targets": list, "span": dict, "file_bytes": int},
+    "plan.json": {"model_size": str, "batch_size": int, "predicted_peak_bytes": int, "limit_bytes": int},
+    "result.json": {
+        "status": str,
+        "rows": dict,
+        "steps": int,
+        "batch_size": int,
+        "validation": dict,
+        "memory": dict,
+        "time": dict,
+        "warnings": list,
+        "settings": dict,
+        "versions": dict,
+    },
+    "run.json": {"notebooks": dict},
+}
+"""Entries, and their kinds, by which a file of ours is known from another's of the same name."""
 
 
 class RunFiles:
-    """What a run has left so far; None or empty where it has not come to it."""
+    """What a run has left so far; None or empty where it has not come to it.
+
+    Raises DataError for a file that no run has written.
+    """
 
     def __init__(self, folder: Path):
         found = RunFolder(folder)
         training = found.training
-        self.profile, self.plan, self.run = found.read_profile(), found.read_plan(), found.read_state()
-        self.result = training.read_result()
+        self.profile = _checked("profile.json", found.read_profile(), folder)
+        self.plan = _checked("plan.json", found.read_plan(), folder)
+        self.run = _checked("run.json", found.read_state(), folder)
+        self.result = _checked("result.json", training.read_result(), folder)
         self.completed = self.result is not None and self.result["status"] == "completed"
         self.running = training.is_running()
         self.samples = read_timeline(training.timeline) if training.timeline.exists() else []
@@ -32,3 +57,11 @@ class RunFiles:
             return self.starts[-1].limit_bytes, self.starts[-1].limit_source
         memory = (self.result or {}).get("memory", {})
         return memory.get("limit_bytes", 0), memory.get("limit_source", "")
+
+
+def _checked(name: str, content: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
+    """The content of a file, where it holds what a run writes; DataError where it does not."""
+    for entry, kind in _NEEDED[name].items() if content is not None else ():
+        if not isinstance((content or {}).get(entry), kind):
+            raise foreign_file(folder / name, f"it has no {entry!r} of the kind that a run writes")
+    return content

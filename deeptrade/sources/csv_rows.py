@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, map_file
 from .blocks import Block
 from .csv import CsvSource
 from .records import Text
@@ -25,7 +25,11 @@ class _File:
         with friendly_os_errors(f"reading {path.name}"):
             self._file = open(path, "rb")  # noqa: SIM115 (open as long as the rows)
             self.size = os.fstat(self._file.fileno()).st_size
-            self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) if self.size and use_mmap else None
+        try:
+            self._map = map_file(self._file.fileno(), path.name) if self.size and use_mmap else None
+        except BaseException:
+            self._file.close()
+            raise
         self._mapped = np.frombuffer(self._map, np.uint8) if self._map else None
 
     def gather(self, starts: np.ndarray, ends: np.ndarray) -> Text:
@@ -37,8 +41,9 @@ class _File:
         lengths = ends - starts
         stops = np.cumsum(lengths + 1) - 1
         buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte behind each record ends its last number
-        for start, length, stop in zip(starts, lengths, stops, strict=True):
-            os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
+        with friendly_os_errors(f"reading {self.path.name}"):
+            for start, length, stop in zip(starts, lengths, stops, strict=True):
+                os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
         return Text(buffer, stops - lengths, stops)
 
     def release(self) -> None:

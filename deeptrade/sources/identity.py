@@ -18,7 +18,12 @@ _SAMPLES, _SAMPLE_BYTES = 16, 64 << 10
 
 def look(paths: Sequence[Path]) -> list[list[int]]:
     """Return size and time of change (ns) of every file."""
-    return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in paths)]
+    seen = []
+    for path in paths:
+        with friendly_os_errors(f"reading {path.name}"):
+            status = path.stat()
+        seen.append([status.st_size, status.st_mtime_ns])
+    return seen
 
 
 def content_id(paths: Sequence[Path], reading: Any) -> str:

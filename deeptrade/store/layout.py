@@ -25,7 +25,7 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import read_json
+from ..files import friendly_os_errors, read_json
 from ..sources.blocks import Fault, Place, fault_detail
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
@@ -226,8 +226,9 @@ def is_foreign(path: Path) -> bool:
     """Whether there is anything at a path that no store holds; a damaged or unfinished store is none."""
     if not path.exists():
         return False
-    if not path.is_dir() or any(not _STORE_FILE.fullmatch(entry.name) for entry in path.iterdir()):
-        return True
+    with friendly_os_errors(f"looking at {path}"):
+        if not path.is_dir() or any(not _STORE_FILE.fullmatch(entry.name) for entry in path.iterdir()):
+            return True
     try:
         content = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {"format": FORMAT}
     except DataError:

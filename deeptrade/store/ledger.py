@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from ..files import atomic_write
+from ..files import atomic_write, friendly_os_errors
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def write_ledger(path: str | Path, entries: Iterable[LedgerEntry]) -> None:
 
 def read_ledger(path: str | Path) -> list[LedgerEntry]:
     """Return the entries that `write_ledger` wrote."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with friendly_os_errors(f"reading {Path(path).name}"), open(path, newline="", encoding="utf-8") as file:
         return [
             LedgerEntry(int(r["row"]), int(r["line"]), int(r["byte_offset"]), r["column"], r["reason"], r["detail"])
             for r in csv.DictReader(file)

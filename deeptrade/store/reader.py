@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, map_file
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
 from .layout import (
@@ -86,7 +86,7 @@ class CheckedFile:
             raise DataError(
                 f"{self._name} has {size} bytes, must have {needed}; make it anew: deeptrade compile DATA --fresh"
             )
-        self._map = mmap.mmap(self._file, 0, prot=mmap.PROT_READ) if use_mmap and size else None
+        self._map = map_file(self._file, self._name) if use_mmap and size else None
         if self._map is not None:
             self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
         self._array = self._view() if self._map is not None else None
@@ -166,7 +166,8 @@ class CheckedFile:
     def _read_into(self, rows: np.ndarray, start: int) -> None:
         view, offset = memoryview(rows.data).cast("B") if rows.size else memoryview(b""), start * self._column.stride
         while len(view):
-            count = os.preadv(self._file, [view], offset)
+            with friendly_os_errors(f"reading {self._name}"):
+                count = os.preadv(self._file, [view], offset)
             if not count:
                 raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
             view, offset = view[count:], offset + count

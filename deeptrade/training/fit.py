@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..data.opening import look_at, open_dataset
 from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
+from ..files import friendly_os_errors
 from ..memory import Limit, MemoryMonitor, memory_limit
 from ..planning.memory_model import check_fits, predict_peak, training_room
 from ..planning.plan import planned
@@ -98,7 +99,7 @@ def fit(
         with (
             _timeline_aside(folder, settings.fresh),
             monitor,
-            _checked(settings, limit, monitor, sink, progress) as data,
+            _checked(settings, monitor, sink, progress) as data,
         ):
             if settings.fresh:
                 folder.remove(but=[folder.timeline])
@@ -148,7 +149,7 @@ def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[s
         yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
 
 
-def _checked(settings: FitSettings, limit: Limit, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
+def _checked(settings: FitSettings, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
     """Check every row, compiling the data where that is not done; too many bad ones leave their ledger in `out`."""
     reading = ByteProgress("reading", face=progress, sink=sink)
     with monitor.phase("check"):
@@ -180,7 +181,8 @@ def _timeline_aside(folder: TrainingFolder, fresh: bool) -> Iterator[None]:
     """Where a run starts over, give it a timeline of its own; the earlier one comes back where it cannot start."""
     timeline, aside = folder.timeline, folder.former_timeline
     if fresh and timeline.exists():
-        os.replace(timeline, aside)
+        with friendly_os_errors(f"moving {timeline.name}"):
+            os.replace(timeline, aside)
     try:
         yield
     finally:

@@ -110,7 +110,7 @@ class Trainer:
             model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
         model.stop_training = False
         self._features = read_features(model)
-        self._has_begun = False
+        self._has_begun = self._is_finished = False
         self._step = AccumulatingStep(
             model,
             self.optimizer,
@@ -183,7 +183,10 @@ class Trainer:
 
         The last window of an epoch is short and is applied with its own number of targets. A window without a valid
         target changes nothing and has `applied` False. Rows in `known` are left out from the start.
+
+        Raises SettingsError after `finish`, and where the data do not fit the model, target_scale or row_weights.
         """
+        self._refuse_if_finished()
         reader = data.reader if isinstance(data, MemoryEfficientGenerator) else data
         self._step.reset()  # of what a loop left in the middle of a window has added
         feed = Feed(reader, epoch, batch_size=self.batch_size, known=known, sink=self._sink)
@@ -198,6 +201,7 @@ class Trainer:
         position, losses, targets = start, 0.0, 0
         try:
             while position < reader.samples and not self.model.stop_training:
+                self._refuse_if_finished()  # within the loop that takes the records
                 began = time.perf_counter()
                 stop = min(position + self.effective_batch, reader.samples)
                 feed.resize(self.batch_size)
@@ -232,6 +236,9 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Give the model its averaged weights inside the block, where they are kept; nothing is trained meanwhile."""
+        if self._is_finished:  # the model has them for good
+            yield
+            return
         self._swap()
         try:
             yield
@@ -239,10 +246,21 @@ class Trainer:
             self._swap()
 
     def finish(self) -> None:
-        """Call `on_train_end`, and take averaged weights, kept here or by the optimizer; train no more after it."""
+        """End training: give the model its averaged weights for good, and call `on_train_end` of the callbacks.
+
+        The averages are those of `averaging=True` or of an optimizer with `use_ema`; without either, the model keeps
+        its last weights. `train` is refused from here on; a second call does nothing.
+        """
+        if self._is_finished:
+            return
+        self._is_finished = True
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         self._swap()
         self._callbacks.on_train_end()
+
+    def _refuse_if_finished(self) -> None:
+        if self._is_finished:
+            raise SettingsError("finish() has ended this Trainer's training; make a new Trainer to train on")
 
     def _swap(self) -> None:
         """Exchange weights and averages, one at a time: no second set of them is made."""

@@ -7,7 +7,7 @@ import io
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 
-from ..files import atomic_write
+from ..files import atomic_write, friendly_os_errors
 from ..run_folder import TrainingFolder
 
 KILLED = "killed"
@@ -47,7 +47,7 @@ def read_run_starts(folder: TrainingFolder) -> list[RunStart]:
     path = folder.starts
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
+    with friendly_os_errors("reading starts.csv"), open(path, newline="", encoding="utf-8") as file:
         return [
             RunStart(row["time"], int(row["step"]), row["before"], int(row["repeated_steps"]))
             for row in csv.DictReader(file)

@@ -35,7 +35,7 @@ class StepTable:
     def _open(self, kept_steps: int) -> None:
         lines = [",".join(self._columns) + "\n"]
         if kept_steps and self._path.exists():
-            with open(self._path, encoding="utf-8") as old:
+            with friendly_os_errors(f"reading {self._path.name}"), open(self._path, encoding="utf-8") as old:
                 lines = list(old)[: kept_steps + 1]
         with atomic_write(self._path) as file:
             file.write("".join(lines).encode())

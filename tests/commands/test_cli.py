@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -175,6 +177,60 @@ def test_a_full_standard_output_is_one_line(market, tmp_path):
     assert_one_line(result, "writing the output: No space left on device")
 
 
+def system_error(number, path=None):
+    return OSError(number, os.strerror(number), path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        system_error(errno.ENOENT, "templates/ours.html.j2"),
+        system_error(errno.EEXIST, "ours"),
+        system_error(errno.EBADF),
+        TypeError("ours"),
+        KeyError("ours"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("command", ["profile", "report"])
+def test_a_bug_of_ours_is_no_error_of_the_user(monkeypatch, finished_run, tmp_path, error, command):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("deeptrade.profiling.profile", fail)
+    monkeypatch.setattr("deeptrade.report.index.write_page", fail)
+    arguments = {"profile": ["m.csv", "--out", str(tmp_path)], "report": [str(finished_run)]}[command]
+    with pytest.raises(type(error)) as caught:
+        main([command, *arguments])
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (system_error(errno.ENOMEM), "using the system: Cannot allocate memory; free some memory"),
+        (system_error(errno.ENOSPC), "using the system: No space left on device; free some space"),
+        (system_error(errno.EROFS, "/cdrom/x"), "using /cdrom/x: Read-only file system; check the path"),
+    ],
+    ids=repr,
+)
+def test_what_only_the_user_can_mend_is_one_line_wherever_it_happens(monkeypatch, capsys, error, line):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("deeptrade.profiling.profile", fail)
+    assert main(["profile", "m.csv", "--out", "o"]) == 2
+    assert capsys.readouterr().err.startswith(f"deeptrade profile: {line}")
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(market, tmp_path, finished_run):
+    (tmp_path / "file").touch()
+    grid = ["run", market.path, "--out", tmp_path / "file", "--grid", "seed=1,2"]
+    for command in (grid, ["compare", finished_run, "--out", tmp_path / "file"]):
+        assert_one_line(deeptrade(*command), "File exists; check the path")
+    assert_one_line(deeptrade("report", "x" * 300), "File name too long")
+
+
 def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
     first = deeptrade("compile", market.path)
     assert first.returncode == 0
@@ -209,3 +265,16 @@ def test_values_that_name_nothing_are_one_line(tmp_path, arguments, words):
 def test_a_report_on_files_of_something_else_is_one_line(tmp_path, name, content):
     (tmp_path / name).write_text(content + "\n")
     assert_one_line(deeptrade("report", tmp_path), str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "a\n1,2\n1,2,3\n", "\x00\xff\n"])
+def test_a_history_of_something_else_is_one_line(finished_run, tmp_path, content):
+    shutil.copytree(finished_run / "train", tmp_path / "train")
+    (tmp_path / "train" / "history.csv").write_text(content)
+    for command in ("report", "compare"):
+        assert_one_line(deeptrade(command, tmp_path), "history.csv is not of a run")
+
+
+def test_a_comparison_of_a_file_of_something_else_is_one_line(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "ok"}')
+    assert_one_line(deeptrade("compare", tmp_path), "result.json is not of a run: it has no 'rows'")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deeptrade.data import dataset as dataset_module
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.memory import ByteBudget
@@ -219,6 +220,25 @@ def test_time_that_goes_back_or_repeats_keeps_its_row_and_is_told(market):
 def test_max_rows_uses_only_the_first(market):
     with open_dataset(market.path, max_rows=7) as data:
         assert data.rows == 7
+
+
+def test_the_first_rows_of_prices_are_warned_of_once_by_the_targets_known_to_them(tmp_path, monkeypatch):
+    market = make_market(tmp_path / "m.csv", horizons=1, rows=30)
+    market.header[-1] = "price"
+    for row in market.cells:
+        row[-1] = "2.0"
+    market.write()
+    plain, seen = dataset_module.find_warnings, []
+
+    def find(summary, timestamps, targets, *, notes):
+        seen.append(targets.copy())
+        return plain(summary, timestamps, targets, notes=notes)
+
+    with open_dataset(market.path, horizons=1) as data:
+        monkeypatch.setattr(dataset_module, "find_warnings", find)
+        data.first(7)
+    (targets,) = seen
+    np.testing.assert_array_equal(targets[:, 0], np.float32([*[0] * 6, np.nan]))
 
 
 def test_the_id_follows_the_content(market, tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deeptrade import MemoryEfficientGenerator
+from deeptrade.data.dataset import Dataset
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, RunConflictError, SettingsError
 
@@ -59,6 +60,22 @@ def test_plain_keras_fit_works(market):
 def test_a_split_that_is_not_there_is_refused(market):
     with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, validation, all"):
         MemoryEfficientGenerator(market.path, batch_size=8, split="test")
+
+
+def test_a_generator_that_cannot_be_made_closes_what_it_has_opened(market, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Dataset, "close", lambda self: closed.append(self.name))
+    with pytest.raises(SettingsError, match="batch_size=0"):
+        MemoryEfficientGenerator(market.path, batch_size=0)
+    assert closed == ["market"]
+
+
+def test_an_error_while_closing_is_not_swallowed(market, monkeypatch):
+    generator = MemoryEfficientGenerator(market.path, batch_size=8)
+    with monkeypatch.context() as patch, pytest.raises(AttributeError, match="a fault of ours"):
+        patch.setattr(generator.reader, "close", lambda: (_ for _ in ()).throw(AttributeError("a fault of ours")))
+        generator.close()
+    generator.close()
 
 
 def test_batches_are_read_ahead_again_after_a_jump(generator):

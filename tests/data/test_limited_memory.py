@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -112,7 +111,7 @@ with open_store(sys.argv[1]) as data:
     assert one <= plainly < 1.03 * one  # each block once, to check it
 
 
-def test_an_error_in_the_read_ahead_names_the_file_within_a_second(tmp_path):
+def test_an_error_in_the_read_ahead_names_the_file_before_any_batch(tmp_path):
     market = make_market(tmp_path / "m.csv", rows=300)
     store = compile_store(market.path)
     content = bytearray((store / "feature_1.f32").read_bytes())
@@ -124,7 +123,5 @@ def test_an_error_in_the_read_ahead_names_the_file_within_a_second(tmp_path):
         open_store(store) as data,
         pytest.raises(DataError, match=r"feature_1\.f32 is damaged in block 0 \(usable rows 0 to"),
     ):
-        started = time.monotonic()
-        list(data.batches(batch_size=8, split="all").stream(0))
-    assert time.monotonic() - started < 1
+        next(data.batches(batch_size=8, split="all").stream(0))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("deeptrade")]

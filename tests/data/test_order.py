@@ -68,12 +68,18 @@ def test_rows_are_the_numbers_from_start_to_stop_without_the_rejected(start, sto
 @settings(deadline=None, max_examples=100)
 def test_no_training_target_looks_into_validation(rows, val_ratio, horizons, random):
     usable = np.array([random.random() > 0.1 for _ in range(rows)])
-    try:
-        split = chronological_split(rows, np.flatnonzero(~usable), val_ratio=val_ratio, horizons=horizons)
-    except SettingsError:
+    arguments = {"val_ratio": val_ratio, "horizons": horizons}
+    boundary, numbers = rows - round(rows * val_ratio), np.flatnonzero(usable)
+    train, validation = numbers[numbers < boundary - horizons], numbers[numbers >= boundary + horizons]
+    if not len(train) or not len(validation):
+        with pytest.raises(SettingsError, match="leaves no"):
+            chronological_split(rows, np.flatnonzero(~usable), **arguments)
         return
+    split = chronological_split(rows, np.flatnonzero(~usable), **arguments)
     parts = [part.numbers() for part in (split.train, split.purged, split.validation)]
     assert parts[0][-1] + horizons < parts[2][0]
+    np.testing.assert_array_equal(parts[0], train)
+    np.testing.assert_array_equal(parts[2], validation)
     together = np.concatenate(parts)
     np.testing.assert_array_equal(together, np.flatnonzero(usable))
 

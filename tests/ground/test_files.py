@@ -1,6 +1,8 @@
 import errno
 import json
+import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.files import (
     atomic_write,
@@ -19,6 +22,7 @@ from deeptrade.files import (
     user_path,
     write_json,
 )
+from deeptrade.store import compile_store
 from deeptrade.store.ledger import LedgerEntry, read_ledger, write_ledger
 
 
@@ -72,12 +76,34 @@ def test_a_failed_rewrite_leaves_the_old_content(tmp_path):
     ("number", "kind", "text"),
     [
         (errno.ENOSPC, DoesNotFitError, "No space left on device; free some"),
-        (errno.EACCES, DataError, "Permission denied"),
+        (errno.ENOMEM, DoesNotFitError, "Cannot allocate memory; free some memory$"),
+        (errno.EACCES, DataError, "Permission denied; check the path and its permissions"),
     ],
 )
 def test_errors_of_the_system_become_one_line_with_the_action(number, kind, text):
     with pytest.raises(kind, match=f"^writing plan: {text}"), friendly_os_errors("writing plan"):
         raise OSError(number, "x")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.ENOMEM, DoesNotFitError, "Cannot allocate memory; free some memory, or use --no_mmap"),
+        (errno.ENODEV, DataError, "No such device; use --no_mmap"),
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_file_that_cannot_be_mapped_is_named_with_what_to_do(market, monkeypatch, number, kind, text, compiled):
+    def fail(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    data = compile_store(market.path) if compiled else market.path
+    monkeypatch.setattr(mmap, "mmap", fail)
+    with pytest.raises(kind) as caught:
+        open_dataset(data)
+    assert re.fullmatch(rf"mapping market\.(csv|dtstore/[\w.]+): {text}", str(caught.value))
+    with open_dataset(data, use_mmap=False) as opened:
+        assert opened.rows == 60
 
 
 def test_json_holds_null_where_a_number_is_not_finite(tmp_path):

@@ -222,14 +222,14 @@ def test_a_disabled_monitor_takes_no_samples_and_asks_the_kernel_for_the_peak(tm
     assert not (tmp_path / "m.jsonl").exists()
     assert not monitor.samples
     assert monitor.peak_anon_bytes == monitor.peak_rss_bytes
-    assert monitor.peak_rss_bytes == pytest.approx(held, rel=0.05) or monitor.peak_rss_bytes > held
+    assert monitor.peak_rss_bytes >= 0.95 * held  # the kernel's own mark lags a little behind what it says of now
 
 
 def test_a_sample_costs_less_than_one_percent_of_the_interval(tmp_path):
     def seconds() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()  # its own work: other processes on the machine do not count
         monitor.sample()
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     with MemoryMonitor(tmp_path / "m.jsonl", interval_seconds=60) as monitor:
         median = sorted(seconds() for _ in range(101))[50]

@@ -1,10 +1,11 @@
 import json
+import re
 import sys
 
 import pytest
 
 from deeptrade.errors import DataError, SettingsError
-from deeptrade.notebook.grid import combinations, read_grid, run_grid
+from deeptrade.notebook.grid import combinations, folder_name, read_grid, run_grid
 from deeptrade.notebook.run import NotebookError
 from tests.support.comparisons import add_run
 
@@ -14,6 +15,39 @@ def test_a_grid_is_read_and_every_combination_is_made():
     assert grid == {"model_size": ["tiny", "small"], "batch_size": ["2", "8"]}
     assert len(combinations(grid)) == 4
     assert combinations(grid)[1] == {"model_size": "tiny", "batch_size": "8"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("[arr_5m,arr_15m],arr_5m", ["arr_5m,arr_15m", "arr_5m"]),
+        ("arr_5m, [ arr_5m,arr_15m ]", ["arr_5m", "arr_5m,arr_15m"]),
+        ("[arr_5m],arr_5m", ["arr_5m"]),
+        ("[],arr_5m", ["", "arr_5m"]),
+        ("[arr[0],arr[1]],arr[2],x]", ["arr[0],arr[1]", "arr[2]", "x]"]),
+    ],
+)
+def test_a_value_in_brackets_keeps_its_commas(values, expected):
+    assert read_grid([f"features={values}"]) == {"features": expected}
+
+
+@pytest.mark.parametrize("text", ["features=[arr_5m,arr_15m", "features=a,[b", "features=[a]b", "features=[[a]"])
+def test_a_bracket_without_its_partner_is_one_line(text):
+    with pytest.raises(SettingsError, match="in brackets") as caught:
+        read_grid([text])
+    assert "\n" not in str(caught.value)
+
+
+def test_every_combination_has_a_folder_of_its_own_that_any_file_system_takes():
+    values = ["a", "a/b", "a_b", "a,b", "a+b", "a b", "a:b", "a\\b", "..", "é" * 300, "é" * 301, "a.log", "", "a,y=b"]
+    names = [folder_name({"x": value}) for value in values]
+    names += [folder_name({"x": "a", "y": "b"}), folder_name({"x": "a/b", "y": "b"})]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[\w.,=+-]+", name)
+        assert len(name.encode()) < 200
+        assert not name.endswith(".log")
+    assert folder_name({"x": "a", "y": "b"}) == "x=a,y=b"
 
 
 @pytest.mark.parametrize("text", ["model_size", "=tiny", "model_size=", "model_size=tiny,"])

@@ -94,9 +94,10 @@ def test_every_length_of_a_number_is_read_right(whole, fraction, ending):
         text = sign + "9" * whole + "." + "1234567890" * 3
         text = text[: len(sign) + whole + 1 + fraction] + ending
         values, _ = parse(f"[{text}, 0.5]", (2,), b" " * 64)
-        if values is not None:
+        if whole + fraction <= 19:
+            assert values is not None
+        if values is not None:  # more digits may be left to the slow path
             np.testing.assert_array_equal(values, np.float32([exact(float(text)), 0.5]))
-        assert values is not None or whole + fraction > 19
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "null"])

@@ -107,8 +107,8 @@ def test_killing_one_process_of_a_compile_ends_all_and_leaves_no_lock(bad_market
         everyone = [parent, *parent.children(recursive=True)]
         assert len(everyone) == 3
         (parent if victim == "parent" else everyone[1]).kill()
-        assert process.wait(timeout=2) == (-signal.SIGKILL if victim == "parent" else 2)
-        deadline = time.monotonic() + 2
+        assert process.wait(timeout=30) == (-signal.SIGKILL if victim == "parent" else 2)
+        deadline = time.monotonic() + 30
         while not all(is_over(process) for process in everyone[1:]):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -286,6 +286,34 @@ def test_averaged_weights_are_the_mean_over_steps_each_weighted_with_its_number(
         np.testing.assert_allclose(weight, mean, rtol=1e-5)
 
 
+def test_a_second_finish_changes_nothing_and_calls_no_callback(reader):
+    ended = []
+    last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: ended.append(1))
+    trainer = make_trainer(averaging=True, callbacks=[last])
+    list(trainer.train(reader))
+    with trainer.averaged():
+        averages = [weight.numpy() for weight in trainer.model.weights]
+    for _ in range(2):
+        trainer.finish()
+        for weight, average in zip(trainer.model.weights, averages, strict=True):
+            np.testing.assert_array_equal(weight, average)
+        assert ended == [1]
+    with trainer.averaged():
+        for weight, average in zip(trainer.model.weights, averages, strict=True):
+            np.testing.assert_array_equal(weight, average)
+
+
+def test_training_is_refused_after_finish_also_in_the_middle_of_an_epoch(reader):
+    trainer = make_trainer()
+    records = trainer.train(reader)
+    next(records)
+    trainer.finish()
+    for going_on in (records, trainer.train(reader, epoch=1)):
+        with pytest.raises(SettingsError, match="make a new Trainer"):
+            next(going_on)
+    assert trainer.steps == 1
+
+
 def test_a_window_that_changes_nothing_is_not_averaged(dataset):
     dataset.targets[4:8] = np.nan
     reader = BatchReader(dataset, RowRange(0, 12), batch_size=4, features=[FEATURE], shuffle=False)
