@@ -221,9 +221,14 @@ def read_amplification(order: WindowedOrder, strides: Sequence[int], *, windows:
 
 
 def _std_bias(size: int) -> float:
-    """E[sample standard deviation] / standard deviation for `size` uniform draws, by simulation with a fixed seed."""
-    draws = np.random.default_rng(0).random((20_000, size))
-    return float(np.std(draws, axis=1, ddof=1).mean() * np.sqrt(12))
+    """E[sample standard deviation] / standard deviation for `size` >= 2 uniform draws, to 5e-4.
+
+    With u = s^2 / sigma^2 - 1 it is E[sqrt(1 + u)] = 1 - E[u^2] / 8 + E[u^3] / 16 - 5 E[u^4] / 128 + ...; for uniform
+    draws E[u^2] = -1.2 / n + 2 / (n - 1), E[u^3] = 0.457 / n^2 and E[u^4] = 1.92 / n^2 to that order, which gives the
+    first two terms. The last two are fitted to 16 million draws a size.
+    """
+    n = float(size)
+    return 1 - 0.1 / n - 0.2964 / n**2 - 0.8 / n**3 + 0.65 / n**4
 
 
 def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: int) -> WindowedOrder:
