@@ -59,7 +59,7 @@ def fit(
     `settings.out_dir`.
 
     Raises DataError, SettingsError, DoesNotFitError, RunConflictError; Interrupted after SIGINT or SIGTERM, with
-    progress saved.
+    progress saved: to the step, or to the last checkpoint where a second signal did not wait for the step's end.
     """
     started = time.perf_counter()
     if settings.plan:
