@@ -15,7 +15,7 @@ import xxhash
 
 from ..dataset import BlockSummary, Dataset, Summary
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, read_into
 from ..ledger import LedgerEntry, read_ledger
 from ..memory.budget import ByteBudget
 from ..schema import Feature, Schema
@@ -163,12 +163,9 @@ class CheckedFile:
         return rows
 
     def _read_into(self, rows: np.ndarray, start: int) -> None:
-        view, offset = memoryview(rows.data).cast("B") if rows.size else memoryview(b""), start * self._column.stride
-        while len(view):
-            count = os.preadv(self._file, [view], offset)
-            if not count:
-                raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
-            view, offset = view[count:], offset + count
+        view = memoryview(rows.data).cast("B") if rows.size else memoryview(b"")
+        shorter = f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh"
+        read_into(self._file, view, start * self._column.stride, shorter=shorter)
 
     def _read_plainly(self, places: np.ndarray) -> np.ndarray:
         """The rows at `places`, one read for each stretch of them that follow each other."""
