@@ -273,8 +273,8 @@ class ParquetSource(TableSource):
     kind = "parquet"
 
     def _open(self, path: Path) -> tuple[list[str], int]:
-        file = self._file(path)
-        return list(file.schema_arrow.names), file.metadata.num_rows
+        with self._file(path) as file:
+            return list(file.schema_arrow.names), file.metadata.num_rows
 
     def _file(self, path: Path) -> Any:
         import pyarrow as pa
@@ -291,17 +291,17 @@ class ParquetSource(TableSource):
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         import pyarrow as pa
 
-        file = self._file(self.paths[number])
         wanted = [name for name in self.columns if name not in self.unused_columns]
         at = 0
-        for group in range(file.metadata.num_row_groups):
-            if at + file.metadata.row_group(group).num_rows <= start:
-                at += file.metadata.row_group(group).num_rows
-                continue
-            for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
-                if at >= start:
-                    yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
-                at += batch.num_rows
+        with self._file(self.paths[number]) as file:
+            for group in range(file.metadata.num_row_groups):
+                if at + file.metadata.row_group(group).num_rows <= start:
+                    at += file.metadata.row_group(group).num_rows
+                    continue
+                for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
+                    if at >= start:
+                        yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
+                    at += batch.num_rows
 
 
 class Hdf5Source(TableSource):
