@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import SettingsError
+from .mixing import mix
 
 ORDER_VERSION = 1
 _ROUNDS = 6
@@ -122,16 +123,8 @@ class Permutation:
         mask = np.uint64((1 << half) - 1)
         left, right = values >> np.uint64(half), values & mask
         for key in self.keys:
-            left, right = right, left ^ (_mix(right, key) & mask)
+            left, right = right, left ^ (mix(right, key) & mask)
         return (left << np.uint64(half)) | right
-
-
-def _mix(values: np.ndarray, key: int) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) over values plus key."""
-    mixed = values + np.uint64(key)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 class WindowedOrder:
