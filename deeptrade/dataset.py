@@ -70,9 +70,9 @@ class BlockSummary:
 class Summary:
     """What one pass over a source has told.
 
-    name, file_bytes: of the source. data_id: 'sha256:...' of its content by samples; content_hash: of every byte, ''
-    where not known. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
-    should know of data that was accepted, one line each.
+    name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of every byte, ''
+    where not known. former_data_ids: what earlier versions called the same content. rows: usable and rejected. ledger:
+    the rejected ones. blocks in file order. warnings: what a user should know of data that was accepted, one line each.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Summary:
     data_id: str
     schema: Schema
     content_hash: str = ""
+    former_data_ids: tuple[str, ...] = ()
     rows: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     blocks: Sequence[BlockSummary] = field(default_factory=list)
@@ -99,7 +100,8 @@ class Summary:
 class Dataset:
     """Rows of one data file (or several in time order), numbered from 0 in file order; use as a context manager.
 
-    name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256:...' of the content. rows: in the file.
+    name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256-2:...' of the content;
+    former_data_ids: what earlier versions called it, which runs begun then go on with. rows: in the file.
     rejected: int64, the numbers of the rows that are not usable; ledger: why. timestamps: int64 (usable rows,), ns
     UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by feature,
     in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
@@ -113,6 +115,7 @@ class Dataset:
             budget.on_shortage(self._release_maps)
         self.name, self.file_bytes = summary.name, summary.file_bytes
         self.data_id, self.content_hash = summary.data_id, summary.content_hash
+        self.former_data_ids = summary.former_data_ids
         self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
         self.nonfinite, self.warnings = summary.nonfinite, summary.warnings
         self.rejected = np.array([entry.row for entry in summary.ledger], np.int64)

@@ -87,7 +87,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     with open_dataset(
         data or settings.csv, store=settings.store, max_rows=settings.max_rows, max_bad_rows=settings.max_bad_rows
     ) as dataset:
-        if dataset.data_id != result["data_id"]:
+        if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
         split = dataset.split(settings.val_ratio)
         forecasts = predict(

@@ -11,7 +11,7 @@ import pytest
 
 from deeptrade import run, runs
 from deeptrade.errors import DataError, RunConflictError, SettingsError
-from deeptrade.runs import NOTEBOOKS, NotebookError
+from deeptrade.runs import NOTEBOOKS, NotebookError, _open_state
 from tests.conftest import make_market
 
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
@@ -245,3 +245,11 @@ def test_a_run_without_samples_comes_to_its_end_and_says_so(tmp_path, market):
     parameters = {"model_size": "tiny", "max_steps": 1, "quick": True, "no_memory_monitor": True, "skip_rl": True}
     index = run(market.path, out=tmp_path / "out", parameters=parameters | {"val_ratio": 0.3})
     assert "No samples were taken; resident memory" in index.read_text()
+
+
+def test_a_run_whose_data_an_earlier_version_named_otherwise_goes_on(tmp_path):
+    named = {"content_hash": "", "parameters": {}}
+    state = _open_state(tmp_path, {"data_id": "sha256:a", **named})
+    assert _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, former_data_ids=("sha256:a",)) == state
+    with pytest.raises(RunConflictError, match="other data"):
+        _open_state(tmp_path, {"data_id": "sha256-2:b", **named})

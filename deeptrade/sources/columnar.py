@@ -22,7 +22,7 @@ from ..schema import Feature, Schema, array_shape, infer_columns, unused_columns
 from .arrays import MAX_AXES
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .diagnosis import RowFault, read_timestamp
-from .identity import content_id, look
+from .identity import content_id, former_content_ids, look
 
 _SAMPLE_ROWS = 8
 
@@ -205,8 +205,12 @@ class TableSource(ABC):
         return sum(self._rows)
 
     def content_id(self) -> str:
-        """Return 'sha256:...' over schema, sizes and samples of the files."""
+        """Return 'sha256-2:...' over schema, sizes and samples of the files."""
         return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+
+    def former_content_ids(self) -> tuple[str, ...]:
+        """Return what earlier versions called the same content."""
+        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the number of the first row."""

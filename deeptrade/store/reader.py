@@ -51,6 +51,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0
         file_bytes=manifest.source["file_bytes"],
         data_id=manifest.source["data_id"],
         content_hash=manifest.source["content_hash"],
+        former_data_ids=manifest.former_data_ids,
         schema=manifest.schema,
         rows=manifest.rows,
         ledger=_ledger(path, manifest),
