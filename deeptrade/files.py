@@ -116,6 +116,18 @@ def _remove_leftovers(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def read_into(descriptor: int, buffer: memoryview, offset: int, *, shorter: str) -> None:
+    """Fill a buffer of bytes with those of a file from `offset` on, in as many reads as the system makes of it.
+
+    Raises DataError with the text `shorter` where the file ends before.
+    """
+    while len(buffer):
+        count = os.preadv(descriptor, [buffer], offset)
+        if not count:
+            raise DataError(shorter)
+        buffer, offset = buffer[count:], offset + count
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` survive a power cut, where the system can."""
     descriptor = os.open(folder, os.O_RDONLY)

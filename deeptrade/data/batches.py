@@ -59,6 +59,10 @@ class ReadableRows(Protocol):
         """'sha256:...' of the content, which keys the order of the rows."""
 
     @property
+    def former_data_ids(self) -> tuple[str, ...]:
+        """What earlier versions called the same content."""
+
+    @property
     def rows(self) -> int:
         """Rows in the data, rejected ones too."""
 
@@ -177,6 +181,7 @@ class BatchReader:
         self.dataset, self.rows = dataset, rows
         self.batch_size, self.prefetch = batch_size, prefetch
         self.schema = dataset.schema.select(features)
+        self._data_id = dataset.data_id
         self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
         self._window: _Window | None = None
         self._unreadable_window: tuple[int, int] | None = None
@@ -226,8 +231,11 @@ class BatchReader:
     def restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
         """Return (epoch, position) of a state, with which `stream` goes on; batch size, prefetch and budget may differ.
 
-        Raises RunConflictError naming the difference, where the state is of other data or another order.
+        A state that names the data as earlier versions did is gone on with in the order of that name. Raises
+        RunConflictError naming the difference, where the state is of other data or another order.
         """
+        if state.get("data_id") in (self.dataset.data_id, *self.dataset.former_data_ids):
+            self._take_name(state["data_id"])
         for name, value in self._order_names().items():
             if state.get(name) != value:
                 raise RunConflictError(f"the state is of {name}={state.get(name)!r}, these batches of {value!r}")
@@ -236,10 +244,17 @@ class BatchReader:
             raise RunConflictError(f"the state is of epoch={epoch!r}, position={position!r} of {self.samples} samples")
         return epoch, position
 
+    def _take_name(self, data_id: str) -> None:
+        """Name the data so, which is the key of its order; what is held of another order goes."""
+        if data_id != self._data_id:
+            self._data_id, self._slab = data_id, (-1, 0, np.empty(0, np.int64))
+            self._window = self._unreadable_window = None
+            self._cache.free(self._cache.nbytes)
+
     def _order_names(self) -> dict[str, Any]:
         return {
             "order_version": ORDER_VERSION,
-            "data_id": self.dataset.data_id,
+            "data_id": self._data_id,
             "rows": [self.rows.start, self.rows.stop],
             "seed": self._seed if self._shuffle else None,
             "window_rows": self.window_rows,
@@ -247,7 +262,7 @@ class BatchReader:
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
         """Return the order of an epoch over positions among the rows."""
-        names = {"key": self.dataset.data_id, "seed": self._seed, "epoch": epoch}
+        names = {"key": self._data_id, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
             return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
         return epoch_order(self.samples, **names)  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0
 class Head:
     """What is known of data before any row is read; `rows` is an estimate where it is not in a store.
 
-    content_hash: '' where no store holds the data.
+    content_hash: '' where no store holds the data. former_data_ids: what earlier versions called the same content.
     """
 
     schema: Schema
@@ -126,6 +126,7 @@ class Head:
     content_hash: str
     file_bytes: int
     rows: int
+    former_data_ids: tuple[str, ...] = ()
 
 
 def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> Head:
@@ -135,8 +136,16 @@ def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> 
     if source is None or (path.exists() and is_current(path, source)):
         manifest = read_manifest(path)
         known = manifest.source
-        return Head(manifest.schema, known["data_id"], known["content_hash"], known["file_bytes"], manifest.rows)
-    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows())
+        return Head(
+            manifest.schema,
+            known["data_id"],
+            known["content_hash"],
+            known["file_bytes"],
+            manifest.rows,
+            manifest.former_data_ids,
+        )
+    former = source.former_content_ids()
+    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former)
 
 
 def read_directly(
@@ -153,6 +162,7 @@ def read_directly(
     sink(f"{source.name} has no store: rows are read from its text; deeptrade compile makes every later read faster")
     say_chunk(source, chunk_size, sink)
     summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
+    summary.former_data_ids = source.former_content_ids()
     blocks: list[BlockSummary] = []
     numbers, times, lines = [], [], [0] * len(source.paths)
     rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(memory_limit)

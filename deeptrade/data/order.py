@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..mixing import mix
+
 ORDER_VERSION = 1
 _ROUNDS = 6
 
@@ -47,16 +49,8 @@ class Permutation:
         mask = np.uint64((1 << half) - 1)
         left, right = values >> np.uint64(half), values & mask
         for key in self.keys:
-            left, right = right, left ^ (_mix(right, key) & mask)
+            left, right = right, left ^ (mix(right, key) & mask)
         return (left << np.uint64(half)) | right
-
-
-def _mix(values: np.ndarray, key: int) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) over values plus key."""
-    mixed = values + np.uint64(key)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 class WindowedOrder:
@@ -146,9 +140,14 @@ def read_amplification(order: WindowedOrder, strides: Sequence[int], *, windows:
 
 
 def _std_bias(size: int) -> float:
-    """E[sample standard deviation] / standard deviation for `size` uniform draws, by simulation with a fixed seed."""
-    draws = np.random.default_rng(0).random((20_000, size))
-    return float(np.std(draws, axis=1, ddof=1).mean() * np.sqrt(12))
+    """E[sample standard deviation] / standard deviation for `size` >= 2 uniform draws, to 5e-4.
+
+    With u = s^2 / sigma^2 - 1 it is E[sqrt(1 + u)] = 1 - E[u^2] / 8 + E[u^3] / 16 - 5 E[u^4] / 128 + ...; for uniform
+    draws E[u^2] = -1.2 / n + 2 / (n - 1), E[u^3] = 0.457 / n^2 and E[u^4] = 1.92 / n^2 to that order, which gives the
+    first two terms. The last two are fitted to 16 million draws a size.
+    """
+    n = float(size)
+    return 1 - 0.1 / n - 0.2964 / n**2 - 0.8 / n**3 + 0.65 / n**4
 
 
 def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: int) -> WindowedOrder:

@@ -28,6 +28,9 @@ given; groups of forecasts by size."""
 RIDGE_ROWS = 20_000
 """Training rows, evenly spaced, that the ridge regression sees."""
 
+READ_BYTES = 16 << 20
+"""Bytes of rows read at once, of which only the last steps are kept."""
+
 _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
@@ -83,7 +86,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     with open_dataset(
         data or settings.csv, store=settings.store, max_rows=settings.max_rows, max_bad_rows=settings.max_bad_rows
     ) as dataset:
-        if dataset.data_id != result["data_id"]:
+        if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
         split = dataset.split(settings.val_ratio)
         forecasts = predict(folder.model, dataset, split="validation", val_ratio=settings.val_ratio).to_numpy()
@@ -241,12 +244,14 @@ def _solve(inputs: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarra
     return np.linalg.lstsq(inputs.T @ inputs + np.diag(lengths), inputs.T @ targets, rcond=None)[0]
 
 
-def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None, *, chunk: int = 1000) -> np.ndarray:
+def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None) -> np.ndarray:
     """float32 (rows, channels): the last step of every sequence, and the vectors, whatever their shape."""
-    sequences = {feature.name: feature.is_sequence for feature in dataset.schema.features}
+    schema = dataset.schema.select(features)
+    sequences = {feature.name: feature.is_sequence for feature in schema.features}
+    at_once = max(1, READ_BYTES // schema.row_bytes)
     parts = []
-    for start in range(0, max(1, len(rows)), chunk):
-        values: dict[str, Any] = dataset.read(rows[start : start + chunk], features)
+    for start in range(0, max(1, len(rows)), at_once):
+        values: dict[str, Any] = dataset.read(rows[start : start + at_once], features)
         last = [(v[:, -1] if sequences[name] else v).reshape(len(v), -1) for name, v in values.items()]
         parts.append(np.concatenate(last, axis=1))
     return np.concatenate(parts)

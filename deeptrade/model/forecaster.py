@@ -10,12 +10,14 @@ normalization only, no dropout, so that k small batches equal one large one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..mixing import draw
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import FeatureStatistics
 from .layers import SequenceNormalization, VectorNormalization
@@ -84,14 +86,14 @@ class _Layers:
 
     def __init__(self, precision: str, seed: int):
         self.precision = precision
-        self._seeds = np.random.default_rng(seed)
+        self._key, self._drawn = f"initial weights/{seed}", itertools.count()
 
     def glorot(self) -> keras.initializers.Initializer:
         return keras.initializers.GlorotUniform(self.next_seed())
 
     def next_seed(self) -> int:
         """Return a seed for one weight."""
-        return int(self._seeds.integers(2**31))
+        return draw(self._key, next(self._drawn), below=2**31)
 
     def dense(self, units: int, name: str, activation: str | None = None) -> keras.layers.Layer:
         return keras.layers.Dense(units, activation, kernel_initializer=self.glorot(), dtype=self.precision, name=name)

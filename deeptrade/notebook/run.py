@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,9 @@ def run(
     if not head.content_hash and not settings.max_rows:
         _compile_first(data, settings, say)
         head = look_at(data, store=settings.store)
-    identity = {"data_id": head.data_id, "content_hash": head.content_hash}
-    state = _open_state(out, identity | {"parameters": {name: _declared(values, name) for name in given}})
+    identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
+    identity["parameters"] = {name: _declared(values, name) for name in given}
+    state = _open_state(out, identity, former_data_ids=head.former_data_ids)
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return RunFolder(out).index
@@ -135,7 +136,7 @@ def notebook_path(name: str) -> Path:
     raise DataError(f"notebook {name}.ipynb is not installed; install the package again")
 
 
-def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _open_state(out: Path, identity: dict[str, Any], *, former_data_ids: Collection[str] = ()) -> dict[str, Any]:
     """The state of the run in `out`, new or found; RunConflictError when it is of another run."""
     if not (RunFolder(out).state).exists():
         pending = {name: {"status": "pending"} for name in NOTEBOOKS}
@@ -145,7 +146,7 @@ def _open_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
     state = read_json(RunFolder(out).state)
     advice = "give another --out, or --fresh to start over"
     hashes = state.get("content_hash"), identity["content_hash"]
-    if state["data_id"] != identity["data_id"] or (all(hashes) and hashes[0] != hashes[1]):
+    if state["data_id"] not in (identity["data_id"], *former_data_ids) or (all(hashes) and hashes[0] != hashes[1]):
         raise RunConflictError(f"{out} holds a run of other data; {advice}")
     before, now = state["parameters"], identity["parameters"]
     for name in sorted({*before, *now}):

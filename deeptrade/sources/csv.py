@@ -22,7 +22,7 @@ from ..files import friendly_os_errors
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
-from .identity import content_id, look
+from .identity import content_id, former_content_ids, look
 from .records import Parsed, RecordParser, Text
 from .schema import Feature, Schema, infer_columns, unused_columns
 from .text import Scratch, TextFile, read_range
@@ -193,8 +193,12 @@ class CsvSource:
         return max(1, int(sum(file.text_size for file in self._files) / self.row_text_bytes))
 
     def content_id(self) -> str:
-        """Return 'sha256:...' over schema, sizes and samples of the files."""
+        """Return 'sha256-2:...' over schema, sizes and samples of the files."""
         return content_id(self.paths, ["csv 1", self.schema.to_json()])
+
+    def former_content_ids(self) -> tuple[str, ...]:
+        """Return what earlier versions called the same content."""
+        return former_content_ids(self.paths, ["csv 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the line number, from 1, of the first record's line in a file."""

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import friendly_os_errors, map_file
+from ..files import friendly_os_errors, map_file, read_into
 from .blocks import Block
 from .csv import CsvSource
 from .records import Text
 from .schema import Feature
+from .text import become_shorter
 
 
 class _File:
@@ -35,7 +36,7 @@ class _File:
     def gather(self, starts: np.ndarray, ends: np.ndarray) -> Text:
         """Return the records at these edges: in the whole map, or only they themselves read."""
         if os.fstat(self._file.fileno()).st_size < self.size:
-            raise DataError(f"{self.path.name} has become shorter while it was read; run again when it is whole")
+            raise DataError(become_shorter(self.path))
         if self._mapped is not None:
             return Text(self._mapped, starts, ends)
         lengths = ends - starts
@@ -43,7 +44,8 @@ class _File:
         buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte behind each record ends its last number
         with friendly_os_errors(f"reading {self.path.name}"):
             for start, length, stop in zip(starts, lengths, stops, strict=True):
-                os.preadv(self._file.fileno(), [buffer[stop - length : stop].data], start)
+                view = buffer[stop - length : stop].data
+                read_into(self._file.fileno(), view, int(start), shorter=become_shorter(self.path))
         return Text(buffer, stops - lengths, stops)
 
     def release(self) -> None:

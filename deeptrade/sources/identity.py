@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..files import friendly_os_errors
+from ..mixing import draw
 
 _EDGE_BYTES = 1 << 20
 _SAMPLES, _SAMPLE_BYTES = 16, 64 << 10
@@ -27,20 +28,37 @@ def look(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def content_id(paths: Sequence[Path], reading: Any) -> str:
-    """Return 'sha256:...' over sizes, first and last MiB and 16 seeded 64 KiB samples of the files, and `reading`.
+    """Return 'sha256-2:...' over sizes, first and last MiB and 16 seeded 64 KiB samples of the files, and `reading`.
 
     `reading` is plain data that says how the bytes are understood. An edit between the samples is not seen; a store
     knows every byte.
     """
+
+    def places(size: int) -> list[int]:
+        return [draw(f"content id 2/{size}", number, below=max(1, size)) for number in range(_SAMPLES)]
+
+    return f"sha256-2:{_digest(paths, reading, places)}"
+
+
+def former_content_ids(paths: Sequence[Path], reading: Any) -> tuple[str, ...]:
+    """Return the ids of other forms that earlier versions gave the same bytes: runs that have one go on with it."""
+
+    def places(size: int) -> list[int]:
+        return np.random.default_rng(size).integers(0, max(1, size), _SAMPLES).tolist()
+
+    return (f"sha256:{_digest(paths, reading, places)}",)
+
+
+def _digest(paths: Sequence[Path], reading: Any, places: Callable[[int], list[int]]) -> str:
+    """The SHA-256; `places` gives where samples of a file of so many bytes start."""
     digest = hashlib.sha256(json.dumps(reading).encode())
     for path in paths:
         with friendly_os_errors(f"reading {path.name}"), open(path, "rb") as file:
             size = path.stat().st_size
             digest.update(str(size).encode())
-            starts = np.random.default_rng(size).integers(0, max(1, size), _SAMPLES)
             blocks = [(0, _EDGE_BYTES), (max(0, size - _EDGE_BYTES), _EDGE_BYTES)]
-            blocks += [(int(start), _SAMPLE_BYTES) for start in starts]
+            blocks += [(start, _SAMPLE_BYTES) for start in places(size)]
             for start, length in blocks:
                 file.seek(start)
                 digest.update(file.read(length))
-    return f"sha256:{digest.hexdigest()}"
+    return digest.hexdigest()

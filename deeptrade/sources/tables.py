@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..files import friendly_os_errors
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, read_timestamp
-from .identity import content_id, look
+from .identity import content_id, former_content_ids, look
 from .kernels import MAX_AXES
 from .schema import Feature, Schema, array_shape, infer_columns, unused_columns
 
@@ -205,8 +205,12 @@ class TableSource(ABC):
         return sum(self._rows)
 
     def content_id(self) -> str:
-        """Return 'sha256:...' over schema, sizes and samples of the files."""
+        """Return 'sha256-2:...' over schema, sizes and samples of the files."""
         return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+
+    def former_content_ids(self) -> tuple[str, ...]:
+        """Return what earlier versions called the same content."""
+        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the number of the first row."""
@@ -273,8 +277,8 @@ class ParquetSource(TableSource):
     kind = "parquet"
 
     def _open(self, path: Path) -> tuple[list[str], int]:
-        file = self._file(path)
-        return list(file.schema_arrow.names), file.metadata.num_rows
+        with self._file(path) as file:
+            return list(file.schema_arrow.names), file.metadata.num_rows
 
     def _file(self, path: Path) -> Any:
         import pyarrow as pa
@@ -291,17 +295,17 @@ class ParquetSource(TableSource):
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         import pyarrow as pa
 
-        file = self._file(self.paths[number])
         wanted = [name for name in self.columns if name not in self.unused_columns]
         at = 0
-        for group in range(file.metadata.num_row_groups):
-            if at + file.metadata.row_group(group).num_rows <= start:
-                at += file.metadata.row_group(group).num_rows
-                continue
-            for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
-                if at >= start:
-                    yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
-                at += batch.num_rows
+        with self._file(self.paths[number]) as file:
+            for group in range(file.metadata.num_row_groups):
+                if at + file.metadata.row_group(group).num_rows <= start:
+                    at += file.metadata.row_group(group).num_rows
+                    continue
+                for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
+                    if at >= start:
+                        yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
+                    at += batch.num_rows
 
 
 class Hdf5Source(TableSource):

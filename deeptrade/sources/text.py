@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, read_into
 
 
 class TextFile:
@@ -84,12 +84,12 @@ def read_range(path: Path, start: int, stop: int, buffer: np.ndarray | None = No
     with friendly_os_errors(f"reading {path.name}"):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            filled = 0
-            while filled < len(buffer):
-                count = os.preadv(descriptor, [buffer[filled:].data], start + filled)
-                if not count:
-                    raise DataError(f"{path.name} has become shorter while it was read; run again when it is whole")
-                filled += count
+            read_into(descriptor, buffer.data, start, shorter=become_shorter(path))
         finally:
             os.close(descriptor)
     return buffer
+
+
+def become_shorter(path: Path) -> str:
+    """Return what to say of a text file that ends before what was seen of it."""
+    return f"{path.name} has become shorter while it was read; run again when it is whole"

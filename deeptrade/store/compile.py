@@ -197,6 +197,7 @@ def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
             "kind": source.kind,
             "reading": reading_of(source),
             "data_id": source.content_id(),
+            "former_data_ids": list(source.former_content_ids()),
             "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),
             "file_bytes": source.file_bytes,
             "file_sizes": [size for size, _ in source.seen],

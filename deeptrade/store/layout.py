@@ -188,6 +188,11 @@ class Manifest:
     warnings: list[str]
 
     @property
+    def former_data_ids(self) -> tuple[str, ...]:
+        """What earlier versions called the same content; none in a store that one of them made."""
+        return tuple(self.source.get("former_data_ids", ()))
+
+    @property
     def rows(self) -> int:
         """Rows of the source, rejected ones too."""
         return int(self.blocks.rows.sum())

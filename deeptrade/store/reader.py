@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import friendly_os_errors, map_file
+from ..files import friendly_os_errors, map_file, read_into
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
 from .layout import (
@@ -49,6 +49,7 @@ def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows
             file_bytes=manifest.source["file_bytes"],
             data_id=manifest.source["data_id"],
             content_hash=manifest.source["content_hash"],
+            former_data_ids=manifest.former_data_ids,
             schema=manifest.schema,
             rows=manifest.rows,
             ledger=_ledger(path, manifest),
@@ -164,13 +165,10 @@ class CheckedFile:
         return rows
 
     def _read_into(self, rows: np.ndarray, start: int) -> None:
-        view, offset = memoryview(rows.data).cast("B") if rows.size else memoryview(b""), start * self._column.stride
-        while len(view):
-            with friendly_os_errors(f"reading {self._name}"):
-                count = os.preadv(self._file, [view], offset)
-            if not count:
-                raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
-            view, offset = view[count:], offset + count
+        view = memoryview(rows.data).cast("B") if rows.size else memoryview(b"")
+        shorter = f"{self._name} has become shorter; make it again: deeptrade compile DATA --fresh"
+        with friendly_os_errors(f"reading {self._name}"):
+            read_into(self._file, view, start * self._column.stride, shorter=shorter)
 
     def _read_plainly(self, places: np.ndarray) -> np.ndarray:
         """The rows at `places`, one read for each stretch of them that follow each other."""

@@ -37,9 +37,9 @@ class BlockSummary:
 class Summary:
     """What one pass over a source has told.
 
-    name, file_bytes: of the source. data_id: 'sha256:...' of its content by samples; content_hash: of every byte, ''
-    where not known. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
-    should know of data that was accepted, one line each.
+    name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of every byte, ''
+    where not known. former_data_ids: what earlier versions called the same content. rows: usable and rejected. ledger:
+    the rejected ones. blocks in file order. warnings: what a user should know of data that was accepted, one line each.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Summary:
     data_id: str
     schema: Schema
     content_hash: str = ""
+    former_data_ids: tuple[str, ...] = ()
     rows: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     blocks: Sequence[BlockSummary] = field(default_factory=list)

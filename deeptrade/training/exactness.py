@@ -7,6 +7,9 @@ import numpy as np
 
 from ..errors import SettingsError
 
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
+"""What Keras calls the strength of the layers that draw nothing at 0."""
+
 
 def refuse_inexact(model: keras.Model) -> None:
     """Raise SettingsError for layers that normalize over a batch, or draw at random for a whole one."""
@@ -16,17 +19,27 @@ def refuse_inexact(model: keras.Model) -> None:
                 f"layer {layer.name!r} normalizes over the batch, so small passes would not equal one large one; "
                 f"use keras.layers.LayerNormalization or GroupNormalization"
             )
-        draws = [name for name in ("rate", "dropout", "recurrent_dropout", "stddev") if _is_on(layer, name)]
-        if draws and any("seed_generator" in variable.path for variable in layer.variables):
+        if drawing := _how_it_draws(layer):
             raise SettingsError(
-                f"layer {layer.name!r} draws at random for a whole pass ({draws[0]}={getattr(layer, draws[0])}), so "
-                f"small passes would not equal one large one; leave it out, or set it to 0"
+                f"layer {layer.name!r} draws at random for a whole pass ({drawing}), so small passes would not equal "
+                f"one large one; layers that draw nothing are accepted: leave it out, or set its rate to 0"
             )
 
 
-def _is_on(layer: keras.layers.Layer, name: str) -> bool:
-    value = getattr(layer, name, 0)
-    return isinstance(value, int | float) and value > 0
+def _how_it_draws(layer: keras.layers.Layer) -> str:
+    """How a layer draws at random in training, as 'rate=0.5' or its class; '' where it does not.
+
+    A layer that draws owns a seed generator, whatever its name. A recurrent cell also owns one with all rates at 0.
+    """
+    rates = {name: getattr(layer, name) for name in _RATES if isinstance(getattr(layer, name, None), int | float)}
+    if on := [f"{name}={rate}" for name, rate in rates.items() if rate > 0]:
+        return on[0] if _has_generator(layer, *layer._flatten_layers(include_self=False)) else ""
+    return type(layer).__name__ if _has_generator(layer) and not rates else ""
+
+
+def _has_generator(*layers: keras.layers.Layer) -> bool:
+    """Whether Keras tracks a seed generator of one of the layers itself."""
+    return any(layer._seed_generators for layer in layers)
 
 
 def checked_weights(row_weights: np.ndarray | None) -> np.ndarray | None:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..data.dataset import Dataset
-from ..data.opening import look_at, open_dataset
+from ..data.opening import Head, look_at, open_dataset
 from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
 from ..files import friendly_os_errors
@@ -58,7 +59,7 @@ def fit(
     `settings.out_dir`.
 
     Raises DataError, SettingsError, DoesNotFitError, RunConflictError; Interrupted after SIGINT or SIGTERM, with
-    progress saved.
+    progress saved: to the step, or to the last checkpoint where a second signal did not wait for the step's end.
     """
     started = time.perf_counter()
     if settings.plan:
@@ -77,7 +78,7 @@ def fit(
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
-        check_same_run(earlier, data_id=head.data_id, content_hash=head.content_hash, maths=maths, out=str(out))
+        _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
             return result
@@ -104,7 +105,8 @@ def fit(
             if settings.fresh:
                 folder.remove(but=[folder.timeline])
             if earlier is not None:  # a store made only now has seen every byte
-                check_same_run(earlier, data_id=data.data_id, content_hash=data.content_hash, maths={}, out=str(out))
+                _check_same_run(earlier, data, {}, out)
+                data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
             state.content_hash = data.content_hash or state.content_hash
             if earlier is None:
                 state.window_rows = _choose_window(data, settings, limit, sink)
@@ -112,6 +114,17 @@ def fit(
                 settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
             )
             return session.run(progress)
+
+
+def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any], out: Path) -> None:
+    check_same_run(
+        state,
+        data_id=data.data_id,
+        former_data_ids=data.former_data_ids,
+        content_hash=data.content_hash,
+        maths=maths,
+        out=str(out),
+    )
 
 
 def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sink) -> int:

@@ -112,11 +112,20 @@ def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection
     return replace(settings, batch_size=state.batch_size, grad_accum=accum_steps > 1, accum_steps=kept)
 
 
-def check_same_run(state: RunState, *, data_id: str, content_hash: str, maths: dict[str, Any], out: str) -> None:
+def check_same_run(
+    state: RunState,
+    *,
+    data_id: str,
+    content_hash: str,
+    maths: dict[str, Any],
+    out: str,
+    former_data_ids: Collection[str] = (),
+) -> None:
     """Raise RunConflictError naming the difference, unless the run in `out` is of this data and these settings.
 
-    The hashes of every byte are compared where both are known.
+    The hashes of every byte are compared where both are known. `former_data_ids` are as good as `data_id`.
     """
+    data_id = state.data_id if state.data_id in former_data_ids else data_id
     hashes = state.content_hash, content_hash
     for was, now in ((state.data_id, data_id), hashes if all(hashes) else ("", "")):
         if was != now:

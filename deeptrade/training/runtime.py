@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 from ..errors import Interrupted
 from ..memory.collection import return_large_blocks
 from ..sources.scan import worker_count
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -131,15 +135,21 @@ def _commit() -> dict[str, str]:
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM: at once outside training steps, at the window's end within them."""
+    """Notes SIGINT and SIGTERM.
+
+    The first one raises Interrupted at once outside training steps; within them it waits for the window's end, so that
+    nothing is lost. The second raises Interrupted anywhere: what was done since the last checkpoint is done again. The
+    third ends the process, with the exit code of shells, also where the main thread hangs outside of Python.
+    """
 
     def __init__(self) -> None:
         self.signal_number = 0
         self._deferred = False
+        self._arrived = self._handled = 0
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a signal only sets `signal_number`."""
+        """Within the block the first signal only sets `signal_number`."""
         self._deferred = True
         try:
             yield
@@ -149,20 +159,45 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Handle both signals within the block, where this is the main thread; elsewhere do nothing."""
-        import signal
-        import threading
-
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        with self._counting():
+            before = {number: signal.signal(number, self._note) for number in _STOPPING}
+            try:
+                yield self
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count signals as they arrive: Python calls a handler only between two of its own instructions, and once for
+        all that came meanwhile, which in a long step is too late for the third.
+        """
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        counter = threading.Thread(target=self._count, args=(reading,), name="deeptrade-signals", daemon=True)
+        counter.start()
         try:
-            yield self
+            yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+            os.write(writing, bytes([0]))
+            counter.join()
+            os.close(reading)
+            os.close(writing)
+
+    def _count(self, reading: int) -> None:
+        """Read signal numbers, a byte each, until a zero."""
+        while number := os.read(reading, 1)[0]:
+            self._arrived += number in _STOPPING
+            if self._arrived > 2:
+                os._exit(128 + number)
 
     def _note(self, number: int, frame: object) -> None:
+        self._handled += 1
         self.signal_number = number
-        if not self._deferred:
+        if not self._deferred or max(self._arrived, self._handled) > 1:
             raise Interrupted(number)

@@ -80,6 +80,7 @@ class Session:
                 if self.state.known:
                     rows = len(self.state.known_bad)
                     sink(f"left out since the run went back: {rows} rows, see ledger.csv; --fresh would try them again")
+        self._saved_step = self.state.step
 
     @contextmanager
     def _activity(self, name: str) -> Iterator[None]:
@@ -156,7 +157,10 @@ class Session:
         self._spikes = SpikeDetector(**state.spike_detector)
 
     def run(self, progress: str) -> dict[str, Any]:
-        """Train to the end, validate, write every file; a signal saves and raises Interrupted, an error says failed."""
+        """Train to the end, validate, write every file; an error says failed.
+
+        A signal saves and raises Interrupted; a second one raises it at once, and the last checkpoint stands.
+        """
         note_start(self.folder, step=self.state.step)
         tables = [
             StepTable(self.folder.history, HISTORY_COLUMNS, kept_steps=self.state.step),
@@ -323,6 +327,7 @@ class Session:
             returns = len(self.state.rollbacks)
             content = asdict(self.state)
             self.checkpoints.save(self.state.step, self.trainer.variables, content, regular=regular, returns=returns)
+            self._saved_step = self.state.step
 
     def _finish(self) -> dict[str, Any]:
         """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
@@ -342,7 +347,8 @@ class Session:
             with suppress(DeepTradeError):  # a full disk, say: the signal must come through
                 self._write_result("interrupted", {})
             again = "run again without --fresh" if self.settings.fresh else "run again"
-            self.sink(f"stopped after step {self.state.step}; progress is saved, {again} to continue")
+            saved = "" if self._saved_step == self.state.step else f" up to step {self._saved_step}"
+            self.sink(f"stopped after step {self.state.step}; progress is saved{saved}, {again} to continue")
             raise
         except Exception as error:
             with suppress(DeepTradeError):  # a full disk, say: the error itself must come through

@@ -212,3 +212,16 @@ def test_while_memory_is_scarce_nothing_is_cached_or_read_ahead_and_the_batches_
     np.testing.assert_array_equal(ids(reader.stream(0)), plain)
     assert len(reader._cache) > 0
     reader.close()
+
+
+def test_a_state_that_names_the_data_as_an_earlier_version_did_goes_on_in_the_order_of_that_name(market):
+    with open_dataset(market.path) as data, open_dataset(market.path) as named_before:
+        (named_before.data_id,) = data.former_data_ids
+        earlier = BatchReader(named_before, RowRange(0, 60), batch_size=4)
+        reader = BatchReader(data, RowRange(0, 60), batch_size=4, cache_batches=5)
+        first = ids(reader.stream(1))
+        epoch, position = reader.restore(earlier.state(1, 8))
+        np.testing.assert_array_equal(ids(reader.stream(epoch, start=position)), ids(earlier.stream(1, start=8)))
+        assert reader.state(1, 8) == earlier.state(1, 8)
+        reader.restore({**reader.state(1, 8), "data_id": data.data_id})
+        np.testing.assert_array_equal(ids(reader.stream(1)), first)

@@ -11,6 +11,7 @@ from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.memory import ByteBudget
 from deeptrade.sources import csv as csv_module
+from deeptrade.sources.identity import content_id, former_content_ids
 from deeptrade.store.row_range import RowRange
 from deeptrade.store.summary import TooManyBadRowsError
 from deeptrade.store.targets import returns_ahead
@@ -249,6 +250,14 @@ def test_the_id_follows_the_content(market, tmp_path):
     market.write(copy)
     with open_dataset(market.path) as one, open_dataset(copy) as other:
         assert one.data_id != other.data_id
+
+
+def test_the_ids_of_these_bytes_are_these_for_ever(tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(bytes(range(256)) * 20_000)
+    assert content_id([path], ["csv 1"]) == "sha256-2:b6b49ac5abbd0821880d93713f75d289f65b26482592974a503047207221a765"
+    (former,) = former_content_ids([path], ["csv 1"])
+    assert former == "sha256:f36f3a77dc1816f99dca5b23db1809c2591ca368e0d2e67d4f26076230c36ec3"
 
 
 def test_a_chunk_bound_by_bytes_is_told(tmp_path):

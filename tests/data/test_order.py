@@ -1,12 +1,13 @@
 import itertools
 import mmap
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrade.data.order import BLOCK_ROWS, batch_spread, epoch_order, read_amplification, windowed_order
+from deeptrade.data.order import BLOCK_ROWS, _std_bias, batch_spread, epoch_order, read_amplification, windowed_order
 from deeptrade.data.split import chronological_split
 from deeptrade.errors import SettingsError
 from deeptrade.store.row_range import RowRange
@@ -115,6 +116,27 @@ def test_a_tenth_in_memory_spreads_a_batch_like_a_full_permutation_and_reads_in_
     runs = np.count_nonzero(np.diff(windowed.rows_of(3)) != 1) + 1
     assert runs <= 2000 / BLOCK_ROWS
     assert read_amplification(windowed, [241 * 9 * 4, 0, 1000], windows=10) <= 1.1
+
+
+def test_measuring_the_spread_holds_little_more_than_one_batch():
+    count, size = 200_000, 2640
+    order = windowed_order(count, window_rows=count // 10, key="data", seed=0, epoch=0)
+    tracemalloc.start()
+    try:
+        batch_spread(order, count, batch_size=size)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 << 20
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 10, 20, 50, 300, 5000])
+def test_the_standard_deviation_of_a_few_draws_is_as_much_too_small_as_in_a_simulation(size):
+    generator, deviations = np.random.default_rng(0), []
+    for _ in range(10):
+        draws = generator.random((max(20, 300_000 // size), size))
+        deviations.append(np.std(draws, axis=1, ddof=1).mean() * np.sqrt(12))
+    assert _std_bias(size) == pytest.approx(np.mean(deviations), abs=1e-3)
 
 
 @pytest.mark.parametrize("stride", [40, 4096, 5000, 70_000])

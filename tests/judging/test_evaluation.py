@@ -6,7 +6,7 @@ import pytest
 
 from deeptrade import open_dataset
 from deeptrade.errors import DataError
-from deeptrade.judging.evaluation import evaluate, judge, last_values, read_scores, ridge_forecasts
+from deeptrade.judging.evaluation import READ_BYTES, evaluate, judge, last_values, read_scores, ridge_forecasts
 from deeptrade.report import figures, tables
 from tests.support.markets import make_market
 
@@ -146,3 +146,21 @@ def test_a_run_that_is_not_completed_is_not_judged(finished_run, tmp_path):
     (run / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
     with pytest.raises(DataError, match="not completed; run fit again"):
         evaluate(run)
+
+
+def test_wide_rows_are_read_few_at_once_and_give_the_same_forecasts(market, monkeypatch):
+    with open_dataset(market.path) as dataset:
+        split, read, most = dataset.split(0.2), dataset.read, []
+        expected = ridge_forecasts(dataset, split.train, split.validation)
+
+        def measured(rows, features=None):
+            values = read(rows, features)
+            most.append(sum(array.nbytes for array in values.values()))
+            return values
+
+        monkeypatch.setattr(dataset, "read", measured)
+        monkeypatch.setattr("deeptrade.evaluation.READ_BYTES", 3 * dataset.schema.row_bytes + 1)
+        np.testing.assert_array_equal(ridge_forecasts(dataset, split.train, split.validation), expected)
+        assert max(most) <= 3 * dataset.schema.row_bytes
+        assert len(most) == -(-len(split.train) // 3) - (-len(split.validation) // 3)
+    assert READ_BYTES <= 16 << 20

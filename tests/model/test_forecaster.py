@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deeptrade.model import build_forecaster
+from deeptrade.model.forecaster import _Layers
 from deeptrade.model.sizes import SIZES, count_parameters
 from deeptrade.sources.schema import Feature, Schema
 from deeptrade.sources.statistics import Moments
@@ -156,3 +157,9 @@ def test_keras_own_fit_takes_the_model():
     y = np.random.default_rng(0).normal(0, 0.01, (8, 2)).astype(np.float32)
     history = model.fit(x, y, epochs=3, batch_size=4, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def test_the_seeds_of_the_initial_weights_are_these_for_ever():
+    # NumPy's generators promise no such thing from one version to the next.
+    layers = _Layers("float32", 7)
+    assert [layers.next_seed() for _ in range(3)] == [299504144, 1124244165, 495310759]

@@ -12,7 +12,7 @@ import pytest
 from deeptrade import errors, run
 from deeptrade.errors import DataError, RunConflictError, SettingsError
 from deeptrade.notebook import run as run_module
-from deeptrade.notebook.run import NotebookError
+from deeptrade.notebook.run import NotebookError, _open_state
 from deeptrade.run_folder import NOTEBOOKS
 from tests.support.markets import make_market
 from tests.support.notebooks import stand_in
@@ -230,3 +230,11 @@ def test_a_run_without_samples_comes_to_its_end_and_says_so(tmp_path, market):
     parameters = {"model_size": "tiny", "max_steps": 1, "quick": True, "no_memory_monitor": True, "skip_rl": True}
     index = run(market.path, out=tmp_path / "out", parameters=parameters | {"val_ratio": 0.3})
     assert "No samples were taken; resident memory" in index.read_text()
+
+
+def test_a_run_whose_data_an_earlier_version_named_otherwise_goes_on(tmp_path):
+    named = {"content_hash": "", "parameters": {}}
+    state = _open_state(tmp_path, {"data_id": "sha256:a", **named})
+    assert _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, former_data_ids=("sha256:a",)) == state
+    with pytest.raises(RunConflictError, match="other data"):
+        _open_state(tmp_path, {"data_id": "sha256-2:b", **named})

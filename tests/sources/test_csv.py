@@ -120,3 +120,13 @@ def test_a_row_that_changed_since_it_was_checked_is_named_when_it_is_read(small)
         small.path.write_bytes(content)
         with pytest.raises(DataError, match=r"line 9 cannot be read any more .*has the file changed"):
             data.read(np.arange(12))
+
+
+def test_reads_that_give_a_part_only_are_gone_on_with_and_an_early_end_is_said(small, monkeypatch):
+    read = os.preadv
+    with open_dataset(small.path) as mapped, open_dataset(small.path, use_mmap=False) as plain:
+        monkeypatch.setattr(os, "preadv", lambda file, buffers, at: read(file, [buffers[0][:7]], at))
+        check_equal(plain, mapped)
+        monkeypatch.setattr(os, "preadv", lambda file, buffers, at: 0)
+        with pytest.raises(DataError, match=r"m\.csv has become shorter while it was read; run again"):
+            plain.read(np.arange(12))

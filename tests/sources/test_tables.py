@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -167,6 +168,24 @@ def test_one_large_row_group_is_not_held_in_memory(tmp_path, monkeypatch):
         most, rows = max(most, pa.total_allocated_bytes() - before), rows + task.place.stop - task.place.start
     assert rows == 24_000
     assert most < 16 << 20
+
+
+def test_every_parquet_file_that_is_opened_is_closed_also_when_its_reader_ends_early(market, tmp_path, monkeypatch):
+    path, opened, open_file = to_parquet(market, tmp_path / "m.parquet"), [], parquet.ParquetFile
+
+    def keep(*arguments, **options):
+        opened.append(open_file(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(parquet, "ParquetFile", keep)
+    source = tables.ParquetSource([path], name="m")
+    assert len(list(source.tasks())) > 3
+    tasks = source.tasks()
+    next(tasks)
+    assert not opened[-1].closed
+    tasks.close()
+    assert [file.closed for file in opened] == [True] * 4
+    assert not [fd for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.resolve() == path.resolve()]
 
 
 def test_a_missing_time_changes_no_other(market, tmp_path):

@@ -1,5 +1,7 @@
 """A window cut into passes equals the full batch: gradients, and all that happens once per window."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import tensorflow as tf
 
 from deeptrade.data.batches import BatchReader
 from deeptrade.data.opening import open_dataset
+from deeptrade.errors import SettingsError
 from deeptrade.store.row_range import RowRange
+from deeptrade.training.exactness import refuse_inexact
 from deeptrade.training.loop import Trainer
 from deeptrade.training.step import AccumulatingStep
 
@@ -171,3 +175,71 @@ def test_without_its_own_denominator_the_trailing_window_would_miss(market):
         step(inputs, targets, last=True)
         gradients.append([g.numpy() for g in recorder.gradients])
     assert worst(*gradients) >= 1e-3
+
+
+DRAWING = {
+    **{name: {"rate": 0.1} for name in ("AlphaDropout", "Dropout", "GaussianDropout")},
+    **{f"SpatialDropout{axes}D": {"rate": 0.1} for axes in (1, 2, 3)},
+    "GaussianNoise": {"stddev": 0.1},
+    **{name: {"units": 2, "dropout": 0.1} for name in ("GRU", "LSTM", "SimpleRNN")},
+    **{name: {"units": 2, "recurrent_dropout": 0.1} for name in ("GRUCell", "LSTMCell", "SimpleRNNCell")},
+    **{f"ConvLSTM{axes}D": {"filters": 2, "kernel_size": 3, "dropout": 0.1} for axes in (1, 2, 3)},
+    "Attention": {"dropout": 0.1},
+    "MultiHeadAttention": {"num_heads": 2, "key_dim": 2, "dropout": 0.1},
+    "GroupQueryAttention": {"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 1, "dropout": 0.1},
+    **{name: {} for name in ("AugMix", "CutMix", "MixUp", "RandAugment", "Solarization")},
+    **{f"Random{name}": {} for name in ("ColorJitter", "ElasticTransform", "Erasing", "Flip", "GaussianBlur")},
+    **{f"Random{name}": {} for name in ("Grayscale", "Invert", "Perspective")},
+    **{f"Random{name}": {"factor": 0.1} for name in ("Brightness", "ColorDegeneration", "Contrast", "Hue", "Rotation")},
+    **{f"Random{name}": {"factor": 0.1} for name in ("Saturation", "Sharpness")},
+    "RandomPosterization": {"factor": 4},
+    "RandomCrop": {"height": 4, "width": 4},
+    "RandomShear": {"x_factor": 0.1},
+    **{name: {"height_factor": 0.1, "width_factor": 0.1} for name in ("RandomTranslation", "RandomZoom")},
+}
+"""The layers of Keras that draw at random in training, and arguments with which they do."""
+
+RATES = {"rate", "stddev", "dropout", "recurrent_dropout"}
+
+
+def model_with(layer):
+    """A small model that has the layer somewhere inside."""
+    if "Attention" in type(layer).__name__:
+        tokens = keras.Input((3, 4))
+        is_plain = isinstance(layer, keras.layers.Attention)
+        return keras.Model(tokens, layer([tokens, tokens]) if is_plain else layer(tokens, tokens))
+    if type(layer).__name__.endswith("Cell"):
+        layer = keras.layers.RNN(layer)
+    return keras.Sequential([keras.Sequential([layer, keras.layers.Flatten()]), keras.layers.Dense(2)])
+
+
+def test_every_layer_of_keras_that_takes_a_seed_is_tried():
+    layers = {name: layer for name, layer in vars(keras.layers).items() if inspect.isclass(layer)}
+    seeded = {name for name, layer in layers.items() if "seed" in inspect.signature(layer).parameters}
+    assert seeded - {"JaxLayer"} <= set(DRAWING)  # JaxLayer is of another backend
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_a_layer_that_draws_at_random_for_a_whole_pass_is_refused(name):
+    model = model_with(getattr(keras.layers, name)(**DRAWING[name]))
+    with pytest.raises(SettingsError, match=r"layer '.*' draws at random for a whole pass \(.*\), .*leave it out"):
+        refuse_inexact(model)
+
+
+@pytest.mark.parametrize("name", [name for name, given in DRAWING.items() if RATES & set(given)])
+def test_a_layer_whose_rate_is_0_is_accepted(name):
+    off = {key: 0.0 if key in RATES else value for key, value in DRAWING[name].items()}
+    refuse_inexact(model_with(getattr(keras.layers, name)(**off)))
+
+
+def test_a_generator_of_any_name_is_found_also_in_a_list():
+    class Jitter(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.chances = [keras.random.SeedGenerator(1, name="of_my_own")]
+
+        def call(self, inputs):
+            return inputs + keras.random.normal((1,), seed=self.chances[0])
+
+    with pytest.raises(SettingsError, match=r"\(Jitter\)"):
+        refuse_inexact(model_with(Jitter()))

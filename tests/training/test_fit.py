@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, RunConflictError, TrainingFailedError
 from deeptrade.files import read_json
+from deeptrade.judging.evaluation import evaluate
 from deeptrade.memory import Limit
 from deeptrade.settings import FitSettings
+from deeptrade.sources.identity import former_content_ids
 from deeptrade.store.ledger import read_ledger
 from deeptrade.training.fit import fit
 from deeptrade.training.run_state import read_state
@@ -291,3 +295,21 @@ def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tm
     monkeypatch.setattr(module, "memory_limit", lambda user: Limit("user", 1 << 40, 1 << 40))
     fit(replace(settings, max_steps=6), progress="silent")
     assert read_state(out / "checkpoints").window_rows == 16
+
+
+def test_a_run_that_an_earlier_version_began_keeps_its_name_of_the_data_and_ends_with_the_same_bytes(
+    train, market, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("deeptrade.sources.csv.content_id", lambda *content: former_content_ids(*content)[0])
+        expected = train("straight", epochs=2, max_steps=15)
+        train(epochs=2, max_steps=5)
+    shutil.rmtree(tmp_path / "market.dtstore")  # a store that is made anew has the new name
+    with open_dataset(market.path) as data:
+        assert data.former_data_ids == (expected["data_id"],)
+        assert data.data_id.startswith("sha256-2:")
+    result = train(epochs=2, max_steps=15)
+    assert (result["data_id"], result["steps"]) == (expected["data_id"], 15)
+    assert comparable(tmp_path / "run") == comparable(tmp_path / "straight")
+    assert train("anew", epochs=2, max_steps=15)["data_id"] == data.data_id
+    assert evaluate(tmp_path / "run")

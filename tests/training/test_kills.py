@@ -85,6 +85,19 @@ def test_a_signal_at_any_time_saves_what_was_done(undisturbed, tmp_path, signal_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("signals", [2, 3])
+def test_a_run_that_was_stopped_by_several_signals_at_once_ends_like_one_that_was_not(undisturbed, tmp_path, signals):
+    market, expected = undisturbed
+    child = start_child(market, tmp_path / "run")
+    wait_for_steps(child, tmp_path / "run", 30)
+    for _ in range(signals):
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.0005)
+    assert (child.wait(timeout=60), child.communicate()[0])[0] == 143
+    assert run_to_end(market, tmp_path / "run") == expected
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 6, 90])
 def test_a_killed_run_ends_like_one_that_was_not(undisturbed, tmp_path, steps):
     market, expected = undisturbed

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import signal
 import subprocess
@@ -129,6 +130,52 @@ def test_a_signal_within_a_window_waits_for_its_end():
         signal.raise_signal(signal.SIGTERM)
         finished = stop.signal_number == signal.SIGTERM
     assert finished
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+def test_a_second_signal_within_a_window_does_not_wait(first, second):
+    stop, after_the_first = StopRequest(), False
+    with pytest.raises(Interrupted) as caught, stop.listening(), stop.deferred():
+        os.kill(os.getpid(), first)
+        after_the_first = stop.signal_number == first
+        os.kill(os.getpid(), second)
+        time.sleep(5)
+    assert after_the_first
+    assert caught.value.exit_code == 128 + second
+
+
+def test_two_signals_while_the_main_thread_is_outside_of_python_count_as_two():
+    stop = StopRequest()
+    with pytest.raises(Interrupted), stop.listening(), stop.deferred():
+        send_meanwhile(2)
+        outside_of_python(3_000_000)
+        time.sleep(5)
+
+
+def test_a_third_signal_ends_a_process_that_hangs_outside_of_python():
+    code = """
+from deeptrade.training.runtime import StopRequest
+from tests.test_runtime import outside_of_python, send_meanwhile
+stop = StopRequest()
+with stop.listening(), stop.deferred():
+    send_meanwhile(3)
+    outside_of_python(300_000_000)
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert time.monotonic() - started < 20
+
+
+def send_meanwhile(count):
+    """Send SIGTERM `count` times to this process, from a child that takes its time."""
+    kill = f"time.sleep(0.2); os.kill({os.getpid()}, {int(signal.SIGTERM)})"
+    subprocess.Popen([sys.executable, "-S", "-c", f"import os, time\nfor _ in range({count}): {kill}"])
+
+
+def outside_of_python(rounds):
+    """Compute in C without Python's lock, as a step of TensorFlow does: no handler of Python is called meanwhile."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
 
 
 def test_handlers_of_the_caller_come_back():

@@ -1,11 +1,13 @@
 import json
+import os
+import signal
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from deeptrade.errors import DataError, DoesNotFitError
+from deeptrade.errors import DataError, DoesNotFitError, Interrupted
 from deeptrade.memory import Leak, LeakWatch, read_notes, read_timeline
 from deeptrade.planning.optimize import optimize
 from deeptrade.settings import FitSettings
@@ -150,6 +152,29 @@ def test_a_full_disk_at_a_checkpoint_fails_in_one_line_and_the_run_can_go_on(set
     monkeypatch.setattr(module.Checkpoints, "save", save)
     resumed = train(settings(max_steps=6, checkpoint_every=2))
     assert resumed["weights_sha256"] == train(settings("straight", max_steps=6))["weights_sha256"]
+
+
+def test_a_run_that_did_not_wait_for_the_step_says_up_to_where_it_is_saved_and_goes_on_from_there(
+    settings, tmp_path, monkeypatch
+):
+    note, lines = module.Session._note, []
+
+    def stop_twice(self, record, tables):
+        note(self, record, tables)
+        if record.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(module.Session, "_note", stop_twice)
+    with pytest.raises(Interrupted):
+        train(settings(max_steps=8, checkpoint_every=3), lines)
+    assert lines[-1] == "stopped after step 5; progress is saved up to step 3, run again to continue"
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], result["ended"], result["steps"]) == ("interrupted", "interrupted", 5)
+    monkeypatch.setattr(module.Session, "_note", note)
+    resumed = train(settings(max_steps=8, checkpoint_every=3))
+    assert [(start["step"], start["repeated_steps"]) for start in resumed["starts"]] == [(0, 0), (3, 2)]
+    assert resumed["weights_sha256"] == train(settings("straight", max_steps=8))["weights_sha256"]
 
 
 def test_settings_that_cannot_fit_are_refused_before_a_folder_is_made(settings, tmp_path):
