@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from deeptrade.errors import DoesNotFitError, SettingsError
-from deeptrade.model.sizes import count_parameters
 from deeptrade.planning.memory_model import (
     BASELINE_BYTES,
     PARTS,
@@ -15,6 +14,7 @@ from deeptrade.planning.memory_model import (
     predict_peak,
     training_room,
 )
+from deeptrade.planning.sizes import count_parameters
 from deeptrade.settings import MODEL_SIZES, FitSettings
 from deeptrade.sources.schema import Feature, Schema
 
