@@ -26,7 +26,7 @@ except ImportError:  # Windows has no such locks
 
 
 def user_path(path: str | Path) -> Path:
-    """Return the path with a leading ~ as the home folder, as shells read it: a notebook's parameters meet none."""
+    """Return the path with a leading ~ expanded, as a shell does: parameters of a notebook do not pass through one."""
     return Path(os.path.expanduser(path))
 
 

@@ -1,4 +1,4 @@
-"""How far work is: a bar on a terminal, one updated line in a notebook, plain lines in batch, or nothing."""
+"""Progress of long work: a bar on a terminal, one updated line in a notebook, plain lines in batch, or nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LATEST_LINES = 10
 
 
 class Progress:
-    """Counts steps to `total`; `update` is cheap, and shows at most one line per interval of its face."""
+    """Counts steps up to `total`; `update` is cheap and shows at most one line per interval of its face."""
 
     def __init__(
         self, total: int, *, start: int = 0, face: str = "auto", sink: Callable[[str], None] = lambda line: None
@@ -41,7 +41,7 @@ class Progress:
             self._bar = display(HTML(self._html(start, "starting")), display_id=True)
 
     def update(self, step: int, text: str) -> None:
-        """Tell that `step` steps are done; `text` says the rest, with units."""
+        """Report that `step` steps are done; `text` adds what else to show, with units."""
         now = time.monotonic()
         if self._face == "terminal":
             self._bar.set_postfix_str(text, refresh=False)
@@ -70,9 +70,9 @@ class Progress:
 
 
 class ByteProgress:
-    """How much of some bytes is done, with rate and time left; a face as `Progress`, `what` names the work.
+    """Bytes done, with rate and time left; `what` names the work, `face` is that of `Progress`.
 
-    Call it with (bytes done, bytes in all). Work that takes less than ten seconds is shown on a terminal alone.
+    Call it with (bytes done, bytes in all). Work of less than ten seconds shows only on a terminal.
     """
 
     def __init__(self, what: str, *, face: str = "auto", sink: Callable[[str], None] = lambda line: None):
@@ -83,7 +83,7 @@ class ByteProgress:
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Tell that `done` of `total` bytes are done."""
+        """Report that `done` of `total` bytes are done."""
         if self._first < 0:
             self._first, self._started = done, time.monotonic()
             self._last = self._started
@@ -111,10 +111,10 @@ class ByteProgress:
 
 
 class BoundedLines:
-    """A sink for a notebook, whose outputs a browser must hold: prints `most` lines, then shows the latest ones alone.
+    """A sink for a notebook, whose output a browser must hold: prints `most` lines, then shows only the latest ones.
 
-    What comes after them stands in one output that says how many lines there are and is written anew at most once a
-    second, and at the block's end.
+    Further lines share one output that says how many there are; it is updated at most once a second, and at the end of
+    the block.
     """
 
     def __init__(self, sink: Callable[[str], None], most: int = 100):

@@ -25,7 +25,7 @@ _LOAD_ROWS = 256
 
 
 class UsableRows(Protocol):
-    """Where the numbers are: usable rows, numbered from 0 without gaps. Safe from several threads."""
+    """Where the numbers are: the usable rows, numbered from 0 without gaps. Safe to use from several threads."""
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -124,10 +124,12 @@ class Dataset:
         return np.take(self.timestamps, self._usable(row_ids))
 
     def _usable(self, row_ids: np.ndarray) -> np.ndarray:
-        """The places of rows among the usable ones."""
+        """The positions of rows among the usable ones."""
         rows = np.asarray(row_ids, np.int64)
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.rows}")
+            raise IndexError(
+                f"rows {rows.min()} to {rows.max()} are not all in the data; it has rows 0 to {self.rows - 1}"
+            )
         if not len(self.rejected):
             return rows
         before = np.searchsorted(self.rejected, rows)
@@ -173,7 +175,7 @@ class Dataset:
         )
 
     def statistics(self, rows: RowRange, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
-        """Return the statistics over exactly these rows, from whole blocks and re-read part blocks."""
+        """Return the statistics over exactly these rows: from whole blocks, and from parts read again."""
         chosen = self.schema.select(features).features
         parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
         wanted = self._usable(rows.numbers(0, 1))
@@ -198,7 +200,7 @@ class Dataset:
         return moments
 
     def first(self, rows: int) -> Dataset:
-        """Return the dataset of the first `rows` rows (all where there are fewer); it takes this one's place."""
+        """Return the dataset of the first `rows` rows (all if there are fewer); use it instead of this one."""
         if rows >= self.rows:
             return self
         whole, summary = self._summary, replace(self._summary, rows=rows)
@@ -241,7 +243,7 @@ class Dataset:
 
 
 class _KnownPrices:
-    """The first rows of price data, whose targets look no further than these rows."""
+    """The first rows of price data; their targets look no further than these rows."""
 
     def __init__(self, contents: UsableRows, usable: RowRange, targets: np.ndarray):
         self._contents = contents

@@ -27,7 +27,7 @@ from .dataset import Dataset
 
 @dataclass(frozen=True)
 class _Reading:
-    """The numbers among the arguments of `open_dataset`, with the limits that `fit` has for them."""
+    """The numeric arguments of `open_dataset`, with the limits that `fit` has for them."""
 
     max_rows: int = limited("max_rows")
     chunk_size: int = limited("chunk_size")
@@ -51,8 +51,8 @@ def open_dataset(
 ) -> Dataset:
     """Open data whose every row has been checked.
 
-    Where a store holds the data, it is read; with `compiled` one is made first, unless max_rows asks for a part only.
-    Else the CSV text itself is checked and read, and a line says so.
+    If a store holds the data, it is read; with `compiled` one is made first, unless max_rows asks for a part only.
+    Otherwise the CSV text itself is checked and read, and a line says so.
 
     Arguments: data, a store, what `open_source` takes, or where `locate` found it; store, where its store lies
     (default: beside it); max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first
@@ -112,7 +112,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int | M
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of data before any row is read; `rows` is an estimate where it is not in a store.
+    """What is known of data before any row is read; `rows` is an estimate unless a store holds the data.
 
     content_hash: '' where no store holds the data. former_data_ids: what earlier versions called the same content.
     """
@@ -126,7 +126,7 @@ class Head:
 
 
 def look_at(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Head:
-    """Return what data holds by its head, or by the manifest of a store that holds it; DataError where it is none."""
+    """Return what the data holds, from its first rows or from its store; DataError where it is no data."""
     located = locate(data, store=store, horizons=horizons)
     if located.manifest is not None:
         manifest, known = located.manifest, located.manifest.source

@@ -1,7 +1,7 @@
-"""One budget of bytes: whoever wants to hold a buffer takes a lease first, so that too much is never allocated.
+"""A budget of bytes: every buffer takes a lease first, so that too much is never allocated.
 
 The budget is what its leases hold plus what is still available under every limit (user, cgroup, rlimit, machine).
-So it shrinks when other processes take memory and grows when they give it back.
+It shrinks when other processes take memory and grows when they return it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LOOK_SECONDS = 0.5
 
 
 class Lease:
-    """A right to hold some bytes; `release` gives it back, also at the end of a with-block, once."""
+    """A right to hold some bytes, returned once: by `release`, or at the end of a with-block."""
 
     def __init__(self, budget: ByteBudget, nbytes: int):
         self._budget, self.nbytes = budget, nbytes
 
     def release(self) -> None:
-        """Give the bytes back; again does nothing."""
+        """Return the bytes; calling it again does nothing."""
         nbytes, self.nbytes = self.nbytes, 0
         if nbytes:
             self._budget._give_back(nbytes)
@@ -50,7 +50,7 @@ class Lease:
 
 
 class _Leases:
-    """What several budgets share: the bytes under lease, who frees what when they do not suffice, and who waits.
+    """What several budgets share: the bytes under lease, what can be freed when they run short, and who waits.
 
     `anon_before` is the anonymous memory when nothing was under lease last: what has been added since then may be
     leased memory that was touched.
@@ -70,10 +70,10 @@ class _Leases:
 
 
 class ByteBudget:
-    """Leases of bytes under a limit that is asked for again and again; safe from several threads.
+    """Leases of bytes under a limit that is read again each time; safe to use from several threads.
 
-    `limit` returns the bytes that all leases together may hold at this moment. `on_shortage` functions are called, in
-    the order they were added, when a lease does not fit: they free what can be had again, a cache or mapped pages.
+    `limit` returns the bytes that all leases together may hold now. `on_shortage` functions are called, in the order
+    they were added, when a lease does not fit: they free what can be rebuilt, such as a cache or mapped pages.
 
     >>> budget = ByteBudget(lambda: 100)
     >>> with budget.lease(60, "a buffer"):
@@ -128,7 +128,7 @@ class ByteBudget:
         self._leases.shortage = [known for known in self._leases.shortage if known() not in (None, free)]
 
     def squeeze(self, squeezed: bool) -> None:
-        """Refuse leases that nobody waits for, and free what can be had again, until called with False."""
+        """Refuse optional leases, and free what can be rebuilt, until called with False."""
         self._leases.squeezed = squeezed
         for known in list(self._leases.shortage) if squeezed else ():
             free = known()
@@ -136,9 +136,9 @@ class ByteBudget:
                 free(self._leases.nbytes)
 
     def try_lease(self, nbytes: int, *, needed: bool = True) -> Lease | None:
-        """Return a lease if it fits now, else None; for what is `needed`, others first free what they can.
+        """Return a lease if it fits now, else None; if it is `needed`, others first free what they can.
 
-        What is not needed, a cache or a batch read ahead, gets none while the budget is squeezed.
+        What is optional, a cache or a batch read ahead, gets none while the budget is squeezed.
         """
         if self._leases.squeezed and not needed:
             return None
@@ -153,10 +153,10 @@ class ByteBudget:
         return None
 
     def lease(self, nbytes: int, what: str, *, advice: str = "", timeout_seconds: float | None = None) -> Lease:
-        """Return a lease, waiting until others have given enough back.
+        """Return a lease, waiting until others have returned enough.
 
-        `what` is the buffer in words. Raises DoesNotFitError where the lease alone is over the limit, or the time is
-        over: with the bytes asked for, the limit, and `advice`.
+        `what` names the buffer. Raises DoesNotFitError if the lease alone exceeds the limit or the time is up; the
+        message holds the bytes asked for, the limit, and `advice`.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:

@@ -1,6 +1,6 @@
-"""How much memory this process may use: the smallest of the user's word, cgroups, rlimits and the machine.
+"""How much memory this process may use: the smallest of the user's limit, cgroups, rlimits and the machine.
 
-psutil reports the machine's memory inside a container, and a program that believes it is killed. So the
+Inside a container psutil reports the memory of the machine, and a program that believes it is killed. So the
 cgroup files are read here, from the process's own group up to the root: an outer group may be the tighter.
 """
 
@@ -134,7 +134,7 @@ def cgroup_limits(root: Path = Path("/")) -> list[Limit]:
 
 
 def pressure_file(root: Path = Path("/")) -> Path:
-    """Return where the kernel tells how long tasks wait for memory: of this process's cgroup (v2), else the machine."""
+    """Return the kernel's file on how long tasks wait for memory: of this process's cgroup (v2), else the machine."""
     own = (group.folder / "memory.pressure" for group in _find_groups(root) if group.hierarchy is _V2)
     return next((path for path in own if path.exists()), root / "proc/pressure/memory")
 

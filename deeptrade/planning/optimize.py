@@ -120,7 +120,7 @@ def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
     cache = Decision(
         found="rows are drawn in a new order every epoch",
         changed=f"cache_batches {settings.cache_batches}",
-        why="a shuffled batch does not come again, so a cache would hold bytes for nothing",
+        why="a shuffled batch does not occur again, so a cache would only take memory",
         override="give --cache_batches to choose it yourself",
     )
     if case.is_stored:

@@ -1,4 +1,4 @@
-"""What a choice of settings rests on: the data's head, the limit, and the bytes a training process may hold."""
+"""What a choice of settings is based on: the data, the limits, and the bytes a training process may hold."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .memory_model import predict_peak, training_room
 from .rules import Decision, batch_settings, batch_sizes
 
 HEADROOM = 0.1
-"""Share of the room that stays free: the prediction is meant to be within 15% and usually lies above."""
+"""Share of the room that stays free: predictions are within 15% and usually too high."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question to `optimize`: the file, the limit, and the rows per optimizer step that stay.
+    """What `optimize` chooses for: the file, the limits, and the rows per optimizer step, which stay.
 
     `room_bytes` is what a training process may hold as anonymous memory.
     """

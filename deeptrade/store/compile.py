@@ -1,4 +1,4 @@
-"""Any source to a store, once: read in parallel, written in order, continued after a kill, published whole."""
+"""Any source to a store, once: read in parallel, written in order, resumed after a kill, published whole."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def compile_store(
     sink: Sink | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Compile data to a store and return its path; where the store holds the data already, nothing is read again.
+    """Compile data to a store and return its path; if the store holds the data already, nothing is read again.
 
     Arguments: data, a file, folder or glob, or where `locate` found it; store, where it goes (default: beside the
     data); workers, blocks read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds
@@ -82,8 +82,8 @@ def compile_store(
     initializer=deeptrade.sources.scan.end_with_parent: none outlives this one then); sink takes a line of text;
     progress takes (bytes read, bytes).
 
-    After a kill it goes on behind the last whole block; rows appended to the data are all that is parsed then. Equal
-    data gives equal bytes in every file.
+    After a kill it resumes after the last whole block; of data that was appended to, only the new rows are parsed.
+    Equal data gives equal bytes in every file.
 
     Raises DataError, TooManyBadRowsError, DoesNotFitError for a full disk or a block over the memory limit.
     """
@@ -108,18 +108,11 @@ def compile_store(
     if not fresh and not place.is_unfinished and is_there():
         say(f"{place.path.name} holds this data already, nothing was changed")  # also where nothing may be written
         return place.path
-    waited = False
-
-    def wait() -> None:
-        nonlocal waited
-        waited = True
-        say(f"waiting: another process is making {place.path.name}")
-
     with friendly_os_errors(f"making the store {place.path.name}"):
         place.path.parent.mkdir(parents=True, exist_ok=True)
-    with locked_folder(place.partial, taken=wait):
+    with locked_folder(place.partial, taken=lambda: say(f"waiting: another process is making {place.path.name}")):
         place.restore_old()
-        located = located.again() if waited or place.was_unfinished else located
+        located = located.again()  # it may have changed while this waited, or another process have made the store
         if fresh:
             place.empty_partial()
         elif is_there():
@@ -144,20 +137,15 @@ def compile_store(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a store is made and published: under its own name only when it is whole.
-
-    `was_unfinished`: an earlier process has left something of it, when this one came.
-    """
+    """Where a store is made and published: under its own name only when it is whole."""
 
     path: Path
-    was_unfinished: bool
 
     @classmethod
     def of(cls, located: Located) -> _Place:
         """The place of the store of some data; DataError where it would take the place of anything but a store."""
         _refuse_place(located.store, located.source.paths)
-        path = located.store.resolve() if located.store.is_symlink() else located.store  # it goes where a link points
-        return cls(path, cls(path, False).is_unfinished)
+        return cls(located.store.resolve() if located.store.is_symlink() else located.store)  # where the link points
 
     @property
     def partial(self) -> Path:
@@ -242,7 +230,7 @@ def _write(
 
 
 def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink) -> list[BlockRecord]:
-    """The blocks that are there already: from a compile that was ended, or from the store of an earlier state."""
+    """The blocks that exist already: from an unfinished compile, or from the store of an earlier state of the data."""
     records = writer.journaled()
     manifest = None if records or old is None else find_manifest(old)
     if manifest and manifest.source["reading"] == reading_of(source) and is_complete(old, manifest):  # type: ignore[arg-type]
@@ -252,12 +240,12 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
                 shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
     kept = find_sound(source, list(writer.sound_blocks(records)))
     if kept:
-        say(f"going on behind row {sum(record.rows for record in kept)}, {len(kept)} blocks are there")
+        say(f"resuming after row {sum(record.rows for record in kept)}: {len(kept)} blocks are done")
     return kept
 
 
 def _check_disk(path: Path, source: Any, partial: Path) -> None:
-    """Refuse before the first byte what the disk cannot hold."""
+    """Refuse, before the first byte is written, what the disk cannot hold."""
     needed = source.estimate_rows() * sum(c.stride for c in all_columns(source.schema) if not c.per_block)
     held = sum(file.stat().st_size for file in partial.iterdir())
     with friendly_os_errors(f"looking at the disk of {path.name}"):
@@ -333,4 +321,4 @@ def _refuse_place(path: Path, sources: Sequence[Path]) -> None:
         if path.resolve() == source.resolve() or path.resolve() in source.resolve().parents:
             raise DataError(f"a store at {path} would take the place of the data; choose another place with --store")
     if is_foreign(path):
-        raise DataError(f"{path} holds what is no store; choose another place with --store")
+        raise DataError(f"{path} holds something that is not a store; choose another place with --store")

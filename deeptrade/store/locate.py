@@ -1,4 +1,4 @@
-"""Where the store of some data lies, and whether it still holds what the data holds.
+"""Where the store of some data is, and whether it is current.
 
 A store knows its source by content alone. That a source was looked at, with which sizes and times, is noted in a file
 beside the store: while they stay, nothing has to be read to know that the store is good.
@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import platformdirs
 from ..errors import DataError, DoesNotFitError
 from ..files import read_json, user_path, write_json
 from ..settings import data_name
+from ..sources.identity import look
 from ..sources.kinds import open_source
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
 
@@ -42,8 +43,11 @@ class Located:
         return self.manifest is not None
 
     def again(self) -> Located:
-        """Return where the data is now: it, or its store, may have changed."""
-        return locate(self.data, store=self.store, horizons=self.source.schema.horizons if self.source else 10)
+        """Return where the data is now; the source is opened again only if its files have changed."""
+        if self.source is None or look(self.source.paths) != self.source.seen:
+            horizons = self.source.schema.horizons if self.source else 10
+            return locate(self.data, store=self.store, horizons=horizons)
+        return replace(self, manifest=_current_manifest(self.store, self.source))
 
 
 def locate(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Located:
@@ -58,8 +62,11 @@ def locate(data: str | Path | Located, *, store: str | Path = "", horizons: int 
     if is_store(data):
         return Located(data, path, None, read_manifest(path))
     source = open_source(data, horizons=horizons)
-    current = path.exists() and is_current(path, source)
-    return Located(data, path, source, read_manifest(path) if current else None)
+    return Located(data, path, source, _current_manifest(path, source))
+
+
+def _current_manifest(store: Path, source: Any) -> Manifest | None:
+    return read_manifest(store) if store.exists() and is_current(store, source) else None
 
 
 def store_path(data: str | Path, store: str | Path = "") -> Path:
@@ -96,7 +103,7 @@ def _seen_path(store: Path) -> Path:
 
 
 def note_seen(store: Path, content_hash: str, seen: list[list[int]]) -> None:
-    """Note beside a store that this content is what files of these sizes and times hold."""
+    """Record, beside a store, that files with these sizes and times hold this content."""
     write_json(_seen_path(store), {"content_hash": content_hash, "files": seen})
 
 
@@ -114,7 +121,7 @@ def find_manifest(store: Path) -> Manifest | None:
 
 
 def reading_of(source: Any) -> dict[str, Any]:
-    """Return how a source's bytes are understood: blocks made under another reading are of no use."""
+    """Return how a source's bytes are read; blocks made under another reading are useless."""
     return {"kind": source.kind, "columns": list(source.columns), "schema": source.schema.to_json()}
 
 
@@ -133,7 +140,7 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     sizes = [size for size, _ in source.seen]
     if sizes != manifest.source["file_sizes"] or len(find_sound(source, manifest.blocks)) < len(manifest.blocks):
         return False
-    with suppress(DataError, DoesNotFitError):  # a place that cannot be written: the next look costs as much
+    with suppress(DataError, DoesNotFitError):  # not writable: the next check costs as much
         note_seen(store, content_hash, source.seen)
     return True
 

@@ -1,7 +1,7 @@
-"""`fit`: from a data file and settings to the files of a run; run again, it continues or says that it is done.
+"""`fit`: from a data file and settings to the files of a run; run again, it resumes or reports that it is done.
 
-This module prepares and decides. The run itself is in `session`, which is imported only when the data has been found,
-so that a wrong path costs no import of TensorFlow.
+This module prepares and decides. The run itself is in `session`, which is imported only after the data has been found,
+so that a wrong path does not cost an import of TensorFlow.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from .runtime import StopRequest, choose_precision, set_up_tensorflow
 Sink = Callable[[str], None]
 
 _WINDOW_SHARE, _LIMIT_PARTS = 0.1, 96
-"""A window of shuffling is at most that share of the rows, and at most one part of so many of the memory limit: a large
-file then takes no 5% more memory than a small one, and the rows of a step still lie 96% as far apart."""
+"""A shuffle window is at most this share of the rows, and at most one such part of the memory limit: a large file then
+takes less than 5% more memory than a small one, and the rows of a step still lie 96% as far apart."""
 
 TIGHT = 0.25
-"""Share of the room that a run is predicted to hold, above which it gives memory back at once: for a smaller part of
-what there is that is not worth a slower step."""
+"""Predicted share of the room above which a run returns freed memory at once; below it, that is not worth a slower
+step."""
 
 
 def _ignore(line: str) -> None:
-    """The sink of those who do not listen."""
+    """The sink of callers that want no lines."""
 
 
 def fit(
@@ -99,13 +99,13 @@ class _Prepared:
 
     @property
     def is_tight(self) -> bool:
-        """Whether the run is predicted to hold so much that it gives memory back at once."""
+        """Whether the run is predicted to hold so much that it must return freed memory at once."""
         rows = self.settings.max_rows or self.head.rows
         return sum(predict_peak(self.head.schema, self.settings, rows=rows).values()) > TIGHT * self.room_bytes
 
 
 def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: MemoryLimits, sink: Sink) -> _Prepared:
-    """Apply the rules, find out whether a run goes on, and refuse what cannot: the folder must be this process's."""
+    """Apply the rules, find out whether a run resumes, refuse what cannot work; this process must hold the folder."""
     out, folder = settings.out_dir, TrainingFolder(settings.out_dir)
     earlier = None if settings.fresh else read_state(folder.checkpoints)
     result = None if settings.fresh else folder.read_completed_result()
@@ -176,10 +176,10 @@ def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any]
 
 
 def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sink) -> int:
-    """Rows of the windows to shuffle in; 0, all at once, while what is read is below the memory limit.
+    """Rows per shuffle window; 0 (all at once) while the data is below the memory limit.
 
-    It follows the limit, not the free memory of the moment, and is kept in the checkpoints: a run that is killed and
-    begun again has the same order.
+    It follows the limit, not the memory that happens to be free, and is kept in the checkpoints: a run that is killed
+    and started again has the same order.
     """
     schema = data.schema.select(settings.feature_names)
     row_bytes = schema.row_bytes
@@ -218,7 +218,7 @@ def _checked(
     sink: Sink,
     progress: str,
 ) -> Dataset:
-    """Check every row, compiling the data where that is not done; too many bad ones leave their ledger in `out`."""
+    """Check every row, compiling the data first if needed; if too many are bad, their ledger is left in `out`."""
     reading = ByteProgress("reading", face=progress, sink=sink)
     with monitor.phase("check"):
         try:
@@ -245,7 +245,7 @@ def _checked(
 
 @contextmanager
 def _timeline_aside(folder: TrainingFolder, fresh: bool) -> Iterator[None]:
-    """Where a run starts over, give it a timeline of its own; the earlier one comes back where it cannot start."""
+    """Give a run that starts over its own timeline; the earlier one is put back if it cannot start."""
     timeline, aside = folder.timeline, folder.former_timeline
     if fresh and timeline.exists():
         with friendly_os_errors(f"moving {timeline.name}"):

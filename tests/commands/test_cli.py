@@ -197,7 +197,7 @@ def test_a_bug_of_ours_is_no_error_of_the_user(monkeypatch, finished_run, tmp_pa
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("deeptrade.profiling.profile", fail)
+    monkeypatch.setattr("deeptrade.profiles.profile.profile", fail)
     monkeypatch.setattr("deeptrade.report.index.write_page", fail)
     arguments = {"profile": ["m.csv", "--out", str(tmp_path)], "report": [str(finished_run)]}[command]
     with pytest.raises(type(error)) as caught:
@@ -218,7 +218,7 @@ def test_what_only_the_user_can_mend_is_one_line_wherever_it_happens(monkeypatch
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("deeptrade.profiling.profile", fail)
+    monkeypatch.setattr("deeptrade.profiles.profile.profile", fail)
     assert main(["profile", "m.csv", "--out", "o"]) == 2
     assert capsys.readouterr().err.startswith(f"deeptrade profile: {line}")
 

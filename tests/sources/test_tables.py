@@ -120,7 +120,7 @@ def test_a_table_that_grew_or_changed_is_compiled_anew_and_one_that_was_touched_
     to_parquet(market, path, row_group_size=25)
     lines = []
     compile_store(path, store=store, sink=lines.append)
-    assert lines[0] == "going on behind row 50, 8 blocks are there"
+    assert lines[0] == "resuming after row 50: 8 blocks are done"
     fresh = compile_store(path, store=tmp_path / "t.dtstore")
     assert {f.name: f.read_bytes() for f in store.iterdir()} == {f.name: f.read_bytes() for f in fresh.iterdir()}
 

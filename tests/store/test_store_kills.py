@@ -116,7 +116,7 @@ def test_killing_one_process_of_a_compile_ends_all_and_leaves_no_lock(bad_market
             assert "was killed, perhaps for lack of memory; run again" in process.stdout.read()
     lines = []
     make(bad_market.path, tmp_path / "b.dtstore", sink=lines.append)
-    assert "going on behind row" in lines[0]
+    assert "resuming after row" in lines[0]
     assert contents(tmp_path / "b.dtstore") == expected
 
 

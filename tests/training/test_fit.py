@@ -145,7 +145,7 @@ def test_a_changed_batch_size_goes_on_with_the_same_rows_to_the_same_weights(tra
     note, drawn = Session._note, {}
 
     def noted(self, record, tables):
-        drawn.setdefault(self.out.name, []).append(record.row_ids.tolist())
+        drawn.setdefault(self.folder.folder.name, []).append(record.row_ids.tolist())
         note(self, record, tables)
 
     monkeypatch.setattr(Session, "_note", noted)
