@@ -243,14 +243,14 @@ def test_reading_further_ahead_is_not_tried_where_nothing_was_waited_for(market,
     tried = fake_trials(fits=99, fast=16, waits=0.01)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8]
-    assert "nothing to gain" in plan.decisions[1].why
+    assert "reading further ahead gains nothing" in plan.decisions[1].why
 
 
 def test_trials_that_read_text_say_nothing_of_reading_a_store(market, tmp_path, fake_trials):
     tried = fake_trials(fits=99, fast=16, waits=0.5)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8]
-    assert plan.decisions[1].found == "trials read text, training a store"
+    assert plan.decisions[1].found == "trials read text, training reads a store"
 
 
 def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path, monkeypatch):

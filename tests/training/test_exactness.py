@@ -222,7 +222,7 @@ def test_every_layer_of_keras_that_takes_a_seed_is_tried():
 @pytest.mark.parametrize("name", DRAWING)
 def test_a_layer_that_draws_at_random_for_a_whole_pass_is_refused(name):
     model = model_with(getattr(keras.layers, name)(**DRAWING[name]))
-    with pytest.raises(SettingsError, match=r"layer '.*' draws at random for a whole pass \(.*\), .*leave it out"):
+    with pytest.raises(SettingsError, match=r"layer '.*' draws random numbers per pass \(.*\), .*leave it out"):
         refuse_inexact(model)
 
 

@@ -161,7 +161,7 @@ def test_a_changed_batch_size_goes_on_with_the_same_rows_to_the_same_weights(tra
 
 
 def test_training_that_is_never_finite_goes_back_twice_and_ends_with_all_rows_in_the_ledger(train, tmp_path):
-    with pytest.raises(TrainingFailedError, match=r"returns to a checkpoint did not help; .*lower --learning_rate"):
+    with pytest.raises(TrainingFailedError, match=r"rollbacks to a checkpoint did not help; .*lower --learning_rate"):
         train(learning_rate=1e38, epochs=2)
     result = read_json(tmp_path / "run" / "result.json")
     assert result["status"] == "failed"

@@ -152,7 +152,7 @@ def test_a_model_that_draws_at_random_per_pass_is_refused(layer, draws):
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs[FEATURE])))
     if draws:
-        with pytest.raises(SettingsError, match=f"draws at random for a whole pass .{draws}"):
+        with pytest.raises(SettingsError, match=f"draws random numbers per pass .{draws}"):
             Trainer(model, batch_size=2)
     else:
         Trainer(model, batch_size=2)
@@ -222,7 +222,7 @@ def test_rows_of_weight_two_count_like_rows_drawn_twice_and_of_weight_zero_not_a
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"optimizer": "adam"}, "an optimizer of Keras"),
+        ({"optimizer": "adam"}, "give a Keras optimizer"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"clip_norm": -1.0}, "clip_norm=-1.0"),
         ({"target_scale": 0.0}, "target_scale=0.0"),
@@ -235,10 +235,10 @@ def test_arguments_that_cannot_be_are_refused_by_name(options, problem):
 
 
 def test_a_scale_or_model_of_other_horizons_is_refused_before_a_step(reader):
-    with pytest.raises(SettingsError, match="target_scale has 3 horizons, the data 2"):
+    with pytest.raises(SettingsError, match="target_scale has 3 horizons, the data has 2"):
         list(make_trainer(target_scale=np.ones(3)).train(reader))
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
-    with pytest.raises(SettingsError, match="the model's output has 5 horizons, the data 2"):
+    with pytest.raises(SettingsError, match="the model's output has 5 horizons, the data has 2"):
         list(Trainer(keras.Model(inputs, keras.layers.Dense(5)(inputs[FEATURE])), batch_size=2).train(reader))
 
 
@@ -250,7 +250,7 @@ def test_a_model_takes_the_features_it_reads_out_of_all(dataset, reader):
     for mine, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_array_equal(mine, other)
     other = BatchReader(dataset, RowRange(0, 23), batch_size=4, features=["arr_5m"])
-    with pytest.raises(SettingsError, match="the model reads 'arr_ctx', the batches hold arr_5m"):
+    with pytest.raises(SettingsError, match="the model reads 'arr_ctx', but the batches hold only arr_5m"):
         list(make_trainer().train(other))
 
 
