@@ -9,7 +9,8 @@ from typing import Any
 MEMORY_WINDOWS = 100
 """Windows over which the usual loss and its spread are averaged (exponentially)."""
 
-WARM_UP_WINDOWS = 50
+LOSS_WARM_UP_WINDOWS = 50
+"""Windows at the start that only set the averages: no spike is found in them."""
 
 THRESHOLD = 5.0
 """Standard errors above the usual log loss that make a spike, for one window or the mean of the last two or three.
@@ -49,7 +50,7 @@ class SpikeDetector:
             self._learn(*self.latest[0])
         self.latest = [*self.latest[1 - _LATEST :], [math.log(max(loss, _LEAST_LOSS)), valid_targets]]
         threshold = THRESHOLD / 2 if self.inside else THRESHOLD
-        far = self.windows >= WARM_UP_WINDOWS and self._farthest() > threshold
+        far = self.windows >= LOSS_WARM_UP_WINDOWS and self._farthest() > threshold
         begins, self.inside = far and not self.inside, far
         return begins
 
@@ -75,7 +76,7 @@ class SpikeDetector:
     def _learn(self, value: float, valid_targets: float) -> None:
         """Add a loss to the averages, an outlier only in part, so that it cannot dominate them."""
         deviation = self._deviation(value, valid_targets)
-        if self.windows >= WARM_UP_WINDOWS and deviation > THRESHOLD / 2:
+        if self.windows >= LOSS_WARM_UP_WINDOWS and deviation > THRESHOLD / 2:
             value = self.mean + (value - self.mean) * THRESHOLD / 2 / deviation
         share = 1 / min(self.windows + 1, MEMORY_WINDOWS)
         self.mean += share * (value - self.mean)

@@ -170,7 +170,7 @@ def trainings(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "bytes_per_step", "says"),
-    [("python", MB, "<string>:"), ("native", 0.5 * MB, "outside of Python"), ("retracing", None, "traced anew")],
+    [("python", MB, "<string>:"), ("native", 0.5 * MB, "outside of Python"), ("retracing", None, "is retraced for")],
 )
 def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(trainings, kind, bytes_per_step, says):
     found = trainings[kind]["leaks"]

@@ -1,7 +1,7 @@
 import pytest
 
 from deeptrade.memory import StepMemory
-from deeptrade.memory.steps import SPIKE_BYTES, WARM_UP_STEPS
+from deeptrade.memory.steps import SPIKE_BYTES, SPIKE_WARM_UP_STEPS
 
 MB = 1 << 20
 
@@ -43,7 +43,7 @@ def test_what_moves_between_steps_belongs_to_no_phase():
 
 def test_a_jump_after_the_warm_up_is_named_by_step_batch_and_phase():
     held = Held()
-    for number in range(1, WARM_UP_STEPS + 1):
+    for number in range(1, SPIKE_WARM_UP_STEPS + 1):
         held.step(number, {"read": 0, "forward": 40 * MB if number == 3 else 0})
     assert held.seen == []
     held.step(11, {"read": 0, "forward": 0}, {"read": 0, "forward": SPIKE_BYTES + MB})

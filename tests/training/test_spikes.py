@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from deeptrade.training.spikes import WARM_UP_WINDOWS, SpikeDetector
+from deeptrade.training.spikes import LOSS_WARM_UP_WINDOWS, SpikeDetector
 
 
 def clean_losses(seed, windows=2000):
@@ -61,6 +61,6 @@ def test_a_detector_goes_on_from_its_state():
 
 
 def test_nothing_is_said_before_the_warm_up_is_over():
-    losses = clean_losses(0, windows=WARM_UP_WINDOWS)
+    losses = clean_losses(0, windows=LOSS_WARM_UP_WINDOWS)
     losses[-1] *= 100
     assert alarms(losses) == []
