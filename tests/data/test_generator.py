@@ -118,7 +118,7 @@ def test_a_state_of_another_order_is_refused_with_the_difference(generator, mark
     state = generator.state()
     with (
         MemoryEfficientGenerator(market.path, batch_size=8, seed=9) as other,
-        pytest.raises(RunConflictError, match="the state is of seed=5, these batches of 9"),
+        pytest.raises(RunConflictError, match="the state has seed=5, these batches have 9"),
     ):
         other.restore(state)
 

@@ -120,8 +120,12 @@ def test_positions_that_cannot_be_are_refused():
     data = computed(50)
     reader = BatchReader(data, data.usable, batch_size=8)
     for change in ({"position": -5}, {"position": 51}, {"epoch": -1}, {"epoch": None}):
-        with pytest.raises(RunConflictError, match="the state is of epoch="):
+        with pytest.raises(RunConflictError, match="the state has epoch="):
             reader.restore(reader.state(0, 0) | change)
-    for options in ({"start": -5}, {"batch_size": -3}):
-        with pytest.raises(SettingsError, match="none is below zero"):
-            next(reader.stream(0, **options))
+    for options, named in (
+        ({"start": -5}, "start=-5"),
+        ({"batch_size": -3}, "batch_size=-3"),
+        ({"epoch": -1}, "epoch=-1"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{named} is not accepted; use at least"):
+            next(reader.stream(**{"epoch": 0, **options}))
