@@ -235,7 +235,7 @@ def test_reading_further_ahead_is_tried_where_a_trial_waited_and_taken_where_it_
     assert plan.prefetch == prefetch
     assert plan.settings(FitSettings()).prefetch == prefetch
     assert "waited 10.0%" in plan.decisions[1].found
-    assert f"had {100 * gain:.0f} rows/s, with 2 100 rows/s" in plan.decisions[1].why
+    assert f"prefetch 2 (100 rows/s) with prefetch 8 ({100 * gain:.0f} rows/s)" in plan.decisions[1].why
 
 
 def test_reading_further_ahead_is_not_tried_where_nothing_was_waited_for(market, tmp_path, fake_trials):

@@ -77,7 +77,7 @@ def test_a_trial_of_a_large_effective_batch_reads_enough_rows():
 def test_a_trial_that_hangs_is_stopped(tmp_path):
     trial = run_fake(tmp_path, "import time; time.sleep(600)", timeout_seconds=0.5)
     assert (trial.exit_code, trial.lacked_memory) == (-9, True)
-    assert "longer than 0.5 s" in trial.message
+    assert "the limit of 0.5 s" in trial.message
 
 
 @pytest.mark.slow

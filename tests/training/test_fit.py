@@ -145,7 +145,7 @@ def test_a_changed_batch_size_goes_on_with_the_same_rows_to_the_same_weights(tra
     note, drawn = Session._note, {}
 
     def noted(self, record, tables):
-        drawn.setdefault(self.out.name, []).append(record.row_ids.tolist())
+        drawn.setdefault(self.folder.folder.name, []).append(record.row_ids.tolist())
         note(self, record, tables)
 
     monkeypatch.setattr(Session, "_note", noted)
@@ -304,7 +304,7 @@ def test_a_run_that_an_earlier_version_began_keeps_its_name_of_the_data_and_ends
         earlier.setattr("deeptrade.sources.csv.content_id", lambda *content: former_content_ids(*content)[0])
         expected = train("straight", epochs=2, max_steps=15)
         train(epochs=2, max_steps=5)
-    shutil.rmtree(tmp_path / "market.dtstore")  # a store that is made anew has the new name
+    shutil.rmtree(tmp_path / "market.dtstore")  # a newly compiled store has the new name
     with open_dataset(market.path) as data:
         assert data.former_data_ids == (expected["data_id"],)
         assert data.data_id.startswith("sha256-2:")

@@ -155,7 +155,7 @@ def test_two_signals_while_the_main_thread_is_outside_of_python_count_as_two():
 def test_a_third_signal_ends_a_process_that_hangs_outside_of_python():
     code = """
 from deeptrade.training.runtime import StopRequest
-from tests.test_runtime import outside_of_python, send_meanwhile
+from tests.training.test_runtime import outside_of_python, send_meanwhile
 stop = StopRequest()
 with stop.listening(), stop.deferred():
     send_meanwhile(3)
