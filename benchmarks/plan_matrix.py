@@ -29,6 +29,7 @@ BRUTE = """
 import json
 from pathlib import Path
 from deeptrade.planning.situation import HEADROOM
+from deeptrade.memory import MemoryLimits
 from deeptrade.planning.memory_model import training_room
 from deeptrade.planning.rules import batch_settings
 from deeptrade.settings import FitSettings
@@ -37,7 +38,7 @@ data, folder, model_size, sizes = sys.argv[1:]
 found = []
 for size in json.loads(sizes):
     settings = FitSettings(csv=data, model_size=model_size, **batch_settings(size, EFFECTIVE // size))
-    room = training_room()
+    room = training_room(MemoryLimits())
     trial = run_trial(settings, horizons=10, predicted_peak_bytes=0, folder=Path(folder), room_bytes=room)
     if trial.exit_code == 0 and trial.measured_peak_bytes <= (1 - HEADROOM) * room:
         found.append((size, trial.rows_per_second or 0.0))

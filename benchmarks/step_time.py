@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeptrade.model import build_forecaster, forecaster
-from deeptrade.model.sizes import KERNEL_STEPS, SIZES, count_parameters
+from deeptrade.planning.sizes import KERNEL_STEPS, SIZES, count_parameters
 from deeptrade.settings import MODEL_SIZES
 from deeptrade.sources.schema import Feature, Schema
 from deeptrade.sources.statistics import FeatureStatistics

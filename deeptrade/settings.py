@@ -92,11 +92,6 @@ class FitSettings:
         return self.batch_size * self.steps_per_update
 
     @property
-    def memory_limit_bytes(self) -> int:
-        """The limit the user named, 0 for none."""
-        return parse_bytes(self.memory_limit) if self.memory_limit else 0
-
-    @property
     def changed(self) -> frozenset[str]:
         """Names of the fields that differ from their defaults: in a notebook, those count as given."""
         return frozenset(item.name for item in fields(self) if getattr(self, item.name) != item.default)

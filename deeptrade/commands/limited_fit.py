@@ -16,20 +16,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..cli import read_command
 from ..errors import DeepTradeError, DoesNotFitError
 from ..planning.memory_model import RESERVED_BYTES
 from ..planning.plan import LACKED_MEMORY
+from . import fit
+from .console import OneLineParser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line arguments[1:] within arguments[0] bytes of anonymous memory (0: what the system allows)."""
+    """Train with the options arguments[2:], holding at most arguments[0] bytes of anonymous memory (0: no limit)."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     limit_data(int(arguments[0]))
-    options = read_command(arguments[1:])
+    parser = OneLineParser(prog="deeptrade fit")
+    fit.add_options(parser)
+    options = parser.parse_args(arguments[2:])
     try:
-        options.run(options)
+        fit.run(options)
     except DeepTradeError as error:
         sys.stderr.write(f"{error}\n")
         return LACKED_MEMORY if isinstance(error, DoesNotFitError) else 2

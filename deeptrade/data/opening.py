@@ -12,13 +12,13 @@ import numpy as np
 from ..errors import DataError
 from ..files import user_path
 from ..memory.budget import ByteBudget
+from ..memory.limits import MemoryLimits
 from ..settings import check_settings, limited
 from ..sources.blocks import fault_detail
 from ..sources.csv_rows import CsvRows
-from ..sources.kinds import open_source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
-from ..store import compile_store, is_current, is_store, read_manifest, read_store, store_path
+from ..store import Located, compile_store, locate, read_store
 from ..store.ledger import LedgerEntry
 from ..store.summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from ..store.targets import make_targets
@@ -35,7 +35,7 @@ class _Reading:
 
 
 def open_dataset(
-    data: str | Path,
+    data: str | Path | Located,
     *,
     store: str | Path = "",
     compiled: bool = False,
@@ -45,7 +45,7 @@ def open_dataset(
     horizons: int = 10,
     use_mmap: bool = True,
     load_all: bool = False,
-    memory_limit: int = 0,
+    memory_limit: int | MemoryLimits = 0,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -54,41 +54,37 @@ def open_dataset(
     Where a store holds the data, it is read; with `compiled` one is made first, unless max_rows asks for a part only.
     Else the CSV text itself is checked and read, and a line says so.
 
-    Arguments: data, a store, or what `open_source` takes; store, where its store lies (default: beside it);
-    max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first (0: all); chunk_size,
-    most rows parsed at once; horizons, targets computed where the data holds a price only; use_mmap off reads plainly;
-    load_all, keep all rows in memory; memory_limit in bytes, for the process (0: what is available); sink takes a line
-    of text; progress takes (bytes read, bytes).
+    Arguments: data, a store, what `open_source` takes, or where `locate` found it; store, where its store lies
+    (default: beside it); max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first
+    (0: all); chunk_size, most rows parsed at once; horizons, targets computed where the data holds a price only;
+    use_mmap off reads plainly; load_all, keep all rows in memory; memory_limit in bytes or as `MemoryLimits`, for the
+    process (0: what is available); sink takes a line of text; progress takes (bytes read, bytes).
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
     check_settings(_Reading(max_rows, chunk_size, max_bad_rows))
-    say = sink or (lambda line: None)
-    path = store_path(data, store)
-    source = None if is_store(data) else open_source(data, horizons=horizons)
-    stored = source is None or (path.exists() and is_current(path, source))
+    located, limits = locate(data, store=store, horizons=horizons), MemoryLimits.of(memory_limit)
+    source, stored = located.source, located.is_stored
     if source and not stored and (not source.seekable or (compiled and not max_rows)):
         compile_store(
-            data,
-            store=path,
+            located,
             max_bad_rows=max_bad_rows,
             chunk_size=chunk_size,
-            horizons=horizons,
-            memory_limit=str(memory_limit or ""),
+            memory_limit=limits,
             sink=sink,
             progress=progress,
         )
         stored = True
     if stored:
-        dataset = open_store(path, use_mmap=use_mmap, memory_limit=memory_limit)
+        dataset = open_store(located.store, use_mmap=use_mmap, memory_limit=limits)
     else:
         dataset = read_directly(
             source,
             max_rows=max_rows,
             chunk_size=chunk_size,
             use_mmap=use_mmap,
-            memory_limit=memory_limit,
-            sink=say,
+            limits=limits,
+            sink=sink or (lambda line: None),
             progress=progress,
         )
     try:
@@ -103,7 +99,7 @@ def open_dataset(
     return dataset
 
 
-def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0) -> Dataset:
+def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int | MemoryLimits = 0) -> Dataset:
     """Open a compiled store; reading it needs no TensorFlow and no text.
 
     use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
@@ -111,7 +107,7 @@ def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int = 0
     Raises DataError where the folder is no store, or a file of it is not as long as it must be.
     """
     summary, rows = read_store(user_path(path), use_mmap=use_mmap)
-    return Dataset(summary, rows, ByteBudget.of_process(memory_limit))
+    return Dataset(summary, rows, ByteBudget.of_process(MemoryLimits.of(memory_limit)))
 
 
 @dataclass(frozen=True)
@@ -129,13 +125,11 @@ class Head:
     former_data_ids: tuple[str, ...] = ()
 
 
-def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> Head:
+def look_at(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Head:
     """Return what data holds by its head, or by the manifest of a store that holds it; DataError where it is none."""
-    path = store_path(data, store)
-    source = None if is_store(data) else open_source(data, horizons=horizons)
-    if source is None or (path.exists() and is_current(path, source)):
-        manifest = read_manifest(path)
-        known = manifest.source
+    located = locate(data, store=store, horizons=horizons)
+    if located.manifest is not None:
+        manifest, known = located.manifest, located.manifest.source
         return Head(
             manifest.schema,
             known["data_id"],
@@ -144,6 +138,7 @@ def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> 
             manifest.rows,
             manifest.former_data_ids,
         )
+    source = located.source
     former = source.former_content_ids()
     return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former)
 
@@ -154,7 +149,7 @@ def read_directly(
     max_rows: int = 0,
     chunk_size: int = 10_000,
     use_mmap: bool = True,
-    memory_limit: int = 0,
+    limits: MemoryLimits | None = None,
     sink: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -165,7 +160,7 @@ def read_directly(
     summary.former_data_ids = source.former_content_ids()
     blocks: list[BlockSummary] = []
     numbers, times, lines = [], [], [0] * len(source.paths)
-    rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(memory_limit)
+    rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(limits)
     try:
         with reading_threads() as pool:
             for block in read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size):

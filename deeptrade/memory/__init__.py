@@ -7,7 +7,7 @@ will hold is predicted in `planning`; how a run follows the memory there is, is 
 from .budget import ByteBudget, Lease
 from .collection import Collector
 from .leaks import Leak, LeakWatch, PhaseGrowth, Slope, phase_growth
-from .limits import Limit, find_limits, memory_limit
+from .limits import Limit, MemoryLimits
 from .monitor import MemoryMonitor
 from .process import Memory, read_memory
 from .steps import MemorySpike, StepMemory, StepPhase
@@ -21,6 +21,7 @@ __all__ = [
     "Lease",
     "Limit",
     "Memory",
+    "MemoryLimits",
     "MemoryMonitor",
     "MemorySpike",
     "PhaseGrowth",
@@ -30,8 +31,6 @@ __all__ = [
     "Start",
     "StepMemory",
     "StepPhase",
-    "find_limits",
-    "memory_limit",
     "phase_growth",
     "phase_table",
     "read_memory",

@@ -15,7 +15,7 @@ from weakref import WeakMethod
 
 from ..errors import DoesNotFitError
 from ..units import format_bytes
-from .limits import LimitWatch
+from .limits import MemoryLimits
 from .process import read_memory
 
 HEADROOM = 0.05
@@ -49,6 +49,26 @@ class Lease:
         return False
 
 
+class _Leases:
+    """What several budgets share: the bytes under lease, who frees what when they do not suffice, and who waits.
+
+    `anon_before` is the anonymous memory when nothing was under lease last: what has been added since then may be
+    leased memory that was touched.
+    """
+
+    def __init__(self) -> None:
+        self.nbytes = self.anon_before = 0
+        self.changed = Condition()
+        self.shortage: list[Callable[[], Callable[[int], None] | None]] = []
+        self.squeezed = False
+
+    def take(self, nbytes: int) -> None:
+        """Count a lease; call with `changed` held."""
+        if not self.nbytes:
+            self.anon_before = read_memory().anon_bytes
+        self.nbytes += nbytes
+
+
 class ByteBudget:
     """Leases of bytes under a limit that is asked for again and again; safe from several threads.
 
@@ -61,38 +81,35 @@ class ByteBudget:
     (None, 60)
     """
 
-    def __init__(self, limit: Callable[[], int]):
+    def __init__(self, limit: Callable[[], int], *, leases: _Leases | None = None):
         self._limit = limit
-        self._leased = 0
-        self._changed = Condition()
-        self._shortage: list[Callable[[], Callable[[int], None] | None]] = []
-        self._squeezed = False
+        self._leases = leases or _Leases()
 
     @classmethod
-    def of_process(cls, user_limit_bytes: int = 0) -> ByteBudget:
-        """Return the budget of this process: what is left under every limit that applies, and under the user's."""
-        budget: ByteBudget
-        watch = LimitWatch(user_limit_bytes)
-        before = read_memory().anon_bytes
-        seen = -_LOOK_SECONDS, 0
+    def of_process(cls, limits: MemoryLimits | None = None) -> ByteBudget:
+        """Return the budget of this process: what is left under every limit that applies (None: without a user's).
+
+        All budgets of a process share their leases, so that two readers cannot get the same bytes.
+        """
+        limits = limits or MemoryLimits()
+        leases = _of_this_process
+        looked = -_LOOK_SECONDS, 0
 
         def limit() -> int:
-            nonlocal seen
+            nonlocal looked
             now = time.monotonic()
-            if now - seen[0] >= _LOOK_SECONDS:
-                anon = read_memory().anon_bytes
+            if now - looked[0] >= _LOOK_SECONDS:
                 # What is leased and not yet touched is still among the available bytes.
-                touched = max(0, min(budget._leased, anon - before))
-                seen = now, touched + int(watch.available_bytes(anon) * (1 - HEADROOM))
-            return seen[1]
+                touched = max(0, min(leases.nbytes, read_memory().anon_bytes - leases.anon_before))
+                looked = now, touched + int(limits.available_bytes() * (1 - HEADROOM))
+            return looked[1]
 
-        budget = cls(limit)
-        return budget
+        return cls(limit, leases=leases)
 
     @property
     def leased_bytes(self) -> int:
         """Bytes under lease now."""
-        return self._leased
+        return self._leases.nbytes
 
     @property
     def limit_bytes(self) -> int:
@@ -104,34 +121,34 @@ class ByteBudget:
 
         A method is forgotten with its object.
         """
-        self._shortage.append(WeakMethod(free) if isinstance(free, MethodType) else lambda: free)
+        self._leases.shortage.append(WeakMethod(free) if isinstance(free, MethodType) else lambda: free)
 
     def off_shortage(self, free: Callable[[int], None]) -> None:
         """Forget a function given to `on_shortage`."""
-        self._shortage = [known for known in self._shortage if known() not in (None, free)]
+        self._leases.shortage = [known for known in self._leases.shortage if known() not in (None, free)]
 
     def squeeze(self, squeezed: bool) -> None:
         """Refuse leases that nobody waits for, and free what can be had again, until called with False."""
-        self._squeezed = squeezed
-        for known in list(self._shortage) if squeezed else ():
+        self._leases.squeezed = squeezed
+        for known in list(self._leases.shortage) if squeezed else ():
             free = known()
             if free:
-                free(self._leased)
+                free(self._leases.nbytes)
 
     def try_lease(self, nbytes: int, *, needed: bool = True) -> Lease | None:
         """Return a lease if it fits now, else None; for what is `needed`, others first free what they can.
 
         What is not needed, a cache or a batch read ahead, gets none while the budget is squeezed.
         """
-        if self._squeezed and not needed:
+        if self._leases.squeezed and not needed:
             return None
-        for known in (None, *(self._shortage if needed else ())):
+        for known in (None, *(self._leases.shortage if needed else ())):
             free = known and known()
             if free:
                 free(nbytes)
-            with self._changed:
-                if self._leased + nbytes <= self._limit():
-                    self._leased += nbytes
+            with self._leases.changed:
+                if self._leases.nbytes + nbytes <= self._limit():
+                    self._leases.take(nbytes)
                     return Lease(self, nbytes)
         return None
 
@@ -147,16 +164,19 @@ class ByteBudget:
             if lease is not None:
                 return lease
             limit, late = self._limit(), deadline is not None and time.monotonic() >= deadline
-            if late or (nbytes > limit and not self._leased):
-                held = f", {format_bytes(self._leased)} of it in use" if self._leased else ""
+            if late or (nbytes > limit and not self._leases.nbytes):
+                held = f", {format_bytes(self._leases.nbytes)} of it in use" if self._leases.nbytes else ""
                 raise DoesNotFitError(
                     f"{what} needs {format_bytes(nbytes)}, {format_bytes(limit)} may be used{held}; "
                     f"{advice or 'free some memory or raise --memory_limit'}"
                 )
-            with self._changed:
-                self._changed.wait(_LOOK_SECONDS)
+            with self._leases.changed:
+                self._leases.changed.wait(_LOOK_SECONDS)
 
     def _give_back(self, nbytes: int) -> None:
-        with self._changed:
-            self._leased -= nbytes
-            self._changed.notify_all()
+        with self._leases.changed:
+            self._leases.nbytes -= nbytes
+            self._leases.changed.notify_all()
+
+
+_of_this_process = _Leases()

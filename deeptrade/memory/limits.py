@@ -6,8 +6,8 @@ cgroup files are read here, from the process's own group up to the root: an oute
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -37,36 +37,68 @@ class Limit:
     available_bytes: int
 
 
-def memory_limit(user: str = "", *, root: Path = Path("/")) -> Limit:
-    """Return the smallest limit that applies to this process, with the least that is available under any.
+class MemoryLimits:
+    """Every limit on this process's memory: cgroups, rlimits, the machine, and the user's where there is one.
 
-    `user` is a size such as '2GiB', or '' for none; it may be above what the machine has, then it does not
-    bind. The available bytes may belong to another limit than the smallest: a group of 8 GiB that holds 7.5
-    leaves less than a machine of 4 GiB that holds 1.
+    Made once from the user's text, at the edge, and handed on from there. The cgroups are looked up once; what they
+    and the others leave is read again at every question.
 
-    Raises SettingsError when `user` is not a size.
+    `text` is the user's limit as it was given, such as '2GiB' ('': none), `user_bytes` the same in bytes (0: none).
+    `root` is the folder below which proc and the cgroup mounts lie, which tests make up; rlimits and the machine's
+    memory are always the real ones.
+
+    Raises SettingsError where the text is not a size.
     """
-    limits = find_limits(user, root=root)
-    smallest = min(limits, key=lambda limit: limit.limit_bytes)
-    available = min(limit.available_bytes for limit in limits)
-    return Limit(smallest.source, smallest.limit_bytes, available)
 
+    def __init__(self, text: str = "", *, root: Path = Path("/")):
+        self.text, self.user_bytes = text, parse_bytes(text) if text else 0
+        self._root, self._groups = root, _find_groups(root)
 
-def user_limit(limit_bytes: int, *, root: Path = Path("/")) -> Limit:
-    """Return the limit a user named; what this process holds as anonymous memory counts against it."""
-    return _limit("user", limit_bytes, read_memory(root=root).anon_bytes)
+    @classmethod
+    def of(cls, user: MemoryLimits | str | int = "") -> MemoryLimits:
+        """Return the limits with the user's: a size as text, bytes (0: none), or limits that were made already."""
+        if isinstance(user, MemoryLimits):
+            return user
+        return cls(str(user or ""))
 
+    def all(self) -> list[Limit]:
+        """Return every limit that applies: cgroups from the innermost out, rlimits, the machine, last the user's.
 
-def find_limits(user: str = "", *, root: Path = Path("/")) -> list[Limit]:
-    """Return every limit that applies to this process: cgroups, rlimits, the machine, and last the user's if given.
+        What this process holds as anonymous memory counts against the user's limit.
+        """
+        limits = [limit for limit in map(_read_group, self._groups) if limit is not None]
+        limits += [*rlimit_limits(), machine_limit()]
+        if self.user_bytes:
+            limits.append(_limit("user", self.user_bytes, read_memory(root=self._root).anon_bytes))
+        return limits
 
-    `root` is the folder below which proc and the cgroup mounts lie; tests give a made-up one. rlimits and the
-    machine's memory are always the real ones.
+    def smallest(self) -> Limit:
+        """Return the smallest limit, with the least that is available under any.
 
-    Raises SettingsError when `user` is not a size.
-    """
-    limits = [*cgroup_limits(root), *rlimit_limits(), machine_limit()]
-    return [*limits, user_limit(parse_bytes(user), root=root)] if user else limits
+        The user's may be above what the machine has; then it does not bind. The available bytes may belong to another
+        limit than the smallest: a group of 8 GiB that holds 7.5 leaves less than a machine of 4 GiB that holds 1.
+        """
+        limits = self.all()
+        smallest = min(limits, key=lambda limit: limit.limit_bytes)
+        return replace(smallest, available_bytes=min(limit.available_bytes for limit in limits))
+
+    def available_bytes(self) -> int:
+        """Return the least that is left under any limit."""
+        return min(limit.available_bytes for limit in self.all())
+
+    def rooms(self, reserved_bytes: Mapping[str, int]) -> list[tuple[Limit, int]]:
+        """Return every limit with the anonymous bytes it leaves to a process that takes this one's place.
+
+        That is what is available, plus what this process gives back, minus what the other counts against that kind of
+        limit without holding it (`reserved_bytes` by source). The user's limit is a room as it stands.
+        """
+        own = read_memory(root=self._root).anon_bytes
+        return [
+            (limit, limit.limit_bytes)
+            if limit.source == "user"
+            else (limit, min(limit.limit_bytes, limit.available_bytes + own) - reserved_bytes.get(limit.source, 0))
+            for limit in self.all()
+        ]
 
 
 def machine_limit() -> Limit:
@@ -105,25 +137,6 @@ def pressure_file(root: Path = Path("/")) -> Path:
     """Return where the kernel tells how long tasks wait for memory: of this process's cgroup (v2), else the machine."""
     own = (group.folder / "memory.pressure" for group in _find_groups(root) if group.hierarchy is _V2)
     return next((path for path in own if path.exists()), root / "proc/pressure/memory")
-
-
-class LimitWatch:
-    """What is available under this process's limits, asked again and again: the groups are looked up once.
-
-    `user_limit_bytes` is the user's limit, 0 for none.
-    """
-
-    def __init__(self, user_limit_bytes: int = 0):
-        self._user_limit_bytes = user_limit_bytes
-        self._groups = _find_groups(Path("/"))
-
-    def available_bytes(self, anon_bytes: int) -> int:
-        """Return the least that is left under any limit, for a process that holds `anon_bytes` now."""
-        limits = [_read_group(group) for group in self._groups]
-        limits += [*rlimit_limits(), machine_limit()]
-        if self._user_limit_bytes:
-            limits.append(_limit("user", self._user_limit_bytes, anon_bytes))
-        return min(limit.available_bytes for limit in limits if limit is not None)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..files import friendly_os_errors
 from .leaks import PhaseGrowth, phase_growth
-from .limits import Limit, LimitWatch, memory_limit
+from .limits import Limit, MemoryLimits
 from .process import Memory, read_memory
 from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_timeline, sample_line, start_line, thinned
 
@@ -41,12 +41,19 @@ def _with(recent: Recent | None, sample: Sample) -> Recent:
     return Recent(sample, min(least, recent.least_available_bytes), max(most, recent.most_anon_bytes))
 
 
+def _limits_of(limit: MemoryLimits | Limit | None) -> MemoryLimits:
+    """The limits to watch; a single `Limit` counts only if it is the user's."""
+    if isinstance(limit, Limit):
+        return MemoryLimits.of(limit.limit_bytes if limit.source == "user" else 0)
+    return MemoryLimits.of(limit or "")
+
+
 class MemoryMonitor:
     """Samples this process's memory while the block runs, each with the phase it belongs to.
 
     Arguments: path, the timeline file, appended to (None: the samples are kept in `samples`, at most 10,000, thinned
-    out beyond that); interval_seconds between samples; limit, the one in effect (None: looked up); enabled, False takes
-    no samples and creates no thread and no file.
+    out beyond that); interval_seconds between samples; limit, all limits that apply or the one in effect (None: looked
+    up); enabled, False takes no samples and creates no thread and no file.
 
     Every line is written unbuffered, so a kill loses none (a power cut may). A sample takes 0.2 to 0.3 ms: under 0.4%
     of one core at the default interval (benchmarks/monitor_overhead.py). If writing fails, as on a full disk, the file
@@ -73,12 +80,13 @@ class MemoryMonitor:
         path: str | Path | None = None,
         *,
         interval_seconds: float = 0.2,
-        limit: Limit | None = None,
+        limit: MemoryLimits | Limit | None = None,
         enabled: bool = True,
     ):
         self.path = None if path is None else Path(path)
         self.interval_seconds = interval_seconds
-        self.limit = limit or memory_limit()
+        self._limits = _limits_of(limit)
+        self.limit = limit if isinstance(limit, Limit) else self._limits.smallest()
         self.enabled = enabled
         self.baseline_anon_bytes = 0
         self.samples: list[Sample] = []
@@ -89,7 +97,6 @@ class MemoryMonitor:
         self._phases: list[str] = []
         self._running = False
         self._started = 0.0
-        self._watch = LimitWatch(self.limit.limit_bytes if self.limit.source == "user" else 0)
         self._file: int | None = None
         self._lock = RLock()
         self._stop = Event()
@@ -155,7 +162,7 @@ class MemoryMonitor:
                 phase="/".join(self._phases),
                 anon_bytes=memory.anon_bytes,
                 rss_bytes=memory.rss_bytes,
-                available_bytes=self._watch.available_bytes(memory.anon_bytes),
+                available_bytes=self._limits.available_bytes(),
             )
             self._recent = _with(self._recent, sample)
             if self.path is None:

@@ -1,7 +1,7 @@
-"""The forecaster, its layers and its sizes; importing this lets `keras.models.load_model` read a saved model.
+"""The forecaster and its layers; importing this lets `keras.models.load_model` read a saved model.
 
-`sizes` counts parameters by arithmetic alone, so that planning needs no TensorFlow. How the model is trained is in
-`training`.
+How many parameters a size has is arithmetic that needs no TensorFlow: see `planning.sizes`. How the model is trained is
+in `training`.
 """
 
 from .forecaster import Forecaster, build_forecaster

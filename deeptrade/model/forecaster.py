@@ -18,11 +18,11 @@ import keras
 import numpy as np
 
 from ..mixing import draw
+from ..planning.sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import FeatureStatistics
 from .layers import SequenceNormalization, VectorNormalization
 from .recurrence import Recurrence
-from .sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
 
 
 def build_forecaster(

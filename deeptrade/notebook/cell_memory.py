@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from ..memory import MemoryMonitor, PhaseRow, Sample, memory_limit, phase_table
+from ..memory import MemoryLimits, MemoryMonitor, PhaseRow, Sample, phase_table
 from ..memory.timeline import thinned
 from ..report import figures, tables
 from ..report.memory_report import MemoryReport, report_samples
@@ -57,7 +57,7 @@ class CellMemory:
 
     def report(self) -> MemoryReport:
         """Return verdict, table, growth and samples of all measured cells; there must be one."""
-        return report_samples(self.samples, limit=memory_limit(), interval_seconds=CELL_SECONDS)
+        return report_samples(self.samples, limit=MemoryLimits().smallest(), interval_seconds=CELL_SECONDS)
 
 
 def cell_line(row: PhaseRow, limit_bytes: int) -> str:
@@ -157,7 +157,7 @@ class _Cells:
         self._depth = max(0, self._depth - 1)  # of an empty cell only the end is told
         row = self._memory.end() if self._depth == 0 else None
         if row is not None:
-            _say(cell_line(row, memory_limit().limit_bytes))
+            _say(cell_line(row, MemoryLimits().smallest().limit_bytes))
 
 
 def strip_first_line(lines: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..report.index import write_index
 from ..report.page import render_notebook
 from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
-from ..store import compile_store
+from ..store import Located, compile_store, locate
 from .parameters import check_parameters
 
 _QUIET_KERNEL = [
@@ -70,15 +70,16 @@ def run(
             )
     values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
     settings = FitSettings(**values["03_train"])
-    head = look_at(data, store=settings.store)
+    located = locate(data, store=settings.store)
+    head = look_at(located)
     head.schema.select(settings.feature_names)
     if values["02_auto_optimize"].get("effective_batch", 1) < 1:
         raise SettingsError(f"effective_batch={given['effective_batch']} is not accepted; use at least 1")
     if fresh:
         RunFolder(out).remove()
     if not head.content_hash and not settings.max_rows:
-        _compile_first(data, settings, say)
-        head = look_at(data, store=settings.store)
+        _compile_first(located, settings, say)
+        head = look_at(located.again())
     identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
     identity["parameters"] = {name: _declared(values, name) for name in given}
     state = _open_state(out, identity, former_data_ids=head.former_data_ids)
@@ -115,15 +116,17 @@ def _declared(values: Mapping[str, Mapping[str, Any]], name: str) -> str:
     return next(str(of_notebook[name]) for of_notebook in values.values() if name in of_notebook)
 
 
-def _compile_first(data: str | Path, settings: FitSettings, say: Callable[[str], None]) -> None:
+def _compile_first(located: Located, settings: FitSettings, say: Callable[[str], None]) -> None:
     """Parse the data once, so that every notebook reads its store; rejected rows are for the notebooks to judge."""
-    progress = ByteProgress("compiling", sink=say)
-    try:
+    with closing(ByteProgress("compiling", sink=say)) as progress:
         compile_store(
-            data, store=settings.store, chunk_size=settings.chunk_size, max_bad_rows=1.0, sink=say, progress=progress
+            located,
+            memory_limit=settings.memory_limit,
+            chunk_size=settings.chunk_size,
+            max_bad_rows=1.0,
+            sink=say,
+            progress=progress,
         )
-    finally:
-        progress.close()
 
 
 def notebook_path(name: str) -> Path:

@@ -17,7 +17,7 @@ import pandas as pd
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, SettingsError
 from ..files import shorten_home, user_path
-from ..memory import memory_limit, read_memory
+from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
@@ -114,7 +114,7 @@ def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Wi
 
 def memory_line() -> str:
     """Return one sentence on this process's memory and what is left."""
-    limit, memory = memory_limit(), read_memory()
+    limit, memory = MemoryLimits().smallest(), read_memory()
     return (
         f"This notebook holds {format_bytes(memory.anon_bytes)} of anonymous memory; "
         f"{format_bytes(limit.available_bytes)} are left below the limit of {format_bytes(limit.limit_bytes)} "

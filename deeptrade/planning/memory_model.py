@@ -11,13 +11,12 @@ from typing import Any
 
 from ..data.batches import CACHE_BYTES
 from ..errors import DoesNotFitError
-from ..memory.limits import Limit, find_limits
-from ..memory.process import read_memory
-from ..model.sizes import SIZES, count_parameters
+from ..memory.limits import Limit, MemoryLimits
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
 from ..sources.schema import Feature, Schema
 from ..units import format_bytes
+from .sizes import SIZES, count_parameters
 
 FLOAT_BYTES = 4
 
@@ -184,22 +183,11 @@ def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
     return index + 2 * 2 * BLOCK_BYTES + loaded
 
 
-def training_room(user_limit_bytes: int = 0) -> int:
+def training_rooms(limits: MemoryLimits) -> list[tuple[Limit, int]]:
+    """Return every limit that applies, with the anonymous bytes it leaves to a training process in place of this one."""
+    return limits.rooms(RESERVED_BYTES)
+
+
+def training_room(limits: MemoryLimits) -> int:
     """Return the anonymous bytes that a training process in place of this one may hold: the least of all rooms."""
-    return max(0, min(room for _, room in training_rooms(user_limit_bytes)))
-
-
-def training_rooms(user_limit_bytes: int = 0) -> list[tuple[Limit, int]]:
-    """Return every limit that applies, with the room it leaves to a training process in place of this one.
-
-    The room is what is available, plus what this process itself releases, minus what a training process counts against
-    that kind of limit without holding it; the user's limit (0: none) is taken as it is.
-    """
-    own = read_memory().anon_bytes
-    rooms = [
-        (limit, min(limit.limit_bytes, limit.available_bytes + own) - RESERVED_BYTES.get(limit.source, 0))
-        for limit in find_limits()
-    ]
-    if user_limit_bytes:
-        rooms.append((Limit("user", user_limit_bytes, user_limit_bytes), user_limit_bytes))
-    return rooms
+    return max(0, min(room for _, room in training_rooms(limits)))

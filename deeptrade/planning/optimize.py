@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import DoesNotFitError, SettingsError
 from ..files import friendly_os_errors, user_path, write_json
-from ..memory.limits import Limit
+from ..memory.limits import Limit, MemoryLimits
 from ..run_folder import PLAN
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
@@ -30,7 +30,7 @@ def optimize(
     *,
     out: str | Path,
     store: str | Path = "",
-    memory_limit: str = "",
+    memory_limit: str | MemoryLimits = "",
     effective_batch: int = 0,
     model_size: str = "small",
     quick: bool = False,
@@ -49,10 +49,11 @@ def optimize(
     say = sink or (lambda line: None)
     if effective_batch < 0:
         raise SettingsError(f"effective_batch={effective_batch} is not accepted; use at least 1, or 0 for the default")
+    limits = MemoryLimits.of(memory_limit)
     base = replace(
-        settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=memory_limit
+        settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=limits.text
     )
-    case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH)
+    case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
     folder = user_path(out)
     with friendly_os_errors(f"making the folder {folder.name}"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +144,7 @@ def _does_not_fit(case: Case, smallest: FitSettings) -> str:
     return (
         f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(needed)} and a tenth to "
         f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {smaller} "
-        f"{_make_room(ceil(needed / (1 - HEADROOM)), smallest.memory_limit_bytes)}"
+        f"{_make_room(ceil(needed / (1 - HEADROOM)), case.limits)}"
     )
 
 
@@ -151,16 +152,16 @@ def _limit_option(limit: Limit) -> str:
     return "--memory_limit" if limit.source == "user" else f"the {limit.source} limit"
 
 
-def _make_room(needed: int, user_limit_bytes: int) -> str:
+def _make_room(needed: int, limits: MemoryLimits) -> str:
     """What would leave so many bytes to a training run: a higher limit, or free memory where the machine is short."""
-    short = [(limit, room) for limit, room in training_rooms(user_limit_bytes) if room < needed]
+    short = [(limit, room) for limit, room in training_rooms(limits) if room < needed]
     if not short or any(limit.source == "machine" for limit, _ in short):
         return "free some memory of the machine"
-    limits = (
+    raised = (
         f"raise {_limit_option(limit)} to {ceil((limit.limit_bytes + needed - room) / 2**20)}MiB"
         for limit, room in short
     )
-    return " and ".join(limits)
+    return " and ".join(raised)
 
 
 def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], measured: Measured | None) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..data.opening import look_at
-from ..memory.limits import Limit, memory_limit
+from ..memory.limits import Limit, MemoryLimits
 from ..settings import FitSettings
 from ..sources.schema import Schema
 from ..units import format_bytes
@@ -27,6 +27,7 @@ class Case:
     file_bytes: int
     rows: int
     limit: Limit
+    limits: MemoryLimits
     room_bytes: int
     effective_batch: int
     is_stored: bool
@@ -68,15 +69,16 @@ class Case:
         return Decision(room + found, changed, why, override)
 
 
-def look(base: FitSettings, effective_batch: int) -> Case:
-    """Return the case of the data and the limit that the settings name; reads the head of the file."""
+def look(base: FitSettings, effective_batch: int, limits: MemoryLimits) -> Case:
+    """Return the case of the data that the settings name, under these limits; reads the head of the file."""
     head = look_at(base.csv, store=base.store)
-    room_bytes = training_room(base.memory_limit_bytes)
+    room_bytes = training_room(limits)
     return Case(
         schema=head.schema,
         file_bytes=head.file_bytes,
         rows=base.max_rows or head.rows,
-        limit=replace(memory_limit(base.memory_limit), available_bytes=room_bytes),
+        limit=replace(limits.smallest(), available_bytes=room_bytes),
+        limits=limits,
         room_bytes=room_bytes,
         effective_batch=effective_batch,
         is_stored=bool(head.content_hash),

@@ -15,7 +15,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..files import user_path, write_json
-from ..memory import MemoryMonitor
+from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
 from ..store.ledger import write_ledger
@@ -34,25 +34,28 @@ def profile(
     max_rows: int = 0,
     max_bad_rows: float = 1.0,
     chunk_size: int = 10_000,
+    memory_limit: str | MemoryLimits = "",
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Return the profile of data, from its store where one holds it; with `out`, write profile.json and ledger.csv.
 
     Sizes are bytes, times seconds, statistics per channel over all usable rows, non-finite numbers left out.
-    Rejected rows are counted, whatever their share, unless `max_bad_rows` says otherwise.
+    Rejected rows are counted, whatever their share, unless `max_bad_rows` says otherwise. memory_limit, a size such as
+    '2GiB', bounds what is read at once.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
-    started = time.perf_counter()
+    started, limits = time.perf_counter(), MemoryLimits.of(memory_limit)
     with (
-        MemoryMonitor() as monitor,
+        MemoryMonitor(limit=limits) as monitor,
         open_dataset(
             data,
             store=store,
             max_rows=max_rows,
             max_bad_rows=max_bad_rows,
             chunk_size=chunk_size,
+            memory_limit=limits,
             sink=sink,
             progress=progress,
         ) as dataset,

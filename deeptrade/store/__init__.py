@@ -6,7 +6,17 @@ and tells whether it is current, `reader` reads and verifies it. Which rows trai
 
 from .compile import compile_store
 from .layout import read_manifest
-from .locate import is_current, is_store, store_path
+from .locate import Located, is_current, is_store, locate, store_path
 from .reader import read_store, verify_store
 
-__all__ = ["compile_store", "is_current", "is_store", "read_manifest", "read_store", "store_path", "verify_store"]
+__all__ = [
+    "Located",
+    "compile_store",
+    "is_current",
+    "is_store",
+    "locate",
+    "read_manifest",
+    "read_store",
+    "store_path",
+    "verify_store",
+]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import xxhash
 from ..errors import DataError, DoesNotFitError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..memory.budget import ByteBudget
+from ..memory.limits import MemoryLimits
+from ..sources.blocks import Block, Place
 from ..sources.identity import look
-from ..sources.kinds import open_source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
-from ..units import format_bytes, parse_bytes
+from ..units import format_bytes
 from .layout import (
     JOURNAL,
     LEDGER,
@@ -37,7 +39,16 @@ from .layout import (
     ledger_entries,
 )
 from .ledger import ledger_text
-from .locate import find_manifest, find_sound, is_current, is_store, note_seen, partial_path, reading_of, store_path
+from .locate import (
+    Located,
+    find_manifest,
+    find_sound,
+    is_current,
+    locate,
+    note_seen,
+    partial_path,
+    reading_of,
+)
 from .reader import checksum
 from .summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from .targets import make_targets
@@ -47,11 +58,11 @@ Sink = Callable[[str], None]
 
 
 def compile_store(
-    data: str | Path,
+    data: str | Path | Located,
     *,
     store: str | Path = "",
     workers: int = 0,
-    memory_limit: str = "",
+    memory_limit: str | int | MemoryLimits = "",
     chunk_size: int = 10_000,
     max_bad_rows: float = 0.01,
     full_check: bool = False,
@@ -63,12 +74,13 @@ def compile_store(
 ) -> Path:
     """Compile data to a store and return its path; where the store holds the data already, nothing is read again.
 
-    Arguments: data, a file, folder or glob; store, where it goes (default: beside the data); workers, blocks read at
-    once (0: one per processor); memory_limit, such as 512MiB, bounds the blocks held; chunk_size, most rows parsed at
-    once; max_bad_rows, the share of rejected rows above which it stops; full_check, compare every byte with what the
-    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; give
-    a pool of processes initializer=deeptrade.sources.scan.end_with_parent: none outlives this one then); sink takes a
-    line of text; progress takes (bytes read, bytes).
+    Arguments: data, a file, folder or glob, or where `locate` found it; store, where it goes (default: beside the
+    data); workers, blocks read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds
+    the blocks held; chunk_size, most rows parsed at once; max_bad_rows, the share of rejected rows above which it
+    stops; full_check, compare every byte with what the store was made of; fresh, start over; executor, any of
+    concurrent.futures to read the blocks (default: threads; give a pool of processes
+    initializer=deeptrade.sources.scan.end_with_parent: none outlives this one then); sink takes a line of text;
+    progress takes (bytes read, bytes).
 
     After a kill it goes on behind the last whole block; rows appended to the data are all that is parsed then. Equal
     data gives equal bytes in every file.
@@ -78,70 +90,155 @@ def compile_store(
     say = sink or (lambda line: None)
     if workers < 0:
         raise SettingsError(f"workers={workers} is not accepted; use at least 0, which means one per processor")
-    if is_store(data):
-        raise DataError(f"{data} is a store already; give the data it was made of, or verify it")
-    path = store_path(data, store)
-    source = open_source(data, horizons=horizons)
-    _refuse_place(path, source.paths)
-    if path.is_symlink():  # the store goes where the link points
-        path = path.resolve()
-    partial = partial_path(path)
-    unfinished = any(left.exists() for left in (partial, path / JOURNAL, _old_path(path)))
-    if not fresh and not unfinished and is_current(path, source, full_check=full_check):
-        say(f"{path.name} holds this data already, nothing was changed")  # also where nothing may be written
-        return path
-    with friendly_os_errors(f"making the store {path.name}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with locked_folder(partial, taken=lambda: say(f"waiting: another process is making {path.name}")):
-        _restore_old(path)
-        source = open_source(data, horizons=horizons)  # the data may have changed while this waited
+    reading = _Reading(
+        workers=workers or worker_count(),
+        executor=executor,
+        budget=ByteBudget.of_process(MemoryLimits.of(memory_limit)),
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+    located = locate(data, store=store, horizons=horizons)
+    if located.source is None:
+        raise DataError(f"{located.data} is a store already; give the data it was made of, or verify it")
+    place = _Place.of(located)
+
+    def is_there() -> bool:
+        return located.is_stored and not (full_check and not is_current(place.path, located.source, full_check=True))
+
+    if not fresh and not place.is_unfinished and is_there():
+        say(f"{place.path.name} holds this data already, nothing was changed")  # also where nothing may be written
+        return place.path
+    waited = False
+
+    def wait() -> None:
+        nonlocal waited
+        waited = True
+        say(f"waiting: another process is making {place.path.name}")
+
+    with friendly_os_errors(f"making the store {place.path.name}"):
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+    with locked_folder(place.partial, taken=wait):
+        place.restore_old()
+        located = located.again() if waited or place.was_unfinished else located
         if fresh:
-            _empty(partial)
-        elif is_current(path, source, full_check=full_check):
-            (path / JOURNAL).unlink(missing_ok=True)
-            say(f"{path.name} holds this data already, nothing was changed")
-            _empty(partial)
-            return path
-        budget = ByteBudget.of_process(parse_bytes(memory_limit) if memory_limit else 0)
+            place.empty_partial()
+        elif is_there():
+            (place.path / JOURNAL).unlink(missing_ok=True)
+            say(f"{place.path.name} holds this data already, nothing was changed")
+            place.empty_partial()
+            return place.path
         started = time.perf_counter()
-        say_chunk(source, chunk_size, say)
-        _check_disk(path, source, partial)
-        with StoreWriter(partial, source.schema, reading_of(source)) as writer:
-            kept = _usable_blocks(writer, source, path if not fresh else None, say)
-            writer.keep(kept)
-            file = kept[-1].place.file if kept else 0
-            line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
-            with nullcontext(executor) if executor else reading_threads(workers) as pool:
-                at_once = workers or worker_count()
-                for block in read_blocks(
-                    source,
-                    pool,
-                    budget=budget,
-                    at_once=at_once,
-                    after=kept[-1].place if kept else None,
-                    chunk_size=chunk_size,
-                ):
-                    if block.place.file != file:
-                        file, line = block.place.file, source.first_line(block.place.file)
-                    writer.add(block, first_line=line)
-                    line += block.lines
-                    if progress:
-                        progress(*source.progress(block.place))
-            manifest = _finish(writer, source, max_bad_rows)
-        if look(source.paths) != source.seen:
-            raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
-        _publish(partial, path)
+        manifest, kept_blocks = _write(place, located.source, reading, max_bad_rows=max_bad_rows, fresh=fresh, say=say)
+        place.publish()
         # Last: a kill before it costs one look at every byte, never a wrong answer.
-        note_seen(path, manifest.source["content_hash"], source.seen)
-    seconds = time.perf_counter() - started
-    parsed = sum(block.rows for block in manifest.blocks[len(kept) :])
+        note_seen(place.path, manifest.source["content_hash"], located.source.seen)
     for line in manifest.warnings:
         say(line)
+    parsed = sum(block.rows for block in manifest.blocks[kept_blocks:])
     say(
-        f"{path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
-        f"{parsed} rows parsed in {seconds:.1f} s"
+        f"{place.path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
+        f"{parsed} rows parsed in {time.perf_counter() - started:.1f} s"
     )
-    return path
+    return place.path
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a store is made and published: under its own name only when it is whole.
+
+    `was_unfinished`: an earlier process has left something of it, when this one came.
+    """
+
+    path: Path
+    was_unfinished: bool
+
+    @classmethod
+    def of(cls, located: Located) -> _Place:
+        """The place of the store of some data; DataError where it would take the place of anything but a store."""
+        _refuse_place(located.store, located.source.paths)
+        path = located.store.resolve() if located.store.is_symlink() else located.store  # it goes where a link points
+        return cls(path, cls(path, False).is_unfinished)
+
+    @property
+    def partial(self) -> Path:
+        """The folder in which it is made."""
+        return partial_path(self.path)
+
+    @property
+    def old(self) -> Path:
+        """Where the store of before waits while the new one gets its name."""
+        return self.path.with_name(f".{self.path.name}.old")
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an earlier process has left something to go on with, or to tidy up."""
+        return any(left.exists() for left in (self.partial, self.path / JOURNAL, self.old))
+
+    def restore_old(self) -> None:
+        """Take the old store back, or remove it: a kill between the two renames of `publish` leaves it there."""
+        if self.old.exists():
+            if self.path.exists():
+                shutil.rmtree(self.old)
+            else:
+                os.rename(self.old, self.path)
+
+    def empty_partial(self) -> None:
+        """Remove what has been made so far."""
+        for file in self.partial.iterdir():
+            file.unlink()
+
+    def publish(self) -> None:
+        """Give the finished folder its name; a store that has the name already is there until the new one is."""
+        with friendly_os_errors(f"publishing {self.path.name}"):
+            if self.path.exists():
+                os.rename(self.path, self.old)
+            os.rename(self.partial, self.path)
+            sync_folder(self.path.parent)
+            (self.path / JOURNAL).unlink()
+            shutil.rmtree(self.old, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the blocks of a source are read: so many at once, by an executor (None: threads), within a budget."""
+
+    workers: int
+    executor: Executor | None
+    budget: ByteBudget
+    chunk_size: int
+    progress: Callable[[int, int], None] | None
+
+    def blocks(self, source: Any, *, after: Place | None) -> Iterator[Block]:
+        """Yield the blocks behind a place in order, and tell how far that is."""
+        with nullcontext(self.executor) if self.executor else reading_threads(self.workers) as pool:
+            for block in read_blocks(
+                source, pool, budget=self.budget, at_once=self.workers, after=after, chunk_size=self.chunk_size
+            ):
+                yield block
+                if self.progress:
+                    self.progress(*source.progress(block.place))
+
+
+def _write(
+    place: _Place, source: Any, reading: _Reading, *, max_bad_rows: float, fresh: bool, say: Sink
+) -> tuple[Manifest, int]:
+    """Write a whole store to the partial folder, going on with what is there; return its manifest and blocks kept."""
+    say_chunk(source, reading.chunk_size, say)
+    _check_disk(place.path, source, place.partial)
+    with StoreWriter(place.partial, source.schema, reading_of(source)) as writer:
+        kept = _usable_blocks(writer, source, None if fresh else place.path, say)
+        writer.keep(kept)
+        file = kept[-1].place.file if kept else 0
+        line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
+        for block in reading.blocks(source, after=kept[-1].place if kept else None):
+            if block.place.file != file:
+                file, line = block.place.file, source.first_line(block.place.file)
+            writer.add(block, first_line=line)
+            line += block.lines
+        manifest = _finish(writer, source, max_bad_rows)
+    if look(source.paths) != source.seen:
+        raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
+    return manifest, len(kept)
 
 
 def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink) -> list[BlockRecord]:
@@ -237,34 +334,3 @@ def _refuse_place(path: Path, sources: Sequence[Path]) -> None:
             raise DataError(f"a store at {path} would take the place of the data; choose another place with --store")
     if is_foreign(path):
         raise DataError(f"{path} holds what is no store; choose another place with --store")
-
-
-def _publish(partial: Path, path: Path) -> None:
-    """Give the finished folder its name; a store that has the name already is there until the new one is."""
-    old = _old_path(path)
-    with friendly_os_errors(f"publishing {path.name}"):
-        if path.exists():
-            os.rename(path, old)
-        os.rename(partial, path)
-        sync_folder(path.parent)
-        (path / JOURNAL).unlink()
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _old_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
-
-
-def _restore_old(path: Path) -> None:
-    """A kill between two renames of `_publish` leaves the old store under a name of its own: take it back, or away."""
-    old = _old_path(path)
-    if old.exists():
-        if path.exists():
-            shutil.rmtree(old)
-        else:
-            os.rename(old, path)
-
-
-def _empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()

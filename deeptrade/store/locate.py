@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,47 @@ import platformdirs
 from ..errors import DataError, DoesNotFitError
 from ..files import read_json, user_path, write_json
 from ..settings import data_name
+from ..sources.kinds import open_source
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
+
+
+@dataclass(frozen=True)
+class Located:
+    """Some data and where its store is: found once by `locate`, and handed on.
+
+    `data` as the user named it; `store` where its store lies or belongs; `source` the data opened, None where it is a
+    store itself; `manifest` that of the store where it holds exactly what the data holds now, else None.
+    """
+
+    data: str | Path
+    store: Path
+    source: Any
+    manifest: Manifest | None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a store holds what the data holds now."""
+        return self.manifest is not None
+
+    def again(self) -> Located:
+        """Return where the data is now: it, or its store, may have changed."""
+        return locate(self.data, store=self.store, horizons=self.source.schema.horizons if self.source else 10)
+
+
+def locate(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Located:
+    """Open some data and find its store.
+
+    store: where it lies (default: beside the data); horizons: targets computed where the data holds a price only. What
+    is located already is returned as it is. Raises DataError where there is no data.
+    """
+    if isinstance(data, Located):
+        return data
+    path = store_path(data, store)
+    if is_store(data):
+        return Located(data, path, None, read_manifest(path))
+    source = open_source(data, horizons=horizons)
+    current = path.exists() and is_current(path, source)
+    return Located(data, path, source, read_manifest(path) if current else None)
 
 
 def store_path(data: str | Path, store: str | Path = "") -> Path:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from ..data.opening import Head, look_at, open_dataset
 from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
 from ..files import friendly_os_errors
-from ..memory import Limit, MemoryMonitor, memory_limit
+from ..memory import Limit, MemoryLimits, MemoryMonitor
 from ..planning.memory_model import check_fits, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
 from ..progress import ByteProgress
 from ..run_folder import TrainingFolder
 from ..settings import FitSettings
+from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
 from ..units import format_bytes
@@ -48,11 +49,17 @@ def _ignore(line: str) -> None:
 
 
 def fit(
-    settings: FitSettings, *, given: Collection[str] = (), sink: Sink = _ignore, progress: str = "auto"
+    settings: FitSettings,
+    *,
+    given: Collection[str] = (),
+    limits: MemoryLimits | None = None,
+    sink: Sink = _ignore,
+    progress: str = "auto",
 ) -> dict[str, Any]:
     """Train the forecaster and return the content of result.json.
 
-    Arguments: settings; given, the names of options the user set, which no automatic rule changes; sink takes
+    Arguments: settings; given, the names of options the user set, which no automatic rule changes; limits,
+    those on memory (None: looked up, with the memory_limit of the settings); sink takes
     one line of text at a time; progress is 'auto', 'terminal', 'notebook', 'plain' or 'silent'.
 
     Leaves result.json, history.csv, timing.csv, memory.jsonl, ledger.csv, model.keras, checkpoints/ and logs/ in
@@ -66,54 +73,95 @@ def fit(
         chosen = planned(settings.plan, given=given)
         settings, given = replace(settings, **chosen), {*given, *chosen}
         sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
+    located = locate(settings.csv, store=settings.store)
+    head = look_at(located)
+    head.schema.select(settings.feature_names)
+    limits = limits or MemoryLimits.of(settings.memory_limit)
+    with StopRequest().listening() as stop, alone_in(settings.out_dir):
+        prepared = _prepare(settings, given, head, limits, sink)
+        if prepared.result is not None:
+            return prepared.result
+        return _train(prepared, located, limits, stop=stop, started=started, sink=sink, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known before TensorFlow is imported: the settings after the rules, and where an earlier call stopped.
+
+    `result`: of a run that is done, None where there is something to do. `room_bytes`: what training may hold.
+    """
+
+    settings: FitSettings
+    head: Head
+    earlier: RunState | None
+    room_bytes: int
+    result: dict[str, Any] | None = None
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the run is predicted to hold so much that it gives memory back at once."""
+        rows = self.settings.max_rows or self.head.rows
+        return sum(predict_peak(self.head.schema, self.settings, rows=rows).values()) > TIGHT * self.room_bytes
+
+
+def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: MemoryLimits, sink: Sink) -> _Prepared:
+    """Apply the rules, find out whether a run goes on, and refuse what cannot: the folder must be this process's."""
     out, folder = settings.out_dir, TrainingFolder(settings.out_dir)
     earlier = None if settings.fresh else read_state(folder.checkpoints)
-    head = look_at(settings.csv, store=settings.store)
-    head.schema.select(settings.feature_names)
-    limit = memory_limit(settings.memory_limit)
-    settings, decisions = apply_rules(
-        settings, given=given, file_bytes=head.file_bytes, limit=limit, row_bytes=head.schema.row_bytes
-    )
     result = None if settings.fresh else folder.read_completed_result()
+    settings, decisions = apply_rules(
+        settings, given=given, file_bytes=head.file_bytes, limit=limits.smallest(), row_bytes=head.schema.row_bytes
+    )
+    room_bytes = training_room(limits)
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
-            return result
+            return _Prepared(settings, head, earlier, room_bytes, result)
     elif result is not None:
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
         sink(line)
-    room_bytes = training_room(settings.memory_limit_bytes)
     check_fits(head.schema, settings, room_bytes=room_bytes)
-    is_tight = (
-        sum(predict_peak(head.schema, settings, rows=settings.max_rows or head.rows).values()) > TIGHT * room_bytes
-    )
-    with StopRequest().listening() as stop, alone_in(out):
-        hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=is_tight, sink=sink)
-        state = earlier or _new_state(settings, head.data_id, hardware["gpus"])
-        monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limit)
-        from .session import Session
+    return _Prepared(settings, head, earlier, room_bytes)
 
-        with (
-            _timeline_aside(folder, settings.fresh),
-            monitor,
-            _checked(settings, monitor, sink, progress) as data,
-        ):
-            if settings.fresh:
-                folder.remove(but=[folder.timeline])
-            if earlier is not None:  # a store made only now has seen every byte
-                _check_same_run(earlier, data, {}, out)
-                data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
-            state.content_hash = data.content_hash or state.content_hash
-            if earlier is None:
-                state.window_rows = _choose_window(data, settings, limit, sink)
-            session = Session(
-                settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
-            )
-            return session.run(progress)
+
+def _train(
+    prepared: _Prepared,
+    located: Located,
+    limits: MemoryLimits,
+    *,
+    stop: StopRequest,
+    started: float,
+    sink: Sink,
+    progress: str,
+) -> dict[str, Any]:
+    """Start TensorFlow, check every row, and train to the end; returns the content of result.json."""
+    settings, earlier, folder = prepared.settings, prepared.earlier, TrainingFolder(prepared.settings.out_dir)
+    hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=prepared.is_tight, sink=sink)
+    state = earlier or _new_state(settings, prepared.head.data_id, hardware["gpus"])
+    monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
+    from .session import Session
+
+    with (
+        _timeline_aside(folder, settings.fresh),
+        monitor,
+        _checked(located, settings, limits, monitor, sink, progress) as data,
+    ):
+        if settings.fresh:
+            folder.remove(but=[folder.timeline])
+        if earlier is not None:  # a store made only now has seen every byte
+            _check_same_run(earlier, data, {}, settings.out_dir)
+            data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
+        state.content_hash = data.content_hash or state.content_hash
+        if earlier is None:
+            state.window_rows = _choose_window(data, settings, monitor.limit, sink)
+        session = Session(
+            settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
+        )
+        return session.run(progress)
 
 
 def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any], out: Path) -> None:
@@ -162,21 +210,27 @@ def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[s
         yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
 
 
-def _checked(settings: FitSettings, monitor: MemoryMonitor, sink: Sink, progress: str) -> Dataset:
+def _checked(
+    located: Located,
+    settings: FitSettings,
+    limits: MemoryLimits,
+    monitor: MemoryMonitor,
+    sink: Sink,
+    progress: str,
+) -> Dataset:
     """Check every row, compiling the data where that is not done; too many bad ones leave their ledger in `out`."""
     reading = ByteProgress("reading", face=progress, sink=sink)
     with monitor.phase("check"):
         try:
             return open_dataset(
-                settings.csv,
-                store=settings.store,
+                located,
                 compiled=True,
                 max_bad_rows=settings.max_bad_rows,
                 max_rows=settings.max_rows,
                 chunk_size=settings.chunk_size,
                 use_mmap=not settings.no_mmap,
                 load_all=settings.no_lazy_loading,
-                memory_limit=settings.memory_limit_bytes,
+                memory_limit=limits,
                 sink=sink,
                 progress=reading,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptrade.cli import _build_parser, _command_parser, main
+from deeptrade.cli import _build_parser, main
 from deeptrade.settings import FitSettings
 from tests.support.markets import make_market
 
@@ -138,7 +138,7 @@ def test_wrong_options_are_one_line(arguments, words, capsys):
 
 
 def test_options_are_the_settings_with_their_defaults_and_help():
-    actions = {action.dest: action for action in _command_parser(_build_parser(), "fit")._actions}
+    actions = {action.dest: action for action in _build_parser()[1]["fit"]._actions}
     for item in fields(FitSettings):
         action = actions[item.name]
         assert action.option_strings == [f"--{item.name}"]

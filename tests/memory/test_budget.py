@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeptrade.errors import DoesNotFitError
-from deeptrade.memory import read_memory
+from deeptrade.memory import MemoryLimits, read_memory
 from deeptrade.memory.budget import ByteBudget
 
 
@@ -84,7 +84,7 @@ def test_waiting_ends_with_the_numbers_when_its_time_is_over():
 
 
 def test_the_budget_of_a_process_is_what_is_left_under_its_limits():
-    small = ByteBudget.of_process(1)
+    small = ByteBudget.of_process(MemoryLimits.of(1))
     assert small.try_lease(1 << 10) is None
     large = ByteBudget.of_process()
     with large.lease(1 << 20, "a buffer"):
@@ -92,7 +92,7 @@ def test_the_budget_of_a_process_is_what_is_left_under_its_limits():
 
 
 def test_a_lease_that_is_not_filled_yet_is_not_counted_twice():
-    budget = ByteBudget.of_process(read_memory().anon_bytes + (200 << 20))
+    budget = ByteBudget.of_process(MemoryLimits.of(read_memory().anon_bytes + (200 << 20)))
     with budget.lease(150 << 20, "a window"):
         for _ in range(2):
             assert budget.try_lease(150 << 20) is None
@@ -113,3 +113,14 @@ def test_a_squeezed_budget_gives_only_what_is_needed_and_frees_the_rest():
     assert budget.try_lease(30).nbytes == 30
     budget.squeeze(False)
     assert budget.try_lease(1, needed=False) is not None
+
+
+def test_two_budgets_of_a_process_do_not_give_the_same_bytes_twice():
+    limits = MemoryLimits.of(read_memory().anon_bytes + (200 << 20))
+    one, other = ByteBudget.of_process(limits), ByteBudget.of_process(limits)
+    with one.lease(150 << 20, "the window of a reader"):
+        assert other.leased_bytes == 150 << 20
+        assert other.try_lease(150 << 20) is None
+    assert other.leased_bytes == 0
+    with other.lease(150 << 20, "the window of another"):
+        assert one.try_lease(150 << 20) is None

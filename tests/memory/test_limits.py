@@ -9,7 +9,8 @@ import pytest
 
 from deeptrade.errors import SettingsError
 from deeptrade.memory import read_memory
-from deeptrade.memory.limits import Limit, cgroup_limits, find_limits, memory_limit, pressure_file
+from deeptrade.memory.limits import Limit, MemoryLimits, cgroup_limits, pressure_file
+from tests.support.limits import machine_of
 
 MIB = 1 << 20
 V1_MOUNT = "35 31 0:32 {top} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
@@ -127,7 +128,7 @@ def test_missing_or_garbled_files_are_no_limit(tmp_path, garbled):
 
 
 def test_the_machine_is_always_a_limit():
-    machine = find_limits()[-1]
+    machine = MemoryLimits().all()[-1]
     assert (machine.source, machine.limit_bytes) == ("machine", psutil.virtual_memory().total)
     assert machine.available_bytes == pytest.approx(psutil.virtual_memory().available, rel=0.1)
 
@@ -136,31 +137,31 @@ def test_the_smallest_limit_applies_and_the_least_available(tmp_path):
     write_process(tmp_path, groups="0::/a/b\n", mounts=V2_MOUNT.format(top="/", point="/sys/fs/cgroup"))
     write_v2(tmp_path, "/sys/fs/cgroup/a", limit=str(100 * MIB), current=90 * MIB)
     write_v2(tmp_path, "/sys/fs/cgroup/a/b", limit=str(50 * MIB), current=MIB)
-    assert memory_limit(root=tmp_path) == Limit("cgroup v2", 50 * MIB, 10 * MIB)
+    assert MemoryLimits(root=tmp_path).smallest() == Limit("cgroup v2", 50 * MIB, 10 * MIB)
 
 
 def test_the_users_limit_counts_what_the_process_holds():
     room = read_memory().anon_bytes + 200 * MIB
-    limit = memory_limit(str(room))
+    limit = MemoryLimits(str(room)).smallest()
     assert (limit.source, limit.limit_bytes) == ("user", room)
     assert 0 < limit.available_bytes < 250 * MIB
 
 
 def test_a_users_limit_above_the_machine_does_not_bind():
-    assert memory_limit("900TiB").source != "user"
+    assert MemoryLimits("900TiB").smallest().source != "user"
 
 
 def test_a_users_limit_that_is_no_size_is_refused():
     with pytest.raises(SettingsError, match=r"'much'.*1\.5GB"):
-        memory_limit("much")
+        MemoryLimits("much")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="rlimits on memory bind on Linux only")
 @pytest.mark.parametrize("source", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_an_rlimit_is_seen_by_the_process_it_binds(source):
     code = (
-        "import resource; from deeptrade.memory.limits import memory_limit;"
-        f"resource.setrlimit(resource.{source}, (3 << 30, 3 << 30)); limit = memory_limit();"
+        "import resource; from deeptrade.memory.limits import MemoryLimits;"
+        f"resource.setrlimit(resource.{source}, (3 << 30, 3 << 30)); limit = MemoryLimits().smallest();"
         "print(limit.source, limit.limit_bytes, limit.available_bytes)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -204,8 +205,8 @@ def _own_group() -> tuple[Path, str]:
 def test_a_process_in_a_real_cgroup_sees_its_limit(child_group):
     code = (
         "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()));"
-        "from deeptrade.memory.limits import LimitWatch, memory_limit; block = bytearray(50 << 20);"
-        "limit = memory_limit(); watched = LimitWatch().available_bytes(0);"
+        "from deeptrade.memory.limits import MemoryLimits; block = bytearray(50 << 20);"
+        "limits = MemoryLimits(); limit = limits.smallest(); watched = limits.available_bytes();"
         "print(limit.source, limit.limit_bytes, limit.available_bytes, watched, sep=';')"
     )
     command = [sys.executable, "-c", code, str(child_group)]
@@ -217,3 +218,16 @@ def test_a_process_in_a_real_cgroup_sees_its_limit(child_group):
     assert int(limit) == 300 * MIB
     assert 150 * MIB < int(available) < 250 * MIB
     assert int(watched) == pytest.approx(int(available), abs=5 * MIB)
+
+
+def test_limits_are_made_once_from_text_bytes_or_limits():
+    limits = MemoryLimits.of("2GiB")
+    assert (limits.text, limits.user_bytes) == ("2GiB", 2 << 30)
+    assert MemoryLimits.of(limits) is limits
+    assert [MemoryLimits.of(none).user_bytes for none in ("", 0)] == [0, 0]
+    assert MemoryLimits.of(4096).user_bytes == 4096
+
+
+def test_the_users_limit_is_a_room_as_it_stands_and_others_count_what_this_process_gives_back():
+    rooms = dict(machine_of(4 << 30, text="1GiB").rooms({"machine": 1 << 30}))
+    assert {limit.source: room for limit, room in rooms.items()} == {"machine": 3 << 30, "user": 1 << 30}

@@ -8,7 +8,7 @@ import pytest
 
 from deeptrade.model import build_forecaster
 from deeptrade.model.forecaster import _Layers
-from deeptrade.model.sizes import SIZES, count_parameters
+from deeptrade.planning.sizes import SIZES, count_parameters
 from deeptrade.sources.schema import Feature, Schema
 from deeptrade.sources.statistics import Moments
 from tests.support.forecasters import scrambled
@@ -113,7 +113,7 @@ def test_sizes_grow():
 
 
 def test_counting_parameters_does_not_import_tensorflow():
-    code = "import sys, deeptrade.model.sizes; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = "import sys, deeptrade.planning.sizes; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deeptrade.errors import DoesNotFitError, SettingsError
-from deeptrade.model.sizes import count_parameters
+from deeptrade.memory import MemoryLimits
 from deeptrade.planning.memory_model import (
     BASELINE_BYTES,
     PARTS,
@@ -15,6 +15,7 @@ from deeptrade.planning.memory_model import (
     predict_peak,
     training_room,
 )
+from deeptrade.planning.sizes import count_parameters
 from deeptrade.settings import MODEL_SIZES, FitSettings
 from deeptrade.sources.schema import Feature, Schema
 
@@ -96,8 +97,8 @@ def test_features_left_out_are_not_counted():
 
 
 def test_the_room_is_what_is_left_once_this_process_is_gone():
-    assert training_room(2 * GIB) == pytest.approx(2 * GIB, abs=4 << 20)
-    assert training_room() <= training_room(1 << 60)
+    assert training_room(MemoryLimits.of(2 * GIB)) == pytest.approx(2 * GIB, abs=4 << 20)
+    assert training_room(MemoryLimits()) <= training_room(MemoryLimits.of(1 << 60))
 
 
 def test_the_baseline_is_what_a_process_with_tensorflow_holds():

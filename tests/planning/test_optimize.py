@@ -9,9 +9,7 @@ import pytest
 
 from deeptrade import compile_store
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
-from deeptrade.memory import Limit
-from deeptrade.planning import optimize as optimize_module
-from deeptrade.planning import situation, trials
+from deeptrade.planning import trials
 from deeptrade.planning.memory_model import predict_peak
 from deeptrade.planning.optimize import optimize
 from deeptrade.planning.plan import Plan, Trial, plan_from_json, read_plan
@@ -19,6 +17,7 @@ from deeptrade.planning.search import FIRST_BATCH
 from deeptrade.planning.trials import FURTHER_AHEAD
 from deeptrade.settings import FitSettings
 from deeptrade.sources.schema import Feature, Schema
+from tests.support.limits import machine_of
 from tests.support.markets import SHAPES
 
 SCHEMA = Schema(tuple(Feature(name, shape) for name, shape in SHAPES.items()), horizons=2)
@@ -51,13 +50,14 @@ def test_the_effective_batch_is_as_asked(market, tmp_path, asked, effective):
     assert plan.batch_size <= FIRST_BATCH
 
 
-def test_a_tighter_limit_gives_a_smaller_batch_that_fits(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(situation, "training_room", lambda user_bytes: user_bytes or 1 << 40)
+def test_a_tighter_limit_gives_a_smaller_batch_that_fits(market, tmp_path):
     peaks = []
     for size in (1, 4, 16):
-        peaks.append(quick_plan(market, tmp_path, effective_batch=size).predicted_peak_bytes)
+        plan = quick_plan(market, tmp_path, effective_batch=size, memory_limit=machine_of(1 << 40))
+        peaks.append(plan.predicted_peak_bytes)
     limit = (peaks[1] + peaks[2]) // 2 / 0.9
-    plan = quick_plan(market, tmp_path, effective_batch=16, memory_limit=str(int(limit)))
+    tight = machine_of(1 << 40, text=str(int(limit)))
+    plan = quick_plan(market, tmp_path, effective_batch=16, memory_limit=tight)
     assert 4 <= plan.batch_size < 16
     assert plan.effective_batch == 16
     assert plan.predicted_peak_bytes <= 0.9 * limit
@@ -198,7 +198,6 @@ def test_where_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
 
 def test_a_trial_that_leaves_no_headroom_is_not_chosen(market, tmp_path, fake_trials, monkeypatch):
     room = sum(predict_peak(SCHEMA, FitSettings(batch_size=16)).values()) * 2
-    monkeypatch.setattr(situation, "training_room", lambda user_bytes: room)
     fake_trials(fits=99)
     real = trials.run_trial
 
@@ -207,7 +206,8 @@ def test_a_trial_that_leaves_no_headroom_is_not_chosen(market, tmp_path, fake_tr
         return replace(trial, measured_peak_bytes=int(0.95 * room)) if settings.batch_size > 4 else trial
 
     monkeypatch.setattr(trials, "run_trial", greedy)
-    assert optimize(market.path, out=tmp_path, effective_batch=16).batch_size <= 4
+    plan = optimize(market.path, out=tmp_path, effective_batch=16, memory_limit=machine_of(room))
+    assert plan.batch_size <= 4
 
 
 def test_trials_take_the_place_of_the_rule_for_the_batch_of_large_files(market, tmp_path, monkeypatch, fake_trials):
@@ -253,11 +253,9 @@ def test_trials_that_read_text_say_nothing_of_reading_a_store(market, tmp_path, 
     assert plan.decisions[1].found == "trials read text, training reads a store"
 
 
-def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(situation, "training_room", lambda user_bytes: 100)
-    monkeypatch.setattr(optimize_module, "training_rooms", lambda user_bytes: [(Limit("machine", 1 << 30, 100), 100)])
+def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path):
     with pytest.raises(DoesNotFitError, match="no model size fits; free some memory of the machine"):
-        quick_plan(market, tmp_path, memory_limit="1TiB")
+        quick_plan(market, tmp_path, memory_limit=machine_of(100, text="1TiB"))
 
 
 def test_a_plan_made_without_trials_gives_every_reason(market, tmp_path):

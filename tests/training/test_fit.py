@@ -12,7 +12,7 @@ from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, RunConflictError, TrainingFailedError
 from deeptrade.files import read_json
 from deeptrade.judging.evaluation import evaluate
-from deeptrade.memory import Limit
+from deeptrade.memory import Limit, MemoryLimits
 from deeptrade.settings import FitSettings
 from deeptrade.sources.identity import former_content_ids
 from deeptrade.store.ledger import read_ledger
@@ -282,18 +282,25 @@ sys.exit("no error")
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tmp_path, monkeypatch):
-    from deeptrade.training import fit as module
+class Stated(MemoryLimits):
+    """The limits of this machine, but for the one that is said to be in force."""
 
+    def __init__(self, limit_bytes):
+        super().__init__()
+        self._limit_bytes = limit_bytes
+
+    def smallest(self):
+        return Limit("user", self._limit_bytes, 1 << 40)
+
+
+def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tmp_path):
     out, lines = tmp_path / "run", []
     settings = FitSettings(csv=str(market.path), out=str(out), model_size="tiny", max_steps=3, skip_rl=True)
-    monkeypatch.setattr(module, "memory_limit", lambda user: Limit("user", 4000, 1 << 40))
-    fit(settings, sink=lines.append, progress="silent")
+    fit(settings, limits=Stated(4000), sink=lines.append, progress="silent")
     words = "the rows hold 8.7 KiB, more than the limit of 3.9 KiB: they are shuffled in windows of 16 rows"
     assert any(line.startswith(words) for line in lines), lines
     assert read_state(out / "checkpoints").window_rows == 16
-    monkeypatch.setattr(module, "memory_limit", lambda user: Limit("user", 1 << 40, 1 << 40))
-    fit(replace(settings, max_steps=6), progress="silent")
+    fit(replace(settings, max_steps=6), limits=Stated(1 << 40), progress="silent")
     assert read_state(out / "checkpoints").window_rows == 16
 
 

@@ -1,0 +1,71 @@
+"""What a command prints, and how its options are read: shared by all commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any, NoReturn
+
+from ..files import friendly_os_errors
+from ..settings import FitSettings
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and where help is, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def print_line(line: str) -> None:
+    """Print one line at once, also into a pipe; where its reader has gone, the work goes on in silence."""
+    with friendly_os_errors("writing the output"):
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # Output goes elsewhere from here on, so that the interpreter's last flush is quiet too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def underscored(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size."""
+    spelled = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        spelled.append(name + equals + value)
+    return spelled
+
+
+def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add the options of some fields of FitSettings (all where none is named).
+
+    An option that is not given is absent from the namespace: see `given_settings`.
+    """
+    for item in fields(FitSettings):
+        if names and item.name not in names:
+            continue
+        default = None if item.default is MISSING else item.default
+        text = item.metadata["help"].replace("%", "%%")
+        if isinstance(default, bool):
+            parser.add_argument(f"--{item.name}", action="store_true", default=argparse.SUPPRESS, help=text)
+        else:
+            parser.add_argument(
+                f"--{item.name}",
+                type=type(default),
+                choices=item.metadata.get("choices"),
+                default=argparse.SUPPRESS,
+                metavar=None if "choices" in item.metadata else type(default).__name__.upper(),
+                help=f"{text} [{default}]",
+            )
+
+
+def given_settings(options: argparse.Namespace, *, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the settings that stand on the command line, by name, but for those `without`."""
+    names = {item.name for item in fields(FitSettings)} - set(without)
+    return {name: value for name, value in vars(options).items() if name in names}

@@ -1,0 +1,41 @@
+"""run notebooks 01 to 04 and write their reports and index.html"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..settings import data_name
+from .console import print_line
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `deeptrade run`."""
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--out", metavar="DIR", help="empty means runs/NAME of the data file")
+    parser.add_argument("-r", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,...",
+        help="run every combination of such values, each in a process and a folder of its own, and compare them; "
+        "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
+    )
+    parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the notebooks once, or for every combination of a grid."""
+    from ..notebook import grid, run
+
+    shared = {
+        "out": options.out or f"runs/{data_name(options.data)}",
+        "parameters": dict(options.parameters),
+        "fresh": options.fresh,
+        "sink": print_line,
+    }
+    if options.grid:
+        page = grid.run_grid(options.data, grid=grid.read_grid(options.grid), **shared)
+        print_line(f"comparison: {page}")
+    else:
+        print_line(f"report: {run.run(options.data, **shared)}")
