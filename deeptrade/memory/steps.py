@@ -13,7 +13,7 @@ SPIKE_BYTES, SPIKE_SHARE = 16 << 20, 0.03
 """Anonymous memory that exceeds the highest so far by more than both is a spike."""
 
 SPIKE_WARM_UP_STEPS = 10
-"""Steps at the start in which no rise counts as a spike, and all of which are measured by phase."""
+"""Steps at the start in which no rise counts as a spike, and whose phases are all marked."""
 _KEPT_SPIKES = 100
 _LOOK_EVERY = 10
 

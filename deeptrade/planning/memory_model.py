@@ -184,7 +184,7 @@ def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
 
 
 def training_rooms(limits: MemoryLimits) -> list[tuple[Limit, int]]:
-    """Return every limit that applies, with the anonymous bytes it leaves to a training process in place of this."""
+    """Return each limit that applies, with the anonymous bytes it leaves to a training process in place of this one."""
     return limits.rooms(RESERVED_BYTES)
 
 

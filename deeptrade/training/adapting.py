@@ -97,7 +97,7 @@ class MicroBatch:
 
 
 class StepPeak:
-    """Memory left at the peak of a step; where samples miss the peak, the peaks of earlier steps stand in."""
+    """Memory left at the peak of a step; if samples miss the peak, the peaks of earlier steps stand in for it."""
 
     def __init__(self) -> None:
         self._most: deque[int] = deque(maxlen=_KNOWN_STEPS)
@@ -157,7 +157,7 @@ class MemoryFollower:
 
 
 def stalled_percent(path: Path) -> float:
-    """Return the percent of the last ten seconds in which some task waited for memory; 0 where it is unknown.
+    """Return the percent of the last ten seconds in which some task waited for memory; 0 if unknown.
 
     `path` is a file of pressure stall information, as returned by `pressure_file`.
     """

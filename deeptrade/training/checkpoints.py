@@ -20,7 +20,7 @@ _STATE = "__state__"
 _REGULAR, _STOP = "step", "stop"
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged archive raises; RuntimeError where a flipped bit asks for a password or a newer format."""
+"""What reading a damaged archive raises; RuntimeError if a flipped bit means a password or a newer format."""
 
 
 class Checkpoints:
@@ -28,8 +28,8 @@ class Checkpoints:
 
     Regular ones, `step-N.npz`, are written at steps that depend only on settings and data, so a run that rolls back
     returns to the same step wherever it was interrupted. One written because the run stops, `stop-N.npz`, is kept until
-    the next regular one. After a return to an earlier step, names end in `-rR`, where R counts returns: the newer file
-    has the larger R, then the larger N.
+    the next regular one. After a rollback, names end in `-rR`, where R counts rollbacks (`returns`): the newer file has
+    the larger R, then the larger N.
     """
 
     def __init__(self, folder: Path, *, sink: Callable[[str], None] = lambda line: None):
@@ -108,7 +108,7 @@ class Checkpoints:
 
 
 def _age(path: Path) -> tuple[int, int, bool]:
-    """Sort key, oldest first: returns, then step; at the same step a stop checkpoint is newer."""
+    """Sort key, oldest first: rollbacks, then step; at the same step a stop checkpoint is newer."""
     kind, step, *returns = path.stem.split("-")
     return int(returns[0][1:]) if returns else 0, int(step), kind == _STOP
 

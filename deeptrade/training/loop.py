@@ -308,7 +308,7 @@ class Trainer:
         lower. Otherwise its rows are tried one by one, the bad ones are left out, and the window runs again, with the
         same sums as if it had never had these rows.
 
-        Raises TrainingFailedError if the window is not finite twice although each of its rows alone is.
+        Raises TrainingFailedError if the window is not finite twice, although each row alone is.
         """
         feed.forget()
         if self._memory is not None:

@@ -20,8 +20,8 @@ from .feed import LeftOut
 class RunState:
     """Position in samples of the current epoch, and the facts that result.json is made from.
 
-    `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: the same of rows that
-    are left out permanently after a rollback. `unread`: row, reason and detail of validation rows that cannot be read.
+    `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: row, reason and detail
+    of rows left out permanently after a rollback. `unread`: the same of validation rows that cannot be read.
     `validations`: epoch, step and loss at the end of each epoch. `activities`: seconds by activity between steps.
     """
 

@@ -281,7 +281,7 @@ class Session:
             tf.summary.scalar("gradient_norm", record.gradient_norm, step=record.step)
 
     def _leave_out(self, record: StepRecord) -> None:
-        """Put rows that cannot be read or trained on into the ledger; the others of their window have counted."""
+        """Put rows that cannot be read or trained on into the ledger; the rest of their window has counted."""
         known = self.state.known_bad
         self.state.leave_out(record.epoch, record.left_out)
         self._report.write_ledger(self.state)

@@ -105,7 +105,7 @@ def test_a_state_among_a_hundred_million_rows_is_restored_without_computing_thei
     stream.close()
 
 
-def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
+def test_a_lease_is_in_bytes_so_narrow_features_fit_where_wide_ones_do_not():
     data = computed(500, room=100_000, schema=Schema((Feature("arr_n", (5,)), Feature("arr_w", (500,))), horizons=1))
     narrow = BatchReader(data, data.usable, batch_size=400, features=["arr_n"])
     assert [len(batch.row_ids) for batch in narrow.stream(0)] == [400, 100]
@@ -116,7 +116,7 @@ def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
     assert data.budget.leased_bytes == 0
 
 
-def test_positions_that_cannot_be_are_refused():
+def test_invalid_positions_are_refused():
     data = computed(50)
     reader = BatchReader(data, data.usable, batch_size=8)
     for change in ({"position": -5}, {"position": 51}, {"epoch": -1}, {"epoch": None}):

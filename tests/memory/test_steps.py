@@ -33,7 +33,7 @@ def test_changes_belong_to_the_phase_that_ends_after_them():
     assert rows["backward"].largest_bytes == -6 * MB
 
 
-def test_what_moves_between_steps_belongs_to_no_phase():
+def test_changes_between_steps_belong_to_no_phase():
     held = Held()
     held.step(1, {"read": 0})
     held.size += 99 * MB

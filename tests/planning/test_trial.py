@@ -82,7 +82,7 @@ def test_a_trial_that_hangs_is_stopped(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_trial_over_its_room_fails_alone_and_is_told_from_a_bug(tmp_path):
+def test_a_trial_over_its_room_fails_alone_and_is_distinguished_from_a_bug(tmp_path):
     synthesize(tmp_path / "market.csv", rows=300)
     settings = FitSettings(csv=str(tmp_path / "market.csv"), model_size="large", batch_size=16)
     within, over = (

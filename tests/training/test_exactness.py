@@ -95,7 +95,7 @@ def test_passes_of_weighted_masked_and_regularized_rows_give_the_full_batch_grad
 
 
 @pytest.mark.parametrize("passes", [2, 3, 5, 7])
-def test_the_mean_of_means_and_a_penalty_per_pass_would_miss(passes):
+def test_the_mean_of_means_and_a_penalty_per_pass_would_differ(passes):
     model, batch = make_model("float64"), make_batch()
     expected = plain_gradients(model, *batch)
     parts = [part for part in parts_of(*batch, PASSES[passes]) if np.isfinite(part[1]).any()]
@@ -160,7 +160,7 @@ def test_schedule_decay_averages_and_callbacks_see_one_step_per_window_over_200_
         assert np.linalg.norm(one - finals[1][path]) <= 1e-5 * max(np.linalg.norm(one), 1e-6), path
 
 
-def test_without_its_own_denominator_the_trailing_window_would_miss(market):
+def test_without_its_own_denominator_the_trailing_window_would_differ(market):
     """The negative control: dividing the short window by the full one's rows gives other weights."""
     gradients = []
     with open_dataset(market.path) as dataset:
@@ -216,11 +216,11 @@ def model_with(layer):
 def test_every_layer_of_keras_that_takes_a_seed_is_tried():
     layers = {name: layer for name, layer in vars(keras.layers).items() if inspect.isclass(layer)}
     seeded = {name for name, layer in layers.items() if "seed" in inspect.signature(layer).parameters}
-    assert seeded - {"JaxLayer"} <= set(DRAWING)  # JaxLayer is of another backend
+    assert seeded - {"JaxLayer"} <= set(DRAWING)  # JaxLayer needs another backend
 
 
 @pytest.mark.parametrize("name", DRAWING)
-def test_a_layer_that_draws_at_random_for_a_whole_pass_is_refused(name):
+def test_a_layer_that_draws_random_numbers_per_pass_is_refused(name):
     model = model_with(getattr(keras.layers, name)(**DRAWING[name]))
     with pytest.raises(SettingsError, match=r"layer '.*' draws random numbers per pass \(.*\), .*leave it out"):
         refuse_inexact(model)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-import deeptrade.model  # noqa: F401 (what a saved model is made of)
+import deeptrade.model  # noqa: F401 (a saved model needs its classes)
 from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import read_notes, read_timeline
 from deeptrade.run_folder import read_column
@@ -125,7 +125,7 @@ def weights_of(out):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory cgroups are Linux's")
-def test_half_of_the_free_memory_taken_and_given_back_costs_no_step_and_changes_no_result(tmp_path):
+def test_losing_and_regaining_half_of_the_free_memory_costs_no_step_and_changes_no_result(tmp_path):
     market, plain, out = tmp_path / "market.csv", tmp_path / "plain", tmp_path / "run"
     synthesize(market, rows=300)
     roomy = 4 << 30
