@@ -169,7 +169,7 @@ class Session:
         ]
         logs = tf.summary.create_file_writer(str(self.folder.logs))
         try:
-            with self._failing_loudly(), logs.as_default():
+            with self._recording_failure(), logs.as_default():
                 # After a kill the result must not say completed, and a continued run still has its old one.
                 self._write_result("interrupted", {}, ended=KILLED)
                 self._train(tables, progress)
@@ -341,7 +341,7 @@ class Session:
         return result
 
     @contextmanager
-    def _failing_loudly(self) -> Iterator[None]:
+    def _recording_failure(self) -> Iterator[None]:
         """Leave a result.json that says interrupted or failed if the block ends that way."""
         try:
             yield

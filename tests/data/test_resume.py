@@ -21,7 +21,7 @@ ROW_BYTES = SCHEMA.row_bytes + 8
 
 
 class Computed:
-    """Usable rows whose numbers are their place."""
+    """Usable rows whose numbers are their positions."""
 
     def read(self, usable, features):
         return {f.name: np.broadcast_to(np.float32(usable)[:, None], (len(usable), f.size)) for f in features}
@@ -48,7 +48,7 @@ ways = st.tuples(st.integers(1, 40), st.integers(0, 4), st.floats(1, 20), st.int
 @given(st.integers(1, 150), st.sampled_from([0, 1, 16, 40]), st.sets(st.integers(0, 149)), st.lists(ways, max_size=8))
 @settings(deadline=None, max_examples=100)
 def test_stops_and_restores_of_any_kind_give_the_undisturbed_ids(rows, window_rows, rejected, stops):
-    """Each stop serves some batches, then goes on with another batch size, prefetch and budget, twice in a row."""
+    """Each stop serves some batches, then continues twice with another batch size, prefetch and budget."""
     rejected = sorted(row for row in rejected if row < rows)
     data = computed(rows, rejected=rejected)
     names = {"seed": 4, "window_rows": window_rows}

@@ -15,7 +15,7 @@ class Node:
 
 
 def cycle() -> weakref.ref:
-    """A piece of garbage that only the collector can find."""
+    """An object that only the garbage collector can find."""
     return weakref.ref(Node())
 
 

@@ -39,7 +39,7 @@ def test_one_large_step_is_not_growth_and_a_slow_rise_is():
 
 @pytest.fixture
 def few_objects():
-    """Set aside what other tests have left, as a training run does: a census of it takes seconds."""
+    """Freeze what other tests left, as a training run does: counting those objects takes seconds."""
     gc.collect()
     gc.freeze()
     yield
@@ -47,7 +47,7 @@ def few_objects():
 
 
 def watch(sizes):
-    """The steps at which a watch over these sizes has something to say; freed memory is not given back here."""
+    """The leaks that a watch over these sizes reports; no freed memory is released here."""
     at = iter(sizes)
     now = [0.0]
     leaks = LeakWatch(look=lambda: int(now[0]))
@@ -148,7 +148,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def leaky_runs(tmp_path_factory):
-    """What a watch said of four leaky_runs, each a process of its own, at the same time: most of it is start-up."""
+    """What a watch reports on four runs, in processes of their own at the same time: most of the time is startup."""
     market = make_market(tmp_path_factory.mktemp("leaks") / "market.csv")
     steps = {"python": 200, "native": 200, "retracing": 200, "none": 2000}
     children = {

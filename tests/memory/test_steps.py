@@ -7,7 +7,7 @@ MB = 1 << 20
 
 
 class Held:
-    """Anonymous memory that the test moves."""
+    """Anonymous memory that the test controls."""
 
     def __init__(self):
         self.size, self.memory, self.seen = 500 * MB, None, []

@@ -133,9 +133,9 @@ def test_a_plan_that_lacks_a_field_names_it(market, tmp_path):
 
 @pytest.fixture
 def fake_trials(monkeypatch):
-    """Trials that answer at once: killed above `fits` rows per pass, slower below `fast`; records the sizes.
+    """Trials that return at once: killed above `fits` rows per pass, slower below `fast`; records the sizes.
 
-    They wait that share of their time for data; reading further ahead changes the rate by the factor `gain`.
+    They wait for data for the share `waits` of their time; reading further ahead changes the rate by the factor `gain`.
     """
     tried = []
 

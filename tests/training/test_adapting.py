@@ -8,7 +8,7 @@ LIMIT, ROW = 1000, 10
 
 
 def follow(micro_batch, available, steps, **more):
-    """The sizes that are taken over some steps with so much left; what a change frees or takes counts."""
+    """The sizes chosen over some steps, given the memory left; what a change frees or takes counts."""
     changes = []
     for step in range(steps):
         before = micro_batch.size

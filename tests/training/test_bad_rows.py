@@ -39,7 +39,7 @@ def make_trainer(lines=None, policy="float32", **options):
 
 
 class Harmed:
-    """A reader of 46 rows, some of whose numbers are replaced, or whose reading fails, when they are asked for."""
+    """A reader of 46 rows, some of which are replaced or fail when they are read."""
 
     def __init__(self, dataset, monkeypatch):
         self.reader = BatchReader(dataset, RowRange(0, 46), batch_size=2, features=[FEATURE])
@@ -75,7 +75,7 @@ def weights(trainer):
 
 
 def never_drawn(reader, rows, **options):
-    """The weights of the plain spelling: the same passes, fed by hand without these rows."""
+    """The weights of the naive version: the same passes, fed by hand without these rows."""
     trainer = make_trainer(**options)
     for start in range(0, reader.samples, 8):
         stop = min(start + 8, reader.samples)
@@ -118,7 +118,7 @@ def test_a_row_that_is_bad_once_and_fine_when_read_again_counts(harmed):
 
 
 def test_the_findings_of_a_pass_are_not_read_before_its_window_ends(harmed, monkeypatch):
-    """No round trip to the host per pass: tensors are turned into numbers only with the window's last pass."""
+    """No round trip to the host per pass: tensors are converted only with the window's last pass."""
     trainer, looks, passes = make_trainer(), [], []
     run, numpy = trainer._step._run, type(tf.constant(0)).numpy
 
@@ -149,7 +149,7 @@ def test_a_bad_row_in_float16_does_not_lower_the_loss_scale(harmed):
 
 
 def test_a_row_that_overflows_in_float16_beside_a_bad_one_is_not_mistaken_for_bad(market):
-    """At the first loss scale every row overflows; one alone is really bad."""
+    """At the first loss scale every row overflows; only one is really bad."""
     with open_dataset(market.path) as dataset:
         reader = BatchReader(dataset, RowRange(0, 8), batch_size=2, features=[FEATURE])
         bad = int(reader.epoch_rows(0, 5, 6)[0])
@@ -331,7 +331,7 @@ def test_validation_rows_that_cannot_be_read_are_named_and_the_others_judged(tra
 
 
 def test_a_kill_right_after_a_rollback_changes_nothing(train, monkeypatch):
-    """Stopped at 9, gone on, back to 4 from 11, killed before the older checkpoints are removed, gone on."""
+    """Stopped at 9, continued, rolled back from 11 to 4, killed before old checkpoints are removed, continued."""
     train.unreadable = rows_of_steps(train, 7, 11)
     straight = train("straight")
     train("killed", max_steps=9)

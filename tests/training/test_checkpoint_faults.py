@@ -1,4 +1,4 @@
-"""A checkpoint while each write, flush to disk, rename and removal fails in turn: once, for good, or by a kill."""
+"""A checkpoint while each write, flush to disk, rename and removal fails in turn: once, permanently, or by a kill."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ KILLED = 77
 
 
 class Variable:
-    """As much of a Keras variable as a checkpoint needs."""
+    """The parts of a Keras variable that a checkpoint needs."""
 
     def __init__(self, path, value):
         self.path, self.value = path, value
@@ -39,7 +39,7 @@ def values(variables):
 
 
 class Disk:
-    """Counts what is asked of the disk and fails at operation `at` (with `lasting` at all later ones too).
+    """Counts disk operations and fails at operation `at` (with `lasting`, at all later ones too).
 
     `error` is an errno, or 0 for a kill: the process ends in the middle of the operation. What a power cut would have
     kept is known: `unsynced` holds files with bytes that were never flushed, and renames the folder has not kept.
@@ -112,7 +112,7 @@ class Disk:
 
 
 def start_over(folder):
-    """Two generations in a folder, and nothing else: what saving a third must not lose."""
+    """A folder with only two generations, which saving a third must not lose."""
     checkpoints = Checkpoints(folder)
     for path in folder.glob("*"):
         path.unlink()
@@ -133,7 +133,7 @@ def disk(**options):
 
 
 def operations(folder, way="regular"):
-    """How many operations a save is."""
+    """The number of operations in a save."""
     step, options = WAYS[way]
     checkpoints = start_over(folder)
     with disk() as plain:

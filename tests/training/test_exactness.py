@@ -46,7 +46,7 @@ def make_batch():
 
 
 def plain_gradients(model, x, y, row_weights, *, l2=L2):
-    """The plain spelling: weighted mean Huber loss over the targets there are, plus the penalty."""
+    """The naive version: weighted mean Huber loss over the known targets, plus the penalty."""
     dtype = model.output.dtype
     valid = np.isfinite(y)
     weights = tf.boolean_mask(np.repeat(row_weights[:, None], HORIZONS, 1).astype(dtype), valid)
@@ -59,7 +59,7 @@ def plain_gradients(model, x, y, row_weights, *, l2=L2):
 
 
 class Recorder:
-    """Takes the place of an optimizer and keeps the gradients."""
+    """Stands in for an optimizer and keeps the gradients."""
 
     def build(self, variables):
         self.gradients = [tf.Variable(tf.zeros(v.shape, v.dtype)) for v in variables]
@@ -203,7 +203,7 @@ RATES = {"rate", "stddev", "dropout", "recurrent_dropout"}
 
 
 def model_with(layer):
-    """A small model that has the layer somewhere inside."""
+    """A small model that contains the layer."""
     if "Attention" in type(layer).__name__:
         tokens = keras.Input((3, 4))
         is_plain = isinstance(layer, keras.layers.Attention)

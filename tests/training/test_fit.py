@@ -111,7 +111,7 @@ def test_other_settings_are_refused_and_the_difference_is_named(finished, change
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The settings of a run of one step that is done."""
+    """The settings of a completed run of one step."""
     folder = tmp_path_factory.mktemp("finished")
     csv_path = make_market(folder / "market.csv").path
     settings = {**QUICK, "csv": str(csv_path), "out": str(folder / "run"), "max_steps": 1}

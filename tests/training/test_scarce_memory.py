@@ -1,4 +1,4 @@
-"""Memory is taken from a training run and given back, by another process in its cgroup."""
+"""Another process in its cgroup takes memory from a training run and gives it back."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ class Balloon:
 
 @contextmanager
 def training(group, market, out, *options):
-    """A training in a cgroup, beside a balloon that holds nothing yet."""
+    """A training run in a cgroup, next to a balloon process that holds nothing yet."""
     given = [
         "fit",
         "--csv",
@@ -89,7 +89,7 @@ def changes_in(out):
 
 
 def held_between_changes(out):
-    """Anonymous bytes of the samples from the training, in parts between changes of the rows per pass."""
+    """Anonymous bytes of the training samples, split at changes of the rows per pass."""
     parts = [[]]
     for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
         if line.get("kind") == "micro_batch":
@@ -100,13 +100,13 @@ def held_between_changes(out):
 
 
 def least_available(out, *, seconds=1e9):
-    """The least that was left in the latest seconds, among samples from the training."""
+    """The least memory left in the latest seconds, among training samples."""
     samples = [sample for sample in read_timeline(out / "memory.jsonl") if sample.phase.startswith("train")]
     return min(one.available_bytes for one in samples if one.seconds > samples[-1].seconds - seconds)
 
 
 def seconds_until_fewer(out, since, low_bytes):
-    """Seconds from the first sample since then with less than so much left to the last one before passes changed."""
+    """Seconds from the first later sample with less memory left than this to the last one before passes changed."""
     first = latest = None
     for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
         if line.get("kind") == "micro_batch":

@@ -31,7 +31,7 @@ def batch(seed=0, rows=ROWS):
 
 
 class Recorder:
-    """An optimizer that keeps the gradients it is given and leaves the weights alone."""
+    """An optimizer that keeps the gradients and does not change the weights."""
 
     def build(self, variables):
         self.gradients = [tf.Variable(tf.zeros(v.shape)) for v in variables]
@@ -42,7 +42,7 @@ class Recorder:
 
 
 def full_batch_gradients(model, x, y):
-    """The plain spelling: one pass over all rows, the mean Huber loss over the targets there are."""
+    """The naive version: one pass over all rows, the mean Huber loss over the known targets."""
     valid = np.isfinite(y)
     with tf.GradientTape() as tape:
         errors = tf.boolean_mask((np.nan_to_num(y) - model(x)) / SCALE, valid)
