@@ -229,7 +229,7 @@ class _Tracing:
             holder, detail = "python", f"{traced / 1e6:.2f} MB of Python objects stay each step, most from {where}"
         else:
             holder = "native"
-            detail = f"Python objects grow by only {max(0, traced) / 1e6:.2f} MB a step: it is held outside of Python"
+            detail = f"Python objects grow by {max(0, traced) / 1e6:.2f} MB a step, so it is held outside of Python"
         return Leak(step, holder, self.slope.bytes_per_step, self.slope.low, self.slope.high, detail)
 
 

@@ -337,7 +337,8 @@ class Session:
         with self._activity("save"), self.trainer.averaged():
             save_model(self.trainer.model, self.folder.model, unfinished=self.folder.unfinished_model)
         result = self._write_result("completed", validation)
-        self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.folder.result}")
+        steps = count_of(self.state.step, "step")
+        self.sink(f"done after {steps}: {validation_verdict(validation)}; {self.folder.result}")
         return result
 
     @contextmanager
