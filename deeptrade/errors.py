@@ -7,7 +7,9 @@ from typing import Any
 
 
 class DeepTradeError(Exception):
-    """Base of all errors the user can mend; the command line prints the line and exits with 2."""
+    """Base of all errors the user can mend; the command line prints the line and exits with `exit_code`."""
+
+    exit_code = 2
 
 
 class DataError(DeepTradeError):

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import DataError, SettingsError
+from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, user_path
 from ..report.compare_page import write_comparison
 from ..run_folder import NOTEBOOKS
 from ..settings import FitSettings
+from .execute import notebook_path
 from .parameters import check_parameters
-from .run import NotebookError, notebook_path
+
+
+class GridError(Exception):
+    """Runs of a grid failed, not all of them for a reason that the user can fix; their logs say more."""
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -105,7 +109,7 @@ def run_grid(
     Each combination has a folder below `out` named after it, which continues or is done like any run's; what it printed
     is in out/NAME.log. The comparison is written anew after every run. One that fails does not stop the rest.
 
-    Raises SettingsError for a value that no notebook accepts, before anything runs; NotebookError in the end where runs
+    Raises SettingsError for a value that no notebook accepts, before anything runs; GridError in the end where runs
     failed, DataError where all of them failed for a reason the user can mend.
     """
     say = sink or (lambda line: None)
@@ -133,7 +137,7 @@ def run_grid(
         page = _compare(out) or page
     if failures:
         message = f"{len(failures)} of {len(combined)} runs failed: {', '.join(failures)}; see their logs in {out}"
-        raise DataError(message) if set(failures.values()) == {2} else NotebookError(message)
+        raise DataError(message) if set(failures.values()) == {DeepTradeError.exit_code} else GridError(message)
     return page
 
 

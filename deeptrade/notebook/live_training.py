@@ -1,4 +1,4 @@
-"""A short training to look on at: a process of its own, so that what asked for it holds nothing and can stop it."""
+"""A short training run to watch: in its own process, so that whoever asked for it holds nothing and can stop it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..report.run_files import RunFiles
 from ..settings import FitSettings
 
 _STATES = {None: "running", 0: "completed", 143: "stopped", -signal.SIGTERM: "stopped"}
-"""By exit code: 143 is a training that saved its progress; one that had not begun ends by the signal itself."""
+"""By exit code: 143 is a run that saved its progress; one that had not started yet is ended by the signal itself."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a training is: `state` is running, completed, stopped or failed, `line` what it said last.
+class TrainingProgress:
+    """How far a training run is: `state` is running, completed, stopped or failed, `line` its latest message.
 
     `history` has one row per optimizer step and the columns of history.csv; `anon_bytes` is the process's anonymous
     memory at its latest sample, 0 before the first.
@@ -34,7 +34,7 @@ class Progress:
 
 
 class LiveTraining:
-    """`deeptrade fit` with some settings, in a process of its own, into a folder that is gone with this object."""
+    """`deeptrade fit` in its own process, writing to a temporary folder that goes with this object."""
 
     def __init__(self, settings: FitSettings):
         self._folder = tempfile.TemporaryDirectory(prefix="deeptrade-live-")
@@ -46,22 +46,22 @@ class LiveTraining:
             self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         atexit.register(self.stop)
 
-    def progress(self) -> Progress:
-        """Return how far the training is now."""
+    def progress(self) -> TrainingProgress:
+        """Return how far the run is now."""
         code = self._child.poll()
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         found = RunFiles(self._out)
         anon_bytes = found.samples[-1].anon_bytes if found.samples else 0
-        return Progress(_STATES.get(code, "failed"), lines[-1] if lines else "", found.history, anon_bytes)
+        return TrainingProgress(_STATES.get(code, "failed"), lines[-1] if lines else "", found.history, anon_bytes)
 
     def stop(self) -> None:
-        """Ask the training to save and leave; nothing happens when it has ended."""
+        """Ask the run to save and stop; does nothing where it has ended."""
         if self._child.poll() is None:
             self._child.terminate()
         atexit.unregister(self.stop)
 
-    def wait(self) -> Progress:
-        """Return the progress once the training has ended."""
+    def wait(self) -> TrainingProgress:
+        """Wait for the run to end and return its progress."""
         self._child.wait()
         atexit.unregister(self.stop)
         return self.progress()

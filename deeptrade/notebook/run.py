@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from .. import errors
 from ..data.opening import look_at
-from ..errors import DataError, DeepTradeError, Interrupted, RunConflictError, SettingsError
+from ..errors import Interrupted, RunConflictError, SettingsError
 from ..files import read_json, shorten_home, user_path, write_json
 from ..planning.plan import planned
 from ..progress import ByteProgress
@@ -26,19 +18,10 @@ from ..report.page import render_notebook
 from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
 from ..store import Located, compile_store, locate
+from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
 from .parameters import check_parameters
 
-_QUIET_KERNEL = [
-    "--IPKernelApp.log_level=40",
-    "--IPKernelApp.exec_lines=import logging; logging.getLogger('tornado.general').setLevel(logging.CRITICAL)",
-]
-"""A kernel's note on TCP, and what it says of its own sockets when it is stopped, would stand among our lines."""
-
 _OWN = ("csv", "out", "run", "plan")
-
-
-class NotebookError(Exception):
-    """A notebook failed through no fault of the user's; its pages are written and say where."""
 
 
 def run(
@@ -48,17 +31,18 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
+    execute: Execute = execute_notebook,
 ) -> Path:
     """Run the notebooks on `data` and return the path of index.html.
 
     Arguments: data, a file, folder or glob; out, the run's folder; parameters of the notebooks by name, text
-    is read as the declared type; fresh starts over; sink takes one line per notebook.
+    is read as the declared type; fresh starts over; sink takes one line per notebook; execute runs one notebook.
 
-    The same call on a finished folder changes nothing; on an unfinished one it goes on after the last finished
-    notebook. What the plan of 02 chose is what 03 uses, unless a parameter says otherwise.
+    The same call on a finished folder changes nothing; an unfinished one continues after its last finished
+    notebook. 03 uses what the plan of 02 chose, unless a parameter says otherwise.
 
-    Raises SettingsError and DataError before a kernel starts, RunConflictError for a folder of another run, the
-    error of a notebook that the user can mend, and NotebookError for others.
+    Raises SettingsError and DataError before a kernel starts, RunConflictError for a folder of another run,
+    NotebookRefusedError where a notebook ends with an error that the user can fix, NotebookError for any other.
     """
     say = sink or (lambda line: None)
     out = user_path(out)
@@ -89,9 +73,9 @@ def run(
     try:
         for name in NOTEBOOKS:
             if state["notebooks"][name]["status"] != "completed":
-                _run_one(name, data, out, values[name], state, say)
+                _run_one(name, data, out, values[name], state, execute, say)
     except Exception:
-        _report_memory_so_far(data, out, values, state, say)
+        _report_memory_so_far(data, out, values, state, execute, say)
         raise
     finally:
         index = write_index(out)
@@ -99,14 +83,19 @@ def run(
 
 
 def _report_memory_so_far(
-    data: str | Path, out: Path, values: dict[str, Any], state: dict[str, Any], say: Callable[[str], None]
+    data: str | Path,
+    out: Path,
+    values: dict[str, Any],
+    state: dict[str, Any],
+    execute: Execute,
+    say: Callable[[str], None],
 ) -> None:
-    """Where training has failed or was killed, say where its memory went; the next call makes that report anew."""
+    """Where training has failed or was killed, report where its memory went; the next call makes that report again."""
     name = "04_memory_report"
     if state["notebooks"]["03_train"]["status"] != "failed" or not RunFolder(out).training.timeline.exists():
         return
     with suppress(Exception):  # the error that is told is the training's
-        _run_one(name, data, out, values[name], state, say)
+        _run_one(name, data, out, values[name], state, execute, say)
         state["notebooks"][name]["status"] = "partial"
         write_json(RunFolder(out).state, state)
 
@@ -127,16 +116,6 @@ def _compile_first(located: Located, settings: FitSettings, say: Callable[[str],
             sink=say,
             progress=progress,
         )
-
-
-def notebook_path(name: str) -> Path:
-    """Return the path of a notebook: in the repository, or where the wheel has put it."""
-    package = Path(__file__).parents[1]
-    for folder in (package.parent / "notebooks", package / "notebooks"):
-        path = folder / f"{name}.ipynb"
-        if path.exists():
-            return path
-    raise DataError(f"notebook {name}.ipynb is not installed; install the package again")
 
 
 def _open_state(out: Path, identity: dict[str, Any], *, former_data_ids: Collection[str] = ()) -> dict[str, Any]:
@@ -160,31 +139,37 @@ def _open_state(out: Path, identity: dict[str, Any], *, former_data_ids: Collect
 
 
 def _run_one(
-    name: str, data: str | Path, out: Path, values: dict[str, Any], state: dict[str, Any], say: Callable[[str], None]
+    name: str,
+    data: str | Path,
+    out: Path,
+    values: dict[str, Any],
+    state: dict[str, Any],
+    execute: Execute,
+    say: Callable[[str], None],
 ) -> None:
     """Execute one notebook, render both pages, note how it went."""
-    started = time.perf_counter()
+    started, folder = time.perf_counter(), RunFolder(out)
     say(f"{name}: started")
     error: Exception | None = None
     try:
-        with _signals_to_kernel() as stop:
-            _execute(notebook_path(name), RunFolder(out).executed(name), _complete(name, data, out, values, say))
+        with signals_to_kernel() as stop:
+            execute(notebook_path(name), folder.executed(name), _complete(name, data, out, values, say))
     except Exception as problem:  # noqa: BLE001 (noted, rendered, and raised again below)
         error = problem
     seconds = round(time.perf_counter() - started, 1)
-    status = {"status": "failed" if error else "completed", "seconds": seconds}
-    if error and stop:
-        status["status"] = "interrupted"
-    state["notebooks"][name] = status | ({"error": _one_line(error)} if error else {})
-    write_json(RunFolder(out).state, state)
-    folder = RunFolder(out)
+    status: dict[str, Any] = {"status": "failed" if error else "completed", "seconds": seconds}
+    if error:
+        status["error"] = " ".join(getattr(error, "line", str(error)).split())[:500]
+        status["status"] = "interrupted" if stop else "failed"
+    state["notebooks"][name] = status
+    write_json(folder.state, state)
     if folder.executed(name).exists():
         for code in (False, True):
             render_notebook(folder.executed(name), folder.page(name, code=code), code=code)
     if error and stop:
         raise Interrupted(stop[0]) from None
     if error:
-        raise _as_ours(name, error) from None
+        raise error from None
     say(f"{name}: done in {seconds} s")
 
 
@@ -204,100 +189,3 @@ def _complete(
 def _absolute(path: str | Path) -> str:
     """The path as it is right from any folder, the home folder as ~: executed notebooks are given to others."""
     return shorten_home(str(user_path(path).absolute()))
-
-
-def _execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
-    """Run one notebook by papermill in a kernel of this interpreter, quietly."""
-    import papermill
-
-    for logger in ("papermill", "traitlets"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    unfinished = out.with_name(f".{out.name}")
-    with _this_interpreters_kernel(), _named_when_whole(unfinished, out):
-        papermill.execute_notebook(
-            str(notebook),
-            str(unfinished),
-            parameters=values,
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=False,
-            store_widget_state=False,
-            start_timeout=120,
-            extra_arguments=_QUIET_KERNEL,
-        )
-
-
-@contextmanager
-def _named_when_whole(unfinished: Path, out: Path) -> Iterator[None]:
-    """Give a notebook its name when it has been executed or has failed; one that a full disk cut off gets none.
-
-    papermill's own notes and errors in a cell hold paths: those of the home folder begin with ~ then.
-    """
-    try:
-        yield
-    finally:
-        with suppress(DataError, OSError):
-            read_json(unfinished)
-            unfinished.write_text(shorten_home(unfinished.read_text(encoding="utf-8")), encoding="utf-8")
-            unfinished.replace(out)
-        unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _signals_to_kernel() -> Iterator[list[int]]:
-    """Hand SIGINT and SIGTERM to the notebook's kernel, which saves and stops; yields the signals that came.
-
-    The kernel is in a session of its own, so a terminal does not reach it, and it dies with this process.
-    """
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def forward(number: int, frame: object) -> None:
-        came.append(number)
-        kernels = [p for p in psutil.Process().children() if "ipykernel_launcher" in p.cmdline()]
-        if not kernels or len(came) > 1:
-            raise Interrupted(number)
-        for kernel in kernels:
-            kernel.send_signal(signal.SIGINT)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _this_interpreters_kernel() -> Iterator[None]:
-    """Let 'python3' mean this interpreter: a user's own kernel of that name may be another environment's."""
-    folder = str(Path(sys.prefix) / "share" / "jupyter")
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = before
-
-
-def _one_line(error: Exception) -> str:
-    """The error as the reader of a report needs it: the notebook's own error, not papermill's account of it."""
-    name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-    return " ".join(f"{name}: {value}".split())[:500]
-
-
-def _as_ours(name: str, error: Exception) -> Exception:
-    """The error to raise: one of ours where the notebook raised one of ours."""
-    if isinstance(error, DeepTradeError):
-        return error
-    kind = getattr(errors, getattr(error, "ename", ""), None)
-    if getattr(error, "ename", "") == "TooManyBadRowsError":
-        kind = DataError
-    if isinstance(kind, type) and issubclass(kind, DeepTradeError):
-        return kind(getattr(error, "evalue", str(error)))
-    return NotebookError(f"{name} failed: {_one_line(error)}; its pages say where")

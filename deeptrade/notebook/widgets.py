@@ -1,4 +1,4 @@
-"""Widgets of the explore notebook: they only choose arguments; plain functions answer, here and in batch."""
+"""Widgets of the explore notebook: they only choose arguments; plain functions do the work, here and in batch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.kinds import data_files
 from ..units import format_bytes
-from .live_training import LiveTraining, Progress
+from .live_training import LiveTraining, TrainingProgress
 
-LOOK_SECONDS = 1.0
-"""Between two looks at a training that goes on."""
+REFRESH_SECONDS = 1.0
+"""Between two updates of a running training run."""
 
 _CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
 
@@ -42,7 +42,7 @@ def describe(data: Dataset) -> str:
 
 
 def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
-    """Return a list of the data files beside `csv` and in this folder; its `value` is the path of the chosen one."""
+    """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path."""
     chosen = user_path(csv)
     found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
     options = {str(path): _file_label(path) for path in [chosen, *found]}
@@ -59,7 +59,7 @@ def _file_label(path: Path) -> str:
 def show_row(data: Dataset, *, row: int, feature: str) -> None:
     """Show the window of one feature in one row.
 
-    Raises SettingsError for a row that is not there or is rejected.
+    Raises SettingsError for a row that does not exist or is rejected.
     """
     _check_row(data, row)
     window = data.read(np.array([row]), [feature])[feature][0]
@@ -69,7 +69,7 @@ def show_row(data: Dataset, *, row: int, feature: str) -> None:
 
 
 def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
-    """Return the targets of one row, in percent; '-' where one is missing."""
+    """Return the targets of one row in percent, '-' where one is missing."""
     _check_row(data, row)
     values = data.read_targets(np.array([row]))[0]
     names = [f"y_{step + 1}" for step in range(len(values))]
@@ -79,14 +79,14 @@ def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
 
 def _check_row(data: Dataset, row: int) -> None:
     if not 0 <= row < data.rows:
-        raise SettingsError(f"row={row} is not in the data; use 0 to {data.rows - 1}")
+        raise SettingsError(f"row={row} is not in the data; choose from 0 to {data.rows - 1}")
     if not data.is_usable(row):
         entry = next(entry for entry in data.ledger if entry.row == row)
         raise SettingsError(f"row={row} is rejected ({entry.reason}: {entry.detail}); choose another")
 
 
 def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
-    """Return a slider over rows and a list of features, with the window they choose."""
+    """Return a slider for the row and a drop-down for the feature, with the chosen window below."""
     rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
     names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
     return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
@@ -102,7 +102,7 @@ def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> No
 
 
 def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Widget:
-    """Return choices of model size and memory limit, with the plan they give."""
+    """Return fields for model size and memory limit, with the resulting plan below."""
     sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=model_size, description="model size")
     limit = ipywidgets.Text(value="", placeholder="such as 2GiB", description="limit", continuous_update=False)
 
@@ -113,24 +113,24 @@ def plan_chooser(csv: str | Path, *, model_size: str = "small") -> ipywidgets.Wi
 
 
 def memory_line() -> str:
-    """Return one sentence on this process's memory and what is left."""
+    """Return one sentence on the memory this process holds and how much is left."""
     limit, memory = MemoryLimits().smallest(), read_memory()
     return (
         f"This notebook holds {format_bytes(memory.anon_bytes)} of anonymous memory; "
-        f"{format_bytes(limit.available_bytes)} are left below the limit of {format_bytes(limit.limit_bytes)} "
+        f"{format_bytes(limit.available_bytes)} are left under the limit of {format_bytes(limit.limit_bytes)} "
         f"({limit.source})."
     )
 
 
 def live_memory() -> ipywidgets.Widget:
-    """Return the sentence of `memory_line` with a button that says it anew."""
-    text, button = ipywidgets.HTML(memory_line()), ipywidgets.Button(description="look again")
+    """Return the sentence of `memory_line` with a button that refreshes it."""
+    text, button = ipywidgets.HTML(memory_line()), ipywidgets.Button(description="refresh")
     button.on_click(lambda _: setattr(text, "value", memory_line()))
     return ipywidgets.VBox([text, button])
 
 
-def training_line(progress: Progress) -> str:
-    """Return one sentence on a short training: how it stands, steps, loss and memory."""
+def training_line(progress: TrainingProgress) -> str:
+    """Return one sentence on a short training run: state, steps, loss and memory."""
     history = progress.history
     if not len(history):
         return f"{progress.state}, no step yet: {progress.line}"
@@ -142,7 +142,7 @@ def training_line(progress: Progress) -> str:
 
 
 def show_training(settings: FitSettings) -> None:
-    """Train in a process of its own and show the loss once it has ended."""
+    """Train in a separate process and show the loss when it has ended."""
     from IPython.display import Markdown, display
 
     progress = LiveTraining(settings).wait()
@@ -152,14 +152,14 @@ def show_training(settings: FitSettings) -> None:
 
 
 def training_starter(settings: FitSettings) -> ipywidgets.Widget:
-    """Return a start and a stop button with the loss of a short training, drawn anew every second while it goes on."""
+    """Return start and stop buttons with the loss of a short training run, redrawn every second while it runs."""
     sizes = ipywidgets.Dropdown(options=MODEL_SIZES, value=settings.model_size, description="model size")
     steps = ipywidgets.BoundedIntText(value=settings.max_steps, min=1, max=10_000, description="steps")
     start, stop = ipywidgets.Button(description="start"), ipywidgets.Button(description="stop", disabled=True)
     line, curve = ipywidgets.HTML("not started"), ipywidgets.HTML()
     running: list[LiveTraining] = []
 
-    def look() -> bool:
+    def refresh() -> bool:
         progress = running[-1].progress()
         line.value = html.escape(training_line(progress))
         if len(progress.history):
@@ -169,8 +169,8 @@ def training_starter(settings: FitSettings) -> ipywidgets.Widget:
 
     def follow() -> None:
         try:
-            while look():
-                time.sleep(LOOK_SECONDS)
+            while refresh():
+                time.sleep(REFRESH_SECONDS)
         finally:
             start.disabled, stop.disabled = False, True
 
@@ -185,7 +185,7 @@ def training_starter(settings: FitSettings) -> ipywidgets.Widget:
 
 
 def _answered_by(answer: Any, **choices: ipywidgets.Widget) -> ipywidgets.Widget:
-    """The choices above the output of `answer(**values)`; an error the user can mend is one line of text."""
+    """The choices above the output of `answer(**values)`; an error that the user can fix is one line of text."""
     output = ipywidgets.Output()
 
     def respond(_: Any = None) -> None:

@@ -12,10 +12,10 @@ import nbformat
 import pytest
 
 from deeptrade import run
-from deeptrade.notebook.run import notebook_path
+from deeptrade.notebook.execute import notebook_path
 from deeptrade.run_folder import NOTEBOOKS
 from tests.support.markets import make_market
-from tests.support.notebooks import figures_of, stand_in
+from tests.support.notebooks import StandIn, figures_of
 
 MOST_STREAM_LINES = 200
 
@@ -78,9 +78,8 @@ def test_paths_below_the_home_folder_begin_with_a_tilde(finished_run):
     assert (settings["csv"], settings["out"]) == ("~/market.csv", "~/out/train")
 
 
-def test_the_folder_of_a_run_is_made_with_all_above_it(market, tmp_path, monkeypatch):
-    stand_in(monkeypatch)
-    index = run(market.path, out=tmp_path / "a" / "new" / "folder")
+def test_the_folder_of_a_run_is_made_with_all_above_it(market, tmp_path):
+    index = run(market.path, out=tmp_path / "a" / "new" / "folder", execute=StandIn())
     assert index == tmp_path / "a" / "new" / "folder" / "index.html"
     assert index.exists()
 

@@ -5,8 +5,7 @@ import sys
 import pytest
 
 from deeptrade.errors import DataError, SettingsError
-from deeptrade.notebook.grid import combinations, folder_name, read_grid, run_grid
-from deeptrade.notebook.run import NotebookError
+from deeptrade.notebook.grid import GridError, combinations, folder_name, read_grid, run_grid
 from tests.support.comparisons import add_run
 
 
@@ -88,7 +87,7 @@ def test_every_combination_runs_in_its_own_folder_and_they_are_compared(market, 
 
 
 def test_a_run_that_fails_does_not_stop_the_rest_and_is_told(market, tmp_path, fake_runs):
-    with pytest.raises(NotebookError, match="2 of 3 runs failed: seed=8, seed=7; see their logs"):
+    with pytest.raises(GridError, match="2 of 3 runs failed: seed=8, seed=7; see their logs"):
         run_grid(market.path, out=tmp_path / "out", grid={"seed": ["8", "7", "1"]}, command=fake_runs)
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [run["name"] for run in content["runs"]] == ["seed=1"]

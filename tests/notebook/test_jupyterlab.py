@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from deeptrade.making.synthetic import synthesize
-from deeptrade.notebook.run import notebook_path
+from deeptrade.notebook.execute import notebook_path
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, open_tab
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]

@@ -8,8 +8,8 @@ from itertools import pairwise
 import nbformat
 import pytest
 
+from deeptrade.notebook.execute import notebook_path
 from deeptrade.notebook.parameters import declared
-from deeptrade.notebook.run import notebook_path
 from deeptrade.run_folder import NOTEBOOKS
 from deeptrade.settings import FitSettings
 from tests.support.notebooks import figures_of

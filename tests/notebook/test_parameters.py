@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from deeptrade.errors import SettingsError
+from deeptrade.notebook.execute import notebook_path
 from deeptrade.notebook.parameters import check_parameters
-from deeptrade.notebook.run import notebook_path
 from deeptrade.run_folder import NOTEBOOKS
 from deeptrade.settings import annotated_values, as_declared
 

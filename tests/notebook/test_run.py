@@ -11,11 +11,11 @@ import pytest
 
 from deeptrade import errors, run
 from deeptrade.errors import DataError, RunConflictError, SettingsError
-from deeptrade.notebook import run as run_module
-from deeptrade.notebook.run import NotebookError, _open_state
+from deeptrade.notebook.execute import NotebookError, NotebookRefusedError, execute_notebook
+from deeptrade.notebook.run import _open_state
 from deeptrade.run_folder import NOTEBOOKS
 from tests.support.markets import make_market
-from tests.support.notebooks import stand_in
+from tests.support.notebooks import StandIn
 
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
 
@@ -70,10 +70,11 @@ def test_another_run_into_the_same_folder_is_refused(finished_run, change, words
         ({"epochs": 0}, SettingsError, "epochs=0 is not accepted"),
     ],
 )
-def test_wrong_parameters_stop_before_a_kernel_starts(market, tmp_path, monkeypatch, parameters, error, words):
-    monkeypatch.setattr(run_module, "_execute", lambda *arguments: pytest.fail("a kernel was started"))
+def test_wrong_parameters_stop_before_a_kernel_starts(market, tmp_path, parameters, error, words):
+    kernels = StandIn()
     with pytest.raises(error, match=words):
-        run(market.path, out=tmp_path / "out", parameters=parameters)
+        run(market.path, out=tmp_path / "out", parameters=parameters, execute=kernels)
+    assert kernels.done == []
     assert not (tmp_path / "out").exists()
 
 
@@ -83,61 +84,80 @@ def test_missing_data_stops_before_anything_is_made(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-class KernelError(Exception):
-    """As papermill reports an error inside a notebook."""
-
-    def __init__(self, ename, evalue):
-        super().__init__(f"long text about {ename}")
-        self.ename, self.evalue = ename, evalue
-
-
-def test_an_error_the_user_can_mend_is_raised_as_itself(market, tmp_path, monkeypatch):
-    stand_in(monkeypatch, "02_auto_optimize", KernelError("DoesNotFitError", "needs 3 GiB"))
-    with pytest.raises(errors.DoesNotFitError, match=r"^needs 3 GiB$"):
-        run(market.path, out=tmp_path / "out")
-    assert "failed:" in (tmp_path / "out" / "index.html").read_text()
+def test_an_error_the_user_can_fix_ends_the_run_and_its_pages_say_so(market, tmp_path):
+    kernels = StandIn("02_auto_optimize", NotebookRefusedError("needs 3 GiB"))
+    with pytest.raises(NotebookRefusedError, match=r"^needs 3 GiB$"):
+        run(market.path, out=tmp_path / "out", execute=kernels)
+    assert "02_auto_optimize: needs 3 GiB" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path, monkeypatch):
-    stand_in(monkeypatch, "03_train", KernelError("ZeroDivisionError", "division by zero"))
+def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path):
+    kernels = StandIn("03_train", NotebookError("03_train", "ZeroDivisionError: division by zero"))
     with pytest.raises(NotebookError, match="03_train failed: ZeroDivisionError: division by zero"):
-        run(market.path, out=tmp_path / "out")
+        run(market.path, out=tmp_path / "out", execute=kernels)
     index = (tmp_path / "out" / "index.html").read_text()
     assert "03_train: ZeroDivisionError: division by zero" in index
     assert (tmp_path / "out" / "03_train.html").exists()
-    done = stand_in(monkeypatch)
-    run(market.path, out=tmp_path / "out")
-    assert done == ["03_train", "04_memory_report"]
+    again = StandIn()
+    run(market.path, out=tmp_path / "out", execute=again)
+    assert again.done == ["03_train", "04_memory_report"]
     assert "failed:" not in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path, monkeypatch):
-    stand_in(monkeypatch)
-    run(market.path, out=tmp_path / "out")
+def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path):
+    run(market.path, out=tmp_path / "out", execute=StandIn())
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    done = stand_in(monkeypatch)
-    run(market.path, out=tmp_path / "out", parameters={"seed": 5}, fresh=True)
-    assert done == list(NOTEBOOKS)
+    again = StandIn()
+    run(market.path, out=tmp_path / "out", parameters={"seed": 5}, fresh=True, execute=again)
+    assert again.done == list(NOTEBOOKS)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
-def test_other_data_is_refused(market, tmp_path, monkeypatch):
-    stand_in(monkeypatch)
-    run(market.path, out=tmp_path / "out")
+def test_other_data_is_refused(market, tmp_path):
+    run(market.path, out=tmp_path / "out", execute=StandIn())
     market.cells[3][-1] = "0.5"
     market.write()
     with pytest.raises(RunConflictError, match="other data"):
-        run(market.path, out=tmp_path / "out")
+        run(market.path, out=tmp_path / "out", execute=StandIn())
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "words"),
+    [
+        (
+            "from deeptrade.errors import DataError\nraise DataError('no such file')",
+            NotebookRefusedError,
+            "^no such file$",
+        ),
+        (
+            "from deeptrade.store.summary import TooManyBadRowsError\nraise TooManyBadRowsError('9 of 9 rows', [])",
+            NotebookRefusedError,
+            "^9 of 9 rows$",
+        ),
+        (
+            "class DataError(Exception): pass\nraise DataError('a name of ours')",
+            NotebookError,
+            "DataError: a name of ours",
+        ),
+        ("1 / 0", NotebookError, "cell failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_the_end_of_a_kernel_is_known_by_the_type_of_its_error(tmp_path, cell, error, words):
+    notebook = tmp_path / "cell.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
+    with pytest.raises(error, match=words):
+        execute_notebook(notebook, tmp_path / "out.ipynb", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cell.ipynb", "out.ipynb"]
 
 
 def test_the_kernel_is_this_interpreter_whatever_the_path_and_quiet(market, tmp_path):
     code = (
         "import sys; sys.path = [p for p in sys.path if p]\n"
-        "from pathlib import Path\nimport nbformat\nfrom deeptrade.notebook.run import _execute\n"
+        "from pathlib import Path\nimport nbformat\nfrom deeptrade.notebook.execute import execute_notebook\n"
         "cell = 'import logging, sys; print(sys.executable, logging.getLogger(\"tornado.general\").level)'\n"
         "nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])\n"
         f"nbformat.write(nb, {str(tmp_path / 'in.ipynb')!r})\n"
-        f"_execute(Path({str(tmp_path / 'in.ipynb')!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})\n"
+        f"execute_notebook(Path({str(tmp_path / 'in.ipynb')!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
     output = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.strip()
@@ -238,3 +258,10 @@ def test_a_run_whose_data_an_earlier_version_named_otherwise_goes_on(tmp_path):
     assert _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, former_data_ids=("sha256:a",)) == state
     with pytest.raises(RunConflictError, match="other data"):
         _open_state(tmp_path, {"data_id": "sha256-2:b", **named})
+
+
+def test_the_limit_of_a_run_bounds_its_compile_too(market, tmp_path):
+    with pytest.raises(errors.DoesNotFitError, match=r"reading a block of market needs .*, \d.* may be used"):
+        run(market.path, out=tmp_path / "out", parameters={"memory_limit": "1KiB"})
+    assert not (tmp_path / "market.dtstore").exists()
+    assert not (tmp_path / "out").exists()

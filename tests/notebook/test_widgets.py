@@ -6,7 +6,7 @@ import pytest
 from deeptrade import open_dataset
 from deeptrade.errors import SettingsError
 from deeptrade.notebook import widgets
-from deeptrade.notebook.live_training import Progress
+from deeptrade.notebook.live_training import TrainingProgress
 from deeptrade.settings import FitSettings
 
 
@@ -91,7 +91,7 @@ class FakeTraining:
     def progress(self):
         self.looks += 1
         history = pd.DataFrame({"step": range(1, self.looks), "loss": [0.5] * (self.looks - 1)})
-        return Progress("running" if self.looks < 4 else "completed", "<b>", history, 300 << 20)
+        return TrainingProgress("running" if self.looks < 4 else "completed", "<b>", history, 300 << 20)
 
     def stop(self):
         FakeTraining.stopped += 1
@@ -99,7 +99,7 @@ class FakeTraining:
 
 def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monkeypatch):
     monkeypatch.setattr(widgets, "LiveTraining", FakeTraining)
-    monkeypatch.setattr(widgets, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(widgets, "REFRESH_SECONDS", 0.01)
     starter = widgets.training_starter(FitSettings(csv=str(market.path), max_rows=9, max_steps=20))
     sizes, steps, start, stop = starter.children[0].children
     sizes.value, steps.value = "tiny", 7
@@ -116,4 +116,7 @@ def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monke
 
 
 def test_before_the_first_step_the_line_is_what_the_training_said():
-    assert widgets.training_line(Progress("failed", "no file", pd.DataFrame(), 0)) == "failed, no step yet: no file"
+    assert (
+        widgets.training_line(TrainingProgress("failed", "no file", pd.DataFrame(), 0))
+        == "failed, no step yet: no file"
+    )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from deeptrade.errors import DataError
-from deeptrade.notebook.run import notebook_path
+from deeptrade.notebook.execute import notebook_path
 from deeptrade.report import figures, tables
 from deeptrade.report.compare_page import drawings, write_comparison
 from deeptrade.report.comparison import compare_runs

@@ -2,7 +2,7 @@
 
 import nbformat
 
-from deeptrade.notebook import run as run_module
+from deeptrade import optimize
 
 
 def figures_of(result):
@@ -11,19 +11,16 @@ def figures_of(result):
     return {name: result[name] for name in kept}
 
 
-def stand_in(monkeypatch, fail_at="", error=None):
-    """Notebooks that write what the next one needs, without kernels."""
-    done = []
+class StandIn:
+    """In the place of kernels: notebooks that write what the next one needs; `done` names those that ran."""
 
-    def execute(notebook, out, values):
-        done.append(notebook.stem)
+    def __init__(self, fail_at="", error=None):
+        self.fail_at, self.error, self.done = fail_at, error, []
+
+    def __call__(self, notebook, out, values):
+        self.done.append(notebook.stem)
         nbformat.write(nbformat.v4.new_notebook(), out)
-        if notebook.stem == fail_at:
-            raise error
+        if notebook.stem == self.fail_at:
+            raise self.error
         if notebook.stem == "02_auto_optimize":
-            from deeptrade import optimize
-
             optimize(values["csv"], out=values["out"], quick=True)
-
-    monkeypatch.setattr(run_module, "_execute", execute)
-    return done

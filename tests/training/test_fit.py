@@ -320,3 +320,31 @@ def test_a_run_begun_by_an_earlier_version_keeps_its_data_id_and_ends_with_the_s
     assert comparable(tmp_path / "run") == comparable(tmp_path / "straight")
     assert train("anew", epochs=2, max_steps=15)["data_id"] == data.data_id
     assert evaluate(tmp_path / "run")
+
+
+def test_a_run_is_looked_at_only_by_the_process_that_holds_its_folder(market, tmp_path):
+    out = tmp_path / "run"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints" / "step-0000000001.npz").write_bytes(b"half of a checkpoint that is being written")
+    code = (
+        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), taken=sys.exit):\n"
+        "    print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunConflictError, match="another process is training"):
+            fit(FitSettings(csv=str(market.path), out=str(out), **QUICK))
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_first_fit_opens_its_source_once(market, tmp_path, monkeypatch):
+    from deeptrade.sources import csv as csv_module
+
+    opened, plain = [], csv_module._read_header
+    monkeypatch.setattr(csv_module, "_read_header", lambda file: opened.append(file.path) or plain(file))
+    fit(FitSettings(csv=str(market.path), out=str(tmp_path / "run"), max_steps=1, **QUICK), progress="silent")
+    assert opened == [market.path]
