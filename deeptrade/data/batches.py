@@ -1,4 +1,4 @@
-"""Batches of a dataset in a fixed order, read ahead by a background thread; plain numpy, no TensorFlow."""
+"""Batches of a dataset in a fixed order, read ahead by a background thread; plain NumPy, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..errors import DataError, RunConflictError, SettingsError
 from ..memory.budget import ByteBudget, Lease
 from ..sources.schema import Schema
 from ..store.row_range import RowRange
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
 
 _SLAB = 4096
-"""Positions of an epoch's order that are computed at once: one by one they cost as much as gathering the rows."""
+"""Positions of an epoch's order computed at a time: one by one they cost as much as gathering the rows."""
 
 _MOST_WAIT_SECONDS = 30.0
 
 CACHE_BYTES = 256 << 20
-"""Most bytes the batch cache holds, whatever cache_batches asks for."""
+"""Most bytes the batch cache holds, whatever cache_batches says."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,19 @@ class Batch:
 
 
 class ReadableRows(Protocol):
-    """What batches are gathered from; `Dataset` is such. Safe from several threads."""
+    """What batches are gathered from, such as a `Dataset`. Thread-safe."""
 
     @property
     def data_id(self) -> str:
-        """'sha256:...' of the content, which keys the order of the rows."""
+        """'sha256:...' of the content, the key of the row order."""
 
     @property
     def former_data_ids(self) -> tuple[str, ...]:
-        """What earlier versions called the same content."""
+        """Ids that earlier versions gave the same content."""
 
     @property
     def rows(self) -> int:
-        """Rows in the data, rejected ones too."""
+        """Rows in the data, including rejected ones."""
 
     @property
     def schema(self) -> Schema:
@@ -82,7 +82,7 @@ class ReadableRows(Protocol):
 
 
 class BatchCache:
-    """The batches used last, at most `batches` of them and at most `limit_bytes` together."""
+    """The most recently used batches, at most `batches` of them and at most `limit_bytes` in total."""
 
     def __init__(self, batches: int, limit_bytes: int = CACHE_BYTES, budget: ByteBudget | None = None):
         self._batches, self._limit_bytes = batches, limit_bytes
@@ -95,7 +95,7 @@ class BatchCache:
         return len(self._kept)
 
     def get(self, key: tuple[int, int, int]) -> Batch | None:
-        """Return a copy of a kept batch, or None."""
+        """Return a copy of a cached batch, or None."""
         with self._lock:
             if key not in self._kept:
                 return None
@@ -103,7 +103,7 @@ class BatchCache:
             return self._kept[key][0].copy()
 
     def put(self, key: tuple[int, int, int], batch: Batch) -> None:
-        """Keep a copy of a batch, and drop the ones unused for longest until all fit."""
+        """Keep a copy of a batch, dropping the least recently used ones until all fit."""
         if not self._batches or batch.nbytes > self._limit_bytes:
             return
         lease = self._budget.try_lease(batch.nbytes, needed=False)
@@ -121,7 +121,7 @@ class BatchCache:
                 self._drop(next(iter(self._kept)))
 
     def free(self, wanted: int) -> None:
-        """Drop the batches unused for longest until `wanted` bytes are free, or none is left."""
+        """Drop the least recently used batches until `wanted` bytes are freed or none is left."""
         with self._lock:
             before = self.nbytes
             while self._kept and before - self.nbytes < wanted:
@@ -135,7 +135,7 @@ class BatchCache:
 
 @dataclass(frozen=True)
 class _Window:
-    """One window of a windowed order in memory; `contents` hold its rows in ascending order."""
+    """One window of a windowed order in memory; `contents` holds its rows in ascending order."""
 
     epoch: int
     number: int
@@ -148,13 +148,12 @@ class _Window:
 
 
 class BatchReader:
-    """Batches of some rows of a dataset, the same for the same (data, rows, seed, epoch), whatever their size.
+    """Batches of some rows of a dataset; their order depends only on data, rows, seed and epoch, not on batch size.
 
-    Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all);
-    shuffle, a full permutation per epoch drawn from seed; cache_batches, assembled batches kept in memory;
-    prefetch, batches read ahead in the background; window_rows, for data larger than memory: shuffle inside windows of
-    about so many rows, each read once and held in memory (0: a full permutation). The last batch of an epoch is short,
-    never dropped.
+    Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all); shuffle, a full permutation per
+    epoch drawn from seed; cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the
+    background; window_rows, for data larger than memory: shuffle inside windows of about this many rows, each read once
+    and held in memory (0: a full permutation). The last batch of an epoch may be short; it is never dropped.
     """
 
     def __init__(
@@ -198,7 +197,7 @@ class BatchReader:
         self.close()
 
     def close(self) -> None:
-        """Drop cached batches; streams end with the loop that uses them."""
+        """Drop cached batches; a stream ends with the loop that uses it."""
         self._drop_window()
         self.dataset.budget.off_shortage(self._cache.free)
         self._cache.free(self._cache.nbytes)
@@ -225,27 +224,33 @@ class BatchReader:
         return rows[start - first : stop - first].copy()
 
     def state(self, epoch: int, position: int) -> dict[str, Any]:
-        """Return where a stream stands, as plain data for `restore`: `position` counts samples of the epoch."""
+        """Return the position of a stream as plain data for `restore`; `position` counts samples of the epoch."""
         return {**self._order_names(), "epoch": epoch, "position": position}
 
     def restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
-        """Return (epoch, position) of a state, with which `stream` goes on; batch size, prefetch and budget may differ.
+        """Return (epoch, position) of a state, to continue with `stream`; batch size, prefetch and budget may differ.
 
-        A state that names the data as earlier versions did is gone on with in the order of that name. Raises
-        RunConflictError naming the difference, where the state is of other data or another order.
+        A state with a data id of an earlier version is continued in the order of that id. Raises RunConflictError
+        naming the difference if the state is of other data or another order.
         """
         if state.get("data_id") in (self.dataset.data_id, *self.dataset.former_data_ids):
             self._take_name(state["data_id"])
         for name, value in self._order_names().items():
             if state.get(name) != value:
-                raise RunConflictError(f"the state is of {name}={state.get(name)!r}, these batches of {value!r}")
+                raise RunConflictError(
+                    f"the state has {name}={state.get(name)!r}, these batches have {value!r}; "
+                    f"restore into batches made as before"
+                )
         epoch, position = state.get("epoch"), state.get("position")
         if not (isinstance(epoch, int) and isinstance(position, int) and epoch >= 0 and 0 <= position <= self.samples):
-            raise RunConflictError(f"the state is of epoch={epoch!r}, position={position!r} of {self.samples} samples")
+            raise RunConflictError(
+                f"the state has epoch={epoch!r}, position={position!r}; accepted are an epoch of at least 0 and a "
+                f"position from 0 to {self.samples}"
+            )
         return epoch, position
 
     def _take_name(self, data_id: str) -> None:
-        """Name the data so, which is the key of its order; what is held of another order goes."""
+        """Use another id for the data, the key of its order; drop what is held of the old order."""
         if data_id != self._data_id:
             self._data_id, self._slab = data_id, (-1, 0, np.empty(0, np.int64))
             self._window = self._unreadable_window = None
@@ -261,14 +266,14 @@ class BatchReader:
         }
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
-        """Return the order of an epoch over positions among the rows."""
+        """Return the order of an epoch, as positions among the rows."""
         names = {"key": self._data_id, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
             return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
         return epoch_order(self.samples, **names)  # type: ignore[arg-type]
 
     def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
-        """Gather a batch from the windows it lies in, one or two; each is read when it is first needed."""
+        """Gather a batch from the windows it spans; each window is read when first needed."""
         order, parts, done = self.order(epoch), [], 0
         assert isinstance(order, WindowedOrder)
         while done < len(rows):
@@ -287,9 +292,9 @@ class BatchReader:
         return Batch(self.dataset.read(rows, self.schema.names), self.dataset.read_targets(rows), rows)
 
     def _load_window(self, order: WindowedOrder, epoch: int, number: int) -> _Window | None:
-        """The window, from memory or read in the order of the file; the one before goes first.
+        """The window, from memory or read in file order after the previous one is dropped.
 
-        None where some of it cannot be read: the rest of its rows can, one by one, and it is not tried again.
+        None if part of it cannot be read: its rows are then read one by one, and the window is not tried again.
         """
         with self._window_lock:
             if self._unreadable_window == (epoch, number):
@@ -307,12 +312,12 @@ class BatchReader:
             return window
 
     def _lease_window(self, order: WindowedOrder) -> None:
-        """Take the room of the largest window, kept until `close`; before batches take theirs, which wait for it."""
+        """Lease room for the largest window until `close`, before batches, which need the window, lease theirs."""
         if self._window_lease is None:
             rows = max(stop - start for start, stop in (order.window(0), order.window(order.windows - 1)))
             self._window_lease = self.dataset.budget.lease(
                 self._batch_bytes(rows),
-                f"a window of {rows} rows",
+                f"a window of {count_of(rows, 'row')}",
                 advice=f"use a smaller window than window_rows={self.window_rows}",
                 timeout_seconds=_MOST_WAIT_SECONDS,
             )
@@ -336,19 +341,21 @@ class BatchReader:
     def batch(self, index: int, *, epoch: int = 0) -> Batch:
         """Return batch `index` of an epoch."""
         if not 0 <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
+            batches = count_of(len(self), "batch", "batches")
+            raise IndexError(f"index={index} is not accepted; an epoch has {batches}, numbered from 0")
         return self.fetch(epoch, index * self.batch_size, (index + 1) * self.batch_size)
 
     def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
-        """Yield the batches of an epoch from sample `start` to its end, `prefetch` of them read ahead.
+        """Yield the batches of an epoch from sample `start` to its end, reading `prefetch` of them ahead.
 
-        Fewer are read ahead where the budget has no room; a batch's lease ends when it is handed over. The background
-        thread ends with the loop: at the end, at a break, at an exception. Raises DoesNotFitError for a batch that
-        alone is over the budget.
+        Fewer are read ahead if the budget has no room; a batch's lease ends when it is yielded. The background thread
+        ends with the loop: at the end, a break or an exception. Raises DoesNotFitError for a batch that alone exceeds
+        the budget.
         """
         size = batch_size or self.batch_size
-        if size < 1 or start < 0 or epoch < 0:
-            raise SettingsError(f"batch_size={size}, start={start}, epoch={epoch} are not accepted; none is below zero")
+        for name, value, least in (("batch_size", size, 1), ("start", start, 0), ("epoch", epoch, 0)):
+            if value < least:
+                raise SettingsError(f"{name}={value} is not accepted; use at least {least}")
         order = self.order(epoch)
         if isinstance(order, WindowedOrder):
             self._lease_window(order)
@@ -383,18 +390,18 @@ class BatchReader:
         return rows * (self.schema.row_bytes + 8)
 
     def _try_lease(self, rows: int) -> Lease | None:
-        """A lease for a batch read ahead, which nobody waits for: nothing is freed for it."""
+        """A lease for a batch read ahead; it is optional, so nothing is freed for it."""
         return self.dataset.budget.try_lease(self._batch_bytes(rows), needed=False)
 
     def _needed_lease(self, rows: int) -> Lease:
-        """A lease for a batch that the caller waits for."""
+        """A lease for a batch that the caller is waiting for."""
         lease = self._try_lease(rows)
         if lease is not None:
             return lease
         one = format_bytes(self._batch_bytes(1))
         return self.dataset.budget.lease(
             self._batch_bytes(rows),
-            f"a batch of {rows} rows",
+            f"a batch of {count_of(rows, 'row')}",
             advice=f"use a smaller batch_size (one row takes {one}) or fewer features",
             timeout_seconds=_MOST_WAIT_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""The Keras face of the batch reader: `model.fit(MemoryEfficientGenerator("data.csv", batch_size=32))` works."""
+"""The Keras interface of the batch reader: `model.fit(MemoryEfficientGenerator("data.csv", batch_size=32))` works."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     """Batches of one split of a data file, in constant memory.
 
     `generator[i]` is (inputs, targets): a dict of float32 (rows, *shape) by feature name, and float32
-    (rows, horizons), NaN where a target is missing. The arrays belong to the caller. Batches asked for one after the
-    other are read ahead by a background thread.
+    (rows, horizons), NaN where a target is missing. The arrays belong to the caller. While batches are requested in
+    order, a background thread reads ahead.
 
-    Arguments: data, a path as `open_dataset` takes it, or an open Dataset, which then stays the caller's to close;
-    batch_size in rows; features by name (None: all); split 'train', 'validation' or 'all'; shuffle and seed, the
-    order, a new one each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and
-    prefetch, batches kept and read ahead; val_ratio, the latest share of rows, which validates; window_rows, shuffle
-    inside windows of so many rows, for data larger than memory (0: all rows); further keyword arguments go to
+    Arguments: data, a path as accepted by `open_dataset`, or an open Dataset, which the caller must close; batch_size
+    in rows; features by name (None: all); split, 'train', 'validation' or 'all'; shuffle and seed, the order, a new one
+    each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and prefetch, batches kept
+    and read ahead; val_ratio, the latest share of rows, used for validation; window_rows, shuffle inside windows of
+    about this many rows, for data larger than memory (0: all rows); other keyword arguments are passed to
     `open_dataset`.
 
-    In Keras's `fit` give shuffle=False: the rows are shuffled already, and Keras would ask for batches out of order.
+    Give Keras's `fit` shuffle=False: the rows are already shuffled, and Keras would request batches out of order.
 
     Raises SettingsError and DataError.
     """
@@ -94,51 +94,53 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         return batch.inputs, batch.targets
 
     def row_ids(self, index: int) -> np.ndarray:
-        """Return the int64 source rows of batch `index` in the current epoch, without reading them."""
+        """Return the int64 row numbers of batch `index` in the current epoch, without reading the rows."""
         start = range(len(self))[index] * self.reader.batch_size + self._offset
         return self.reader.epoch_rows(self.epoch, start, start + self.reader.batch_size)
 
     def on_epoch_end(self) -> None:
-        """Go to the next epoch's order; Keras calls this, also after the batches it probes before its first epoch."""
+        """Go to the next epoch's order; Keras calls this, even after the batches it probes before its first epoch."""
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Serve the order of `epoch` (from 0)."""
+        """Use the order of `epoch` (from 0)."""
         with self._lock:
             self.epoch, self._offset, self._in_order = epoch, 0, True
             self._drop_stream()
 
     def state(self) -> dict[str, Any]:
-        """Return the position behind the batch served last, in samples, as plain data; see `restore`.
+        """Return the position after the last batch served, in samples, as plain data for `restore`.
 
-        Keras's `fit` asks for some batches before it trains on them. Raises SettingsError where batches of this epoch
-        were asked for out of order.
+        Keras's `fit` requests some batches before it trains on them. Raises SettingsError if batches of this epoch were
+        requested out of order.
         """
         if not self._in_order:
-            raise SettingsError("batches were asked for out of order, so there is no one position; use shuffle=False")
+            raise SettingsError(
+                "batches were requested out of order, so there is no position; use shuffle=False in fit"
+            )
         position = min(self._expected * self.reader.batch_size + self._offset, self.reader.samples)
         return self.reader.state(self.epoch, position)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on behind the position of `state`: batch 0 is then the first one behind it, until the epoch ends.
+        """Continue from the position of `state`: until the epoch ends, batch 0 is the first one after it.
 
-        Batch size, prefetch and memory may be others than when the state was taken.
+        Batch size, prefetch and memory may differ from when the state was taken.
 
-        Raises RunConflictError where the state is of other data or another order.
+        Raises RunConflictError if the state is of other data or another order.
         """
         epoch, position = self.reader.restore(state)
         self.set_epoch(epoch)
         self._offset = position
 
     def close(self) -> None:
-        """End the background thread, and close the data if the generator has opened it."""
+        """End the background thread, and close the data if the generator opened it."""
         self._drop_stream()
         self.reader.close()
         if self._owned is not None:
             self._owned.close()
 
     def _next_or_single(self, index: int) -> Batch:
-        """Serve from the read-ahead stream while batches are asked for in order; else read just this one."""
+        """Serve from the read-ahead stream while batches are requested in order; else read only this one."""
         with self._lock:
             if index != self._expected:
                 self._in_order = False
@@ -149,7 +151,7 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
             if self._stream is not None:
                 try:
                     return next(self._stream)
-                except BaseException:  # the stream is over; the batch may be asked for again
+                except BaseException:  # the stream has ended; the batch may be requested again
                     self._drop_stream()
                     raise
         start = index * self.reader.batch_size + self._offset

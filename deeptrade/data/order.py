@@ -1,4 +1,4 @@
-"""The order in which rows are trained on: pure functions of seed and epoch, so that any position can be resumed."""
+"""The order in which rows are trained on: pure functions of seed and epoch, so training can resume at any position."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ ORDER_VERSION = 1
 _ROUNDS = 6
 
 BLOCK_ROWS = 16
-"""Neighbouring rows that a windowed shuffle keeps together when it reads: 139 KB of a 241 x 9 window, so that pages
-read for a run's edges are 3% of it; with a tenth of 20,000 rows in memory the spread inside a batch is that of a full
-shuffle to 5% (benchmarks/epoch_rate.py prints both)."""
+"""Neighboring rows that a windowed shuffle reads together: 139 KB for rows of 241 x 9, so the pages read only for the
+edges of such a block are 3% of it; with a tenth of 20,000 rows in memory, the spread inside a batch is within 5% of a
+full shuffle's (benchmarks/epoch_rate.py prints both)."""
 
 
 @dataclass(frozen=True)
 class Permutation:
     """A shuffle of 0..count-1 in constant memory: entry i is computed from i alone.
 
-    A balanced Feistel network over the next even number of bits, cycle-walked into range (Black and Rogaway 2002).
+    A balanced Feistel network over the next even number of bits, with cycle walking (Black and Rogaway 2002).
     """
 
     count: int
@@ -40,7 +40,7 @@ class Permutation:
         """Return the entries at int64 positions."""
         half = max(1, ((self.count - 1).bit_length() + 1) // 2)
         values = self._encrypt(positions.astype(np.uint64), half)
-        # The network covers fewer than 4 * count numbers; those out of range are sent through again.
+        # The network permutes fewer than 4 * count numbers; values out of range are encrypted again.
         while (outside := values >= self.count).any():
             values[outside] = self._encrypt(values[outside], half)
         return values.astype(np.int64)
@@ -56,9 +56,9 @@ class Permutation:
 class WindowedOrder:
     """A shuffle of 0..count-1 for data larger than memory, in constant memory: entry i is computed from i alone.
 
-    Runs of `block_rows` neighbours are permuted, cut into windows of about `window_rows` rows, and the rows of each
-    window permuted: whoever holds one window in memory reads every row once, in runs (as CorgiPile does, Xu et al.
-    2022). `permute` (count, name) gives the permutations. Rows that do not fill a run come with the last window.
+    Blocks of `block_rows` neighboring rows are permuted and grouped into windows of about `window_rows` rows, then the
+    rows of each window are permuted: with one window in memory, every row is read once, in blocks (as in CorgiPile, Xu
+    et al. 2022). `permute(count, name)` returns the permutations. Rows that do not fill a block are in the last window.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class WindowedOrder:
         self._order = permute(max(1, self._blocks), "blocks")
 
     def window(self, number: int) -> tuple[int, int]:
-        """Return the positions [start, stop) of a window; the last one takes what is left over."""
+        """Return the positions [start, stop) of a window; the last window includes the remainder."""
         rows = self._window_blocks * self.block_rows
         stop = self.count if number == self.windows - 1 else (number + 1) * rows
         return number * rows, stop
 
     def window_of(self, position: int) -> int:
-        """Return the number of the window that a position lies in."""
+        """Return the number of the window that contains a position."""
         return min(position // (self._window_blocks * self.block_rows), self.windows - 1)
 
     def __getitem__(self, part: slice) -> np.ndarray:
@@ -112,10 +112,10 @@ class WindowedOrder:
 
 
 def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200) -> float:
-    """Return how far apart the entries of a batch lie, against a full permutation's: 1 is as far, 0 is neighbours.
+    """Return how far apart the entries of a batch are, relative to a full permutation: 1 is equal, 0 is neighbors.
 
-    The mean standard deviation inside a batch, over `batches` batches spread evenly over the epoch, divided by its
-    value for independent uniform draws from 0..count-1.
+    It is the mean standard deviation inside a batch, over `batches` batches spread evenly over the epoch, divided by
+    its value for independent uniform draws from 0..count-1.
     """
     starts = np.linspace(0, max(0, count - batch_size), batches).astype(np.int64)
     spread = np.mean([np.std(order[int(start) : int(start) + batch_size], ddof=1) for start in starts])
@@ -123,16 +123,16 @@ def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200)
 
 
 def read_amplification(order: WindowedOrder, strides: Sequence[int], *, windows: int = 8) -> float:
-    """Return bytes read, in whole pages, over bytes used, when rows of these strides are read window by window.
+    """Return the ratio of bytes read, in whole pages, to bytes used, when rows are read window by window.
 
-    strides: bytes of a row in each file. Over `windows` windows spread evenly over the epoch.
+    strides: bytes of a row in each file. It is measured on `windows` windows spread evenly over the epoch.
     """
     read = used = 0
     for number in np.unique(np.linspace(0, order.windows - 1, windows).astype(np.int64)).tolist():
         rows = order.rows_of(number)
         for stride in filter(None, strides):
             first, last = rows * stride // mmap.PAGESIZE, ((rows + 1) * stride - 1) // mmap.PAGESIZE
-            # The rows ascend: the pages up to the last one of the row before are there already.
+            # Rows are ascending: pages up to the last one of the previous row are already read.
             seen = np.concatenate([[-1], last[:-1]])
             read += int((last - np.maximum(first, seen + 1) + 1).sum()) * mmap.PAGESIZE
             used += len(rows) * stride
@@ -144,14 +144,14 @@ def _std_bias(size: int) -> float:
 
     With u = s^2 / sigma^2 - 1 it is E[sqrt(1 + u)] = 1 - E[u^2] / 8 + E[u^3] / 16 - 5 E[u^4] / 128 + ...; for uniform
     draws E[u^2] = -1.2 / n + 2 / (n - 1), E[u^3] = 0.457 / n^2 and E[u^4] = 1.92 / n^2 to that order, which gives the
-    first two terms. The last two are fitted to 16 million draws a size.
+    first two terms. The last two are fitted to 16 million draws per size.
     """
     n = float(size)
     return 1 - 0.1 / n - 0.2964 / n**2 - 0.8 / n**3 + 0.65 / n**4
 
 
 def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: int) -> WindowedOrder:
-    """Return the windowed shuffle of `count` samples for one epoch; a function of its arguments alone."""
+    """Return the windowed shuffle of `count` samples for one epoch; it depends only on the arguments."""
 
     def permute(size: int, name: str) -> Permutation:
         return epoch_order(size, key=f"{key}/{window_rows}/{name}", seed=seed, epoch=epoch)
@@ -160,7 +160,7 @@ def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: 
 
 
 def epoch_order(count: int, *, key: str, seed: int, epoch: int) -> Permutation:
-    """Return the shuffle of `count` samples for one epoch; `key` names the data.
+    """Return the shuffle of `count` samples for one epoch; `key` identifies the data.
 
     >>> sorted(epoch_order(5, key="data", seed=0, epoch=0)[0:5].tolist())
     [0, 1, 2, 3, 4]

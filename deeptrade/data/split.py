@@ -1,4 +1,4 @@
-"""Which rows train and which validate: a split by time, with the rows near its boundary purged."""
+"""The split into training and validation rows: by time, with the rows near the boundary purged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..store.row_range import RowRange
+from ..units import count_of
 
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of the three parts, each ascending."""
+    """The rows of the three parts, each in ascending order."""
 
     train: RowRange
     validation: RowRange
@@ -23,13 +24,12 @@ class Split:
 def chronological_split(
     rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int
 ) -> Split:
-    """Split `rows` rows by time: the latest share `val_ratio` validates; rows near the boundary are left out.
+    """Return a split of `rows` rows by time: the latest share `val_ratio` is for validation.
 
-    `rejected` are row numbers, ascending, that are in no part. At least `horizons` rows on each side of the
-    boundary are purged, so that no training target looks into validation and no validation row's past targets were
-    trained on.
+    `rejected` are ascending row numbers that belong to no part. The `horizons` rows on each side of the boundary are
+    purged, so that no training target reaches into validation and no past target of a validation row was trained on.
 
-    Raises SettingsError when a part would be empty.
+    Raises SettingsError when training or validation would be empty.
     """
     boundary = rows - max(1, round(rows * val_ratio))
     left, right = max(0, boundary - horizons), min(rows, boundary + horizons)
@@ -37,7 +37,7 @@ def chronological_split(
     if not len(split.train) or not len(split.validation):
         empty = "validation" if len(split.train) else "training"
         raise SettingsError(
-            f"val_ratio={val_ratio} of {rows} rows leaves no {empty} row after purging {horizons} rows on each side "
-            f"of the boundary; use more rows or another val_ratio"
+            f"val_ratio={val_ratio} of {count_of(rows, 'row')} leaves no {empty} row after purging "
+            f"{count_of(horizons, 'row')} on each side of the boundary; use more rows or another val_ratio"
         )
     return split

@@ -1,4 +1,4 @@
-"""Python's garbage collection at moments we choose, and freed memory given back to the system."""
+"""Python's garbage collection at chosen moments, and freed memory released to the system."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 _TRIM_SECONDS = 0.03
-"""Between two calls while a function is traced; one takes 1 to 5 ms."""
+"""Seconds between two calls while a function is traced; one call takes 1 to 5 ms."""
 
 
 class Collector:
-    """Collects small and often at the end of accumulation windows, instead of whenever Python would.
+    """Collects garbage in small portions at the end of accumulation windows, instead of whenever Python would.
 
-    With `aggressive` off every method does nothing and Python's own collection stays as it is. Python's full
-    collection walks every object of TensorFlow, 100 ms and more at a random step. Here that is done once, after
-    warm-up; the objects found then are set aside for good, and later collections walk only what is new.
-    `seconds` is the time spent, `collections` and `trims` count.
+    With `aggressive` off every method does nothing, and Python's own collection stays as it is. Python's full
+    collection walks every object of TensorFlow, which takes 100 ms or more at a random step. Here that is done once,
+    after warm-up; the surviving objects are then frozen, and later collections walk only new ones. `seconds` is the
+    time spent, `collections` and `trims` are counts.
 
-    trim_every: windows between two returns of freed memory to the system (glibc's malloc keeps freed tensors).
+    trim_every: windows between two releases of freed memory to the system (glibc's malloc keeps freed tensors).
     full_every: windows between two collections of what survived the small ones.
     """
 
@@ -36,7 +36,7 @@ class Collector:
         self._was_enabled = False
 
     def freeze(self) -> None:
-        """Collect all once, set the survivors aside and switch Python's own collection off; call after warm-up."""
+        """Collect everything once, freeze the survivors and turn off Python's own collection; call after warm-up."""
         if not self.aggressive or self._frozen:
             return
         started = time.perf_counter()
@@ -50,7 +50,7 @@ class Collector:
     def collect_small(self, *, pressure: bool = False) -> None:
         """Collect young garbage; call at the end of a window.
 
-        With `pressure` (little memory left) the older garbage goes too and freed memory is given back at once.
+        With `pressure` (little memory left), also collect older garbage and release freed memory at once.
         """
         if not self.aggressive:
             return
@@ -64,7 +64,7 @@ class Collector:
         self.seconds += time.perf_counter() - started
 
     def restore(self) -> None:
-        """Give back to Python what `freeze` took; may be called more than once."""
+        """Undo `freeze`; may be called more than once."""
         if not self._frozen:
             return
         gc.unfreeze()
@@ -74,7 +74,7 @@ class Collector:
 
 
 def trim() -> bool:
-    """Give freed memory back to the system; False where the C library cannot (it is glibc's malloc_trim)."""
+    """Release freed memory to the system; return False if the C library cannot (only glibc has malloc_trim)."""
     malloc_trim = _malloc_trim()
     if malloc_trim is None:
         return False
@@ -84,10 +84,10 @@ def trim() -> bool:
 
 @contextmanager
 def trimming() -> Iterator[None]:
-    """Give freed memory back again and again while the block runs, for work that takes much for a moment many times.
+    """Release freed memory repeatedly while the block runs, for work that often allocates much for a moment.
 
-    Meant for the first call of a traced function: TensorFlow optimises its graph in copies, and malloc keeps what
-    each of them took.
+    Meant for the first call of a traced function: TensorFlow optimizes copies of its graph, and malloc keeps the memory
+    of each.
     """
     done = Event()
 
@@ -109,9 +109,9 @@ _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
 
 
 def return_large_blocks() -> None:
-    """From now on let blocks over 1 MiB go back to the system when they are freed, where the C library is glibc.
+    """From now on release blocks over 1 MiB to the system when they are freed, if the C library is glibc.
 
-    By itself it comes to keep blocks of up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
+    By default it adapts and may keep blocks of up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
@@ -120,5 +120,5 @@ def return_large_blocks() -> None:
 def _malloc_trim() -> Callable[[int], int] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # musl and macOS lack the function; Windows the library
+    except (AttributeError, OSError, TypeError):  # musl and macOS lack the function, Windows lacks the library
         return None

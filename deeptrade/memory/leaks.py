@@ -1,8 +1,8 @@
-"""A leak alarm: does anonymous memory grow step after step, for good, and who holds it?
+"""Leak detection: does anonymous memory keep growing step after step, and what holds it?
 
-Growth is judged by the slope of Theil (1950) and Sen (1968), the median over all pairs of samples, with Sen's
-confidence interval: one large step up or a spike does not move it. Growth that goes when the allocator is asked to give
-freed memory back is no leak. What remains is traced for some steps, to name it.
+Growth is measured by the slope of Theil (1950) and Sen (1968), the median over all pairs of samples, with Sen's
+confidence interval: a single jump or spike does not move it. Growth that disappears when the allocator releases freed
+memory is not a leak. What remains is traced for some steps to find its source.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from .process import read_memory
 from .timeline import Sample, phase_names, phase_visits
 
 LEAST_SLOPE, LEAST_GROWTH = 5_000, 16_000_000
-"""Bytes per step, and bytes over the judged samples, below which growth is not called a leak.
+"""Bytes per step, and bytes over the tested samples, below which growth does not count as a leak.
 
-A fresh run's heap settles by some 13 MB over hundreds of steps; 2,000 steps of the least slope are 10 MB.
+The heap of a fresh run grows by some 13 MB over hundreds of steps as it settles; 2,000 steps at the least slope are
+10 MB.
 """
 
 WARM_UP_STEPS, SAMPLES, TRACED_STEPS = 50, 100, 20
-"""Steps left out at the start, latest samples that are judged together, steps of tracing."""
+"""Steps ignored at the start, latest samples tested together, steps of tracing."""
 
 LEAST_SHARE = 0.22
-"""Share of the growth between four quarters that each must bring: a third is even, a settling heap brings ever less."""
+"""Least share of the total growth in each of the three rises between quarters: steady growth has a third in each, a
+settling heap less and less."""
 
 LEAST_VISITS = 6
-"""Visits of a phase from which growth is judged: noise of 50 MB passes for growth in 0.4% of them (simulated)."""
+"""Visits of a phase from which growth is tested: noise of 50 MB passes for growth in 0.4% of cases (simulated)."""
 
 _EVERY, _KEPT, _MOST_TRACINGS = 10, 400, 3
 _TRACER = tracemalloc.__file__
@@ -51,7 +53,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Leak:
-    """Memory that grows for good. `holder` is 'python', 'retracing' or 'native'; `detail` says what is known of it."""
+    """Memory that keeps growing. `holder` is 'python', 'retracing' or 'native'; `detail` is what is known about it."""
 
     step: int
     holder: str
@@ -64,7 +66,7 @@ class Leak:
 def theil_sen(steps: np.ndarray, sizes: np.ndarray) -> Slope:
     """Return the slope of sizes over steps (both (samples,), ascending steps), robust to 29% of outliers.
 
-    The interval takes the ranks of Sen (1968), by the normal approximation of Kendall's statistic.
+    The interval uses the ranks of Sen (1968), by the normal approximation of Kendall's statistic.
     """
     first, second = np.triu_indices(len(steps), 1)
     slopes = np.sort((sizes[second] - sizes[first]) / (steps[second] - steps[first]))
@@ -76,7 +78,7 @@ def theil_sen(steps: np.ndarray, sizes: np.ndarray) -> Slope:
 
 
 def find_growth(samples: Sequence[tuple[int, int]]) -> Slope | None:
-    """Return the slope over (step, bytes) where memory surely grows, and in every quarter: one step up is no leak."""
+    """Return the slope over (step, bytes) if memory grows with 95% confidence, steadily and not in one jump."""
     steps, sizes = np.array(samples, float).T
     slope = theil_sen(steps, sizes)
     rises = np.diff([np.median(part) for part in np.array_split(sizes, 4)])
@@ -87,7 +89,7 @@ def find_growth(samples: Sequence[tuple[int, int]]) -> Slope | None:
 
 @dataclass(frozen=True)
 class PhaseGrowth:
-    """Whether a phase leaves more behind each time: bytes per visit, and whether that is surely growth."""
+    """Whether a phase leaves more memory held each time: bytes per visit, and whether `find_growth` confirms it."""
 
     phase: str
     visits: int
@@ -96,7 +98,7 @@ class PhaseGrowth:
 
 
 def phase_growth(samples: Sequence[Sample]) -> list[PhaseGrowth]:
-    """Return, for phases with at least LEAST_VISITS visits, how memory after a visit moves with its number."""
+    """Return, for phases with at least LEAST_VISITS visits, how memory after a visit changes from visit to visit."""
     found = []
     for name in phase_names(samples):
         ends = [visit[-1].anon_bytes for visit in phase_visits(name, samples)]
@@ -108,14 +110,14 @@ def phase_growth(samples: Sequence[Sample]) -> list[PhaseGrowth]:
 
 
 class LeakWatch:
-    """Looks at anonymous memory once a step; call `observe` at the end of each, after garbage is collected.
+    """Checks anonymous memory once per step; call `observe` at the end of each step, after garbage is collected.
 
-    The latest 100 samples are judged, which finds 0.2 MB a step within 200 steps, and up to 400 spread over the whole
-    run, which finds slow leaks. It costs one read of the process's status a step (20 microseconds), slopes every ten
-    steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of allocations for twenty steps, at
-    most three times. Memory that is counted elsewhere, such as a cache that fills, is `look`'s to leave out.
+    It tests the latest 100 samples, which finds 0.2 MB per step within 200 steps, and up to 400 spread over the whole
+    run, which finds slow leaks. The cost is one read of the process's status per step (20 microseconds), slopes every
+    ten steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of allocations for twenty steps, at
+    most three times. `look` must leave out memory that is accounted for elsewhere, such as a cache that fills.
 
-    `slope` is that since the warm-up, or since memory was last traced, in bytes per step.
+    `slope` is in bytes per step, since the warm-up or the last tracing.
     """
 
     def __init__(self, *, look: Callable[[], int] | None = None):
@@ -130,13 +132,13 @@ class LeakWatch:
 
     @property
     def slope(self) -> Slope | None:
-        """Growth over the whole run so far; None before there are ten samples."""
+        """Slope over the samples so far; None with fewer than ten."""
         if len(self._all) < 10:
             return None
         return theil_sen(*np.array(self._all, float).T)
 
     def observe(self, step: int) -> Leak | None:
-        """Take this step's memory into account; return a leak when one has just been named."""
+        """Sample the memory of this step; return a leak if its source has just been found."""
         self._steps += 1
         if self._steps <= WARM_UP_STEPS:
             return None
@@ -150,7 +152,7 @@ class LeakWatch:
         return None
 
     def close(self) -> None:
-        """Stop tracing, where it is on."""
+        """Stop tracing if it is on."""
         if self._tracing is not None:
             self._tracing.close()
             self._tracing = None
@@ -164,7 +166,7 @@ class LeakWatch:
             self._stride *= 2
 
     def _judge(self, samples: Sequence[tuple[int, int]]) -> None:
-        """Begin to trace where memory grows, and does not fall when all that is free is given back."""
+        """Start tracing if memory grows, and does not fall when all free memory is released."""
         slope = find_growth(samples) if len(samples) >= SAMPLES // 2 else None
         if slope is None:
             return
@@ -178,7 +180,7 @@ class LeakWatch:
             self._recent = []
 
     def _end_tracing(self, step: int) -> Leak | None:
-        """Name what grew while it was traced; None where nothing did, or it has been named before."""
+        """The leak found by tracing; None if memory did not grow meanwhile, or the leak is already known."""
         assert self._tracing is not None
         tracing, self._tracing = self._tracing, None
         self._recent, self._all, self._stride = [], [], 1
@@ -193,7 +195,7 @@ class LeakWatch:
 
 
 class _Tracing:
-    """Python's allocations over some steps, and the objects that came: who is it that grows?"""
+    """Python's allocations and new objects over some steps, to find what grows."""
 
     def __init__(self, started: int, slope: Slope, size: int):
         self._started, self.slope, self.size = started, slope, size
@@ -220,17 +222,17 @@ class _Tracing:
         graphs = sum(came.get(name, 0) for name in _GRAPHS)
         if graphs >= 0.5:
             holder = "retracing"
-            detail = f"{graphs:.1f} graphs a step stay: a tf.function is traced anew for new shapes or Python values"
+            detail = f"{graphs:.1f} new graphs a step stay: a tf.function is retraced for new shapes or Python values"
         elif traced >= 0.5 * self.slope.low and lines:
             top = max(lines, key=lambda line: line.size_diff)
             where = f"{Path(top.traceback[0].filename).name}:{top.traceback[0].lineno}"
-            holder, detail = "python", f"{traced / 1e6:.2f} MB a step of Python objects stay, most from {where}"
+            holder, detail = "python", f"{traced / 1e6:.2f} MB of Python objects stay each step, most from {where}"
         else:
             holder = "native"
-            detail = f"Python's own objects grow by {max(0, traced) / 1e6:.2f} MB a step: it is held outside of Python"
+            detail = f"Python objects grow by {max(0, traced) / 1e6:.2f} MB a step, so it is held outside of Python"
         return Leak(step, holder, self.slope.bytes_per_step, self.slope.low, self.slope.high, detail)
 
 
 def _census() -> Counter[str]:
-    """Live objects by type, those that the collector knows."""
+    """Number of live objects by type, as tracked by the garbage collector."""
     return Counter(type(item).__name__ for item in gc.get_objects())

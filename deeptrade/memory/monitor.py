@@ -1,4 +1,4 @@
-"""A background thread that samples this process's memory and puts every sample on disk as it comes."""
+"""A background thread that samples this process's memory and writes every sample to disk at once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .timeline import PhaseRow, Sample, Start, note_line, phase_table, read_time
 __all__ = ["Memory", "MemoryMonitor", "PhaseRow", "Sample", "phase_table", "read_memory", "read_timeline"]
 
 KEPT_SAMPLES = 10_000
-"""About 3 MB of samples at most when there is no file: half an hour at the default interval, then every other goes, and
-the oldest where phases are that many."""
+"""Most samples kept without a file, about 3 MB: half an hour at the default interval; then every other one is dropped,
+and the oldest if there are that many phases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Some samples: the latest, the least that was available in any of them, the most anonymous bytes."""
+    """Summary of some samples: the latest one, the least available bytes, the most anonymous bytes."""
 
     latest: Sample
     least_available_bytes: int
@@ -42,32 +42,32 @@ def _with(recent: Recent | None, sample: Sample) -> Recent:
 
 
 def _limits_of(limit: MemoryLimits | Limit | None) -> MemoryLimits:
-    """The limits that a monitor was given, or those of which it was given the user's."""
+    """The limits to watch; a single `Limit` counts only if it is the user's."""
     if isinstance(limit, Limit):
         return MemoryLimits.of(limit.limit_bytes if limit.source == "user" else 0)
     return MemoryLimits.of(limit or "")
 
 
 class MemoryMonitor:
-    """Samples of this process's memory while the block runs, with the phase each belongs to.
+    """Samples this process's memory while the block runs, each with the phase it belongs to.
 
-    Arguments: path, the timeline file, appended to (None: the samples stay in `samples`, at most 10,000, thinned out
-    where there are more); interval_seconds between samples; limit, the limits that apply, or the one in force (None:
-    looked up); enabled, False takes no samples and makes no thread and no file.
+    Arguments: path, the timeline file, appended to (None: the samples are kept in `samples`, at most 10,000, thinned
+    out beyond that); interval_seconds between samples; limit, all limits that apply or the one in effect (None: looked
+    up); enabled, False takes no samples and creates no thread and no file.
 
-    Every line goes straight to the system, unbuffered, so a kill loses none (a power cut may). A sample takes
-    0.2 to 0.3 ms: under 0.4% of one core at the default interval (benchmarks/monitor_overhead.py). Writing that
-    fails, as on a full disk, stops the file but not the run; `problem` then says why.
+    Every line is written unbuffered, so a kill loses none (a power cut may). A sample takes 0.2 to 0.3 ms: under 0.4%
+    of one core at the default interval (benchmarks/monitor_overhead.py). If writing fails, as on a full disk, the file
+    ends but the run continues; `problem` then says why.
 
-    `take_recent` gives what was seen since it was last asked.
+    `take_recent` returns what was seen since its last call.
 
-    Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and
-    end; what comes and goes between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark,
-    which misses nothing, but counts mapped file pages, and from the start of the process. With enabled=False
-    `peak_anon_bytes` is that mark too: an upper bound, resident and not anonymous bytes.
+    Peaks: `peak_anon_bytes` is the largest sample since the start, and phases are sampled as they begin and end; what
+    is allocated and freed between two samples is missed. `peak_rss_bytes` is the kernel's high-water mark, which misses
+    nothing but includes mapped file pages and counts from the start of the process. With enabled=False,
+    `peak_anon_bytes` is that mark too: an upper bound, in resident rather than anonymous bytes.
 
-    `phases` gives the table of the phases, `growth` whether one holds more each time it is run. In a notebook
-    `%load_ext deeptrade` makes a monitor at a cell's end show both and the timeline.
+    `phases` gives the table of phases, `growth` whether one holds more memory each time it runs. In a notebook, after
+    `%load_ext deeptrade`, a monitor at the end of a cell shows both and the timeline.
 
     >>> with MemoryMonitor() as monitor, monitor.phase("work"):
     ...     block = bytearray(50_000_000)
@@ -128,10 +128,10 @@ class MemoryMonitor:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Name what happens inside the block; a phase within a phase is 'outer/inner'.
+        """Name the work inside the block; a phase within a phase is 'outer/inner'.
 
-        Meant for parts that last seconds: each costs three samples. The names are those of the whole process,
-        not of the calling thread.
+        Meant for work that lasts seconds: each phase costs three samples. The name applies to the whole process, not
+        only to the calling thread.
         """
         self._enter_phase(name)
         try:
@@ -141,18 +141,18 @@ class MemoryMonitor:
 
     @property
     def peak_anon_bytes(self) -> int:
-        """Largest anonymous bytes sampled since the start; with enabled=False the kernel's resident peak."""
+        """Most anonymous bytes sampled since the start; with enabled=False the kernel's peak of resident bytes."""
         return self._peak_anon_bytes if self.enabled else self.peak_rss_bytes
 
     @property
     def peak_rss_bytes(self) -> int:
-        """The kernel's high-water mark of resident bytes, mapped files included, over the process's life."""
+        """The kernel's high-water mark of resident bytes, including mapped files, since the process started."""
         if self._running:
-            self._look()  # the kernel's own mark may fall a little: it adds up the threads' counters now and then
+            self._look()  # the kernel's mark may fall a little: it sums the threads' counters only now and then
         return self._peak_rss_bytes
 
     def sample(self) -> Sample | None:
-        """Take a sample now and return it; None with enabled=False, and outside of the block."""
+        """Take a sample now and return it; None with enabled=False or outside of the block."""
         if not (self.enabled and self._running):
             return None
         with self._lock:
@@ -173,31 +173,31 @@ class MemoryMonitor:
             return sample
 
     def kept_samples(self) -> list[Sample]:
-        """Return the samples there are: all of the file where there is one, else those that stayed."""
+        """Return the samples: all those in the file if there is one, else those kept in memory."""
         with self._lock:
             if self.path is None:
                 return list(self.samples)
             return read_timeline(self.path) if self.path.exists() else []
 
     def phases(self) -> list[PhaseRow]:
-        """Return one row per phase so far: bytes before and after it and at its peak, and seconds."""
+        """Return one row per phase so far: bytes before it, after it and at its peak, and seconds."""
         return phase_table(self.kept_samples())
 
     def growth(self) -> list[PhaseGrowth]:
-        """Return of every phase that was run often enough whether memory grows from run to run."""
+        """Return, for every phase visited often enough, whether memory grows from visit to visit."""
         return phase_growth(self.kept_samples())
 
     def take_recent(self) -> Recent:
-        """Return what samples found since this was last asked; the latest one, taken now if need be, counts again."""
+        """Return a summary of the samples since the last call; the latest one counts again in the next call."""
         with self._lock:
             if self._recent is None and self.sample() is None:
-                raise RuntimeError("a monitor that is not running has seen nothing")
+                raise RuntimeError("the monitor is not running; call take_recent inside its `with` block, enabled")
             assert self._recent is not None
             recent, self._recent = self._recent, _with(None, self._recent.latest)
             return recent
 
     def note(self, kind: str, **content: Any) -> None:
-        """Put something that happened into the timeline file, where there is one."""
+        """Write an event to the timeline file, if there is one."""
         with self._lock:
             self._write(note_line(kind, content))
 
@@ -210,7 +210,7 @@ class MemoryMonitor:
         with self._lock:
             self.sample()
             self._phases.pop()
-            self.sample()  # so that the next visit of the same phase is seen to be another
+            self.sample()  # so that a next visit of the same phase is recognized as another one
 
     def _run(self) -> None:
         while not self._stop.wait(self.interval_seconds):

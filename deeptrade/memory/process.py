@@ -18,8 +18,8 @@ except ImportError:  # Windows has no resource module
 class Memory:
     """Bytes held by one process.
 
-    `anon_bytes` is what the process made itself (heap, arrays, weights): it cannot be dropped, only freed.
-    `rss_bytes` adds the pages of mapped files, which the kernel takes back when it needs them.
+    `anon_bytes` is what the process allocated itself (heap, arrays, weights): it cannot be dropped, only freed.
+    `rss_bytes` adds the pages of mapped files, which the kernel reclaims when it needs them.
     `peak_rss_bytes` is the kernel's high-water mark of `rss_bytes` since the process started.
     """
 
@@ -29,10 +29,10 @@ class Memory:
 
 
 def read_memory(pid: int | str = "self", *, root: Path = Path("/")) -> Memory:
-    """Return what process `pid` holds now; 16 microseconds on Linux.
+    """Return what process `pid` holds now; takes 16 microseconds on Linux.
 
-    Reads /proc/PID/status, whose counters cost a tenth of smaps_rollup's page walk. Where there is no /proc,
-    psutil's unique set size stands in for the anonymous bytes.
+    Reads /proc/PID/status, whose counters cost a tenth of smaps_rollup's page walk. Without /proc, psutil's unique set
+    size stands in for the anonymous bytes.
 
     Raises ProcessLookupError when there is no such process.
 
@@ -46,7 +46,7 @@ def read_memory(pid: int | str = "self", *, root: Path = Path("/")) -> Memory:
 
 
 def read_status(pid: int | str = "self", *, root: Path = Path("/")) -> dict[str, int]:
-    """Return the sizes in /proc/PID/status in bytes, by name such as 'RssAnon'; empty without /proc."""
+    """Return the sizes in /proc/PID/status in bytes, by names such as 'RssAnon'; empty without /proc."""
     try:
         content = (root / "proc" / str(pid) / "status").read_bytes()
     except OSError:
@@ -64,7 +64,7 @@ def _read_with_psutil(pid: int | str) -> Memory:
         process = psutil.Process(None if pid == "self" else int(pid))
         info = process.memory_full_info()
     except psutil.NoSuchProcess:
-        raise ProcessLookupError(f"no process has the id {pid}") from None
+        raise ProcessLookupError(f"there is no process with id {pid}") from None
     return Memory(info.uss, info.rss, _kernel_peak(pid, info))
 
 
@@ -74,5 +74,5 @@ def _kernel_peak(pid: int | str, info: object) -> int:
         return int(info.peak_wset)
     if pid != "self" or resource is None:
         return rss_bytes
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts ru_maxrss in bytes, the others in KiB
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
     return max(rss_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,4 +1,4 @@
-"""Anonymous memory within training steps: what each phase of a pass adds, and the passes in which it jumps."""
+"""Anonymous memory within training steps: what each phase of a pass adds, and in which passes it jumps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 from .process import read_memory
 
 SPIKE_BYTES, SPIKE_SHARE = 16 << 20, 0.03
-"""Anonymous memory above the highest so far by more than both is a spike."""
+"""Anonymous memory that exceeds the highest so far by more than both is a spike."""
 
-WARM_UP_STEPS = 10
+SPIKE_WARM_UP_STEPS = 10
+"""Steps at the start in which no rise counts as a spike, and whose phases are all marked."""
 _KEPT_SPIKES = 100
 _LOOK_EVERY = 10
 
 
 @dataclass(frozen=True)
 class StepPhase:
-    """One phase of training steps: bytes by which it moved anonymous memory, over all its visits.
+    """One phase of training steps: the bytes by which it changed anonymous memory, over all its visits.
 
-    `first_bytes` is the first visit's change, when memory is taken that later visits find again.
+    `first_bytes` is the change in the first visit, which allocates memory that later visits reuse.
     """
 
     phase: str
@@ -34,7 +35,7 @@ class StepPhase:
 
 @dataclass(frozen=True)
 class MemorySpike:
-    """Anonymous memory rose to `anon_bytes`, `rise_bytes` above its highest before, at the end of a phase of a pass."""
+    """Anonymous memory rose to `anon_bytes`, `rise_bytes` above its previous peak, at the end of a phase of a pass."""
 
     step: int
     batch: int
@@ -46,8 +47,8 @@ class MemorySpike:
 class StepMemory:
     """Attributes changes of anonymous memory to phases: `begin` a step, then `mark` the end of each phase.
 
-    A mark reads the process's status: 20 to 100 microseconds. Of the phases inside a pass every tenth step is looked
-    at, and the first ten (`is_looking`); the passes of the others end in 'pass'.
+    A mark reads the process's status: 20 to 100 microseconds. Phases inside a pass are marked only in the first ten
+    steps and every tenth one (`is_looking`); in the others each pass is one phase, 'pass'.
     """
 
     def __init__(self, *, look: Callable[[], int] | None = None, sink: Callable[[MemorySpike], None] | None = None):
@@ -59,7 +60,7 @@ class StepMemory:
         self.spikes: list[MemorySpike] = []
 
     def begin(self, step: int) -> None:
-        """Begin the passes of a step; what memory did since the last mark belongs to no phase of it."""
+        """Begin the passes of a step; changes since the last mark belong to none of its phases."""
         self._step, self._batch = step, 0
         self._steps += 1
         self._last = self._look()
@@ -67,15 +68,15 @@ class StepMemory:
 
     @property
     def is_looking(self) -> bool:
-        """Whether phases inside the passes of this step are to be marked."""
-        return self._steps <= WARM_UP_STEPS or self._steps % _LOOK_EVERY == 0
+        """Whether to mark phases inside the passes of this step."""
+        return self._steps <= SPIKE_WARM_UP_STEPS or self._steps % _LOOK_EVERY == 0
 
     def next_batch(self) -> None:
-        """The marks from here on belong to the step's next pass."""
+        """Begin the next pass of the step: later marks belong to it."""
         self._batch += 1
 
     def mark(self, phase: str) -> None:
-        """The named phase ends here."""
+        """End the named phase here."""
         size = self._look()
         change, self._last = size - self._last, size
         sums = self._sums.setdefault(phase, [0, change, 0, change, size])
@@ -86,7 +87,7 @@ class StepMemory:
         rise = size - self._highest
         if rise > 0:
             self._highest = size
-            if self._steps > WARM_UP_STEPS and rise > max(SPIKE_BYTES, SPIKE_SHARE * size):
+            if self._steps > SPIKE_WARM_UP_STEPS and rise > max(SPIKE_BYTES, SPIKE_SHARE * size):
                 self._note(MemorySpike(self._step, self._batch, phase, size, rise))
 
     def table(self) -> list[StepPhase]:

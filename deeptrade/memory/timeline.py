@@ -1,4 +1,4 @@
-"""The timeline of a run's memory: samples as they lie in memory.jsonl, and the table of its phases."""
+"""The memory timeline of a run: the samples in memory.jsonl, and the table of its phases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..files import friendly_os_errors
 class Sample:
     """What the process held at one moment.
 
-    `seconds` since its monitor started; `phase` the nested phase names joined by '/', '' outside of all;
+    `seconds` is the time since its monitor started; `phase` the nested phase names joined by '/', '' outside of all;
     `available_bytes` the least that was left under any limit; `run` counts the starts in one file from 0.
     """
 
@@ -31,7 +31,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first line of every run in a timeline: when it began (ISO 8601, UTC) and under which limit."""
+    """The first line of each run in a timeline: when it began (ISO 8601, UTC) and under which limit."""
 
     time: str
     limit_bytes: int
@@ -42,9 +42,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """One phase: anonymous bytes at its first entry, at its last exit, at its peak; seconds spent in it; its visits.
+    """One phase: anonymous bytes at its first entry, its last exit and its peak; seconds spent in it; its visits.
 
-    A phase holds what its inner phases hold.
+    A phase includes its inner phases.
     """
 
     phase: str
@@ -55,13 +55,13 @@ class PhaseRow:
     visits: int = 1
 
 
-# Named one by one, so that a file with fields of a later version can still be read.
+# Listed by name, so that a file with fields of a later version can still be read.
 _SAMPLE_FIELDS = [item.name for item in fields(Sample) if item.name != "run"]
 _START_FIELDS = [item.name for item in fields(Start)]
 
 
 def sample_line(sample: Sample) -> str:
-    """Return the JSON line of a sample; `run` is not in it, since the start lines tell."""
+    """Return the JSON line of a sample, without `run`, which follows from the start lines."""
     return json.dumps({name: getattr(sample, name) for name in _SAMPLE_FIELDS}) + "\n"
 
 
@@ -71,9 +71,9 @@ def start_line(start: Start) -> str:
 
 
 def read_timeline(path: str | Path) -> list[Sample]:
-    """Return the samples of a timeline file, oldest first; a line torn by a kill is left out.
+    """Return the samples of a timeline file, oldest first; a line cut short by a kill is left out.
 
-    Raises DataError when the file cannot be read, or is of something else.
+    Raises DataError when the file cannot be read or is not a timeline.
     """
     samples = []
     run = -1
@@ -86,9 +86,9 @@ def read_timeline(path: str | Path) -> list[Sample]:
 
 
 def read_starts(path: str | Path) -> list[Start]:
-    """Return the start line of every run in a timeline file: one, and one more per resumption.
+    """Return the start line of every run in a timeline file: one, and one more for each resumption.
 
-    Raises DataError when the file cannot be read, or is of something else.
+    Raises DataError when the file cannot be read or is not a timeline.
     """
     lines = (line for line in _read_objects(path) if line.get("kind") == "start")
     return [Start(**_chosen(line, _START_FIELDS, path)) for line in lines]
@@ -97,17 +97,17 @@ def read_starts(path: str | Path) -> list[Start]:
 def _chosen(line: Mapping[str, Any], names: Sequence[str], path: str | Path) -> dict[str, Any]:
     missing = [name for name in names if name not in line]
     if missing:
-        raise DataError(f"{path} is no timeline of memory: a line has no {missing[0]!r}; give the --out of a run")
+        raise DataError(f"{path} is not a memory timeline: a line has no {missing[0]!r}; give the --out of a run")
     return {name: line[name] for name in names}
 
 
 def note_line(kind: str, content: Mapping[str, Any]) -> str:
-    """Return the JSON line of something that happened, such as a spike."""
+    """Return the JSON line of an event, such as a spike."""
     return json.dumps({"kind": kind, **content}) + "\n"
 
 
 def read_notes(path: str | Path, kind: str) -> list[dict[str, Any]]:
-    """Return what a timeline file says of one kind of happening, oldest first.
+    """Return the events of one kind in a timeline file, oldest first.
 
     Raises DataError when the file cannot be read.
     """
@@ -121,16 +121,16 @@ def _read_objects(path: str | Path) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             content = json.loads(line)
-        except ValueError:  # torn: the process was killed within the write; the next run began on a new line
+        except ValueError:  # cut short: the process was killed during the write; the next run began on a new line
             continue
         if isinstance(content, dict):
             yield content
 
 
 def thinned(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """Return about `most` of the samples, in order: more where phases are many, since their first and last ones stay.
+    """Return about `most` of the samples, in order; more if there are many phases, whose first and last ones are kept.
 
-    The largest stays too, so that the table of phases and the peak are those of all samples, but for peaks of phases.
+    The largest is kept too, so the peak and the table of phases, except peaks of phases, are those of all samples.
     """
     if len(samples) <= most:
         return list(samples)
@@ -151,15 +151,15 @@ def _place(sample: Sample) -> tuple[int, str]:
 
 
 def phase_table(samples: Sequence[Sample]) -> list[PhaseRow]:
-    """Return one row per phase, in order of first entry; samples outside of all phases are left out.
+    """Return one row per phase, in order of first entry; samples outside of all phases are ignored.
 
-    A phase entered several times is one row; its seconds are the sum over the visits.
+    A phase entered several times gets one row, with the seconds of all its visits.
     """
     return [_phase_row(name, samples) for name in phase_names(samples)]
 
 
 def phase_names(samples: Sequence[Sample]) -> list[str]:
-    """Return the phases of samples, outer ones before those within them, in order of first entry."""
+    """Return the phase names of samples, outer before inner, in order of first entry."""
     return list(dict.fromkeys(name for sample in samples for name in _with_parents(sample.phase)))
 
 
@@ -183,9 +183,9 @@ def _phase_row(name: str, samples: Sequence[Sample]) -> PhaseRow:
 
 
 def phase_visits(name: str, samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Return the unbroken stretches of samples inside a phase, none across two runs.
+    """Return the unbroken stretches of samples inside a phase, none spanning two runs.
 
-    A phase that ends and begins again without a sample outside of it counts as one visit.
+    A phase that ends and begins again with no sample in between counts as one visit.
     """
 
     def key(sample: Sample) -> tuple[int, bool]:

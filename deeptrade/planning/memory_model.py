@@ -1,6 +1,6 @@
-"""How many bytes a training run will hold at its peak, term by term, before anything is built.
+"""Prediction of the bytes a training run holds at its peak, term by term, before anything is built.
 
-The terms are what is in memory at the same moment, in the middle of a training step. Sizes that follow from shapes
+The terms are everything in memory at the same moment, in the middle of a training step. Sizes that follow from shapes
 are computed; the few constants were measured, and each says where. `optimize` checks the sum against a real run.
 """
 
@@ -21,36 +21,36 @@ from .sizes import SIZES, count_parameters
 FLOAT_BYTES = 4
 
 MODEL_ERROR = 0.15
-"""Share by which a prediction may miss what a run holds (benchmarks/predicted_peak.py prints it for many)."""
+"""Share by which a prediction may miss the real peak (benchmarks/predicted_peak.py prints it for many runs)."""
 
 BASELINE_BYTES = 277_000_000
 """Anonymous bytes of a process that has imported TensorFlow 2.21 and the data path and multiplied two matrices.
 
-Measured in a fresh process on 2 cores, Linux, three times within 0.1%; its test does it again.
-RSS was 706 MB then: the rest is mapped library files, which the kernel can drop.
+Measured in a fresh process on 2 cores, Linux, three times within 0.1%; its test repeats the measurement.
+RSS was 706 MB: the rest is mapped library files, which the kernel can drop.
 """
 
 RESERVED_BYTES = {"RLIMIT_AS": 2_500_000_000, "RLIMIT_DATA": 400_000_000}
-"""What training counts against an rlimit beyond its anonymous bytes, measured at its peak (small and large, 8 and 32
-rows: 2.4 to 2.5 GB, 0.31 to 0.39 GB).
+"""Bytes that training counts against an rlimit beyond its anonymous bytes, measured at its peak (small and large
+models, 8 and 32 rows: 2.4 to 2.5 GB, 0.31 to 0.39 GB).
 
-RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA those that are writable; both count pages
-that malloc has given back until their whole region goes.
+RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA the writable ones; both count pages that
+malloc has released until their whole region is unmapped.
 """
 
 PROGRAM_BYTES = 15_000_000
 PROGRAM_LAYER_BYTES = 3_000_000
-"""The traced step, its optimised graph and the kernels' scratch space: so much, and so much per layer of the model.
+"""The traced step, its optimized graph and the kernels' scratch space: a constant, and an amount per model layer.
 
-Measured as what real runs held beyond the other terms: 42 to 301 MB with 13 to 91 layers (one vector alone, one
-sequence alone, and all seven features, from tiny to xlarge); the line misses one by 43 MB and the others by 20 at most.
+Measured as what real runs held beyond the other terms: 42 to 301 MB with 13 to 91 layers (one vector, one sequence,
+and all seven features, from tiny to xlarge); the line misses one run by 43 MB and the others by at most 20.
 """
 
 CONVOLUTION_COPIES = 5
 """Tensors of (steps, units) that a convolution block keeps for its gradient: 5.1 measured.
 
-With the next one it gives 3.2, 4.8 and 7.3 MB a row for tiny, small and medium; benchmarks/predicted_peak.py measures
-3.1, 4.5 and 7.0 between 2 and 32 rows.
+Together with RECURRENT_COPIES it gives 3.2, 4.8 and 7.3 MB per row for tiny, small and medium;
+benchmarks/predicted_peak.py measures 3.1, 4.5 and 7.0 between 2 and 32 rows.
 """
 
 RECURRENT_COPIES = 11
@@ -58,21 +58,22 @@ RECURRENT_COPIES = 11
 
 
 _OFF = {"cache_batches": 0, "prefetch": 0, "no_lazy_loading": False}
-"""Settings that hold memory for speed, and their value that holds none."""
+"""Settings that trade memory for speed, and the value at which they hold none."""
 
 PARTS = {
     "process": ("baseline",),
     "model": ("program", "weights", "gradients", "accumulators", "optimizer slots", "averages", "cache", "rows"),
     "rows of a pass": ("activations", "batches", "prefetch"),
 }
-"""Terms of the prediction by what trials can tell apart: what is there before the model, and what rises with the
-batch."""
+"""Terms of the prediction, grouped into what trials can tell apart: what exists before the model, and what grows with
+the batch."""
 
 
 def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dict[str, int]:
     """Return the anonymous bytes of each term at the peak of `fit` with these settings; the sum is the peak.
 
-    `rows` in the data file, 0 where not known: counts for the row index, and for all rows with no_lazy_loading.
+    `rows` is the number of rows in the data file, 0 if unknown; it sizes the row index, and with no_lazy_loading all
+    rows.
 
     Raises SettingsError for a feature that the schema does not have.
     """
@@ -83,7 +84,7 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
         "baseline": BASELINE_BYTES,
         "program": PROGRAM_BYTES + PROGRAM_LAYER_BYTES * _count_layers(used, settings.model_size),
         "weights": weight_bytes,
-        "gradients": 2 * weight_bytes,  # averaged, and clipped
+        "gradients": 2 * weight_bytes,  # averaged and clipped
         "accumulators": weight_bytes,
         "optimizer slots": 2 * weight_bytes,
         "averages": weight_bytes,
@@ -97,17 +98,17 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
 
 @dataclass(frozen=True)
 class Alternative:
-    """Settings that would hold less: the changed ones by name, and the bytes by which the predicted peak falls."""
+    """Settings that would hold less: the changes by name, and the bytes by which they lower the predicted peak."""
 
     change: dict[str, Any]
     saved_bytes: int
 
 
 def alternatives(schema: Schema, settings: FitSettings, *, rows: int = 0) -> list[Alternative]:
-    """Return what would lower the peak of `fit` with these settings, the largest saving first; arguments as above.
+    """Return changes that would lower the peak of `fit`, largest saving first; arguments as in `predict_peak`.
 
-    Each alone: half the rows per pass at the same rows per step, no cache, less read ahead, no loading of all rows,
-    and the next smaller model. What saves nothing is left out.
+    Each is taken alone: half the rows per pass at the same rows per step, no cache, no reading ahead, lazy loading, and
+    the next smaller model. Changes that save nothing are left out.
     """
     changes: list[dict[str, Any]] = []
     if settings.batch_size % 2 == 0:
@@ -128,7 +129,7 @@ def alternatives(schema: Schema, settings: FitSettings, *, rows: int = 0) -> lis
 def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> None:
     """Raise DoesNotFitError when training with these settings needs more than `room_bytes` of anonymous memory.
 
-    A prediction may be too high by MODEL_ERROR: only what is over even then is refused.
+    A prediction may be too high by MODEL_ERROR, so only what exceeds the room even then is refused.
     """
     needed = sum(predict_peak(schema, settings).values())
     if needed <= room_bytes * (1 + MODEL_ERROR):
@@ -149,16 +150,16 @@ def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> Non
 
 
 def _count_layers(schema: Schema, model_size: str) -> int:
-    """Layers of the forecaster: three per vector, three per block and three more per sequence, ten common ones."""
+    """Layers of the forecaster: ten, three per vector, and per sequence three plus three per block."""
     per_sequence = 3 * SIZES[model_size].blocks + 3
     return 10 + sum(per_sequence if feature.is_sequence else 3 for feature in schema.features)
 
 
 def activation_bytes(schema: Schema, model_size: str) -> int:
-    """Return the bytes one row's forward pass keeps for the backward pass.
+    """Return the bytes that the forward pass of one row keeps for the backward pass.
 
-    A sequence of T steps and C channels is kept as given and relative to its last step, then passes D convolution
-    blocks and a bidirectional recurrent layer of U units each.
+    A sequence of T steps and C channels is kept as given and relative to its last step, then passes through D
+    convolution blocks and a bidirectional recurrent layer, each with U units.
     """
     units, depth = SIZES[model_size]
     return FLOAT_BYTES * sum(_activation_floats(feature, units, depth) for feature in schema.features)
@@ -173,9 +174,9 @@ def _activation_floats(feature: Feature, units: int, depth: int) -> int:
 
 
 def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
-    """The reader's share: times and targets of every row, blocks being compiled, all rows where they are loaded.
+    """The reader's share: times and targets of every row, blocks being compiled, and all rows if they are loaded.
 
-    Two threads hold the text of a block and its numbers each.
+    Each of two threads holds the text of a block and its numbers.
     """
     index = rows * (2 * 8 + FLOAT_BYTES * schema.horizons)
     loaded = rows * schema.row_bytes if settings.no_lazy_loading else 0
@@ -183,10 +184,10 @@ def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:
 
 
 def training_rooms(limits: MemoryLimits) -> list[tuple[Limit, int]]:
-    """Return every limit that applies with the anonymous bytes it leaves to a training process in this one's place."""
+    """Return each limit that applies, with the anonymous bytes it leaves to a training process in place of this one."""
     return limits.rooms(RESERVED_BYTES)
 
 
 def training_room(limits: MemoryLimits) -> int:
-    """Return the anonymous bytes a training process may hold when it takes this one's place: the least room."""
+    """Return the anonymous bytes that a training process in place of this one may hold: the least of all rooms."""
     return max(0, min(room for _, room in training_rooms(limits)))

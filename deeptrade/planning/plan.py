@@ -13,16 +13,16 @@ from ..settings import FitSettings
 from .rules import Decision, batch_settings
 
 LACKED_MEMORY = 3
-"""Exit code of a trial's process that ended because memory was lacking, where no signal ended it."""
+"""Exit code of a trial's process that ran out of memory but was not ended by a signal."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one short run measured; null where it did not get that far. `message` is its last line when it failed.
+    """What one short run measured; None where it did not get that far. `message` is its last line if it failed.
 
-    `seconds` is the whole child process, start-up included; `rows_per_second` that of the median optimizer step, the
-    first left out, and `wait_share` the share of such steps spent on waiting for data; `baseline_anon_bytes` what the
-    process held before there was a model.
+    `seconds` is the time of the whole child process, including startup; `rows_per_second` is that of the median
+    optimizer step without the first, and `wait_share` the share of those steps spent waiting for data;
+    `baseline_anon_bytes` is what the process held before the model was built.
     """
 
     batch_size: int
@@ -39,16 +39,16 @@ class Trial:
 
     @property
     def lacked_memory(self) -> bool:
-        """Whether it failed in a way that a smaller batch may cure: killed, or refused or ended for lack of memory."""
+        """Whether it failed in a way that a smaller batch may fix: killed, or out of memory."""
         return self.exit_code < 0 or self.exit_code == LACKED_MEMORY
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings that fit, with predicted and measured peak in anonymous bytes; the content of plan.json.
+    """Settings that fit, with the predicted and measured peak in anonymous bytes; the content of plan.json.
 
-    `limit_bytes` is the smallest limit here; `measured_terms` splits the measured peak, {} without
-    two trials. `measured_peak_bytes` is None without a trial that came to its end.
+    `limit_bytes` is the smallest limit found; `measured_terms` splits the measured peak, {} without trials of two
+    batch sizes. `measured_peak_bytes` is None if no trial completed.
     """
 
     model_size: str
@@ -74,7 +74,7 @@ class Plan:
         return {"schema_version": 1, **asdict(self)}
 
     def settings(self, base: FitSettings) -> FitSettings:
-        """Return `base` with what the plan chose."""
+        """Return `base` with the settings that the plan chose."""
         return replace(
             base,
             model_size=self.model_size,
@@ -102,8 +102,8 @@ _BATCH = {"batch_size", "grad_accum", "accum_steps"}
 
 
 def planned(path: str | Path, *, given: Collection[str]) -> dict[str, Any]:
-    """Return what the plan in a plan.json chose, by setting, but for those `given`; who gives one of the three that
-    make up a step gives all three.
+    """Return the choices of a plan.json by setting, without those `given`; one of batch_size, grad_accum and
+    accum_steps given counts as all three.
 
     Raises DataError when it cannot be read.
     """

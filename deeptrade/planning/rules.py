@@ -1,4 +1,4 @@
-"""The rules for large files: what they find, what they change, and why; an option that was given stays as it is."""
+"""The rules for large files: what they find, what they change, and why; options that were given are not changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from ..memory.limits import Limit
 from ..settings import FitSettings
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 
 LARGE_FILE_BYTES = 5_000_000_000
 LARGE_FILE_BATCH = 2
 LARGE_FILE_CHUNK = 5000
 CACHE_SHARE = 8
-"""The batch cache may take one eighth of the available memory."""
+"""The batch cache may take 1 / CACHE_SHARE of the available memory."""
 
 LARGEST_BATCH = 256
 """Rows of the largest pass that is considered."""
@@ -43,11 +43,11 @@ def apply_rules(
     row_bytes: int = 0,
     batch_is_measured: bool = False,
 ) -> tuple[FitSettings, list[Decision]]:
-    """Return the settings after the rules for large files, and one decision per rule that had something to say.
+    """Return the settings after the rules for large files, and one decision per rule that applied.
 
-    `given` names the options a user set: they are never changed, the decision then says what the rule would have
-    done. The rows per optimizer step stay the same. `row_bytes` of one row as float32 bounds the cache; 0 leaves
-    the cache as it is. With `batch_is_measured` the batch size is not ruled: trials find it.
+    `given` names the options the user set: they are never changed, and the decision says what the rule would have
+    done. The rows per optimizer step stay the same. `row_bytes`, the size of a row as float32, bounds the cache; 0
+    leaves the cache as it is. With `batch_is_measured` the batch size is left to trials.
     """
     decisions = []
     found = find_large(file_bytes, limit)
@@ -64,10 +64,10 @@ def apply_rules(
 
 
 def find_large(file_bytes: int, limit: Limit) -> str:
-    """Return why the file counts as large, as a clause; '' where it does not."""
+    """Return why the file counts as large, as a clause; '' if it does not."""
     size = f"the data file holds {format_bytes(file_bytes)}"
     if file_bytes > LARGE_FILE_BYTES:
-        return f"{size}, over the {format_bytes(LARGE_FILE_BYTES)} from which a file counts as large"
+        return f"{size}, more than the {format_bytes(LARGE_FILE_BYTES)} above which a file counts as large"
     if file_bytes > limit.available_bytes:
         return f"{size}, more than the {format_bytes(limit.available_bytes)} of memory available"
     return ""
@@ -84,7 +84,7 @@ def split_batch(effective_batch: int, most_rows: int) -> tuple[int, int]:
 
 
 def batch_sizes(effective_batch: int) -> list[int]:
-    """Return rows per pass that divide the effective batch, ascending, each at least twice the one before.
+    """Return the rows per pass to consider: divisors of the effective batch, ascending, each at least double the last.
 
     >>> batch_sizes(32), batch_sizes(30), batch_sizes(7)
     ([1, 2, 4, 8, 16, 32], [1, 3, 6, 15, 30], [1, 7])
@@ -99,14 +99,15 @@ def batch_sizes(effective_batch: int) -> list[int]:
 
 
 def batch_settings(batch_size: int, accum_steps: int) -> dict[str, Any]:
-    """Return the options that stand for a batch and its accumulation."""
+    """Return the options for this batch size and accumulation."""
     if accum_steps == 1:
         return {"batch_size": batch_size, "grad_accum": False}
     return {"batch_size": batch_size, "grad_accum": True, "accum_steps": accum_steps}
 
 
 def _wanted_batch(settings: FitSettings) -> tuple[dict[str, Any], str]:
-    why = f"small batches hold fewer activations; the {settings.effective_batch} rows per optimizer step stay"
+    rows = count_of(settings.effective_batch, "row")
+    why = f"small batches hold fewer activations; an optimizer step still has {rows}"
     if settings.batch_size <= LARGE_FILE_BATCH:
         return {"batch_size": settings.batch_size}, why
     return batch_settings(*split_batch(settings.effective_batch, LARGE_FILE_BATCH)), why
@@ -121,7 +122,9 @@ def _wanted_cache(settings: FitSettings, limit: Limit, row_bytes: int) -> tuple[
     bound = limit.available_bytes // CACHE_SHARE
     if settings.cache_batches * batch_bytes <= bound:
         return None
-    found = f"{settings.cache_batches} cached batches hold {format_bytes(settings.cache_batches * batch_bytes)}"
+    verb = "holds" if settings.cache_batches == 1 else "hold"
+    batches = count_of(settings.cache_batches, "cached batch", "cached batches")
+    found = f"{batches} {verb} {format_bytes(settings.cache_batches * batch_bytes)}"
     why = f"the cache may take an eighth of the available memory, {format_bytes(bound)}"
     return {"cache_batches": bound // batch_bytes}, found, why
 
@@ -135,7 +138,8 @@ def _decide(
         values = ", ".join(f"{name}={getattr(settings, name)}" for name in wanted)
         changed = f"nothing: {values} is small enough"
     elif blocked:
-        changed = f"nothing: {_options(blocked)} was given; the rule would have set {_values(changes)}"
+        verb = "was" if len(blocked) == 1 else "were"
+        changed = f"nothing: {_options(blocked)} {verb} given; the rule would have set {_values(changes)}"
     else:
         changed = ", ".join(f"{name} {getattr(settings, name)} -> {value}" for name, value in changes.items())
         settings = replace(settings, **changes)

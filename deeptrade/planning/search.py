@@ -1,4 +1,4 @@
-"""Which of several batch sizes trains fastest: a few trials, each chosen by what the ones before it measured."""
+"""Search for the batch size that trains fastest: a few trials, each chosen by what the earlier ones measured."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from .plan import Trial
 
 MOST_TRIALS, SEARCH_SECONDS = 6, 150
-"""Trials of one search, and seconds after which none begins."""
+"""Most trials in one search, and seconds after which no new one starts."""
 
 FIRST_BATCH = 32
-"""Rows per pass of the first trial, or the next smaller size: on a CPU the rate changes little above and much below."""
+"""Rows per pass of the first trial, or the next smaller size: on a CPU, speed changes little above and much below."""
 
 WORTH = 0.05
-"""Gain of rows per second for which a larger batch, and the memory it holds, is worth it."""
+"""Relative gain in rows per second that justifies the memory of a larger batch."""
 
 
 def first_batch(sizes: Sequence[int]) -> int:
@@ -31,8 +31,8 @@ def search(
 ) -> list[Trial]:
     """Try sizes (ascending) until the smallest within WORTH of the fastest is known; return the trials in order.
 
-    A trial that is not good, for lack of memory, rules out its size and all above. Larger sizes are tried while the
-    rate rises by WORTH, then smaller ones while it falls by no more.
+    A trial that is not good, for lack of memory, rules out its size and all larger ones. Larger sizes are tried while
+    the rate rises by at least WORTH, then smaller ones while it falls by no more.
     """
     trials: list[Trial] = []
     began = clock()
@@ -64,7 +64,7 @@ def search(
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the smallest batch whose rate is within WORTH of the fastest; `trials` are good ones."""
+    """Return the trial with the smallest batch whose rate is within WORTH of the fastest; all `trials` must be good."""
     best = max(trial.rows_per_second or 0.0 for trial in trials)
     fast = (trial for trial in trials if (trial.rows_per_second or 0.0) >= (1 - WORTH) * best)
     return min(fast, key=lambda trial: trial.batch_size)

@@ -1,4 +1,4 @@
-"""One short training run in a child process under a hard limit, to measure what a setting holds and how fast it is."""
+"""One short training run in a child process under a hard memory limit, to measure the peak and speed of settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .plan import Trial
 from .rules import batch_settings
 
 TRIAL_STEPS, TRIAL_PASSES = 6, 4
-"""Optimizer steps of a trial, and passes in each at most: more of them hold no more memory and run no faster."""
+"""Optimizer steps of a trial, and most passes in each: more passes hold no more memory and are no faster."""
 
 TRIAL_SECONDS = 900
 _LEAST_ROWS = 300
@@ -40,11 +40,11 @@ def run_trial(
     command: Sequence[str] = (sys.executable, "-m", "deeptrade.commands.limited_fit"),
     timeout_seconds: float = TRIAL_SECONDS,
 ) -> Trial:
-    """Train a few steps on the first rows in a child process and return what it measured.
+    """Train for a few steps on the first rows in a child process and return what it measured.
 
-    The child may hold `room_bytes` of anonymous memory (0: what the system lets it).
-    A child that is killed or fails gives a trial with its exit code: negative for a signal, LACKED_MEMORY where memory
-    was lacking. What it writes goes to a temporary folder inside `folder`, which is removed at the end.
+    The child may hold `room_bytes` of anonymous memory (0: as much as the system allows). If it is killed or fails, the
+    trial has its exit code: negative for a signal, LACKED_MEMORY if it ran out of memory. Its files go to a temporary
+    folder inside `folder`, which is removed at the end.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
@@ -67,13 +67,13 @@ def run_trial(
 
 
 def remove_trials(folder: Path) -> None:
-    """Remove what trials that were killed have left in a folder."""
+    """Remove the files that killed trials left in a folder."""
     for leftover in folder.glob(".trial-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[str]:
-    """Return the command line of a trial: the settings as they are, fewer rows and steps, written to `out`."""
+    """Return the command line of a trial: the same settings with fewer rows and steps, written to `out`."""
     passes = _passes(settings)
     train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * horizons
     rows = max(_LEAST_ROWS, math.ceil(train_rows / (1 - settings.val_ratio)) + 1)
@@ -91,11 +91,11 @@ def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[s
 
 
 def _run(arguments: list[str], timeout_seconds: float) -> tuple[int, str]:
-    """Return the exit code and, when it is not 0, the last line the child wrote."""
+    """Run the child; return its exit code and, if that is not 0, the last line it wrote."""
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        return -9, f"took longer than {timeout_seconds:g} s and was stopped"
+        return -9, f"stopped after the limit of {timeout_seconds:g} s"
     lines = (done.stdout + done.stderr).strip().splitlines()
     if done.returncode < 0:
         return done.returncode, f"ended by signal {-done.returncode}"
@@ -107,14 +107,14 @@ def _passes(settings: FitSettings) -> int:
 
 
 def _measure(folder: TrainingFolder, *, passes: int) -> dict[str, Any]:
-    """The peak, the rate and the bytes before the model was built, from the files of a run that came to its end."""
+    """The peak, the speed and the bytes before the model was built, from the files of a completed run."""
     try:
         result = read_json(folder.result)
-        later, waits = (  # without the first step, which is traced
+        later, waits = (  # without the first step, which includes tracing
             read_column(folder.timing, name)[1:] for name in ("step_seconds", "data_wait_seconds")
         )
         phases = {row.phase: row for row in phase_table(read_timeline(folder.timeline))}
-    except (DataError, OSError):  # the child said it was done and left no result: the trial has no measurement
+    except (DataError, OSError):  # the child reported success but left no result: the trial has no measurement
         return {}
     return {
         "peak": result["memory"]["peak_anon_bytes"],

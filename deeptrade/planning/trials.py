@@ -1,4 +1,4 @@
-"""Settings chosen by trials: the batch first, then how far to read ahead where training waited for data."""
+"""Settings chosen by trials: first the batch size, then how far to read ahead if training waited for data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .situation import Case
 from .trial import run_trial
 
 MOST_WAIT, FURTHER_AHEAD = 0.02, 8
-"""Share of the time that a trial may wait for data before reading so many batches ahead is tried."""
+"""If a trial spends more than this share of its time waiting for data, this many batches read ahead are tried."""
 
 
 @dataclass
 class Measured:
-    """What trials chose, with every trial in the order it ran and the reasons."""
+    """What the trials chose, with the reasons and every trial in the order it ran."""
 
     settings: FitSettings
     trials: list[Trial] = field(default_factory=list)
@@ -32,15 +32,15 @@ class Measured:
 
     @property
     def chosen(self) -> Trial:
-        """The trial of the settings."""
+        """The trial with the chosen settings."""
         wanted = self.settings.batch_size, self.settings.prefetch
         return next(trial for trial in self.trials if (trial.batch_size, trial.prefetch) == wanted)
 
 
 def measure(case: Case, settings: FitSettings, *, folder: Path, sink: Callable[[str], None]) -> Measured:
-    """Return the fastest settings that fit, by short trials, each in a process that may hold what a run may.
+    """Return the fastest settings that fit, found by short trials, each in a process with the memory limit of a run.
 
-    Raises DataError where a trial fails otherwise than for lack of memory, DoesNotFitError where none has room.
+    Raises DataError if a trial fails for another reason than lack of memory, DoesNotFitError if none fits.
     """
     began = time.monotonic()
     measured = Measured(settings)
@@ -68,7 +68,7 @@ def measure(case: Case, settings: FitSettings, *, folder: Path, sink: Callable[[
     measured.settings = case.with_batch(settings, best.batch_size)
     measured.decisions.append(_decide_batch(case, measured.settings, measured.trials, good))
     if not case.is_stored or best.wait_share is None:
-        why = "no trial told what waiting for data takes" if case.is_stored else "trials read text, training a store"
+        why = "no trial measured the wait for data" if case.is_stored else "trials read text, training reads a store"
         measured.decisions.append(plain_prefetch(settings, why))
         return measured
     further: Trial | None = None
@@ -90,8 +90,8 @@ _OVERRIDE_PREFETCH = "give --prefetch to choose it yourself"
 
 
 def plain_prefetch(settings: FitSettings, found: str) -> Decision:
-    """Return the decision for reading ahead where no trial can tell."""
-    why = "batches are read while another is trained on"
+    """Return the decision on reading ahead that needs no trial."""
+    why = "batches are read while the previous one is trained on"
     return Decision(found, f"prefetch {settings.prefetch}", why, _OVERRIDE_PREFETCH)
 
 
@@ -109,7 +109,7 @@ def _none_fitted(case: Case, settings: FitSettings, trials: Sequence[Trial]) -> 
     tried = ", ".join(str(trial.batch_size) for trial in trials)
     return (
         f"trials of model_size={settings.model_size!r} with batch_size {tried} did not fit into "
-        f"{format_bytes(case.room_bytes)} with a tenth to spare; use a smaller --model_size or raise the limit"
+        f"{format_bytes(case.room_bytes)} with a tenth to spare; use a smaller --model_size, or raise the limit"
     )
 
 
@@ -129,7 +129,7 @@ def _decide_batch(case: Case, settings: FitSettings, trials: Sequence[Trial], go
         f"{trial.batch_size} ({_outcome(trial, trial in good)})"
         for trial in sorted(trials, key=lambda trial: trial.batch_size)
     )
-    why = f"it is the smallest within {WORTH:.0%} of the fastest that leaves a tenth of the room free"
+    why = f"it is the smallest size within {WORTH:.0%} of the fastest that leaves a tenth of the room free"
     return case.decide_batch(settings, why, found=f"; trials of batch_size {rates}")
 
 
@@ -142,16 +142,18 @@ def _outcome(trial: Trial, is_good: bool) -> str:
 def _why_prefetch(best: Trial, further: Trial | None, *, is_good: bool) -> str:
     if further is not None:
         rate = f"{best.rows_per_second:.0f} rows/s" if best.rows_per_second else "no rate"
-        return f"with prefetch {further.prefetch} a trial had {_outcome(further, is_good)}, with {best.prefetch} {rate}"
+        outcome = _outcome(further, is_good)
+        return f"trials compared prefetch {best.prefetch} ({rate}) with prefetch {further.prefetch} ({outcome})"
     if (best.wait_share or 0.0) <= MOST_WAIT:
-        return f"below {MOST_WAIT:.0%} there is nothing to gain by reading further ahead"
-    return "it is far enough, or there was no trial left to try reading further ahead"
+        return f"below {MOST_WAIT:.0%}, reading further ahead gains nothing"
+    return "it is enough already, or no trial was left to try reading further ahead"
 
 
 def measured_terms(trials: Sequence[Trial], chosen: Trial) -> dict[str, int]:
-    """Return what trials measured of the chosen one's peak: the process before there is a model, the model, the rows.
+    """Return the measured parts of the chosen trial's peak: the process before the model is built, the model, the rows.
 
-    Rows take what the peak rises with the batch, by least squares; {} where all trials had one batch size.
+    The share of the rows is the slope of the peak over the batch size, by least squares; {} if all trials had the same
+    batch size.
     """
     known = [(trial.batch_size, trial.measured_peak_bytes) for trial in trials if trial.measured_peak_bytes is not None]
     if len({size for size, _ in known}) < 2 or not chosen.baseline_anon_bytes or not chosen.measured_peak_bytes:

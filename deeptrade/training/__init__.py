@@ -1,4 +1,4 @@
-"""Training: exact accumulation, checkpoints, validation, and `fit`, which makes a run of them.
+"""Training: exact accumulation, checkpoints, validation, and `fit`, which combines them into a run.
 
-Nothing is imported here: `fit` finds out that a path is wrong before it pays for TensorFlow.
+Nothing is imported here, so that `fit` can reject a wrong path before it pays for importing TensorFlow.
 """

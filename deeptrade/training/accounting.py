@@ -1,4 +1,4 @@
-"""Which row became what: every row that was read is trained, validation, purged, rejected or unused."""
+"""What became of each row: every row that was read is trained, validation, purged, rejected or unused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..data.split import Split
 from ..store.ledger import LedgerEntry
 
 TimesLeftOut = Sequence[Mapping[str, Any]]
-"""Rows that did not count when their turn came: `row`, `reason`, `detail`, as they came, and `epoch`."""
+"""Rows skipped when their turn came, in that order: `row`, `reason`, `detail` and `epoch`."""
 
 
 def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[LedgerEntry]:
-    """Return rejected and purged rows by number, then rows the trainer left out, each once, as they came."""
-    why = "too near the boundary between training and validation"
+    """Return rejected and purged rows by number, then rows the trainer left out, each once, in the order skipped."""
+    why = "too close to the boundary between training and validation"
     purged = [data.entry(int(row), "", "purged", why) for row in split.purged.numbers()]
     first: dict[int, Mapping[str, Any]] = {}
     for one in left_out:
@@ -30,9 +30,9 @@ def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[
 def count_rows(
     data: Dataset, split: Split, *, epochs: int, current: np.ndarray, left_out: TimesLeftOut, unread: int = 0
 ) -> dict[str, int]:
-    """Return distinct rows by what became of them, after `epochs` whole epochs and the rows `current` of the next.
+    """Return the number of distinct rows by outcome, after `epochs` full epochs and the rows `current` of the next.
 
-    Rows that were left out whenever their turn came count as rejected, and so do `unread` validation rows.
+    Rows left out every time their turn came count as rejected, and so do `unread` validation rows.
     """
     passed_now = set(current.tolist())
     times_left_out = Counter(one["row"] for one in left_out)

@@ -1,6 +1,6 @@
-"""Rows per pass that follow the memory there is: fewer when little is left, more again when it has come back.
+"""Rows per pass that follow the available memory: fewer when little is left, more again when it is back.
 
-The rows of an optimizer step and their order stay; only into how many passes they are cut changes, between two steps.
+The rows of an optimizer step and their order stay the same; only the number of passes changes, between steps.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from ..memory.monitor import Recent
 from ..planning.rules import batch_sizes
 
 LOW = 0.06
-"""Share of the limit below which what is left counts as little, if a pass holds as much. Plans leave a tenth free at
-the peak, and runs so planned were seen to leave 8% when they were alone."""
+"""Share of the limit below which memory counts as low, capped at what one pass holds. Plans leave a tenth free at the
+peak; planned runs alone on a machine were seen to leave 8%."""
 
 _STALLED = 10.0
-"""Percent of the last ten seconds in which some task waited for memory, above which twice as much counts as little."""
+"""Percent of the last ten seconds in which some task waited for memory; above it, the low-memory threshold doubles."""
 
-_WARM_UP, _WAIT_DOWN, _WAIT_UP = 10, 3, 20
-"""Steps at the start, until what tracing took is given back. Steps between two reductions, which show when freed memory
-has been given back. Steps in a row with room before there are more rows again, twice as many each time that they had to
-go again: who took memory may do it again."""
+_SETTLING_STEPS, _WAIT_DOWN, _WAIT_UP = 10, 3, 20
+"""Steps at the start, until memory used for tracing is released. Steps between two reductions, enough to see whether
+freed memory was released. Steps in a row with room before a pass grows again, doubled each time it had to shrink after
+growing: whatever took the memory may take it again."""
 
 _KNOWN_STEPS = 20
-"""Steps whose highest memory is what the next one is reckoned to need."""
+"""Latest steps whose highest memory is taken as what the next step needs."""
 
 _SPARE = 1.1
-"""What more rows are reckoned to take, in units of the prediction."""
+"""Factor on the predicted memory of additional rows."""
 
 
 class MicroBatch:
-    """The rows per pass now, between 1 and those asked for, and whether memory is scarce.
+    """The current rows per pass, from 1 to the number requested, and whether memory is scarce.
 
-    Arguments: batch_size asked for; effective_batch; row_bytes, what a pass holds for each of its rows; limit_bytes;
-    adapt, False to keep the rows per pass as they are.
+    Arguments: batch_size requested; effective_batch; row_bytes, what a pass holds per row; limit_bytes; adapt, False to
+    keep the rows per pass fixed.
     """
 
     def __init__(self, batch_size: int, effective_batch: int, *, row_bytes: int, limit_bytes: int, adapt: bool = True):
@@ -51,13 +51,13 @@ class MicroBatch:
         self._wait_up, self._has_grown = _WAIT_UP, False
 
     def after_step(self, available_bytes: int, *, stalled_percent: float = 0.0) -> int | None:
-        """Return another number of rows per pass, or None; available_bytes is what a step's fullest moment leaves."""
+        """Return a new number of rows per pass, or None; available_bytes is what is left at the step's peak."""
         self._steps += 1
         self._since_change += 1
         low = self._low_bytes * (2 if stalled_percent > _STALLED else 1)
         self._note_scarcity(available_bytes < low)
         self._roomy_steps = self._roomy_steps + 1 if self._fits(self._next(), available_bytes, low) else 0
-        may_fall = self._steps > _WARM_UP and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]
+        may_fall = self._steps > _SETTLING_STEPS and self._since_change > _WAIT_DOWN and self.size > self._sizes[0]
         if available_bytes < low and may_fall:
             smaller = [size for size in self._sizes if size < self.size]
             self._wait_up *= 2 if self._has_grown else 1
@@ -73,18 +73,18 @@ class MicroBatch:
 
     @property
     def is_largest(self) -> bool:
-        """Whether a pass has the rows that were asked for."""
+        """Whether a pass has the requested number of rows."""
         return self.size == self._sizes[-1]
 
     def _note_scarcity(self, is_low: bool) -> None:
         self._easy_steps = 0 if is_low else self._easy_steps + 1
-        if is_low and self._steps > _WARM_UP:
+        if is_low and self._steps > _SETTLING_STEPS:
             self.is_scarce = True
         elif self._easy_steps >= _WAIT_UP:
             self.is_scarce = False
 
     def _next(self) -> int:
-        """The next larger size; the size itself where there is none."""
+        """The next larger size, or the current one if it is the largest."""
         return next((size for size in self._sizes if size > self.size), self.size)
 
     def _fits(self, size: int, available_bytes: int, low: int) -> bool:
@@ -97,26 +97,26 @@ class MicroBatch:
 
 
 class StepPeak:
-    """What the fullest moment of a step leaves: samples that miss it know how high the steps before went."""
+    """Memory left at the peak of a step; if samples miss the peak, the peaks of earlier steps stand in for it."""
 
     def __init__(self) -> None:
         self._most: deque[int] = deque(maxlen=_KNOWN_STEPS)
 
     def forget(self) -> None:
-        """Steps are others from here on."""
+        """Forget earlier peaks: the steps from here on differ."""
         self._most.clear()
 
     def available_bytes(self, recent: Recent) -> int:
-        """Return the bytes left at a step's peak, from the samples since the step before."""
+        """Return the bytes left at the step's peak, from the samples since the previous step."""
         self._most.append(recent.most_anon_bytes)
         rise = max(self._most) - recent.latest.anon_bytes
         return min(recent.least_available_bytes, recent.latest.available_bytes - rise)
 
 
 class MemoryFollower:
-    """Asks a monitor after every step what is left, squeezes the budget while that is scarce, and sizes the passes.
+    """Checks after every step how much memory is left, shrinks the budget while it is scarce, and sizes the passes.
 
-    `available_bytes` is what the last step left at its fullest moment.
+    `available_bytes` is what was left at the peak of the last step.
     """
 
     def __init__(self, micro_batch: MicroBatch, monitor: MemoryMonitor, budget: ByteBudget):
@@ -132,17 +132,17 @@ class MemoryFollower:
 
     @property
     def is_scarce(self) -> bool:
-        """Whether memory is scarce, or was when the passes became smaller than asked for."""
+        """Whether memory is scarce, or was when the passes became smaller than requested."""
         return self._micro_batch.is_scarce or not self._micro_batch.is_largest
 
     def settle(self) -> None:
-        """What was held until now says nothing of the steps to come: after validation, or a change of the passes."""
+        """Discard earlier samples, which say nothing about the next steps: after validation or a new pass size."""
         self._monitor.sample()
         self._monitor.take_recent()
         self._peak.forget()
 
     def after_step(self, step: int) -> int | None:
-        """Return another number of rows per pass, or None; with it, the caller resizes, trims and then settles."""
+        """Return a new number of rows per pass, or None; given one, the caller resizes, trims and then settles."""
         self._steps += 1
         self.available_bytes = self._peak.available_bytes(self._monitor.take_recent())
         was_scarce = self._micro_batch.is_scarce
@@ -151,15 +151,15 @@ class MemoryFollower:
             self._budget.squeeze(not was_scarce)
             content = {"step": step, "scarce": not was_scarce, "available_bytes": self.available_bytes}
             self._monitor.note("scarce", **content)
-        if self._steps == _WARM_UP or self._micro_batch.is_scarce != was_scarce:
+        if self._steps == _SETTLING_STEPS or self._micro_batch.is_scarce != was_scarce:
             self.settle()
         return size
 
 
 def stalled_percent(path: Path) -> float:
-    """Return the percent of the last ten seconds in which some task waited for memory; 0 where it is not told.
+    """Return the percent of the last ten seconds in which some task waited for memory; 0 if unknown.
 
-    `path` is a file of pressure stall information, such as `pressure_file` gives.
+    `path` is a file of pressure stall information, as returned by `pressure_file`.
     """
     try:
         first = path.read_text().split("\n", 1)[0]

@@ -1,4 +1,4 @@
-"""A trainer made from a run's settings and its training rows: the one place where data, model and optimizer meet."""
+"""The trainer of a run, built from its settings and training rows: where data, model and optimizer meet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .loop import Trainer
 
 
 def target_scale(targets: np.ndarray) -> np.ndarray:
-    """Return float32 (horizons,), the standard deviation of the targets (rows, horizons) there are; 1 where it is 0.
+    """Return float32 (horizons,), the standard deviation of the known targets (rows, horizons); 1 where it is 0.
 
     Raises DataError when there is no target at all.
     """
@@ -32,11 +32,11 @@ def target_scale(targets: np.ndarray) -> np.ndarray:
 
 
 UNUSUAL = 1000
-"""Times the median size of a horizon's targets above which one is said: returns stray by a few hundred at most."""
+"""A target is reported when it exceeds the median size of its horizon this many times; returns reach a few hundred."""
 
 
 def unusual_targets(targets: np.ndarray, rows: np.ndarray) -> list[str]:
-    """Return a line for each horizon whose largest target is out of all proportion: the unit of errors follows it."""
+    """Return a line for each horizon whose largest target is implausible, since it inflates the unit of errors."""
     lines = []
     for horizon, values in enumerate(targets.T, start=1):
         sizes = np.abs(values[np.isfinite(values)])
@@ -45,21 +45,21 @@ def unusual_targets(targets: np.ndarray, rows: np.ndarray) -> list[str]:
         if median and abs(values[at]) > UNUSUAL * median:
             lines.append(
                 f"y_{horizon} is {values[at]:g} in row {rows[at]}, {abs(values[at]) / median:.1g} times the median "
-                f"size {median:.2g}; all errors are measured in units that follow it, so mend or remove it"
+                f"size {median:.2g}; it inflates the unit that all errors are measured in, so fix or remove it"
             )
     return lines
 
 
 DRIFT, _DRIFT_PARTS, _DRIFT_ERRORS = 0.5, 4, 5.0
-"""A channel drifts when the means of four quarters of the training rows lie further apart than half a standard
-deviation, and further than five standard errors. A price does, by 1.5 and more; what returns to a level does not."""
+"""A channel drifts when the means of the four quarters of the training rows differ by more than half a standard
+deviation and by more than five standard errors. Prices do, by 1.5 and more; a mean-reverting channel does not."""
 
 
 def lasting_statistics(data: Dataset, rows: RowRange, names: Sequence[str]) -> dict[str, FeatureStatistics]:
     """Return the statistics of rows by feature, with an infinite standard deviation for channels that drift.
 
-    In standard units such a channel is 0 then. Its level tells one part of the training rows from another, which a
-    model learns by heart, and later rows lie outside of all it has seen (forecasts far worse than zero in one of three
+    Such a channel is then 0 in standard units. Its level identifies a part of the training rows, which a model
+    memorizes, and later rows lie outside the range seen in training (forecasts far worse than zero in one of three
     synthetic markets). Changes within a window stay visible, in the view relative to its last step.
     """
     whole = data.statistics(rows, names)
@@ -78,8 +78,8 @@ def build_trainer(
 ) -> Trainer:
     """Return an untrained trainer whose model knows the statistics of `rows`.
 
-    scale float32 (horizons,) is the unit of forecasts and errors; precision a Keras dtype policy; options go to
-    `Trainer`.
+    scale, float32 (horizons,), is the unit of forecasts and errors; precision is a Keras dtype policy; options are
+    passed to `Trainer`.
     """
     schema = data.schema.select(settings.feature_names)
     model = build_forecaster(

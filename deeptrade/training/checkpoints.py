@@ -1,4 +1,4 @@
-"""Checkpoints: one file holds weights, optimizer and position together, so no kill can leave half of a state."""
+"""Checkpoints: one file holds weights, optimizer and position, so a kill cannot leave half a state."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STATE = "__state__"
 _REGULAR, _STOP = "step", "stop"
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged archive raises; RuntimeError where a flipped bit asks for a password or a newer format."""
+"""What reading a damaged archive raises; RuntimeError if a flipped bit means a password or a newer format."""
 
 
 class Checkpoints:
     """The two newest checkpoints of a run in `folder`: NumPy archives whose parts carry checksums.
 
-    Regular ones, `step-N.npz`, come at steps that depend on settings and data alone, so that a run that goes back to
-    one goes back to the same wherever it was stopped meanwhile. One made because the run stops, `stop-N.npz`, is kept
-    until the next regular one. After a return to an earlier step names end in `-rR`, R counting returns: newer is who
-    has the larger R, then the larger N.
+    Regular ones, `step-N.npz`, are written at steps that depend only on settings and data, so a run that rolls back
+    returns to the same step wherever it was interrupted. One written because the run stops, `stop-N.npz`, is kept until
+    the next regular one. After a rollback, names end in `-rR`, where R counts rollbacks (`returns`): the newer file has
+    the larger R, then the larger N.
     """
 
     def __init__(self, folder: Path, *, sink: Callable[[str], None] = lambda line: None):
@@ -46,7 +46,7 @@ class Checkpoints:
     ) -> None:
         """Write the variables by path and the plain state, then drop all but the newest two.
 
-        One variable is copied at a time, so a checkpoint costs no second set of weights in memory.
+        Variables are copied one at a time, so a checkpoint needs no second set of weights in memory.
         """
         if len({variable.path for variable in variables}) != len(variables):
             raise ValueError("two variables share a path")
@@ -64,9 +64,9 @@ class Checkpoints:
     def restore(self, variables: Sequence[Any], *, before: int | None = None) -> dict[str, Any] | None:
         """Set the variables from the newest sound checkpoint and return its state; None when there is none.
 
-        `before`: from the newest regular one of a step below it, the oldest where all are later.
+        With `before`, use the newest regular one of an earlier step, or the oldest if there is none.
 
-        Raises DataError when checkpoints exist and none of them can be read, or one is of another model.
+        Raises DataError when checkpoints exist but none can be read, or when the one read is of another model.
         """
         path = self._newest(self._paths() if before is None else self._paths_before(before), whole=True)
         if path is None:
@@ -76,7 +76,7 @@ class Checkpoints:
             return _read_state(archive)
 
     def read_state(self) -> dict[str, Any] | None:
-        """Return the state alone of the newest checkpoint in which it is sound."""
+        """Return only the state, from the newest checkpoint whose state is sound; None when there is none."""
         path = self._newest(self._paths(), whole=False)
         if path is None:
             return None
@@ -84,13 +84,13 @@ class Checkpoints:
             return _read_state(archive)
 
     def _newest(self, paths: Sequence[Path], *, whole: bool) -> Path | None:
-        """The first of the checkpoints that is sound (`whole`: in every part, else in its state)."""
+        """The first sound checkpoint (`whole`: every part is checked, else only the state)."""
         for path in paths:
             try:
                 _check(path, whole=whole)
                 return path
             except _DAMAGE as error:
-                self._sink(f"checkpoint {path.name} is damaged ({error}); using the one before")
+                self._sink(f"checkpoint {path.name} is damaged ({error}); using the previous one")
         if paths:
             raise DataError(f"no checkpoint in {self._folder} can be read; start over with --fresh")
         return None
@@ -101,14 +101,14 @@ class Checkpoints:
         return sorted((path for kind in kinds for path in self._folder.glob(f"{kind}-*.npz")), key=_age, reverse=True)
 
     def _paths_before(self, step: int) -> list[Path]:
-        """Regular ones below a step, newest first, then the rest, oldest first."""
+        """Regular ones before a step, newest first, then the rest, oldest first."""
         paths = self._paths(regular=True)
         early = [path for path in paths if _age(path)[1] < step]
         return [*early, *(path for path in reversed(paths) if path not in early)]
 
 
 def _age(path: Path) -> tuple[int, int, bool]:
-    """Sorts checkpoints: returns, step, and at the same step the stop, which came later."""
+    """Sort key, oldest first: rollbacks, then step; at the same step a stop checkpoint is newer."""
     kind, step, *returns = path.stem.split("-")
     return int(returns[0][1:]) if returns else 0, int(step), kind == _STOP
 
@@ -124,12 +124,12 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _check(path: Path, *, whole: bool) -> None:
-    """Read what must be sound, one part at a time; raises where a checksum differs or a part is missing."""
+    """Read what must be sound, one part at a time; raises if a checksum differs or a part is missing."""
     with zipfile.ZipFile(path) as archive:
         _read_state(archive)
         damaged = archive.testzip() if whole else None
     if damaged:
-        raise zipfile.BadZipFile(f"{damaged} has another checksum")
+        raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
 
 
 def _read_state(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _read_state(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _assign(variables: Sequence[Any], archive: zipfile.ZipFile) -> None:
-    """Set every variable; nothing is set unless paths, shapes and dtypes are all as in the archive."""
+    """Set every variable; nothing is set unless all paths, shapes and dtypes match the archive."""
     wanted = {variable.path: (tuple(variable.shape), str(variable.dtype)) for variable in variables}
     paths = [name.removesuffix(".npy") for name in archive.namelist()]
     found = {path: _shape_and_dtype(archive, path) for path in paths if path != _STATE}
@@ -149,7 +149,7 @@ def _assign(variables: Sequence[Any], archive: zipfile.ZipFile) -> None:
 
 
 def _shape_and_dtype(archive: zipfile.ZipFile, path: str) -> tuple[tuple[int, ...], str]:
-    """Read the header alone."""
+    """Read only the header."""
     with archive.open(f"{path}.npy") as part:
         np.lib.format.read_magic(part)
         shape, _, dtype = np.lib.format.read_array_header_1_0(part)

@@ -1,4 +1,4 @@
-"""The passes of a training window: read ahead in the ordinary case, read again and row by row where that fails."""
+"""The passes of a training window: normally read ahead; where that fails, read again row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data.batches import Batch, BatchReader
 from ..errors import DataError
 
 READ_ERRORS = (DataError, OSError)
-"""What reading damaged or vanished data raises; anything else is a bug, or lack of memory, and is not swallowed."""
+"""What reading damaged or missing data raises; anything else is a bug or lack of memory, and is not caught."""
 
 
 READ_ERROR, NON_FINITE = "read_error", "non_finite_step"
@@ -20,7 +20,7 @@ READ_ERROR, NON_FINITE = "read_error", "non_finite_step"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A row that does not count, why (READ_ERROR or NON_FINITE), and what was seen."""
+    """A row that does not count, the reason (READ_ERROR or NON_FINITE), and the detail."""
 
     row: int
     reason: str
@@ -28,10 +28,10 @@ class LeftOut:
 
 
 class Feed:
-    """Batches of one epoch, without the rows that cannot be read and those the trainer has left out.
+    """Batches of one epoch, without rows that cannot be read and rows the trainer left out.
 
-    `left_out` holds both, by row, from the last `forget` on; `known` are left out from the start. `waited` counts the
-    seconds that the caller waited for data.
+    `left_out` holds both by row number, since the last `forget`; `known` rows are left out from the start. `waited` is
+    the seconds the caller waited for data since then.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Feed:
 
     @property
     def faults(self) -> list[LeftOut]:
-        """What was left out of this window and not known before."""
+        """Rows newly left out of this window."""
         return [one for row, one in self.left_out.items() if row not in self._known]
 
     def resize(self, batch_size: int) -> None:
-        """Yield passes of `batch_size` rows from now on; what was read ahead in another size is dropped."""
+        """Yield passes of `batch_size` rows from now on; batches read ahead in another size are dropped."""
         if batch_size != self.batch_size:
             self.close()
             self.batch_size = batch_size
 
     def forget(self) -> None:
-        """Start a new window: what was left out before belongs to the last one."""
+        """Start a new window, in which no row is left out yet."""
         self.left_out = {}
         self.waited = 0.0
 
@@ -71,7 +71,7 @@ class Feed:
         self.left_out.update((one.row, one) for one in rows)
 
     def passes(self, start: int, stop: int) -> Iterator[Batch]:
-        """Yield the passes of positions [start, stop), read ahead also beyond `stop`."""
+        """Yield the passes of positions [start, stop); reading ahead continues beyond `stop`."""
         for first in range(start, stop, self.batch_size):
             began = time.perf_counter()
             batch = self._without_left_out(self._read(first, min(first + self.batch_size, stop)))
@@ -79,7 +79,7 @@ class Feed:
             yield batch
 
     def again(self, start: int, stop: int) -> Batch:
-        """Return the rows at positions [start, stop) read anew."""
+        """Return the rows at positions [start, stop), read again."""
         try:
             batch = self.reader.fetch(self.epoch, start, stop)
         except READ_ERRORS:
@@ -103,11 +103,11 @@ class Feed:
             self._stream = None
             batch = self._row_by_row(start, stop)
             if len(batch.row_ids) == stop - start:
-                self._sink(f"reading rows {batch.row_ids.tolist()} failed once ({error}) and is well now; they count")
+                self._sink(f"reading rows {batch.row_ids.tolist()} failed once ({error}) and then worked; they count")
             return batch
 
     def _row_by_row(self, start: int, stop: int) -> Batch:
-        """What can be read of a batch that cannot be read whole; the rest is left out."""
+        """The readable rows of a batch that cannot be read whole; the others are left out."""
         rows = self.reader.epoch_rows(self.epoch, start, stop)
         found = []
         for position, row in enumerate(rows.tolist(), start):

@@ -1,4 +1,4 @@
-"""The training loop: windows of an epoch, one optimizer step each; the position is one number, in samples."""
+"""The training loop: an epoch is cut into windows, one optimizer step each; the position is a number of samples."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..data.batches import Batch, BatchReader
 from ..data.generator import MemoryEfficientGenerator
 from ..errors import SettingsError, TrainingFailedError
 from ..memory import StepMemory
+from ..units import count_of
 from .exactness import (
     check_numbers,
     checked_weights,
@@ -28,17 +29,17 @@ from .feed import NON_FINITE, Feed, LeftOut
 from .step import AccumulatingStep, Window
 
 MOST_FAULTS_IN_A_ROW = 5
-"""Windows in a row with rows newly left out at which training stops: something other than a few rows is wrong."""
+"""Training stops at this many consecutive windows with newly left-out rows: more than a few rows are wrong."""
 
 MOST_SHARE, _LEAST_ROWS = 0.5, 4
-"""Share of a window's rows newly left out above which training stops, from so many rows on."""
+"""Training stops when more than this share of a window's rows, and at least this many, are newly left out."""
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One optimizer step. `samples` counts rows of this epoch up to and with it; seconds are wall time.
+    """One optimizer step. `samples` counts the rows of this epoch up to and including it; seconds are wall time.
 
-    `row_ids` are the rows that counted, `left_out` those of the window that did not.
+    `row_ids` are the window's rows that counted, `left_out` those that did not.
     """
 
     step: int
@@ -58,22 +59,22 @@ class StepRecord:
 class Trainer:
     """Trains any Keras model with dict inputs and one (rows, horizons) output on a BatchReader or generator.
 
-    What is minimized is Huber's loss in units of target_scale, its mean over the valid targets of a window; a compiled
+    Training minimizes the Huber loss in units of target_scale, averaged over the valid targets of a window; a compiled
     model's own loss and optimizer are not used.
 
-    Arguments: target_scale float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
-    accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound of the gradient's global norm
-    (0: none); optimizer, any of Keras in Adam's place: its schedule, weight decay and averages see one step per window;
-    row_weights, finite and at least 0, by row number, the weight of each row's loss (None: 1); callbacks of Keras, for
-    which a window is a batch (`on_train_begin` comes once, `on_train_end` with `finish`; where they set
-    `model.stop_training`, the epoch ends after the window and later ones yield nothing); averaging, keep the mean of
-    the weights over the steps, which forecasts better than the last of them (`averaged`, `finish`); sink takes a line
-    of text about rows that went wrong and came right again; memory takes the anonymous memory of each phase of a pass:
-    read, forward, backward, apply.
+    Arguments: target_scale, float32 (horizons,) or one number, the unit of errors; batch_size, rows per pass;
+    accum_steps, passes per optimizer step; learning_rate of Adam; clip_norm, bound on the gradient's global norm
+    (0: none); optimizer, any Keras optimizer instead of Adam: its schedule, weight decay and averages see one step per
+    window; row_weights, by row number, finite and at least 0, the weight of each row's loss (None: 1); callbacks, Keras
+    callbacks for which a window is a batch (`on_train_begin` is called once, `on_train_end` by `finish`; if one sets
+    `model.stop_training`, the epoch ends after that window and later epochs yield nothing); averaging, keep the mean of
+    the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); sink, called with a
+    line of text about faults that did not recur; memory, records the anonymous memory of each phase of a pass: read,
+    forward, backward, apply.
 
-    A row that cannot be read, or whose loss or gradient alone is not finite, is left out and named in its window's
-    record; the other rows count as if it had never been drawn. TrainingFailedError where that happens in
-    MOST_FAULTS_IN_A_ROW windows in a row, or to more than MOST_SHARE of the rows of one.
+    A row that cannot be read, or whose own loss or gradient is not finite, is left out and named in its window's
+    record; the other rows count as if it had never been drawn. Raises TrainingFailedError if that happens in
+    MOST_FAULTS_IN_A_ROW consecutive windows, or to more than MOST_SHARE of the rows of one.
 
     Raises SettingsError for a model or optimizer whose result would depend on how a window is cut into passes.
 
@@ -98,7 +99,8 @@ class Trainer:
         memory: StepMemory | None = None,
     ):
         if batch_size < 1 or accum_steps < 1:
-            raise SettingsError(f"batch_size={batch_size}, accum_steps={accum_steps}: both must be at least 1")
+            name, value = ("batch_size", batch_size) if batch_size < 1 else ("accum_steps", accum_steps)
+            raise SettingsError(f"{name}={value} is not accepted; use at least 1")
         check_numbers(learning_rate=learning_rate, clip_norm=clip_norm, target_scale=target_scale)
         refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
@@ -107,7 +109,7 @@ class Trainer:
         self._row_weights, self._sink, self._memory = checked_weights(row_weights), sink, memory
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
-            model.optimizer = self.optimizer  # where callbacks that set the learning rate look for it
+            model.optimizer = self.optimizer  # callbacks that set the learning rate look for it there
         model.stop_training = False
         self._features = read_features(model)
         self._has_begun = self._is_finished = False
@@ -126,7 +128,7 @@ class Trainer:
 
     @property
     def variables(self) -> list[Any]:
-        """All that a checkpoint must hold: the model's and the optimizer's variables, and the averages."""
+        """All variables a checkpoint must hold: the model's, the optimizer's, and the averages."""
         return [*self.model.variables, *self.optimizer.variables, *self._step.averages]
 
     @property
@@ -136,26 +138,28 @@ class Trainer:
 
     @property
     def first_suspect(self) -> int:
-        """The step before faults began, whose update may have caused them: good weights are older."""
+        """The step before the faults began, whose update may have caused them: only older weights are safe."""
         return (self._first_fault if self.faults_in_a_row else self.steps + 1) - 1
 
     @property
     def tracing_count(self) -> int:
-        """How often the step function was traced; 1 in a healthy run."""
+        """Number of times the step function was traced; 1 in a healthy run."""
         return self._step.tracing_count
 
     def resize(self, batch_size: int) -> None:
-        """Cut windows into passes of `batch_size` rows from the next one on; the rows of a step stay as they are.
+        """Cut windows into passes of `batch_size` rows from the next one on; the rows of a step stay the same.
 
         Raises SettingsError unless it divides the effective batch.
         """
         if batch_size < 1 or self.effective_batch % batch_size:
-            raise SettingsError(f"batch_size={batch_size} does not divide the {self.effective_batch} rows of a step")
+            raise SettingsError(
+                f"batch_size={batch_size} does not divide the {self.effective_batch} rows of a step; use a divisor"
+            )
         self.accum_steps, self.batch_size = self.effective_batch // batch_size, batch_size
         self._step.batch_size = batch_size
 
     def state(self) -> dict[str, Any]:
-        """Return what belongs into a checkpoint beside the variables, as plain data."""
+        """Return what a checkpoint must hold besides the variables, as plain data."""
         return {
             "step": self.steps,
             "loss_scale": float(self._step.loss_scale.numpy()),
@@ -165,7 +169,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         self.steps = state["step"]
         self._step.loss_scale.assign(state["loss_scale"])
         self._step.clean_windows.assign(state["clean_windows"])
@@ -179,20 +183,21 @@ class Trainer:
         start: int = 0,
         known: Mapping[int, LeftOut] | None = None,
     ) -> Iterator[StepRecord]:
-        """Train on one epoch from sample `start` to its end; yields after each optimizer step.
+        """Train on one epoch from sample `start` to its end; yields a record after each optimizer step.
 
-        The last window of an epoch is short and is applied with its own number of targets. A window without a valid
-        target changes nothing and has `applied` False. Rows in `known` are left out from the start.
+        The last window of an epoch may be short and is averaged over its own number of targets. A window without a
+        valid target changes nothing and has `applied` False. Rows in `known` are left out from the start.
 
-        Raises SettingsError after `finish`, and where the data do not fit the model, target_scale or row_weights.
+        Raises SettingsError after `finish`, and if the data do not fit the model, target_scale or row_weights.
         """
         self._refuse_if_finished()
         reader = data.reader if isinstance(data, MemoryEfficientGenerator) else data
-        self._step.reset()  # of what a loop left in the middle of a window has added
+        self._step.reset()  # drop sums from a loop that was left in the middle of a window
         feed = Feed(reader, epoch, batch_size=self.batch_size, known=known, sink=self._sink)
         if self._row_weights is not None and len(self._row_weights) < reader.dataset.rows:
             raise SettingsError(
-                f"row_weights has {len(self._row_weights)} entries, the data {reader.dataset.rows} rows"
+                f"row_weights has {count_of(len(self._row_weights), 'entry', 'entries')}, the data has "
+                f"{count_of(reader.dataset.rows, 'row')}; give one weight per row"
             )
         self._check_shapes(reader)
         if start >= reader.samples or self.model.stop_training:
@@ -201,7 +206,7 @@ class Trainer:
         position, losses, targets = start, 0.0, 0
         try:
             while position < reader.samples and not self.model.stop_training:
-                self._refuse_if_finished()  # within the loop that takes the records
+                self._refuse_if_finished()  # the consumer of the records may have called finish
                 began = time.perf_counter()
                 stop = min(position + self.effective_batch, reader.samples)
                 feed.resize(self.batch_size)
@@ -235,8 +240,8 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model its averaged weights inside the block, where they are kept; nothing is trained meanwhile."""
-        if self._is_finished:  # the model has them for good
+        """Give the model its averaged weights, if any, inside the block; do not train in it."""
+        if self._is_finished:  # the model already keeps them
             yield
             return
         self._swap()
@@ -246,10 +251,10 @@ class Trainer:
             self._swap()
 
     def finish(self) -> None:
-        """End training: give the model its averaged weights for good, and call `on_train_end` of the callbacks.
+        """End training: give the model its averaged weights permanently and call `on_train_end` of the callbacks.
 
         The averages are those of `averaging=True` or of an optimizer with `use_ema`; without either, the model keeps
-        its last weights. `train` is refused from here on; a second call does nothing.
+        its last weights. Afterwards `train` raises SettingsError; a second call of `finish` does nothing.
         """
         if self._is_finished:
             return
@@ -260,10 +265,10 @@ class Trainer:
 
     def _refuse_if_finished(self) -> None:
         if self._is_finished:
-            raise SettingsError("finish() has ended this Trainer's training; make a new Trainer to train on")
+            raise SettingsError("this Trainer has finished; make a new Trainer to train further")
 
     def _swap(self) -> None:
-        """Exchange weights and averages, one at a time: no second set of them is made."""
+        """Swap weights and averages one variable at a time, so that no second set is held in memory."""
         if self._step.averages:
             for variable, average in zip(self.model.trainable_variables, self._step.averages, strict=True):
                 values = variable.numpy()
@@ -271,7 +276,7 @@ class Trainer:
                 average.assign(values)
 
     def _check_shapes(self, reader: BatchReader) -> None:
-        """Raise SettingsError where model, scale and batches differ in horizons, or a feature is missing."""
+        """Raise SettingsError if model, scale and batches differ in horizons, or a feature is missing."""
         shape, scale = getattr(self.model, "output_shape", None), self._step.target_scale.shape
         found = {
             "the model's output": shape[-1] if isinstance(shape, tuple) else None,
@@ -280,11 +285,15 @@ class Trainer:
         for name, horizons in found.items():
             if horizons not in (None, reader.schema.horizons):
                 raise SettingsError(
-                    f"{name} has {horizons} horizons, the data {reader.schema.horizons}; make them equal"
+                    f"{name} has {count_of(horizons, 'horizon')}, the data has {reader.schema.horizons}; "
+                    f"make them equal"
                 )
         missing = sorted(set(self._features or ()) - set(reader.schema.names))
         if missing:
-            raise SettingsError(f"the model reads {missing[0]!r}, the batches hold {', '.join(reader.schema.names)}")
+            raise SettingsError(
+                f"the model reads {missing[0]!r}, but the batches hold only {', '.join(reader.schema.names)}; "
+                f"add it to their features"
+            )
 
     def _begin_epoch(self, epoch: int) -> None:
         if not self._has_begun:
@@ -293,13 +302,13 @@ class Trainer:
         self._callbacks.on_epoch_begin(epoch)
 
     def _train_window(self, feed: Feed, start: int, stop: int) -> tuple[Window, np.ndarray]:
-        """One optimizer step on positions [start, stop); returns what it did and the rows that counted.
+        """Take one optimizer step on positions [start, stop); return what it did and the rows that counted.
 
-        A window with a bad pass has changed nothing. In float16 the loss scale may have been too high, and is lower
-        now. Else its rows are tried one by one, those that are bad alone are left out, and the window runs again: the
-        sums are then those of a window that never had these rows.
+        A window with a bad pass has changed nothing. In float16 the loss scale may have been too high, and is now
+        lower. Otherwise its rows are tried one by one, the bad ones are left out, and the window runs again, with the
+        same sums as if it had never had these rows.
 
-        Raises TrainingFailedError where rows are not finite together, twice, and none of them alone.
+        Raises TrainingFailedError if the window is not finite twice, although each row alone is.
         """
         feed.forget()
         if self._memory is not None:
@@ -313,17 +322,18 @@ class Trainer:
                 found = self._find_bad_rows(feed, stop, bad)
                 if searches and not found:
                     tensor = next(iter(bad.values()))
-                    raise TrainingFailedError(f"the {tensor} is not finite over {len(row_ids)} rows, but of none alone")
+                    rows = count_of(len(row_ids), "row")
+                    raise TrainingFailedError(f"the {tensor} is not finite over {rows}, but is for each row alone")
                 feed.leave_out(found)
                 searches += 1
                 self._step.scale_state = scale  # it was not at fault
             window, row_ids = self._run_window(self._passes_again(feed, start, stop), start, stop)
         if searches and not feed.left_out:
-            self._sink(f"step {self.steps + 1}: not every loss and gradient was finite, but all are when run again")
+            self._sink(f"step {self.steps + 1}: a loss or gradient was not finite, but all were when run again")
         return window, row_ids
 
     def _count_faults(self, faults: Sequence[LeftOut], *, rows: int, counted: int) -> None:
-        """Count windows in a row with rows newly left out; one of which no row counted says nothing either way."""
+        """Count consecutive windows with newly left-out rows; a window of which no row counts does not reset it."""
         if faults:
             self._first_fault = self._first_fault if self.faults_in_a_row else self.steps + 1
             self.faults_in_a_row += 1
@@ -331,11 +341,12 @@ class Trainer:
             self.faults_in_a_row = 0
         too_many = len(faults) >= _LEAST_ROWS and len(faults) > MOST_SHARE * rows
         if faults and (too_many or self.faults_in_a_row >= MOST_FAULTS_IN_A_ROW):
-            what = f"{len(faults)} of {rows} rows" if too_many else f"rows of {self.faults_in_a_row} windows in a row"
-            raise TrainingFailedError(f"{what} had to be left out, the last because {faults[-1].detail}", faults)
+            windows = f"rows of {self.faults_in_a_row} consecutive windows"
+            what = f"{len(faults)} of {count_of(rows, 'row')}" if too_many else windows
+            raise TrainingFailedError(f"{what} had to be left out, the last one because: {faults[-1].detail}", faults)
 
     def _run_window(self, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
-        """Run passes, those without rows left out; `bad` of the result is by position of the pass."""
+        """Run the passes that have rows; `bad` of the result is keyed by the position of the pass."""
         row_ids: list[np.ndarray] = [np.empty(0, np.int64)]
         positions: list[int] = []
         filled = (
@@ -363,7 +374,7 @@ class Trainer:
             yield feed.again(first, min(first + self.batch_size, stop))
 
     def _find_bad_rows(self, feed: Feed, stop: int, bad: Mapping[int, str]) -> list[LeftOut]:
-        """The rows of the bad passes, given by position and tensor, whose loss or gradient alone is not finite."""
+        """The rows of the bad passes (position to tensor) whose own loss or gradient is not finite."""
         found = []
         for first in bad:
             for position in range(first, min(first + self.batch_size, stop)):

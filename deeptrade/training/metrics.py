@@ -1,4 +1,4 @@
-"""Forecast errors over a whole split, in the graph, against the forecast that is always zero."""
+"""Forecast errors over a whole split, computed in the graph and compared with the zero forecast."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import tensorflow as tf
 
 from ..data.batches import Batch
 from ..memory.collection import trimming
+from ..units import count_of
 from .step import fixed_signature, pad_rows, summed_loss
 
 
 class Validation:
-    """Sums of errors per horizon over batches of at most `batch_size` rows, NaN targets left out.
+    """Error sums per horizon over batches of at most `batch_size` rows, ignoring NaN targets.
 
-    `evaluate` returns loss (mean Huber loss in units of target_scale), and per horizon mae, zero_mae (the forecast
-    is always 0) and directional_accuracy (share of signs that agree, where target and forecast are finite and not
-    0); NaN where there is no target.
+    `evaluate` returns loss (mean Huber loss in units of target_scale), and per horizon mae, zero_mae (that of the
+    forecast that is always 0) and directional_accuracy (share of agreeing signs where target and forecast are finite
+    and not 0); NaN where there is no target.
     """
 
     def __init__(self, model: keras.Model, *, batch_size: int, target_scale: np.ndarray):
@@ -69,14 +70,14 @@ class Validation:
 
 
 def validation_verdict(validation: dict[str, Any]) -> str:
-    """Return in words how many horizons beat the forecast that is always zero."""
+    """Return in words how many horizons beat the zero forecast."""
     if not has_targets(validation):
-        return "no validation row has a target, so nothing is known of its errors"
+        return "no validation row has a target, so its errors are unknown"
     pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
     better = sum(mae < zero for mae, zero in pairs)
-    return f"MAE below the zero forecast's for {better} of {len(pairs)} horizons"
+    return f"MAE below the zero forecast's for {better} of {count_of(len(pairs), 'horizon')}"
 
 
 def has_targets(validation: Mapping[str, Any]) -> bool:
-    """Return whether any target of the split is known."""
+    """Return whether any row of the split has a target."""
     return bool(np.isfinite(validation["zero_mae"]).any())

@@ -1,4 +1,4 @@
-"""Back to the last good checkpoint where rows or numbers fail too often: without these rows, in smaller steps."""
+"""Rollback to the last good checkpoint after too many faults: without the bad rows and at a lower learning rate."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from .loop import Trainer
 from .run_state import RunState
 
 MOST_ROLLBACKS, RATE_CUT = 2, 0.5
-"""Returns to a checkpoint in one run, and what the learning rate is multiplied by at each."""
+"""Most rollbacks in one run, and the factor on the learning rate at each."""
 
 
 def is_hopeless(state: RunState) -> bool:
-    """Return whether a run has gone back so often that going back again would not help."""
+    """Return whether a run has already rolled back as often as it may."""
     return len(state.rollbacks) >= MOST_ROLLBACKS
 
 
 def hopeless_line(state: RunState, error: TrainingFailedError, *, ledger: Path) -> str:
-    """Return what failed after all returns, and what the user can do about it."""
+    """Return what failed after all rollbacks, and what the user can do about it."""
     advice = "try --fresh with a lower --learning_rate"
     if _is_reading(error):
         advice = "repair the data, or compile it again, and start over with --fresh"
     elif error.left_out:
         advice = f"look at the rows in {ledger}, or {advice}"
-    return f"step {state.step + 1}: {error}; {MOST_ROLLBACKS} returns to a checkpoint did not help; {advice}"
+    return f"step {state.step + 1}: {error}; {MOST_ROLLBACKS} rollbacks to a checkpoint did not help; {advice}"
 
 
 def roll_back(
     state: RunState, error: TrainingFailedError, *, trainer: Trainer, checkpoints: Checkpoints
 ) -> tuple[RunState, str]:
-    """Restore the trainer's variables from the last good checkpoint; return where the run stands now, and a line.
+    """Restore the trainer's variables from the last good checkpoint; return the new state and a line for the log.
 
-    The rows that failed since are left out from there on. Raises `error` where there is no checkpoint.
+    Rows that failed since then are left out from now on. Raises `error` if there is no checkpoint.
     """
     restored = checkpoints.restore(trainer.variables, before=trainer.first_suspect)
     if restored is None:
@@ -50,7 +50,7 @@ def roll_back(
 
 
 def lower_rate(trainer: Trainer, error: TrainingFailedError) -> None:
-    """Step less far from here on, unless it was reading that failed."""
+    """Lower the learning rate, unless the failure was in reading."""
     if not _is_reading(error):
         trainer.optimizer.learning_rate = float(trainer.optimizer.learning_rate) * RATE_CUT
 

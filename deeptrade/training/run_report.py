@@ -1,4 +1,4 @@
-"""What a run says of itself: result.json, and the ledger of the rows that did not count."""
+"""The report of a run: result.json, and the ledger of the rows that did not count."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..planning.memory_model import alternatives, predict_peak
 from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
 from ..store.ledger import LedgerEntry, write_ledger
+from ..units import count_of
 from .accounting import count_rows, ledger_entries
 from .feed import LeftOut
 from .loop import Trainer
@@ -29,11 +30,11 @@ from .starts import read_run_starts
 from .upkeep import Upkeep
 
 LATEST_STEPS = 100
-"""Steps that the training loss of a result is averaged over."""
+"""Last steps over which the training loss in a result is averaged."""
 
 
 def run_ledger(data: Dataset, split: Split, state: RunState, further: Iterable[LeftOut] = ()) -> list[LedgerEntry]:
-    """Return the ledger of a run as it stands: rejected, purged, left out by the trainer, and `further` rows."""
+    """Return a run's current ledger: rows rejected, purged, left out by the trainer, and `further` ones."""
     left_out = [*state.left_out, *map(asdict, further), *state.unread]
     return ledger_entries(data, split, left_out)
 
@@ -42,7 +43,7 @@ def run_ledger(data: Dataset, split: Split, state: RunState, further: Iterable[L
 class RunReport:
     """Writes result.json and ledger.csv of one call of `fit`, whenever the run asks for it.
 
-    `unusual` are lines on targets out of all proportion, `hardware` what `set_up_tensorflow` returned.
+    `unusual` holds lines about implausible targets, `hardware` is what `set_up_tensorflow` returned.
     """
 
     folder: TrainingFolder
@@ -57,7 +58,7 @@ class RunReport:
     unusual: Sequence[str]
 
     def write_ledger(self, state: RunState, further: Iterable[LeftOut] = ()) -> None:
-        """Write the ledger of the rows that did not count so far, `further` ones among them."""
+        """Write the ledger of the rows that have not counted so far, including `further` ones."""
         write_ledger(self.folder.ledger, run_ledger(self.data, self.split, state, further))
 
     def write_result(
@@ -72,9 +73,9 @@ class RunReport:
     ) -> dict[str, Any]:
         """Write result.json and return its content.
 
-        `problem` is what ended the run, '' where nothing did; `ended` is how this call of fit has ended ('': as
-        `status` says), 'killed' where a kill would leave this result; `started` the performance counter at the call's
-        start, or at the last checkpoint.
+        `problem` is the error that ended the run, '' for none; `ended` is how this call of fit ended ('': the same as
+        `status`), 'killed' in the result that a kill would leave; `started` is the performance counter at the start of
+        the call or at the last checkpoint.
         """
         with self.trainer.averaged():
             result = self._describe(state, status, validation, started=started, problem=problem, ended=ended or status)
@@ -155,36 +156,37 @@ class RunReport:
         yield from self.unusual
         rows = len({one["row"] for one in state.left_out}) + len(state.unread)
         if rows:
-            yield f"rows that could not be read, or gave no finite loss and gradient: {rows}; they are in the ledger"
+            what = "could not be read, or had no finite loss or gradient"
+            yield f"{count_of(rows, 'row')} {what}; see the ledger"
         if self.trainer.faults_in_a_row > 1:
             steps = self.trainer.faults_in_a_row
-            yield f"rows of the last {steps} steps were left out; do not trust the end of this run"
+            yield f"rows were left out in each of the last {steps} steps; do not trust the end of this run"
         for back in state.rollbacks:
-            yield f"step {back['step']}: {back['reason']}; went back to step {back['to_step']}"
+            yield f"step {back['step']}: {back['reason']}; rolled back to step {back['to_step']}"
         if state.micro_batch_changes:
             yield (
-                f"the rows per pass changed {state.micro_batch_changes} times; the weights equal those of a run "
-                f"without a change to 1e-5, not to the last bit"
+                f"the rows per pass changed {count_of(state.micro_batch_changes, 'time')}; the weights equal those of "
+                f"a run without a change to 1e-5, but not bit for bit"
             )
         yield from self.upkeep.warnings()
         if state.spikes:
-            yield f"the loss jumped {len(state.spikes)} times, first at step {state.spikes[0]['step']}"
+            yield f"the loss jumped {count_of(len(state.spikes), 'time')}, first at step {state.spikes[0]['step']}"
 
 
 def _validations(state: RunState, last: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Every validation with its epoch, step and loss; also one that came before the end of an epoch."""
+    """Every validation with its epoch, step and loss, including one before the end of an epoch."""
     if not last or not has_targets(last) or any(one["step"] == state.step for one in state.validations):
         return state.validations
     return [*state.validations, {"epoch": state.epoch + 1, "step": state.step, "loss": last["loss"]}]
 
 
 def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the home folder as ~: results are given to others."""
+    """The settings with the home folder as ~, since results are shared."""
     return {name: shorten_home(value) if isinstance(value, str) else value for name, value in settings.items()}
 
 
 def latest_loss(folder: TrainingFolder) -> float | None:
-    """Return the mean loss per target over the last 100 steps that counted; None when there is none."""
+    """Return the mean loss per target over those of the last 100 steps that counted; None when none did."""
     counted = [read_column(folder.history, name)[-LATEST_STEPS:] for name in ("loss", "valid_targets", "applied")]
     loss, targets, applied = (column[counted[2] > 0] for column in counted)
     return float(np.average(loss, weights=targets)) if applied.any() else None

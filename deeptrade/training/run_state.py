@@ -1,4 +1,4 @@
-"""Where a run stands, as plain data in its checkpoint: position, settings it must keep, and what happened so far."""
+"""The state of a run, as plain data in its checkpoint: position, settings it must keep, and what happened so far."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .feed import LeftOut
 
 @dataclass
 class RunState:
-    """Position in samples of the current epoch, and the record that result.json is made from.
+    """Position in samples of the current epoch, and the facts that result.json is made from.
 
-    `left_out`: row, reason, detail and epoch of every row that did not count when its turn came. `known`: reason and
-    detail of rows that are left out for good since a rollback. `unread`: of validation rows that cannot be read.
-    `validations`: epoch, step and loss of each epoch's end. `activities`: seconds by what was done between steps.
+    `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: row, reason and detail
+    of rows left out permanently after a rollback. `unread`: the same of validation rows that cannot be read.
+    `validations`: epoch, step and loss at the end of each epoch. `activities`: seconds by activity between steps.
     """
 
     data_id: str
@@ -55,7 +55,7 @@ class RunState:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is anything to continue: a checkpoint of the untrained model is not."""
+        """Whether there is anything to continue; a checkpoint of the untrained model does not count."""
         return bool(self.step or self.rollbacks)
 
     def is_done(self, settings: FitSettings) -> bool:
@@ -64,30 +64,30 @@ class RunState:
         return bool(steps_done or self.epoch >= settings.epochs or self.stops_early(settings))
 
     def stops_early(self, settings: FitSettings) -> bool:
-        """Whether validation has not improved for early_stop_patience epochs (0: never mind)."""
+        """Whether validation has not improved for early_stop_patience epochs (0: never stop early)."""
         patience = settings.early_stop_patience
         return bool(patience and self.epochs_without_gain >= patience)
 
     @property
     def known_bad(self) -> dict[int, LeftOut]:
-        """Rows that training leaves out from the start, since a rollback."""
+        """Rows that training leaves out from the start after a rollback."""
         return {one["row"]: LeftOut(one["row"], one["reason"], one["detail"]) for one in self.known}
 
     def spend(self, activity: str, seconds: float) -> None:
-        """Add the seconds of something done between steps."""
+        """Add the seconds spent on an activity between steps."""
         self.activities[activity] = self.activities.get(activity, 0.0) + seconds
 
     def leave_out(self, epoch: int, rows: Iterable[LeftOut]) -> None:
-        """Note rows that did not count in a window of an epoch."""
+        """Record rows that did not count in a window of an epoch."""
         self.left_out += [{"epoch": epoch, **asdict(one)} for one in rows]
 
     def take_batch_size(self, batch_size: int) -> None:
-        """Go on with passes of `batch_size` rows; sums are then rounded otherwise, so a change is counted."""
+        """Continue with passes of `batch_size` rows; a change is counted, since it changes how sums are rounded."""
         self.micro_batch_changes += batch_size != self.batch_size
         self.batch_size = batch_size
 
     def note_validation(self, loss: float) -> None:
-        """Take an epoch's validation loss into account for early stopping; one that is no number is no gain."""
+        """Count an epoch's validation loss for early stopping; NaN is no improvement."""
         if loss < (math.inf if self.best_validation is None else self.best_validation):
             self.best_validation, self.epochs_without_gain = loss, 0
         else:
@@ -95,14 +95,14 @@ class RunState:
 
 
 def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
-    """Return the settings that a continued run must share; `precision` is the one in use, not 'auto'."""
+    """Return the settings that a continued run must keep; `precision` is the one in use, not 'auto'."""
     return {name: getattr(settings, name) for name in MATHS} | {"precision": precision}
 
 
 def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
-    """Return the settings with the run's own batch size, where nobody asked for one and the effective batch fits.
+    """Return the settings with the run's own batch size, unless one was given or it does not fit the step.
 
-    A rule that looks at free memory may choose otherwise on another day; a run that goes on keeps its first answer.
+    A rule that depends on free memory may choose differently on another day; a continued run keeps its first choice.
     """
     asked = {"batch_size", "accum_steps", "grad_accum"} & set(given)
     if asked or settings.effective_batch % state.batch_size:
@@ -121,9 +121,9 @@ def check_same_run(
     out: str,
     former_data_ids: Collection[str] = (),
 ) -> None:
-    """Raise RunConflictError naming the difference, unless the run in `out` is of this data and these settings.
+    """Raise RunConflictError naming the difference, unless the run in `out` has this data and these settings.
 
-    The hashes of every byte are compared where both are known. `former_data_ids` are as good as `data_id`.
+    Content hashes are compared where both are known. `former_data_ids` count as equal to `data_id`.
     """
     data_id = state.data_id if state.data_id in former_data_ids else data_id
     hashes = state.content_hash, content_hash
@@ -142,7 +142,7 @@ def check_same_run(
 
 
 def read_state(checkpoints: Path) -> RunState | None:
-    """Return the state of the newest sound checkpoint in a folder; None when there is none, or no step was taken."""
+    """Return the state of the newest sound checkpoint in a folder; None if there is none or no step was taken."""
     content = Checkpoints(checkpoints).read_state()
     state = None if content is None else RunState(**content)
     return state if state is not None and state.has_begun else None
@@ -150,14 +150,14 @@ def read_state(checkpoints: Path) -> RunState | None:
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Hold the folder of a run: two processes that write there would ruin each other's files.
+    """Lock the folder of a run: two processes writing there would corrupt each other's files.
 
-    Raises RunConflictError when another run holds the folder.
+    Raises RunConflictError when another run holds the lock.
     """
 
     def refuse() -> None:
         raise RunConflictError(
-            f"another process is training into {out}; wait until it has ended, or give another --out"
+            f"another process is training into {out}; wait until it ends, or give another --out"
         ) from None
 
     with locked_folder(out, taken=refuse):

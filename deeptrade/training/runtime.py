@@ -1,4 +1,4 @@
-"""How TensorFlow is set up for a run: same numbers on every run of one machine, quiet, growing GPU memory."""
+"""TensorFlow's setup for a run (reproducible on one machine, quiet, growing GPU memory), versions and stop signals."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Hold back what TensorFlow's libraries print while they start; it is shown where the start fails.
+    """Hold back what TensorFlow's libraries print at startup; it is shown only if startup fails.
 
-    They write to the file descriptor before their log level is in force. Setting TF_CPP_MIN_LOG_LEVEL shows it all.
+    They write to the file descriptor before their log level takes effect. Setting TF_CPP_MIN_LOG_LEVEL shows it all.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
@@ -45,23 +45,23 @@ def _quiet_start() -> Iterator[None]:
 
 
 _SYSTEM_ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
-"""TensorFlow's switch between malloc and a pool of its own for large tensors on a CPU.
+"""TensorFlow's switch between malloc and its own pool for large tensors on a CPU.
 
-The pool belongs to oneDNN, which TensorFlow 2.21 uses by itself only on processors with AVX-512 VNNI, AMX or the like
-(TF_ENABLE_ONEDNN_OPTS decides otherwise). On others there is no pool: large tensors come from malloc in any case.
+The pool belongs to oneDNN, which TensorFlow 2.21 enables by default only on processors with AVX-512 VNNI, AMX or
+similar (TF_ENABLE_ONEDNN_OPTS overrides that). Without oneDNN there is no pool: large tensors come from malloc.
 """
 
 
 def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[str], None]) -> dict[str, Any]:
-    """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in force.
+    """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in effect.
 
-    With `give_back` tensors that are freed go back to the system, so that smaller passes hold less memory. Where it
-    uses oneDNN, TensorFlow by itself keeps them in a pool, whose parts double in size and never go: a step then takes
-    3 to 8% less time, the highest memory is the same within 4%, and smaller passes free nothing
-    (benchmarks/allocators.py, on processors with AVX-512).
+    With `give_back`, freed tensors are returned to the system, so that smaller passes hold less memory. With oneDNN,
+    TensorFlow by default keeps them in a pool whose blocks double in size and are never released: a step then takes 3
+    to 8% less time, peak memory is the same within 4%, and smaller passes free nothing (benchmarks/allocators.py, on
+    processors with AVX-512).
 
-    Where TensorFlow has run before in this process (a notebook), its allocator and thread counts stay, and the latter
-    are reported.
+    If TensorFlow has already run in this process (a notebook), its allocator and thread counts stay, and the latter are
+    reported.
     """
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
@@ -76,7 +76,7 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
     if gives_back:
         return_large_blocks()
     elif give_back:
-        sink("TensorFlow runs with its own pool of memory: passes keep their size where memory becomes scarce")
+        sink("TensorFlow uses its own memory pool, so passes keep their size when memory becomes scarce")
     tf.config.experimental.enable_op_determinism()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(worker_count())
@@ -84,7 +84,7 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError:
-        sink("TensorFlow has started before in this process; its threads and GPU memory growth stay as they are")
+        sink("TensorFlow was already started in this process; its thread counts and GPU memory growth stay as they are")
     if not gpus and not allow_growth:
         sink("--no_tf_allow_growth has no effect: it applies to GPUs, and there is none")
     return {
@@ -98,14 +98,14 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
 
 
 def choose_precision(asked: str, gpus: int) -> str:
-    """Return the Keras policy: 'auto' is float32 on a CPU, where float16 gains nothing, and mixed_float16 on a GPU."""
+    """Return the Keras dtype policy: 'auto' is mixed_float16 on a GPU, float32 on a CPU, where float16 has no gain."""
     if asked != "auto":
         return asked
     return "mixed_float16" if gpus else "float32"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions a result depends on."""
+    """Return the package versions that a result depends on."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -123,23 +123,24 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> dict[str, str]:
-    """The commit that the package is run from; empty where it is installed, or where there is no git."""
+    """The commit of the working tree the package runs from; empty if it is installed or git is missing."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return {}
     try:
-        told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
     except OSError:
         return {}
-    return {"commit": told.stdout.strip()} if told.returncode == 0 else {}
+    return {"commit": done.stdout.strip()} if done.returncode == 0 else {}
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM.
+    """Handles SIGINT and SIGTERM.
 
-    The first one raises Interrupted at once outside training steps; within them it waits for the window's end, so that
-    nothing is lost. The second raises Interrupted anywhere: what was done since the last checkpoint is done again. The
-    third ends the process, with the exit code of shells, also where the main thread hangs outside of Python.
+    Outside training steps the first signal raises Interrupted at once; within them it waits for the end of the window,
+    so that nothing is lost. The second raises Interrupted anywhere: work since the last checkpoint is then repeated.
+    The third ends the process with the usual exit code, 128 plus the signal, even if the main thread hangs outside of
+    Python.
     """
 
     def __init__(self) -> None:
@@ -149,7 +150,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block the first signal only sets `signal_number`."""
+        """Inside the block, the first signal only sets `signal_number`."""
         self._deferred = True
         try:
             yield
@@ -158,7 +159,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handle both signals within the block, where this is the main thread; elsewhere do nothing."""
+        """Handle both signals inside the block if this is the main thread; otherwise do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -172,8 +173,8 @@ class StopRequest:
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Count signals as they arrive: Python calls a handler only between two of its own instructions, and once for
-        all that came meanwhile, which in a long step is too late for the third.
+        """Count signals as they arrive: Python calls handlers only between bytecode instructions, once for all signals
+        pending, which is too late for the third one in a long step.
         """
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -190,7 +191,7 @@ class StopRequest:
             os.close(writing)
 
     def _count(self, reading: int) -> None:
-        """Read signal numbers, a byte each, until a zero."""
+        """Read signal numbers, one byte each, until a zero."""
         while number := os.read(reading, 1)[0]:
             self._arrived += number in _STOPPING
             if self._arrived > 2:

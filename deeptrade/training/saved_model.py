@@ -14,7 +14,7 @@ from ..files import friendly_os_errors, sync_folder
 
 
 def save_model(model: Any, path: Path, *, unfinished: Path) -> None:
-    """Save a Keras model, first as `unfinished`; the file is whole and on disk before it has its name."""
+    """Save a Keras model, first as `unfinished`; it gets its final name once it is complete and on disk."""
     with friendly_os_errors(f"writing {path.name}"):
         model.save(unfinished)
         with open(unfinished, "rb+") as file:

@@ -1,4 +1,4 @@
-"""One run: model, windows, checkpoints, validation and the files that tell of them."""
+"""One run: model, windows, checkpoints, validation, and the files that record them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.ledger import write_ledger
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
@@ -40,9 +40,9 @@ _LOG_EVERY = 10
 
 
 class Session:
-    """What lives as long as one call of `fit`; `run` trains, validates, writes the files and returns the result.
+    """Everything that lives for one call of `fit`; `run` trains, validates, writes the files and returns the result.
 
-    `started` is the performance counter when the call began: reading and checking the data count as its time.
+    `started` is the performance counter at the start of the call, so that reading and checking the data count.
     """
 
     def __init__(
@@ -75,11 +75,12 @@ class Session:
             restored = self.checkpoints.restore(self.trainer.variables) if state.has_begun else None
             if restored is not None:
                 self._take(RunState(**restored))
-                done = f"epoch {self.state.epoch + 1}, {self.state.position} of its {len(train_rows)} rows done"
+                rows = count_of(len(train_rows), "row")
+                done = f"epoch {self.state.epoch + 1}, {self.state.position:,} of {rows} done"
                 sink(f"continuing after step {self.state.step}, {done}")
                 if self.state.known:
-                    rows = len(self.state.known_bad)
-                    sink(f"left out since the run went back: {rows} rows, see ledger.csv; --fresh would try them again")
+                    bad = count_of(len(self.state.known_bad), "row")
+                    sink(f"{bad} left out since the rollback, see ledger.csv; --fresh would try them again")
         self._saved_step = self.state.step
 
     @contextmanager
@@ -136,7 +137,7 @@ class Session:
         )
 
     def _make_follower(self) -> MemoryFollower | None:
-        """None where nobody looks at memory."""
+        """The follower; None without the memory monitor."""
         settings, schema = self.settings, self.data.schema.select(self.settings.feature_names)
         if settings.no_memory_monitor:
             return None
@@ -150,16 +151,16 @@ class Session:
         return MemoryFollower(micro_batch, self.monitor, self.data.budget)
 
     def _take(self, state: RunState) -> None:
-        """Stand where a checkpoint stands, whose variables are restored."""
+        """Take over the state of a checkpoint whose variables were restored."""
         self.state = state
         state.take_batch_size(self.settings.batch_size)
         self.trainer.restore(state.trainer)
         self._spikes = SpikeDetector(**state.spike_detector)
 
     def run(self, progress: str) -> dict[str, Any]:
-        """Train to the end, validate, write every file; an error says failed.
+        """Train to the end, validate and write every file; return the result. After an error its status is failed.
 
-        A signal saves and raises Interrupted; a second one raises it at once, and the last checkpoint stands.
+        A signal saves and raises Interrupted; a second one raises it at once, leaving the last checkpoint.
         """
         note_start(self.folder, step=self.state.step)
         tables = [
@@ -168,8 +169,8 @@ class Session:
         ]
         logs = tf.summary.create_file_writer(str(self.folder.logs))
         try:
-            with self._failing_loudly(), logs.as_default():
-                # What a kill leaves must not say completed, and a run that goes on has an old result lying there.
+            with self._recording_failure(), logs.as_default():
+                # After a kill the result must not say completed, and a continued run still has its old one.
                 self._write_result("interrupted", {}, ended=KILLED)
                 self._train(tables, progress)
                 if self.stop.signal_number:
@@ -183,13 +184,13 @@ class Session:
             self._validator.close()
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
-        """Epochs, windows, and what is due between them; the state moves only at a window's end."""
+        """Run epochs, windows and the work between them; the state changes only at the end of a window."""
         bar = Progress(self._total_steps(), start=self.state.step, face=progress, sink=self.sink)
         try:
             with self.monitor.phase("train"), self.stop.deferred():
                 if not self.state.has_begun:
                     self.state.trainer = self.trainer.state()
-                    self._save(tables)  # what the first windows may have to go back to
+                    self._save(tables)  # the first windows may have to roll back to it
                 while not self.stop.signal_number:
                     if self.state.position >= self.train_reader.samples:
                         self._end_epoch(tables)
@@ -206,7 +207,7 @@ class Session:
             bar.close()
 
     def _train_windows(self, tables: list[StepTable], bar: Progress) -> None:
-        """Optimizer steps to the end of the epoch, or to where training must stop."""
+        """Take optimizer steps to the end of the epoch, or until training must stop."""
         settings, state = self.settings, self.state
         if self._follower is not None:
             self._follower.settle()
@@ -222,7 +223,7 @@ class Session:
                 return
 
     def _adapt(self, step: int) -> None:
-        """Cut the next windows into smaller passes where memory is scarce, into larger ones where it is back."""
+        """Cut the next windows into smaller passes while memory is scarce, and into larger ones when it is back."""
         if self._follower is None:
             return
         before = self._follower.size
@@ -236,12 +237,12 @@ class Session:
         self.state.micro_batch_changes += 1
         self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=left)
         self.sink(
-            f"step {step}: {format_bytes(left)} of memory left, so {size} rows per pass instead of {before}; the rows "
-            f"of a step and their order stay; --no_adapt would keep batch_size"
+            f"step {step}: {format_bytes(left)} of memory left, so {count_of(size, 'row')} per pass instead of "
+            f"{before}; the rows of a step and their order stay the same; --no_adapt would keep batch_size"
         )
 
     def _roll_back(self, error: TrainingFailedError, tables: list[StepTable]) -> None:
-        """Go back to the last good checkpoint without the rows that failed since; TrainingFailedError if too often."""
+        """Roll back to the last good checkpoint, without rows that failed since; TrainingFailedError if too often."""
         if is_hopeless(self.state):
             self._report.write_ledger(self.state, error.left_out)
             raise TrainingFailedError(hopeless_line(self.state, error, ledger=self.folder.ledger)) from None
@@ -273,14 +274,14 @@ class Session:
         if self._spikes.observe(record.loss, record.valid_targets):
             usual = self._spikes.usual_loss()
             self.state.spikes.append({"step": record.step, "loss": record.loss, "usual_loss": usual})
-            self.sink(f"step {record.step}: the loss jumps to {record.loss:.4g}, where {usual:.4g} is usual")
+            self.sink(f"step {record.step}: the loss jumps to {record.loss:.4g}; usual is {usual:.4g}")
         self.state.spike_detector = self._spikes.state()
         if record.step % _LOG_EVERY == 0:
             tf.summary.scalar("loss", record.loss, step=record.step)
             tf.summary.scalar("gradient_norm", record.gradient_norm, step=record.step)
 
     def _leave_out(self, record: StepRecord) -> None:
-        """Rows that cannot be read or trained on go into the ledger; the others of their window have counted."""
+        """Put rows that cannot be read or trained on into the ledger; the rest of their window has counted."""
         known = self.state.known_bad
         self.state.leave_out(record.epoch, record.left_out)
         self._report.write_ledger(self.state)
@@ -290,7 +291,7 @@ class Session:
             self.sink(f"row {new[0].row}{others} left out: {new[0].detail}")
 
     def _end_epoch(self, tables: list[StepTable]) -> None:
-        """Save first: validation of a long split may be interrupted, and must not cost a step."""
+        """Save, then validate: an interrupted validation must not cost a step."""
         state = self.state
         self._save(tables)
         self.validation = self._validate()
@@ -301,7 +302,8 @@ class Session:
         verdict = validation_verdict(self.validation)
         self.sink(f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {verdict}")
         if state.stops_early(self.settings):
-            self.sink(f"stopped early: no better validation for {state.epochs_without_gain} epochs")
+            epochs = count_of(state.epochs_without_gain, "epoch")
+            self.sink(f"stopped early: validation has not improved for {epochs}")
         state.epoch, state.position = state.epoch + 1, 0
 
     def _validate(self) -> dict[str, Any]:
@@ -314,7 +316,7 @@ class Session:
         return result
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
-        """Save all; amid faults it is nothing to go back to, and another regular one is due after them."""
+        """Save everything; during faults not as a regular checkpoint, since it may be bad; one is due after them."""
         regular = regular and not self.trainer.faults_in_a_row
         if regular:
             self.state.regular_step = self.state.step
@@ -330,28 +332,29 @@ class Session:
             self._saved_step = self.state.step
 
     def _finish(self) -> dict[str, Any]:
-        """Validate at the final weights, save the model, and write result.json last: it says that all is there."""
+        """Validate the final weights, save the model, and write result.json last: it says that the rest is there."""
         validation = self.validation if self.state.position == 0 and self.validation else self._validate()
         with self._activity("save"), self.trainer.averaged():
             save_model(self.trainer.model, self.folder.model, unfinished=self.folder.unfinished_model)
         result = self._write_result("completed", validation)
-        self.sink(f"done after {self.state.step} steps: {validation_verdict(validation)}; {self.folder.result}")
+        steps = count_of(self.state.step, "step")
+        self.sink(f"done after {steps}: {validation_verdict(validation)}; {self.folder.result}")
         return result
 
     @contextmanager
-    def _failing_loudly(self) -> Iterator[None]:
-        """Leave a result.json that says interrupted or failed; it never says completed before the end."""
+    def _recording_failure(self) -> Iterator[None]:
+        """Leave a result.json that says interrupted or failed if the block ends that way."""
         try:
             yield
         except Interrupted:
-            with suppress(DeepTradeError):  # a full disk, say: the signal must come through
+            with suppress(DeepTradeError):  # such as a full disk: the signal must get through
                 self._write_result("interrupted", {})
             again = "run again without --fresh" if self.settings.fresh else "run again"
             saved = "" if self._saved_step == self.state.step else f" up to step {self._saved_step}"
             self.sink(f"stopped after step {self.state.step}; progress is saved{saved}, {again} to continue")
             raise
         except Exception as error:
-            with suppress(DeepTradeError):  # a full disk, say: the error itself must come through
+            with suppress(DeepTradeError):  # such as a full disk: the original error must get through
                 self._write_result("failed", {}, f"{type(error).__name__}: {error}")
             raise
 

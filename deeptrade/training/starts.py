@@ -1,4 +1,4 @@
-"""How often a run was begun: starts.csv has a line for each call of `fit` that trained and how the one before ended."""
+"""The starts of a run: starts.csv has a line per call of `fit` that trained, and says how the previous one ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ KILLED = "killed"
 
 @dataclass(frozen=True)
 class RunStart:
-    """One call of `fit`: `time` it began to train (ISO 8601, UTC), `step` it went on after.
+    """One call of `fit`: the `time` it began to train (ISO 8601, UTC) and the `step` it continued after.
 
-    `before` says how the call before ended: completed, failed, interrupted, killed, '' where there was none;
-    `repeated_steps` are those that one had taken since its last checkpoint.
+    `before` says how the previous call ended: completed, failed, interrupted, killed, '' if there was none;
+    `repeated_steps` are the steps it had taken since its last checkpoint.
     """
 
     time: str
@@ -28,7 +28,7 @@ class RunStart:
 
 
 def note_start(folder: TrainingFolder, *, step: int) -> None:
-    """Add the call that goes on after `step` to starts.csv; before it cuts history.csv and writes a result."""
+    """Add a call that continues after `step` to starts.csv, before it truncates history.csv and writes a result."""
     starts = read_run_starts(folder)
     again = bool(starts)
     repeated = folder.count_steps() - step if again else 0
@@ -43,7 +43,7 @@ def note_start(folder: TrainingFolder, *, step: int) -> None:
 
 
 def read_run_starts(folder: TrainingFolder) -> list[RunStart]:
-    """Return the calls that trained in a run's folder, the oldest first."""
+    """Return the calls of `fit` that trained in a run's folder, oldest first."""
     path = folder.starts
     if not path.exists():
         return []
@@ -55,6 +55,6 @@ def read_run_starts(folder: TrainingFolder) -> list[RunStart]:
 
 
 def _how_it_ended(folder: TrainingFolder) -> str:
-    """What the last result says: one that was written at a start, and not replaced at an end, is of a killed call."""
+    """How the last call ended by its result; one written at the start and never replaced is of a killed call."""
     result = folder.read_result()
     return KILLED if result is None else result.get("ended", KILLED)

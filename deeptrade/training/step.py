@@ -1,12 +1,12 @@
-"""One micro-batch of training as one traced function: forward, backward, accumulate, and at a window's end, apply.
+"""One micro-batch of training as one traced function: forward, backward, accumulate and, at a window's end, apply.
 
-A window is the rows of one optimizer step, fed in micro-batches of fixed shape. Sums of loss and gradients over valid
-targets are kept, divided once at the end, then clipped by global norm, then applied. So k micro-batches equal
-the full batch to rounding, also when the last is short or targets are missing. (The mean of the micro-batches' means,
-which Keras's own accumulation takes, does not.)
+A window is the rows of one optimizer step, fed in micro-batches of fixed shape. Loss and gradients are summed over the
+valid targets, divided once at the end, clipped by global norm and applied. So k micro-batches equal the full batch up
+to rounding, even if the last one is short or targets are missing. (The mean of the micro-batches' means, which Keras's
+own accumulation takes, does not.)
 
-Whether loss and gradients are finite is decided in the graph, pass by pass; the host looks at the answers only when the
-window has ended, and a window with a bad pass changes nothing.
+Whether loss and gradients are finite is decided in the graph for each pass; the host reads the answers only at the end
+of the window, and a window with a bad pass changes nothing.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from ..errors import SettingsError
 from ..memory.collection import trimming
 
 HUBER_DELTA = 1.0
-"""In units of the target scale: squared error below one standard deviation of the returns, absolute above."""
+"""In units of the target scale: the error is squared below one standard deviation of the returns, absolute above."""
 
 _FIRST_SCALE, _LEAST_SCALE, _MOST_SCALE = 2.0**15, 2.0**-4, 2.0**24
 _GROW_AFTER = 2000
 
 _LEAST_SHARE = 1e-4
-"""Of the newest weights in their average, after 20,000 steps: with less, float32 would round small changes away."""
+"""Least share of the newest weights in the average (after 20,000 steps); below it float32 rounds small changes away."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it counted.
+    """What one optimizer step did: mean loss per valid target, gradient norm before clipping, whether it was applied.
 
-    The loss is NaN where there is no valid target, and is without the penalty of regularizers. `bad`: by number of the
-    pass in its window, the tensor that is not finite in it ('loss', or 'gradient of ...'); such a window changes
-    nothing. `overflowed`: only gradients times the loss scale are not finite, and the scale is lower now; the same rows
-    may well do next time.
+    The loss is NaN without a valid target, and excludes regularization penalties. `bad` maps the number of a pass in
+    the window to its tensor that is not finite ('loss', or 'gradient of ...'); such a window changes nothing.
+    `overflowed`: only gradients times the loss scale are not finite, and the scale is now lower; the same rows may work
+    next time.
     """
 
     loss: float
@@ -58,15 +58,15 @@ def summed_loss(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return (sum of Huber losses, count) over the targets that are not NaN, each row times its weight; two scalars.
 
-    targets and forecasts are (rows, horizons), their difference is taken in units of target_scale; row_weights (rows,),
-    None for 1. All in the forecasts' dtype, which must hold sums (float32 or float64).
+    targets and forecasts are (rows, horizons), and errors are in units of target_scale; row_weights is (rows,), None
+    for 1. The result has the forecasts' dtype, which must be able to hold sums (float32 or float64).
     """
     targets, target_scale = tf.cast(targets, forecasts.dtype), tf.cast(target_scale, forecasts.dtype)
     valid = tf.math.is_finite(targets)
     errors = tf.where(valid, targets - forecasts, 0) / target_scale
     size = tf.abs(errors)
     losses = tf.where(size <= HUBER_DELTA, 0.5 * errors**2, HUBER_DELTA * (size - 0.5 * HUBER_DELTA))
-    # A missing target is NaN and stays out; a forecast that is NaN must show, not vanish under the mask.
+    # A missing target is NaN and does not count; a NaN forecast must show, not vanish under the mask.
     losses = tf.where(valid, losses + 0 * forecasts, 0)
     counts = tf.cast(valid, forecasts.dtype)
     if row_weights is not None:
@@ -78,31 +78,31 @@ def summed_loss(
 def pad_rows(
     arrays: Mapping[str, np.ndarray], targets: np.ndarray, rows: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the batch filled up to `rows` with its last row, without targets: shapes stay fixed, sums too.
+    """Return the batch padded to `rows` with copies of its last row, without targets: shapes and sums stay the same.
 
-    Not with zeros: a model may have no finite gradient there, and no weight of 0 helps against NaN.
+    Zeros would not do: a model may have no finite gradient there, and a weight of 0 does not remove NaN.
     """
     missing = rows - len(targets)
     if not missing:
         return dict(arrays), targets
     if not len(targets):
-        raise ValueError("a batch without rows cannot be filled up")
+        raise ValueError("a batch without rows cannot be padded; give at least 1 row")
     padded = {name: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for name, a in arrays.items()}
     return padded, np.concatenate([targets, np.full((missing, targets.shape[1]), np.nan, np.float32)])
 
 
 def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray, *, rows: int | None) -> list[Any]:
-    """Return the tensor specs of a batch of `rows` rows, None for any number: a function is traced once."""
+    """Return the tensor specs of a batch of `rows` rows (None: any number), so that a function is traced only once."""
     specs = {name: tf.TensorSpec((rows, *values.shape[1:]), tf.float32) for name, values in inputs.items()}
     return [specs, tf.TensorSpec((rows, *targets.shape[1:]), tf.float32)]
 
 
 @contextmanager
 def _forgetting_gradients() -> Iterator[None]:
-    """Take out of TensorFlow's registry the gradients that tracing in the block has put there.
+    """Remove from TensorFlow's registry the gradients that tracing in the block has registered.
 
-    It keeps them, and with each its whole graph, for the life of the process: 45 MB for every run in one notebook.
-    Keras's optimizers register one through `all_reduce`. Once traced nobody asks for them.
+    Each would keep its whole graph alive as long as the process: 45 MB for every run in one notebook. Keras's
+    optimizers register one through `all_reduce`. They are not used after tracing.
     """
     known = getattr(ops.gradient_registry, "_registry", {})
     before = set(known)
@@ -116,21 +116,20 @@ def _forgetting_gradients() -> Iterator[None]:
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
-    `batch_size` may change between windows: the function is traced for any number of rows, since tracing it again takes
-    100 MB for a moment, just where memory is scarce.
+    `batch_size` may change between windows: the function is traced for any number of rows, since tracing it again
+    briefly takes 100 MB, just when memory is scarce.
 
     clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
-    that changes only between windows: halved after a window that was not finite, doubled after 2000 that were, within
-    2**-4 and 2**24.
+    that changes only between windows: it is halved after a window that was not finite, doubled after 2000 that were,
+    and stays within 2**-4 and 2**24.
 
-    With `averaging`, `averages` holds the mean of the trainable variables after each step so far, step n with weight n:
-    the noise of the latest windows is gone from it, and the beginning counts less and less (polynomial-decay averaging
-    with eta 1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
+    With `averaging`, `averages` holds the mean of the trainable variables over all steps so far, step n with weight n:
+    it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
+    1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums are float64 for a model of float64 variables, else float32. `mark` is called with 'forward' and 'backward' from
-    within the graph, when that part of a pass has been computed, while `marking` is True: each call waits for Python's
-    lock.
+    Sums are float64 for a model with float64 variables, else float32. While `marking` is True, `mark` is called from
+    the graph with 'forward' and 'backward' once that part of a pass is computed; each call waits for Python's lock.
     """
 
     def __init__(
@@ -169,7 +168,7 @@ class AccumulatingStep:
 
     @property
     def tracing_count(self) -> int:
-        """How often the step was traced; more than once means that shapes change."""
+        """Number of times the step was traced; more than one means that shapes change."""
         return self._traced.experimental_get_tracing_count() if self._traced else 0
 
     def __call__(
@@ -180,7 +179,7 @@ class AccumulatingStep:
         last: bool,
         row_weights: np.ndarray | None = None,
     ) -> Window | None:
-        """Add one micro-batch of at most batch_size rows; at the window's last, apply and return what was done."""
+        """Add one micro-batch of at most batch_size rows; at the last of a window, apply and return what was done."""
         scale = float(self.loss_scale.numpy()) if last else 0.0
         finite, *results = self._run(inputs, targets, row_weights, last)
         self._passes.append(finite)
@@ -195,9 +194,9 @@ class AccumulatingStep:
         return Window(mean, float(norm), int(valid), bool(applied), bad, overflowed)
 
     def examine(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any = None) -> str:
-        """Return the first tensor that is not finite for these rows, '' when all are; forgets the window so far.
+        """Return the first tensor that is not finite for these rows, '' if all are; discards the window so far.
 
-        At the least loss scale: what overflows at a larger one is not the rows' fault.
+        Uses the smallest loss scale: overflow at a larger one is not the rows' fault.
         """
         scale = self.scale_state
         if self._scale_loss:
@@ -209,7 +208,7 @@ class AccumulatingStep:
 
     @property
     def scale_state(self) -> tuple[float, int]:
-        """The loss scale, and the windows since it last changed."""
+        """The loss scale and the number of windows since it last changed."""
         return float(self.loss_scale.numpy()), int(self.clean_windows.numpy())
 
     @scale_state.setter
@@ -244,7 +243,7 @@ class AccumulatingStep:
         return {number: name for number, name in named if name}
 
     def _first_bad(self, finite: tf.Tensor) -> str:
-        """The first tensor whose entry is False, '' where there is none."""
+        """The first tensor whose entry is False, '' if there is none."""
         at = np.flatnonzero(~finite.numpy())
         if not len(at):
             return ""
@@ -261,12 +260,10 @@ class AccumulatingStep:
             loss, weight = summed_loss(targets, forecasts, self.target_scale, row_weights)
         if len(self.model.losses) > len(self._regularized):
             raise SettingsError(
-                "the model adds losses of its own that depend on its rows (add_loss or an activity regularizer); "
-                "regularize weights instead"
+                "the model adds losses that depend on its rows (add_loss or an activity regularizer), which is not "
+                "supported; regularize weights instead"
             )
-        with tf.control_dependencies(
-            self._marked("forward", loss, marking)
-        ):  # the whole way back begins with the scale
+        with tf.control_dependencies(self._marked("forward", loss, marking)):  # the backward pass starts with the scale
             scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
         gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), self._dtype) for gradient in gradients]

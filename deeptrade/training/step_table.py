@@ -1,4 +1,4 @@
-"""Tables of steps: history.csv and timing.csv, which grow by a row with every optimizer step."""
+"""Tables of steps: history.csv and timing.csv, which gain a row with every optimizer step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TIMING_COLUMNS = ("step", "step_seconds", "data_wait_seconds")
 
 
 class StepTable:
-    """A CSV with one row per optimizer step, appended as they come; rows after `kept_steps` are cut at the start.
+    """A CSV with one row per optimizer step, appended as it ends; on opening, rows after `kept_steps` are dropped.
 
-    history.csv holds what is equal in every run of the same data and settings, timing.csv what is not.
+    history.csv holds what is the same in every run with the same data and settings, timing.csv what is not.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, kept_steps: int):
@@ -28,7 +28,7 @@ class StepTable:
         self._open(kept_steps)
 
     def cut(self, kept_steps: int) -> None:
-        """Drop the rows after `kept_steps`: the run goes back there."""
+        """Drop the rows after `kept_steps`, for a rollback."""
         self.close()
         self._open(kept_steps)
 
@@ -44,13 +44,13 @@ class StepTable:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def append(self, record: StepRecord) -> None:
-        """Write one row; it survives a kill of the process."""
+        """Write one row; it survives if the process is killed."""
         with friendly_os_errors(f"writing {Path(self._file.name).name}"):
             self._writer.writerow([getattr(record, name) for name in self._columns])
             self._file.flush()
 
     def sync(self) -> None:
-        """Bring all rows to disk, so that a checkpoint never stands without its history."""
+        """Flush all rows to disk, so that a checkpoint never lacks its history."""
         with friendly_os_errors(f"writing {Path(self._file.name).name}"):
             os.fsync(self._file.fileno())
 

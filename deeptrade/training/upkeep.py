@@ -1,4 +1,4 @@
-"""What a run does for its memory between steps: collect garbage, give it back, look for leaks; and what it can tell."""
+"""Memory upkeep of a run between steps: collect garbage, release memory, watch for leaks; and report on it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..memory.collection import trim
 
 
 class Upkeep:
-    """Called at the end of every step; `leased` gives the bytes of caches and batches, which are not leaks.
+    """Memory upkeep at the end of every step; `leased` returns the bytes of caches and batches, which are not leaks.
 
-    Without the monitor nothing is looked at, and garbage alone is collected.
+    Without the monitor memory is not watched; only garbage is collected.
     """
 
     def __init__(
@@ -26,11 +26,11 @@ class Upkeep:
         self._leaks = watch if monitor.enabled else None
 
     def after_step(self, step: int, *, scarce: bool = False) -> None:
-        """Do what is due at the end of an optimizer step; where memory is scarce, give back what is free at each.
+        """Do what is due at the end of an optimizer step; with `scarce`, release free memory at every step.
 
-        Else malloc spreads small passes over all that larger ones have freed, and memory stays where it was.
+        Otherwise malloc spreads small passes over the memory that larger ones freed, and usage does not fall.
         """
-        self._collector.freeze()  # once, now that the step is traced
+        self._collector.freeze()  # only once, now that the step is traced
         self._collector.collect_small(pressure=scarce)
         leak = self._leaks.observe(step) if self._leaks is not None else None
         if leak is not None:
@@ -38,17 +38,17 @@ class Upkeep:
             self._sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
 
     def after_resize(self) -> None:
-        """Give back to the system what passes of the former size have freed."""
+        """Release to the system what passes of the previous size have freed."""
         trim()
 
     def close(self) -> None:
-        """Give Python its own collection back, and stop tracing."""
+        """Restore Python's own garbage collection and stop tracing."""
         self._collector.restore()
         if self._leaks is not None:
             self._leaks.close()
 
     def memory(self) -> dict[str, Any]:
-        """Return phases of steps and slope of this call, leaks and jumps of the whole run, as plain data."""
+        """Return step phases and slope of this call, and leaks and spikes of the whole run, as plain data."""
         slope = self._leaks.slope if self._leaks is not None else None
         return {
             "step_phases": [asdict(row) for row in self.step_memory.table()] if self.step_memory else [],
@@ -58,7 +58,7 @@ class Upkeep:
         }
 
     def time(self) -> dict[str, Any]:
-        """Return what collecting took in this call."""
+        """Return the seconds and counts of garbage collection in this call."""
         collector = self._collector
         return {
             "collection_seconds": collector.seconds,
@@ -74,7 +74,7 @@ class Upkeep:
         ]
 
     def _notes(self, kind: str) -> list[dict[str, Any]]:
-        """What the timeline says, earlier calls of a continued run included."""
+        """The notes of one kind in the timeline, including earlier calls of a continued run."""
         path = self._monitor.path
         if not self._monitor.enabled or path is None or not path.exists():
             return []

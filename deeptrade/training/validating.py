@@ -1,4 +1,4 @@
-"""Validation of a run: the rows of the split, in file order, read ahead, those that cannot be read left out."""
+"""Validation of a run: the split's rows in file order, read ahead, leaving out those that cannot be read."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from ..data.dataset import Dataset
 from ..errors import Interrupted
 from ..settings import FitSettings
 from ..store.row_range import RowRange
+from ..units import count_of
 from .feed import Feed, LeftOut
 from .metrics import Validation
 from .runtime import StopRequest
 
 VALIDATION_ROWS = 32
-"""Rows per validation pass at least: without gradients a pass takes a tenth of the memory of training."""
+"""Minimum rows per validation pass: without gradients a pass takes a tenth of the memory of training."""
 
 
 class Validator:
-    """Judges a model on `rows` whenever asked; `unread` are those that could not be read the last time.
+    """Evaluates a model on `rows`; `unread` holds the rows that could not be read the last time.
 
-    `target_scale` float32 (horizons,), the unit of the loss.
+    `target_scale`, float32 (horizons,), is the unit of the loss.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class Validator:
         )
 
     def validate(self, stop: StopRequest) -> dict[str, Any]:
-        """Return loss and errors per horizon, as `Validation.evaluate`.
+        """Return loss and errors per horizon, as `Validation.evaluate` does.
 
-        Raises Interrupted between two passes once a signal has come.
+        Raises Interrupted between two passes after a signal.
         """
         feed = Feed(self._reader, 0, sink=self._sink)
         try:
@@ -62,8 +63,8 @@ class Validator:
             feed.close()
         self.unread = list(feed.left_out.values())
         if self.unread:
-            count = len(self.unread)
-            self._sink(f"validation rows that cannot be read: {count}; they are left out and in the ledger")
+            rows = count_of(len(self.unread), "validation row")
+            self._sink(f"{rows} could not be read; left out, see the ledger")
         return result
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def test_a_stream_resumes_at_any_sample(data):
         np.testing.assert_array_equal(np.concatenate([whole[:start], *rest]), whole)
 
 
-def test_arrays_belong_to_the_caller_also_when_they_come_from_the_cache(data):
+def test_arrays_belong_to_the_caller_even_when_they_come_from_the_cache(data):
     reader = BatchReader(data, RowRange(0, 50), batch_size=8, shuffle=False, cache_batches=2)
     first = reader.batch(0)
     kept = first.copy()
@@ -130,7 +130,7 @@ def test_batches_are_read_ahead_while_the_caller_works(data, monkeypatch):
     stream.close()
 
 
-def test_the_budget_bounds_what_is_read_ahead_and_an_epoch_still_comes_whole(data):
+def test_the_budget_bounds_what_is_read_ahead_and_an_epoch_is_still_complete(data):
     reader = BatchReader(data, RowRange(0, 50), batch_size=8, seed=3, prefetch=5)
     expected = ids(reader.stream(0))
     one = 8 * (data.schema.row_bytes + 8)
@@ -185,7 +185,7 @@ def test_windowed_batches_hold_the_rows_their_ids_name_and_resume_anywhere(data,
     assert data.budget.leased_bytes == 0
 
 
-def test_readers_that_are_dropped_give_back_what_they_have_leased(data):
+def test_dropped_readers_release_their_leases(data):
     for _ in range(20):
         reader = BatchReader(data, RowRange(0, 50), batch_size=8, cache_batches=5, window_rows=16)
         next(reader.stream(0))
@@ -214,7 +214,7 @@ def test_while_memory_is_scarce_nothing_is_cached_or_read_ahead_and_the_batches_
     reader.close()
 
 
-def test_a_state_that_names_the_data_as_an_earlier_version_did_goes_on_in_the_order_of_that_name(market):
+def test_a_state_with_the_data_id_of_an_earlier_version_continues_in_the_order_of_that_id(market):
     with open_dataset(market.path) as data, open_dataset(market.path) as named_before:
         (named_before.data_id,) = data.former_data_ids
         earlier = BatchReader(named_before, RowRange(0, 60), batch_size=4)

@@ -57,12 +57,12 @@ def test_plain_keras_fit_works(market):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("deeptrade")]
 
 
-def test_a_split_that_is_not_there_is_refused(market):
+def test_an_unknown_split_is_refused(market):
     with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, validation, all"):
         MemoryEfficientGenerator(market.path, batch_size=8, split="test")
 
 
-def test_a_generator_that_cannot_be_made_closes_what_it_has_opened(market, monkeypatch):
+def test_a_generator_that_cannot_be_built_closes_what_it_opened(market, monkeypatch):
     closed = []
     monkeypatch.setattr(Dataset, "close", lambda self: closed.append(self.name))
     with pytest.raises(SettingsError, match="batch_size=0"):
@@ -90,7 +90,7 @@ def test_batches_are_read_ahead_again_after_a_jump(generator):
 
 
 @pytest.mark.parametrize("window_rows", [0, 16])
-def test_a_state_is_plain_data_with_which_other_batches_go_on_exactly(market, window_rows):
+def test_a_state_is_plain_data_from_which_other_batches_continue_exactly(market, window_rows):
     import json
 
     with open_dataset(market.path) as data:
@@ -118,12 +118,12 @@ def test_a_state_of_another_order_is_refused_with_the_difference(generator, mark
     state = generator.state()
     with (
         MemoryEfficientGenerator(market.path, batch_size=8, seed=9) as other,
-        pytest.raises(RunConflictError, match="the state is of seed=5, these batches of 9"),
+        pytest.raises(RunConflictError, match="the state has seed=5, these batches have 9"),
     ):
         other.restore(state)
 
 
-def test_after_an_error_the_same_batch_can_be_asked_for_again(generator, monkeypatch):
+def test_after_an_error_the_same_batch_can_be_requested_again(generator, monkeypatch):
     plain, failures = generator.dataset.read, [DataError("the disk is away")]
 
     def read(rows, names):

@@ -77,7 +77,7 @@ def test_readers_that_are_dropped_leave_no_thread_file_map_or_memory(tmp_path):
     assert read_memory().anon_bytes < memory * 1.02 + (1 << 20)
 
 
-def test_one_of_several_features_reads_its_own_file_alone(tmp_path):
+def test_one_of_several_features_reads_only_its_own_file(tmp_path):
     market = make_market(tmp_path / "m.csv", rows=2000, shapes={f"arr_{n}": (1, 16, 8) for n in range(3)})
     store = compile_store(market.path)
     code = """

@@ -36,12 +36,12 @@ def test_key_seed_and_epoch_each_give_another_order():
     assert len(texts) == 4
 
 
-def test_the_order_is_this_one_for_ever():
-    # Resuming an old run leans on it: a change needs a new ORDER_VERSION.
+def test_the_order_never_changes():
+    # Old runs resume with this order: a change needs a new ORDER_VERSION.
     assert epoch_order(10, key="data", seed=0, epoch=0)[0:10].tolist() == [9, 4, 6, 0, 5, 1, 7, 3, 2, 8]
 
 
-def test_shuffled_neighbours_are_far_apart():
+def test_shuffled_neighbors_are_far_apart():
     count = 10_000
     jumps = np.abs(np.diff(epoch_order(count, key="data", seed=0, epoch=0)[0:count]))
     # The mean distance of two uniform draws from 0..n is n/3.
@@ -67,7 +67,7 @@ def test_rows_are_the_numbers_from_start_to_stop_without_the_rejected(start, sto
 
 @given(st.integers(30, 300), st.floats(0.05, 0.5), st.integers(1, 8), st.randoms())
 @settings(deadline=None, max_examples=100)
-def test_no_training_target_looks_into_validation(rows, val_ratio, horizons, random):
+def test_no_training_target_reaches_into_validation(rows, val_ratio, horizons, random):
     usable = np.array([random.random() > 0.1 for _ in range(rows)])
     arguments = {"val_ratio": val_ratio, "horizons": horizons}
     boundary, numbers = rows - round(rows * val_ratio), np.flatnonzero(usable)
@@ -131,7 +131,7 @@ def test_measuring_the_spread_holds_little_more_than_one_batch():
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 10, 20, 50, 300, 5000])
-def test_the_standard_deviation_of_a_few_draws_is_as_much_too_small_as_in_a_simulation(size):
+def test_the_bias_of_the_standard_deviation_of_a_few_draws_equals_a_simulation_s(size):
     generator, deviations = np.random.default_rng(0), []
     for _ in range(10):
         draws = generator.random((max(20, 300_000 // size), size))
@@ -154,6 +154,6 @@ def test_read_amplification_counts_each_page_of_a_window_once(stride):
     assert read_amplification(order, [stride], windows=order.windows) == pages * mmap.PAGESIZE / used
 
 
-def test_the_windowed_order_is_this_one_for_ever():
+def test_the_windowed_order_never_changes():
     order = windowed_order(40, window_rows=16, key="data", seed=0, epoch=0)
     assert order[0:12].tolist() == [19, 17, 22, 31, 24, 21, 18, 20, 29, 26, 23, 30]

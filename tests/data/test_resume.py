@@ -21,7 +21,7 @@ ROW_BYTES = SCHEMA.row_bytes + 8
 
 
 class Computed:
-    """Usable rows whose numbers are their place."""
+    """Usable rows whose numbers are their positions."""
 
     def read(self, usable, features):
         return {f.name: np.broadcast_to(np.float32(usable)[:, None], (len(usable), f.size)) for f in features}
@@ -48,7 +48,7 @@ ways = st.tuples(st.integers(1, 40), st.integers(0, 4), st.floats(1, 20), st.int
 @given(st.integers(1, 150), st.sampled_from([0, 1, 16, 40]), st.sets(st.integers(0, 149)), st.lists(ways, max_size=8))
 @settings(deadline=None, max_examples=100)
 def test_stops_and_restores_of_any_kind_give_the_undisturbed_ids(rows, window_rows, rejected, stops):
-    """Each stop serves some batches, then goes on with another batch size, prefetch and budget, twice in a row."""
+    """Each stop serves some batches, then continues twice with another batch size, prefetch and budget."""
     rejected = sorted(row for row in rejected if row < rows)
     data = computed(rows, rejected=rejected)
     names = {"seed": 4, "window_rows": window_rows}
@@ -105,7 +105,7 @@ def test_a_state_among_a_hundred_million_rows_is_restored_without_computing_thei
     stream.close()
 
 
-def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
+def test_a_lease_is_in_bytes_so_narrow_features_fit_where_wide_ones_do_not():
     data = computed(500, room=100_000, schema=Schema((Feature("arr_n", (5,)), Feature("arr_w", (500,))), horizons=1))
     narrow = BatchReader(data, data.usable, batch_size=400, features=["arr_n"])
     assert [len(batch.row_ids) for batch in narrow.stream(0)] == [400, 100]
@@ -116,12 +116,16 @@ def test_a_lease_is_in_bytes_so_narrow_features_go_where_wide_ones_do_not():
     assert data.budget.leased_bytes == 0
 
 
-def test_positions_that_cannot_be_are_refused():
+def test_invalid_positions_are_refused():
     data = computed(50)
     reader = BatchReader(data, data.usable, batch_size=8)
     for change in ({"position": -5}, {"position": 51}, {"epoch": -1}, {"epoch": None}):
-        with pytest.raises(RunConflictError, match="the state is of epoch="):
+        with pytest.raises(RunConflictError, match="the state has epoch="):
             reader.restore(reader.state(0, 0) | change)
-    for options in ({"start": -5}, {"batch_size": -3}):
-        with pytest.raises(SettingsError, match="none is below zero"):
-            next(reader.stream(0, **options))
+    for options, named in (
+        ({"start": -5}, "start=-5"),
+        ({"batch_size": -3}, "batch_size=-3"),
+        ({"epoch": -1}, "epoch=-1"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{named} is not accepted; use at least"):
+            next(reader.stream(**{"epoch": 0, **options}))

@@ -15,7 +15,7 @@ class Node:
 
 
 def cycle() -> weakref.ref:
-    """A piece of garbage that only the collector can find."""
+    """An object that only the garbage collector can find."""
     return weakref.ref(Node())
 
 
@@ -33,7 +33,7 @@ def test_after_freezing_python_no_longer_collects_on_its_own(collector):
     assert gc.get_freeze_count() > 0
 
 
-def test_restore_gives_back_what_freeze_took(collector):
+def test_restore_undoes_freeze(collector):
     collector.freeze()
     collector.restore()
     collector.restore()
@@ -51,7 +51,7 @@ def test_a_collection_the_user_switched_off_stays_off(collector):
         gc.enable()
 
 
-def test_young_garbage_goes_at_the_end_of_a_window(collector):
+def test_young_garbage_is_collected_at_the_end_of_a_window(collector):
     collector.freeze()
     lost = cycle()
     assert lost() is not None
@@ -62,7 +62,7 @@ def test_young_garbage_goes_at_the_end_of_a_window(collector):
 
 
 @pytest.mark.parametrize(("pressure", "full_every", "gone"), [(False, 9, False), (True, 9, True), (False, 3, True)])
-def test_garbage_that_grew_old_goes_under_pressure_and_every_so_many_windows(pressure, full_every, gone):
+def test_old_garbage_is_collected_under_pressure_and_at_intervals(pressure, full_every, gone):
     collector = Collector(full_every=full_every)
     collector.freeze()
     try:
@@ -78,7 +78,7 @@ def test_garbage_that_grew_old_goes_under_pressure_and_every_so_many_windows(pre
 
 
 @pytest.mark.skipif(not trim(), reason="this C library has no malloc_trim")
-def test_memory_is_given_back_every_so_many_windows_and_under_pressure():
+def test_memory_is_released_at_intervals_and_under_pressure():
     collector = Collector(trim_every=2)
     for _ in range(4):
         collector.collect_small()
@@ -99,7 +99,7 @@ def test_not_aggressive_leaves_everything_to_python():
 
 
 @pytest.mark.skipif(not trim(), reason="this C library has no malloc_trim")
-def test_trimming_gives_back_what_is_freed_while_other_work_goes_on():
+def test_trimming_releases_what_is_freed_while_other_work_runs():
     code = (
         "import time\nfrom deeptrade.memory import read_memory\nfrom deeptrade.memory.collection import trimming\n"
         "small = [bytes(600) for _ in range(100_000)]; keep = small[::2000]\n"
@@ -115,7 +115,7 @@ def test_trimming_gives_back_what_is_freed_while_other_work_goes_on():
 
 
 @pytest.mark.skipif(not trim(), reason="this C library has no malloc_trim")
-def test_trim_gives_freed_small_blocks_back_to_the_system():
+def test_trim_releases_freed_small_blocks_to_the_system():
     code = (
         "import numpy as np\n"
         "from deeptrade.memory import read_memory\n"

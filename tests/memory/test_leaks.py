@@ -28,7 +28,7 @@ def test_the_slope_is_the_median_over_all_pairs_and_its_interval_holds_the_truth
         pairs = [(sizes[b] - sizes[a]) / (b - a) for a, b in combinations(range(60), 2)]
         assert slope.bytes_per_step == pytest.approx(np.median(pairs))
         misses += not slope.low <= 2000 <= slope.high
-    assert misses <= 10  # 5 are to be expected
+    assert misses <= 10  # 5 are expected
 
 
 def test_one_large_step_is_not_growth_and_a_slow_rise_is():
@@ -39,7 +39,7 @@ def test_one_large_step_is_not_growth_and_a_slow_rise_is():
 
 @pytest.fixture
 def few_objects():
-    """Set aside what other tests have left, as a training run does: a census of it takes seconds."""
+    """Freeze what other tests left, as a training run does: counting those objects takes seconds."""
     gc.collect()
     gc.freeze()
     yield
@@ -47,7 +47,7 @@ def few_objects():
 
 
 def watch(sizes):
-    """The steps at which a watch over these sizes has something to say; freed memory is not given back here."""
+    """The leaks that a watch over these sizes reports; no freed memory is released here."""
     at = iter(sizes)
     now = [0.0]
     leaks = LeakWatch(look=lambda: int(now[0]))
@@ -87,12 +87,12 @@ def test_a_heap_that_settles_raises_no_alarm(seed):
 
 @pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("seed", range(5))
-def test_steady_growth_is_found_within_two_hundred_steps_and_said_once(seed):
+def test_steady_growth_is_found_within_two_hundred_steps_and_reported_once(seed):
     found = watch(500 * MB + 0.5 * MB * np.arange(600) + noise(seed, 600))
     assert len(found) == 1
     assert WARM_UP_STEPS + SAMPLES // 2 < found[0].step <= 200
     assert found[0].low <= 0.5 * MB <= found[0].high
-    assert found[0].holder == "native"  # nothing of it is Python's
+    assert found[0].holder == "native"  # none of it is held by Python objects
 
 
 TRAINING = """
@@ -147,8 +147,8 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory):
-    """What a watch said of four trainings, each a process of its own, at the same time: most of it is start-up."""
+def leaky_runs(tmp_path_factory):
+    """What a watch reports on four runs, in processes of their own at the same time: most of the time is startup."""
     market = make_market(tmp_path_factory.mktemp("leaks") / "market.csv")
     steps = {"python": 200, "native": 200, "retracing": 200, "none": 2000}
     children = {
@@ -170,10 +170,10 @@ def trainings(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "bytes_per_step", "says"),
-    [("python", MB, "<string>:"), ("native", 0.5 * MB, "outside of Python"), ("retracing", None, "traced anew")],
+    [("python", MB, "<string>:"), ("native", 0.5 * MB, "outside of Python"), ("retracing", None, "is retraced for")],
 )
-def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(trainings, kind, bytes_per_step, says):
-    found = trainings[kind]["leaks"]
+def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(leaky_runs, kind, bytes_per_step, says):
+    found = leaky_runs[kind]["leaks"]
     assert len(found) == 1
     assert found[0]["holder"] == kind
     assert says in found[0]["detail"]
@@ -181,8 +181,8 @@ def test_a_leak_in_training_is_found_within_two_hundred_steps_and_named(training
         assert found[0]["bytes_per_step"] == pytest.approx(bytes_per_step, rel=0.2)
 
 
-def test_a_clean_training_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a_step(trainings):
-    result = trainings["none"]
+def test_a_clean_run_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a_step(leaky_runs):
+    result = leaky_runs["none"]
     assert result["leaks"] == []
     assert abs(result["slope"]["bytes_per_step"]) <= 5000
     assert result["traced"] == 1

@@ -127,7 +127,7 @@ def test_a_resumed_run_appends_after_another_start(tmp_path):
     assert [(s.run, s.phase) for s in samples if s.phase] == [(0, "first")] * 2 + [(1, "second")] * 2
 
 
-def test_a_torn_line_costs_that_line_alone(tmp_path):
+def test_a_line_cut_short_loses_only_itself(tmp_path):
     path = tmp_path / "m.jsonl"
     with MemoryMonitor(path, interval_seconds=60):
         pass
@@ -140,7 +140,7 @@ def test_a_torn_line_costs_that_line_alone(tmp_path):
     assert len(read_timeline(path)) == 2 * whole - 1
 
 
-def test_fields_a_later_version_adds_are_passed_over(tmp_path):
+def test_fields_that_a_later_version_adds_are_ignored(tmp_path):
     line = {"seconds": 1.0, "phase": "", "anon_bytes": 1, "rss_bytes": 2, "available_bytes": 3, "device_bytes": 4}
     (tmp_path / "m.jsonl").write_text(json.dumps(line) + "\n")
     assert read_timeline(tmp_path / "m.jsonl") == [Sample(1.0, "", 1, 2, 3)]
@@ -222,7 +222,7 @@ def test_a_disabled_monitor_takes_no_samples_and_asks_the_kernel_for_the_peak(tm
     assert not (tmp_path / "m.jsonl").exists()
     assert not monitor.samples
     assert monitor.peak_anon_bytes == monitor.peak_rss_bytes
-    assert monitor.peak_rss_bytes >= 0.95 * held  # the kernel's own mark lags a little behind what it says of now
+    assert monitor.peak_rss_bytes >= 0.95 * held  # the kernel's mark lags slightly behind its current value
 
 
 def test_a_sample_costs_less_than_one_percent_of_the_interval(tmp_path):
@@ -287,7 +287,7 @@ def test_no_samples_give_no_table():
     assert phase_table([sample(0.0, "", 1)]) == []
 
 
-def test_what_was_seen_since_it_was_last_asked_can_be_taken():
+def test_take_recent_sums_up_the_samples_since_its_last_call():
     with MemoryMonitor(interval_seconds=60) as monitor:
         low = monitor.take_recent().most_anon_bytes
         block = bytearray(b"x") * 40_000_000
@@ -301,7 +301,7 @@ def test_what_was_seen_since_it_was_last_asked_can_be_taken():
         assert monitor.take_recent().most_anon_bytes == after.anon_bytes
 
 
-def test_samples_that_are_too_many_are_thinned_and_the_table_of_phases_stays():
+def test_too_many_samples_are_thinned_and_the_table_of_phases_stays():
     samples = [sample(n / 10, "ab"[n // 2500 % 2], 5000 if n == 3333 else n % 7, run=n // 5000) for n in range(10_000)]
     kept = thinned(samples, 200)
     assert len(kept) <= 220
@@ -313,7 +313,7 @@ def test_samples_that_are_too_many_are_thinned_and_the_table_of_phases_stays():
     assert thinned(samples[:5], 200) == samples[:5]
 
 
-def test_a_monitor_without_a_file_keeps_no_more_than_so_many_samples(monkeypatch):
+def test_a_monitor_without_a_file_keeps_a_limited_number_of_samples(monkeypatch):
     monkeypatch.setattr(monitor_module, "KEPT_SAMPLES", 50)
     with MemoryMonitor(interval_seconds=60) as monitor:
         with monitor.phase("work"):
@@ -323,6 +323,6 @@ def test_a_monitor_without_a_file_keeps_no_more_than_so_many_samples(monkeypatch
         assert monitor.phases()[0].phase == "work"
 
 
-def test_a_monitor_that_has_not_begun_has_seen_nothing(tmp_path):
+def test_a_monitor_that_is_not_running_has_no_recent_samples(tmp_path):
     assert MemoryMonitor(tmp_path / "m.jsonl").kept_samples() == []
     assert MemoryMonitor().kept_samples() == []

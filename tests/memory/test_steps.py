@@ -1,13 +1,13 @@
 import pytest
 
 from deeptrade.memory import StepMemory
-from deeptrade.memory.steps import SPIKE_BYTES, WARM_UP_STEPS
+from deeptrade.memory.steps import SPIKE_BYTES, SPIKE_WARM_UP_STEPS
 
 MB = 1 << 20
 
 
 class Held:
-    """Anonymous memory that the test moves."""
+    """Anonymous memory that the test controls."""
 
     def __init__(self):
         self.size, self.memory, self.seen = 500 * MB, None, []
@@ -33,7 +33,7 @@ def test_changes_belong_to_the_phase_that_ends_after_them():
     assert rows["backward"].largest_bytes == -6 * MB
 
 
-def test_what_moves_between_steps_belongs_to_no_phase():
+def test_changes_between_steps_belong_to_no_phase():
     held = Held()
     held.step(1, {"read": 0})
     held.size += 99 * MB
@@ -43,7 +43,7 @@ def test_what_moves_between_steps_belongs_to_no_phase():
 
 def test_a_jump_after_the_warm_up_is_named_by_step_batch_and_phase():
     held = Held()
-    for number in range(1, WARM_UP_STEPS + 1):
+    for number in range(1, SPIKE_WARM_UP_STEPS + 1):
         held.step(number, {"read": 0, "forward": 40 * MB if number == 3 else 0})
     assert held.seen == []
     held.step(11, {"read": 0, "forward": 0}, {"read": 0, "forward": SPIKE_BYTES + MB})

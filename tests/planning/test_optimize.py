@@ -44,7 +44,7 @@ def test_a_quick_plan_has_every_field_and_no_measurement(market, tmp_path):
 
 
 @pytest.mark.parametrize(("asked", "effective"), [(0, 32), (1, 1), (7, 7), (48, 48)])
-def test_the_effective_batch_is_as_asked(market, tmp_path, asked, effective):
+def test_the_effective_batch_is_as_requested(market, tmp_path, asked, effective):
     plan = quick_plan(market, tmp_path, effective_batch=asked)
     assert plan.batch_size * plan.accum_steps == plan.effective_batch == effective
     assert plan.batch_size <= FIRST_BATCH
@@ -133,9 +133,9 @@ def test_a_plan_that_lacks_a_field_names_it(market, tmp_path):
 
 @pytest.fixture
 def fake_trials(monkeypatch):
-    """Trials that answer at once: killed above `fits` rows per pass, slower below `fast`; records the sizes.
+    """Trials that return at once: killed above `fits` rows per pass, slower below `fast`; records the sizes.
 
-    They wait that share of their time for data; reading further ahead changes the rate by the factor `gain`.
+    They wait for data for the share `waits` of their time; reading further ahead changes the rate by the factor `gain`.
     """
     tried = []
 
@@ -188,7 +188,7 @@ def test_a_trial_that_is_killed_leads_to_smaller_batches(market, tmp_path, fake_
     assert "16 (not enough memory)" in plan.decisions[0].found
 
 
-def test_where_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
+def test_if_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
     tried = fake_trials(fits=0)
     with pytest.raises(DoesNotFitError, match=r"batch_size 32, 16, 8, 4, 2, 1 did not fit .* smaller --model_size"):
         optimize(market.path, out=tmp_path, effective_batch=32)
@@ -225,7 +225,7 @@ def test_terms_are_not_measured_by_trials_of_one_size():
 
 
 @pytest.mark.parametrize(("gain", "prefetch"), [(1.2, FURTHER_AHEAD), (1.02, FitSettings().prefetch)])
-def test_reading_further_ahead_is_tried_where_a_trial_waited_and_taken_where_it_gains(
+def test_reading_further_ahead_is_tried_if_a_trial_waited_and_kept_if_it_gains(
     market, tmp_path, fake_trials, gain, prefetch
 ):
     compile_store(market.path)
@@ -235,25 +235,25 @@ def test_reading_further_ahead_is_tried_where_a_trial_waited_and_taken_where_it_
     assert plan.prefetch == prefetch
     assert plan.settings(FitSettings()).prefetch == prefetch
     assert "waited 10.0%" in plan.decisions[1].found
-    assert f"had {100 * gain:.0f} rows/s, with 2 100 rows/s" in plan.decisions[1].why
+    assert f"prefetch 2 (100 rows/s) with prefetch 8 ({100 * gain:.0f} rows/s)" in plan.decisions[1].why
 
 
-def test_reading_further_ahead_is_not_tried_where_nothing_was_waited_for(market, tmp_path, fake_trials):
+def test_reading_further_ahead_is_not_tried_if_no_trial_waited(market, tmp_path, fake_trials):
     compile_store(market.path)
     tried = fake_trials(fits=99, fast=16, waits=0.01)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8]
-    assert "nothing to gain" in plan.decisions[1].why
+    assert "reading further ahead gains nothing" in plan.decisions[1].why
 
 
-def test_trials_that_read_text_say_nothing_of_reading_a_store(market, tmp_path, fake_trials):
+def test_trials_that_read_text_say_nothing_about_reading_a_store(market, tmp_path, fake_trials):
     tried = fake_trials(fits=99, fast=16, waits=0.5)
     plan = optimize(market.path, out=tmp_path, effective_batch=16)
     assert tried == [16, 8]
-    assert plan.decisions[1].found == "trials read text, training a store"
+    assert plan.decisions[1].found == "trials read text, training reads a store"
 
 
-def test_what_the_machine_lacks_no_limit_can_give(market, tmp_path):
+def test_no_limit_can_give_what_the_machine_lacks(market, tmp_path):
     with pytest.raises(DoesNotFitError, match="no model size fits; free some memory of the machine"):
         quick_plan(market, tmp_path, memory_limit=machine_of(100, text="1TiB"))
 

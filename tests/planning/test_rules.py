@@ -38,9 +38,9 @@ def test_a_large_file_lowers_the_batch_and_keeps_the_effective_batch(batch_size,
 def test_the_decision_says_what_was_found_changed_why_and_how_to_override():
     _, decisions = rules(FitSettings())
     assert decisions[0] == Decision(
-        found="the data file holds 4.7 GiB, over the 4.7 GiB from which a file counts as large",
+        found="the data file holds 4.7 GiB, more than the 4.7 GiB above which a file counts as large",
         changed="batch_size 4 -> 2, grad_accum False -> True, accum_steps 8 -> 2",
-        why="small batches hold fewer activations; the 4 rows per optimizer step stay",
+        why="small batches hold fewer activations; an optimizer step still has 4 rows",
         override="give --batch_size and --grad_accum and --accum_steps to choose it yourself",
     )
     assert decisions[1].changed == "chunk_size 10000 -> 5000"

@@ -55,7 +55,7 @@ def test_a_trial_without_room_rules_out_all_sizes_above():
     assert sizes_of(run_search({16: 80, 32: 100, 64: 500, 128: 900}, fits=32)) == [32, 64, 16]
 
 
-def test_where_nothing_has_room_every_smaller_size_is_tried_once():
+def test_if_nothing_fits_every_smaller_size_is_tried_once():
     assert sizes_of(run_search(dict.fromkeys((1, 2, 4, 8, 16, 32), 1), fits=0)) == [32, 16, 8, 4, 2, 1]
 
 

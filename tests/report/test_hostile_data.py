@@ -120,7 +120,7 @@ def lose_targets(market):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (write_single_row, "1 rows leaves no training row"),
+        (write_single_row, "1 row leaves no training row"),
         (lose_numbers, "60 of 60 rows are rejected"),
         (lose_arrays, "holds no JSON array in the first rows"),
         (lose_targets, "no training row has a target"),

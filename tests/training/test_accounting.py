@@ -11,7 +11,7 @@ from deeptrade.training.accounting import count_rows, ledger_entries
 
 @dataclass
 class Data:
-    """As much of a dataset as counting needs: ten rows, two of them rejected."""
+    """The parts of a dataset that counting needs: ten rows, two of them rejected."""
 
     rows = 10
     rejected = (1, 2)
@@ -36,7 +36,7 @@ def count(data, epochs, current, left_out=(), **options):
 
 
 def naive_count(epochs, current, left_out, unread=0):
-    """Row by row, by sets: trained is who had a turn in which it was not left out."""
+    """The naive count, with sets: a row is trained if it was not left out in at least one turn."""
     turns = [(epoch, row) for epoch in range(epochs) for row in SPLIT.train.numbers().tolist()]
     turns += [(epochs, row) for row in current]
     missed = {(one["epoch"], one["row"]) for one in left_out}

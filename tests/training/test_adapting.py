@@ -8,7 +8,7 @@ LIMIT, ROW = 1000, 10
 
 
 def follow(micro_batch, available, steps, **more):
-    """The sizes that are taken over some steps with so much left; what a change frees or takes counts."""
+    """The sizes chosen over some steps, given the memory left; what a change frees or takes counts."""
     changes = []
     for step in range(steps):
         before = micro_batch.size
@@ -38,12 +38,12 @@ def test_little_memory_gives_the_largest_size_that_leaves_enough_at_once():
     assert micro_batch.size == 8
 
 
-def test_where_no_size_is_small_enough_it_is_one_row():
+def test_if_no_size_is_small_enough_one_row_is_used():
     assert follow(make(), lambda size: 0, 100)[-1][1] == 1
     assert follow(make(), left(-100), 100) == [(10, 1)]
 
 
-def test_memory_that_comes_back_is_used_again_after_a_while_up_to_what_was_asked():
+def test_memory_that_is_free_again_is_used_after_a_while_up_to_the_requested_size():
     micro_batch = make()
     assert follow(micro_batch, left(80), 15)[0] == (10, 2)
     assert follow(micro_batch, left(900), 100) == [(19, 16)]
@@ -79,13 +79,13 @@ def test_a_small_pass_is_not_made_smaller_for_a_share_of_a_large_machine():
     ("text", "percent"),
     [("some avg10=12.50 avg60=1.00 avg300=0.10 total=5\nfull avg10=9.0 avg60=0 avg300=0 total=2\n", 12.5), ("", 0.0)],
 )
-def test_the_kernel_s_pressure_is_read_where_there_is_one(tmp_path, text, percent):
+def test_memory_pressure_is_read_from_the_kernel_if_available(tmp_path, text, percent):
     (tmp_path / "memory").write_text(text)
     assert stalled_percent(tmp_path / "memory") == percent
     assert stalled_percent(tmp_path / "nowhere") == 0.0
 
 
-def test_scarcity_begins_at_once_and_ends_after_a_while_also_where_the_rows_per_pass_stay():
+def test_scarcity_begins_at_once_and_ends_after_a_while_even_if_the_rows_per_pass_stay():
     fixed = MicroBatch(16, 32, row_bytes=ROW, limit_bytes=LIMIT, adapt=False)
     assert follow(fixed, lambda size: 0, 7) == []
     assert not fixed.is_scarce  # what tracing took is given back soon
@@ -97,7 +97,7 @@ def test_scarcity_begins_at_once_and_ends_after_a_while_also_where_the_rows_per_
     assert not fixed.is_scarce
 
 
-def test_rows_that_had_to_go_again_come_back_later_each_time():
+def test_growth_waits_longer_each_time_it_had_to_be_undone():
     micro_batch = make()
     shrink, grow = left(110), left(900)
     follow(micro_batch, shrink, 20)
@@ -113,7 +113,7 @@ def recent(anon, available, *, most=0):
     return Recent(latest, available, max(anon, most))
 
 
-def test_what_a_step_leaves_is_known_although_no_sample_met_its_peak():
+def test_what_a_step_leaves_is_known_even_if_no_sample_met_its_peak():
     peak = StepPeak()
     assert peak.available_bytes(recent(100, 50, most=130)) == 20
     assert peak.available_bytes(recent(100, 40)) == 10  # others took 10, and the step goes up by 30 as before

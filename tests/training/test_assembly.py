@@ -11,7 +11,7 @@ from deeptrade.training.assembly import build_trainer, lasting_statistics, targe
 from tests.support.markets import make_market
 
 
-def test_targets_are_scaled_by_the_deviation_of_those_there_are():
+def test_targets_are_scaled_by_the_deviation_of_the_known_ones():
     targets = np.array([[1, 5, np.nan], [3, 5, np.nan], [np.nan, 5, np.nan]], np.float32)
     scale = target_scale(targets)
     assert scale.dtype == np.float32
@@ -59,7 +59,7 @@ def test_a_channel_that_drifts_has_no_standard_view_and_one_that_returns_keeps_i
     np.testing.assert_array_equal(lasting["arr_s"].relative_std, plain["arr_s"].relative_std)
 
 
-def test_few_rows_are_not_taken_for_a_drift(tmp_path):
+def test_a_few_rows_are_not_mistaken_for_a_drift(tmp_path):
     for seed in range(20):
         with open_dataset(make_market(tmp_path / f"{seed}.csv", rows=60, seed=seed).path) as data:
             found = lasting_statistics(data, data.split(0.2).train, data.schema.names)
@@ -73,7 +73,7 @@ def test_the_quarters_of_rows_are_all_of_them_in_order():
     assert [len(part) for part in parts] == [7, 9, 9, 9]
 
 
-def test_targets_out_of_all_proportion_are_named():
+def test_implausible_targets_are_reported():
     targets = np.random.default_rng(0).normal(0, 0.01, (50, 2))
     assert unusual_targets(targets, np.arange(50)) == []
     targets[7, 1], targets[9, 0] = -1e38, np.nan

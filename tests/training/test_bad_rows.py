@@ -39,7 +39,7 @@ def make_trainer(lines=None, policy="float32", **options):
 
 
 class Harmed:
-    """A reader of 46 rows, some of whose numbers are replaced, or whose reading fails, when they are asked for."""
+    """A reader of 46 rows, some of which are replaced or fail when they are read."""
 
     def __init__(self, dataset, monkeypatch):
         self.reader = BatchReader(dataset, RowRange(0, 46), batch_size=2, features=[FEATURE])
@@ -75,7 +75,7 @@ def weights(trainer):
 
 
 def never_drawn(reader, rows, **options):
-    """The weights of the plain spelling: the same passes, fed by hand without these rows."""
+    """The weights of the naive version: the same passes, fed by hand without these rows."""
     trainer = make_trainer(**options)
     for start in range(0, reader.samples, 8):
         stop = min(start + 8, reader.samples)
@@ -106,7 +106,7 @@ def test_a_bad_row_is_left_out_and_the_weights_are_those_of_a_run_that_never_dre
     assert sorted([*used, *rows]) == list(range(46))
 
 
-def test_what_is_bad_once_and_well_when_read_again_counts(harmed):
+def test_a_row_that_is_bad_once_and_fine_when_read_again_counts(harmed):
     clean, lines = make_trainer(), []
     list(clean.train(harmed.reader))
     harmed.numbers, harmed.once = {harmed.row_at(11): np.nan}, {harmed.row_at(11)}
@@ -114,11 +114,11 @@ def test_what_is_bad_once_and_well_when_read_again_counts(harmed):
     records = list(trainer.train(harmed.reader))
     assert weights(trainer) == weights(clean)
     assert not any(record.left_out for record in records)
-    assert lines == ["step 2: not every loss and gradient was finite, but all are when run again"]
+    assert lines == ["step 2: a loss or gradient was not finite, but all were when run again"]
 
 
-def test_what_a_pass_found_is_not_looked_at_before_its_window_ends(harmed, monkeypatch):
-    """No round trip to the host per pass: tensors are turned into numbers only with the window's last pass."""
+def test_the_findings_of_a_pass_are_not_read_before_its_window_ends(harmed, monkeypatch):
+    """No round trip to the host per pass: tensors are converted only with the window's last pass."""
     trainer, looks, passes = make_trainer(), [], []
     run, numpy = trainer._step._run, type(tf.constant(0)).numpy
 
@@ -129,7 +129,7 @@ def test_what_a_pass_found_is_not_looked_at_before_its_window_ends(harmed, monke
     monkeypatch.setattr(trainer._step, "_run", counted)
     monkeypatch.setattr(type(tf.constant(0)), "numpy", lambda self: looks.append(len(passes)) or numpy(self))
     records = trainer.train(harmed.reader)
-    next(records)  # traces the step, which looks at constants
+    next(records)  # traces the step, which reads constants
     looks.clear()
     next(records)
     monkeypatch.undo()
@@ -148,8 +148,8 @@ def test_a_bad_row_in_float16_does_not_lower_the_loss_scale(harmed):
     assert trainer.state()["loss_scale"] == before > 1
 
 
-def test_what_overflows_in_float16_beside_a_bad_row_is_not_taken_for_bad(market):
-    """At the first loss scale every row overflows; one alone is really bad."""
+def test_a_row_that_overflows_in_float16_beside_a_bad_one_is_not_mistaken_for_bad(market):
+    """At the first loss scale every row overflows; only one is really bad."""
     with open_dataset(market.path) as dataset:
         reader = BatchReader(dataset, RowRange(0, 8), batch_size=2, features=[FEATURE])
         bad = int(reader.epoch_rows(0, 5, 6)[0])
@@ -190,10 +190,10 @@ def test_a_read_that_fails_once_loses_nothing(harmed):
     trainer = make_trainer(lines)
     assert not any(record.left_out for record in trainer.train(harmed.reader))
     assert weights(trainer) == weights(clean)
-    assert "failed once (busy) and is well now" in lines[0]
+    assert "failed once (busy) and then worked" in lines[0]
 
 
-def test_in_windows_of_shuffling_too_only_rows_that_cannot_be_read_are_left_out(harmed):
+def test_with_windowed_shuffling_too_only_rows_that_cannot_be_read_are_left_out(harmed):
     harmed.reader.window_rows = 32
     bad = [3, 17]
     harmed.errors = dict.fromkeys(bad, DataError("damaged"))
@@ -204,16 +204,18 @@ def test_in_windows_of_shuffling_too_only_rows_that_cannot_be_read_are_left_out(
 
 
 @pytest.mark.parametrize("error", [KeyError("arr_x"), ZeroDivisionError(), MemoryError()], ids=repr)
-def test_bugs_and_lack_of_memory_are_not_taken_for_bad_rows(harmed, error):
+def test_bugs_and_lack_of_memory_are_not_mistaken_for_bad_rows(harmed, error):
     harmed.errors = {harmed.row_at(17): error}
     with pytest.raises(type(error)):
         list(make_trainer().train(harmed.reader))
 
 
-def test_bad_rows_in_too_many_windows_in_a_row_end_training(harmed):
+def test_bad_rows_in_too_many_consecutive_windows_end_training(harmed):
     harmed.numbers = {harmed.row_at(8 * window): np.nan for window in range(MOST_FAULTS_IN_A_ROW)}
     records, trainer = [], make_trainer()
-    with pytest.raises(TrainingFailedError, match=r"rows of 5 windows in a row had to be left out, .*loss of this row"):
+    with pytest.raises(
+        TrainingFailedError, match=r"rows of 5 consecutive windows had to be left out, .*loss of this row"
+    ):
         records += trainer.train(harmed.reader)
     del harmed.numbers[harmed.row_at(16)]
     assert len(list(make_trainer().train(harmed.reader))) == 6
@@ -221,7 +223,7 @@ def test_bad_rows_in_too_many_windows_in_a_row_end_training(harmed):
 
 def test_too_many_bad_rows_in_one_window_end_training(harmed):
     harmed.errors = {harmed.row_at(position): OSError("gone") for position in range(8, 13)}
-    with pytest.raises(TrainingFailedError, match=r"5 of 8 rows had to be left out, the last because gone"):
+    with pytest.raises(TrainingFailedError, match=r"5 of 8 rows had to be left out, the last one because: gone"):
         list(make_trainer().train(harmed.reader))
     del harmed.errors[harmed.row_at(8)]
     assert len(list(make_trainer().train(harmed.reader))) == 6
@@ -237,7 +239,9 @@ def test_rows_that_are_not_finite_together_but_each_alone_are_not_blamed(harmed,
         return (tf.zeros_like(finite), *results[:-1], tf.constant(False)) if bad else (finite, *results)
 
     monkeypatch.setattr(trainer._step, "_run", overflowing)
-    with pytest.raises(TrainingFailedError, match="the loss is not finite over 8 rows, but of none alone") as raised:
+    with pytest.raises(
+        TrainingFailedError, match="the loss is not finite over 8 rows, but is for each row alone"
+    ) as raised:
         list(trainer.train(harmed.reader))
     assert raised.value.left_out == ()
 
@@ -286,7 +290,7 @@ def files_of(folder):
     return [(folder / name).read_bytes() for name in kept]
 
 
-def test_a_run_goes_back_without_the_rows_that_failed_and_slower_and_then_comes_to_its_end(train):
+def test_a_run_rolls_back_without_the_rows_that_failed_at_a_lower_rate_and_then_completes(train):
     train.unreadable = rows_of_steps(train, 7, 11)
     result = train("run")
     assert [(back["step"], back["to_step"]) for back in result["rollbacks"]] == [(11, 4)]
@@ -303,7 +307,7 @@ def test_a_run_goes_back_without_the_rows_that_failed_and_slower_and_then_comes_
 
 
 @pytest.mark.parametrize("stop", [3, 9])
-def test_where_a_run_was_stopped_meanwhile_does_not_change_where_it_goes_back_to(train, stop):
+def test_where_a_run_was_interrupted_does_not_change_where_it_rolls_back_to(train, stop):
     train.unreadable = rows_of_steps(train, 7, 11)
     straight = train("straight")
     train("stopped", max_steps=stop)
@@ -321,13 +325,13 @@ def test_validation_rows_that_cannot_be_read_are_named_and_the_others_judged(tra
     assert [(entry.row, entry.detail) for entry in entries] == [(52, "row 52 is gone"), (58, "row 58 is gone")]
     assert np.isfinite(result["validation"]["loss"])
     train.unreadable = []
-    again = train("run", max_steps=4)  # what was busy then can be read now
+    again = train("run", max_steps=4)  # the rows that were busy can now be read
     assert again["rows"]["validation"] == whole["rows"]["validation"]
     assert not any(entry.reason == "read_error" for entry in read_ledger(train.out / "run" / "ledger.csv"))
 
 
-def test_a_kill_just_after_a_run_went_back_changes_nothing(train, monkeypatch):
-    """Stopped at 9, gone on, back to 4 from 11, killed before the older checkpoints are removed, gone on."""
+def test_a_kill_right_after_a_rollback_changes_nothing(train, monkeypatch):
+    """Stopped at 9, continued, rolled back from 11 to 4, killed before old checkpoints are removed, continued."""
     train.unreadable = rows_of_steps(train, 7, 11)
     straight = train("straight")
     train("killed", max_steps=9)

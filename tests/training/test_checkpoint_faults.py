@@ -1,4 +1,4 @@
-"""A checkpoint while each write, flush to disk, rename and removal fails in turn: once, for good, or by a kill."""
+"""A checkpoint while each write, flush to disk, rename and removal fails in turn: once, permanently, or by a kill."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ KILLED = 77
 
 
 class Variable:
-    """As much of a Keras variable as a checkpoint needs."""
+    """The parts of a Keras variable that a checkpoint needs."""
 
     def __init__(self, path, value):
         self.path, self.value = path, value
@@ -39,7 +39,7 @@ def values(variables):
 
 
 class Disk:
-    """Counts what is asked of the disk and fails at operation `at` (with `lasting` at all later ones too).
+    """Counts disk operations and fails at operation `at` (with `lasting`, at all later ones too).
 
     `error` is an errno, or 0 for a kill: the process ends in the middle of the operation. What a power cut would have
     kept is known: `unsynced` holds files with bytes that were never flushed, and renames the folder has not kept.
@@ -112,7 +112,7 @@ class Disk:
 
 
 def start_over(folder):
-    """Two generations in a folder, and nothing else: what saving a third must not lose."""
+    """A folder with only two generations, which saving a third must not lose."""
     checkpoints = Checkpoints(folder)
     for path in folder.glob("*"):
         path.unlink()
@@ -133,7 +133,7 @@ def disk(**options):
 
 
 def operations(folder, way="regular"):
-    """How many operations a save is."""
+    """The number of operations in a save."""
     step, options = WAYS[way]
     checkpoints = start_over(folder)
     with disk() as plain:
@@ -148,7 +148,7 @@ def restored_step(checkpoints):
     return step
 
 
-def test_a_save_is_many_operations_and_all_of_them_are_seen(tmp_path):
+def test_every_operation_of_a_save_is_counted(tmp_path):
     assert operations(tmp_path) > 20
 
 
@@ -156,7 +156,7 @@ WAYS = {"regular": (3, {}), "stop": (3, {"regular": False}), "return": (1, {"ret
 """How a third generation is saved, and at which step."""
 
 
-def test_a_return_is_newer_than_what_came_before_it_also_where_that_cannot_be_removed(saved, monkeypatch):
+def test_a_checkpoint_after_a_rollback_is_newest_even_if_earlier_ones_cannot_be_removed(saved, monkeypatch):
     saved.save(8, make_variables(8), {"step": 8}, regular=False)
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", lambda path, **options: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
@@ -171,7 +171,7 @@ def test_a_return_is_newer_than_what_came_before_it_also_where_that_cannot_be_re
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-def test_after_a_failure_at_any_operation_the_old_or_the_new_state_is_there_whole(saved, tmp_path, way, error, lasting):
+def test_after_a_failure_at_any_operation_the_old_or_the_new_state_is_complete(saved, tmp_path, way, error, lasting):
     step, options = WAYS[way]
     count, steps = operations(tmp_path / "other", way), set()
     for at in range(1, count + 1):
@@ -185,7 +185,7 @@ def test_after_a_failure_at_any_operation_the_old_or_the_new_state_is_there_whol
     assert steps == {2, 3}
 
 
-def test_after_a_kill_or_power_cut_in_any_operation_the_old_or_the_new_state_is_there_whole(saved, tmp_path):
+def test_after_a_kill_or_power_cut_in_any_operation_the_old_or_the_new_state_is_complete(saved, tmp_path):
     """The child loses every byte that was not flushed and every rename that the folder has not kept."""
     count, steps = operations(tmp_path / "other"), set()
     for at in range(1, count + 1):
@@ -204,7 +204,7 @@ def test_after_a_kill_or_power_cut_in_any_operation_the_old_or_the_new_state_is_
     assert steps == {2, 3}
 
 
-def test_the_newest_cut_off_at_any_4_kib_is_found_and_the_one_before_is_used(saved, tmp_path):
+def test_a_checkpoint_truncated_at_any_4_kib_is_detected_and_the_previous_one_is_used(saved, tmp_path):
     lines = []
     newest = tmp_path / "c" / "step-0000000002.npz"
     content = newest.read_bytes()

@@ -67,7 +67,7 @@ def damage_empty(content):
 
 
 @pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_empty])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, variables, damage):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(tmp_path, variables, damage):
     lines = []
     checkpoints = Checkpoints(tmp_path, sink=lines.append)
     checkpoints.save(1, variables, {"step": 1})
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path, variables):
 
 
 @pytest.mark.parametrize("part", [0, 1, 2, 3])
-def test_a_save_that_fails_at_any_part_leaves_the_one_before(tmp_path, variables, monkeypatch, part):
+def test_a_save_that_fails_at_any_part_leaves_the_previous_checkpoint(tmp_path, variables, monkeypatch, part):
     checkpoints, before = Checkpoints(tmp_path), values(variables)
     checkpoints.save(1, variables, {"step": 1})
     write, written = np.lib.format.write_array, []

@@ -46,7 +46,7 @@ def make_batch():
 
 
 def plain_gradients(model, x, y, row_weights, *, l2=L2):
-    """The plain spelling: weighted mean Huber loss over the targets there are, plus the penalty."""
+    """The naive version: weighted mean Huber loss over the known targets, plus the penalty."""
     dtype = model.output.dtype
     valid = np.isfinite(y)
     weights = tf.boolean_mask(np.repeat(row_weights[:, None], HORIZONS, 1).astype(dtype), valid)
@@ -59,7 +59,7 @@ def plain_gradients(model, x, y, row_weights, *, l2=L2):
 
 
 class Recorder:
-    """Takes the place of an optimizer and keeps the gradients."""
+    """Stands in for an optimizer and keeps the gradients."""
 
     def build(self, variables):
         self.gradients = [tf.Variable(tf.zeros(v.shape, v.dtype)) for v in variables]
@@ -95,7 +95,7 @@ def test_passes_of_weighted_masked_and_regularized_rows_give_the_full_batch_grad
 
 
 @pytest.mark.parametrize("passes", [2, 3, 5, 7])
-def test_the_mean_of_means_and_a_penalty_per_pass_would_miss(passes):
+def test_the_mean_of_means_and_a_penalty_per_pass_would_differ(passes):
     model, batch = make_model("float64"), make_batch()
     expected = plain_gradients(model, *batch)
     parts = [part for part in parts_of(*batch, PASSES[passes]) if np.isfinite(part[1]).any()]
@@ -160,7 +160,7 @@ def test_schedule_decay_averages_and_callbacks_see_one_step_per_window_over_200_
         assert np.linalg.norm(one - finals[1][path]) <= 1e-5 * max(np.linalg.norm(one), 1e-6), path
 
 
-def test_without_its_own_denominator_the_trailing_window_would_miss(market):
+def test_without_its_own_denominator_the_trailing_window_would_differ(market):
     """The negative control: dividing the short window by the full one's rows gives other weights."""
     gradients = []
     with open_dataset(market.path) as dataset:
@@ -203,7 +203,7 @@ RATES = {"rate", "stddev", "dropout", "recurrent_dropout"}
 
 
 def model_with(layer):
-    """A small model that has the layer somewhere inside."""
+    """A small model that contains the layer."""
     if "Attention" in type(layer).__name__:
         tokens = keras.Input((3, 4))
         is_plain = isinstance(layer, keras.layers.Attention)
@@ -216,13 +216,13 @@ def model_with(layer):
 def test_every_layer_of_keras_that_takes_a_seed_is_tried():
     layers = {name: layer for name, layer in vars(keras.layers).items() if inspect.isclass(layer)}
     seeded = {name for name, layer in layers.items() if "seed" in inspect.signature(layer).parameters}
-    assert seeded - {"JaxLayer"} <= set(DRAWING)  # JaxLayer is of another backend
+    assert seeded - {"JaxLayer"} <= set(DRAWING)  # JaxLayer needs another backend
 
 
 @pytest.mark.parametrize("name", DRAWING)
-def test_a_layer_that_draws_at_random_for_a_whole_pass_is_refused(name):
+def test_a_layer_that_draws_random_numbers_per_pass_is_refused(name):
     model = model_with(getattr(keras.layers, name)(**DRAWING[name]))
-    with pytest.raises(SettingsError, match=r"layer '.*' draws at random for a whole pass \(.*\), .*leave it out"):
+    with pytest.raises(SettingsError, match=r"layer '.*' draws random numbers per pass \(.*\), .*leave it out"):
         refuse_inexact(model)
 
 

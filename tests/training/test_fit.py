@@ -73,7 +73,7 @@ def test_the_saved_model_has_the_weights_of_the_result(train, tmp_path):
     assert weights_sha256(model.variables) == result["weights_sha256"]
 
 
-def test_two_runs_are_equal_to_the_last_bit(train, tmp_path):
+def test_two_runs_are_equal_bit_for_bit(train, tmp_path):
     for out in ("a", "b"):
         train(out, max_steps=6)
     assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
@@ -111,7 +111,7 @@ def test_other_settings_are_refused_and_the_difference_is_named(finished, change
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The settings of a run of one step that is done."""
+    """The settings of a completed run of one step."""
     folder = tmp_path_factory.mktemp("finished")
     csv_path = make_market(folder / "market.csv").path
     settings = {**QUICK, "csv": str(csv_path), "out": str(folder / "run"), "max_steps": 1}
@@ -125,7 +125,7 @@ def test_other_data_are_refused(finished, tmp_path):
         fit(FitSettings(**{**finished, "csv": str(other)}))
 
 
-def test_a_longer_run_goes_on_and_equals_one_that_was_longer_from_the_start(train, tmp_path):
+def test_a_lengthened_run_continues_and_equals_one_that_was_longer_from_the_start(train, tmp_path):
     train("grown", max_steps=5)
     train("grown", max_steps=0, epochs=1)
     train("grown", epochs=2, max_steps=15)
@@ -141,7 +141,7 @@ def test_fresh_starts_over_and_leaves_other_people_s_files_alone(train, tmp_path
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
-def test_a_changed_batch_size_goes_on_with_the_same_rows_to_the_same_weights(train, tmp_path, monkeypatch):
+def test_a_changed_batch_size_continues_with_the_same_rows_to_the_same_weights(train, tmp_path, monkeypatch):
     note, drawn = Session._note, {}
 
     def noted(self, record, tables):
@@ -160,8 +160,8 @@ def test_a_changed_batch_size_goes_on_with_the_same_rows_to_the_same_weights(tra
     assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other)
 
 
-def test_training_that_is_never_finite_goes_back_twice_and_ends_with_all_rows_in_the_ledger(train, tmp_path):
-    with pytest.raises(TrainingFailedError, match=r"returns to a checkpoint did not help; .*lower --learning_rate"):
+def test_training_that_is_never_finite_rolls_back_twice_and_ends_with_all_rows_in_the_ledger(train, tmp_path):
+    with pytest.raises(TrainingFailedError, match=r"rollbacks to a checkpoint did not help; .*lower --learning_rate"):
         train(learning_rate=1e38, epochs=2)
     result = read_json(tmp_path / "run" / "result.json")
     assert result["status"] == "failed"
@@ -177,7 +177,7 @@ def test_training_that_is_never_finite_goes_back_twice_and_ends_with_all_rows_in
     assert all(np.isfinite(values).all() for values in newest.values())
 
 
-def test_training_stops_early_when_validation_does_not_improve_and_a_higher_patience_goes_on(train):
+def test_training_stops_early_when_validation_does_not_improve_and_continues_with_more_patience(train):
     worse = {"epochs": 12, "learning_rate": 0.5, "clip_norm": 0.0}
     stopped = train(**worse, early_stop_patience=1)
     assert stopped["stopped_early"]
@@ -221,7 +221,7 @@ def test_switches_without_effect_are_named(train):
         assert text.count(line) == 1
 
 
-def test_files_name_no_folder_but_those_that_were_given(train, tmp_path, market):
+def test_files_name_only_folders_that_were_given(train, tmp_path, market):
     train(max_steps=1)
     home = str(Path.home())
     for path in (tmp_path / "run").rglob("*"):
@@ -249,7 +249,7 @@ def test_a_run_that_cannot_start_over_leaves_the_finished_one_as_it_is(market, t
     assert (tmp_path / "run" / "memory.jsonl").read_bytes().count(b'"kind": "start"') == 1
 
 
-def test_a_target_out_of_all_proportion_is_said_with_its_row(market, train):
+def test_an_implausible_target_is_reported_with_its_row(market, train):
     market.cells[11][-2] = "1000"
     market.write()
     result = train(max_steps=1)
@@ -304,14 +304,14 @@ def test_rows_over_the_memory_limit_are_shuffled_in_windows_that_stay(market, tm
     assert read_state(out / "checkpoints").window_rows == 16
 
 
-def test_a_run_that_an_earlier_version_began_keeps_its_name_of_the_data_and_ends_with_the_same_bytes(
+def test_a_run_begun_by_an_earlier_version_keeps_its_data_id_and_ends_with_the_same_bytes(
     train, market, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as earlier:
         earlier.setattr("deeptrade.sources.csv.content_id", lambda *content: former_content_ids(*content)[0])
         expected = train("straight", epochs=2, max_steps=15)
         train(epochs=2, max_steps=5)
-    shutil.rmtree(tmp_path / "market.dtstore")  # a store that is made anew has the new name
+    shutil.rmtree(tmp_path / "market.dtstore")  # a newly compiled store has the new name
     with open_dataset(market.path) as data:
         assert data.former_data_ids == (expected["data_id"],)
         assert data.data_id.startswith("sha256-2:")

@@ -1,4 +1,4 @@
-"""Trainings that are killed or stopped at any time: run again, they end like one that was not."""
+"""Training runs that are killed or stopped at any time: run again, they end like an undisturbed one."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def wait_for_steps(child, out, steps):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A market, and what forty epochs on it leave when nothing disturbs them."""
+    """A market, and the files of forty undisturbed epochs on it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     market = make_market(folder / "market.csv")
     return market, run_to_end(market, folder / "run")
@@ -122,7 +122,7 @@ def is_validating(out):
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_fifty_kills_while_stepping_saving_and_validating_change_nothing(tmp_path):
-    """Killed at a random step, in the next save, or in the next validation; each time the same command goes on."""
+    """Killed at a random step, in the next save, or in the next validation; each time the same command continues."""
     market = make_market(tmp_path / "market.csv")
     epochs = "--epochs=150"
     expected = run_to_end(market, tmp_path / "plain", epochs)

@@ -61,7 +61,7 @@ def test_how_a_window_is_cut_does_not_change_what_is_learned(reader, batch_size,
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
 
 
-def test_a_run_stopped_after_any_step_goes_on_to_the_same_weights(reader):
+def test_a_run_stopped_after_any_step_continues_to_the_same_weights(reader):
     whole = make_trainer()
     expected = [record.loss for epoch in range(2) for record in whole.train(reader, epoch=epoch)]
     for stop in range(1, len(expected)):
@@ -106,7 +106,7 @@ def test_a_loop_left_in_the_middle_of_a_window_leaves_nothing_behind(reader, mon
         np.testing.assert_array_equal(mine, other)
 
 
-def test_a_generator_is_taken_as_well_as_a_reader(dataset):
+def test_a_generator_is_accepted_like_a_reader(dataset):
     with MemoryEfficientGenerator(dataset, batch_size=4, features=[FEATURE], val_ratio=0.3) as generator:
         records = list(make_trainer().train(generator))
     assert records[-1].samples == generator.reader.samples
@@ -148,17 +148,17 @@ def test_a_model_that_looks_across_rows_is_refused():
     ],
     ids=["dropout", "noise", "dropout that is off"],
 )
-def test_a_model_that_draws_at_random_per_pass_is_refused(layer, draws):
+def test_a_model_that_draws_random_numbers_per_pass_is_refused(layer, draws):
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs[FEATURE])))
     if draws:
-        with pytest.raises(SettingsError, match=f"draws at random for a whole pass .{draws}"):
+        with pytest.raises(SettingsError, match=f"draws random numbers per pass .{draws}"):
             Trainer(model, batch_size=2)
     else:
         Trainer(model, batch_size=2)
 
 
-def test_losses_of_the_model_s_own_that_depend_on_rows_are_refused_and_not_ignored(reader):
+def test_the_model_s_own_losses_that_depend_on_rows_are_refused_and_not_ignored(reader):
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(inputs, keras.layers.Dense(2, activity_regularizer="l2")(inputs[FEATURE]))
     with pytest.raises(SettingsError, match="depend on its rows"):
@@ -204,7 +204,7 @@ def test_callbacks_may_stop_an_epoch_and_see_its_mean_loss(reader):
 
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [np.nan] * 60, np.ones((60, 1)), np.ones(59)], ids=str)
-def test_row_weights_that_cannot_be_are_refused(reader, weights):
+def test_invalid_row_weights_are_refused(reader, weights):
     with pytest.raises(SettingsError, match="row_weights"):
         list(make_trainer(row_weights=weights).train(reader))
 
@@ -222,27 +222,27 @@ def test_rows_of_weight_two_count_like_rows_drawn_twice_and_of_weight_zero_not_a
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"optimizer": "adam"}, "an optimizer of Keras"),
+        ({"optimizer": "adam"}, "give a Keras optimizer"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"clip_norm": -1.0}, "clip_norm=-1.0"),
         ({"target_scale": 0.0}, "target_scale=0.0"),
     ],
     ids=str,
 )
-def test_arguments_that_cannot_be_are_refused_by_name(options, problem):
+def test_invalid_arguments_are_refused_by_name(options, problem):
     with pytest.raises(SettingsError, match=problem):
         make_trainer(**options)
 
 
 def test_a_scale_or_model_of_other_horizons_is_refused_before_a_step(reader):
-    with pytest.raises(SettingsError, match="target_scale has 3 horizons, the data 2"):
+    with pytest.raises(SettingsError, match="target_scale has 3 horizons, the data has 2"):
         list(make_trainer(target_scale=np.ones(3)).train(reader))
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
-    with pytest.raises(SettingsError, match="the model's output has 5 horizons, the data 2"):
+    with pytest.raises(SettingsError, match="the model's output has 5 horizons, the data has 2"):
         list(Trainer(keras.Model(inputs, keras.layers.Dense(5)(inputs[FEATURE])), batch_size=2).train(reader))
 
 
-def test_a_model_takes_the_features_it_reads_out_of_all(dataset, reader):
+def test_a_model_gets_only_the_features_it_reads(dataset, reader):
     everything = BatchReader(dataset, RowRange(0, 23), batch_size=4)
     trainers = make_trainer(), make_trainer()
     for trainer, batches in zip(trainers, (everything, reader), strict=True):
@@ -250,7 +250,7 @@ def test_a_model_takes_the_features_it_reads_out_of_all(dataset, reader):
     for mine, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_array_equal(mine, other)
     other = BatchReader(dataset, RowRange(0, 23), batch_size=4, features=["arr_5m"])
-    with pytest.raises(SettingsError, match="the model reads 'arr_ctx', the batches hold arr_5m"):
+    with pytest.raises(SettingsError, match="the model reads 'arr_ctx', but the batches hold only arr_5m"):
         list(make_trainer().train(other))
 
 
@@ -325,7 +325,7 @@ def test_a_window_that_changes_nothing_is_not_averaged(dataset):
         np.testing.assert_allclose(trainer.model.weights[0], expected, rtol=1e-6)
 
 
-def test_a_frozen_batch_normalization_is_taken():
+def test_a_frozen_batch_normalization_is_accepted():
     inputs = {FEATURE: keras.Input((4,), name=FEATURE)}
     model = keras.Model(
         inputs, keras.layers.Dense(2)(keras.layers.BatchNormalization(trainable=False)(inputs[FEATURE]))

@@ -24,7 +24,7 @@ def data():
     y = generator.normal(size=(ROWS, HORIZONS)).astype(np.float32)
     y[generator.random(y.shape) < 0.2] = np.nan
     y[:2, 1] = 0
-    x[5] = 0  # its forecast is exactly 0: it says nothing about a direction
+    x[5] = 0  # its forecast is exactly 0, so it has no direction
     return x, y
 
 

@@ -57,7 +57,7 @@ def test_the_hash_of_every_byte_is_compared_where_both_are_known():
         check_same_run(state_of(settings, content_hash="xxh3:1"), content_hash="xxh3:2", **same)
 
 
-def test_a_run_keeps_the_batch_size_it_began_with_unless_one_is_asked_for():
+def test_a_run_keeps_its_first_batch_size_unless_another_is_given():
     began = state_of(FitSettings(batch_size=2, grad_accum=True, accum_steps=4))
     now = FitSettings(batch_size=4, grad_accum=True, accum_steps=2)
     assert keep_batch_size(now, began, given=()) == FitSettings(batch_size=2, grad_accum=True, accum_steps=4)
@@ -75,7 +75,7 @@ def test_a_change_of_the_batch_size_is_counted_once():
     assert (state.micro_batch_changes, state.batch_size) == (2, 8)
 
 
-def test_a_folder_is_held_by_one_run_at_a_time_and_free_when_that_is_killed(tmp_path):
+def test_a_folder_is_locked_by_one_run_at_a_time_and_free_after_a_kill(tmp_path):
     out = tmp_path / "runs" / "a"
     code = "import sys, time, pathlib; from deeptrade.training.run_state import alone_in\n"
     code += "with alone_in(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"

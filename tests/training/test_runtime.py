@@ -39,7 +39,7 @@ def test_the_processors_counted_are_those_this_process_may_use():
     assert worker_count() == len(os.sched_getaffinity(0))
 
 
-def test_tensorflow_starts_without_a_word_and_says_how_it_was_set_up():
+def test_tensorflow_starts_silently_and_its_setup_is_returned():
     code = """
 from deeptrade.training.runtime import set_up_tensorflow, worker_count
 lines = []
@@ -62,7 +62,7 @@ def without_tensorflow_options():
 
 
 @pytest.mark.parametrize("give_back", [True, False])
-def test_large_tensors_go_back_to_the_system_where_that_is_asked_for(give_back):
+def test_large_tensors_are_released_to_the_system_on_request(give_back):
     code = f"""
 import sys
 from deeptrade.memory import read_memory
@@ -86,7 +86,7 @@ print(full - read_memory().anon_bytes)
     assert (int(done.stdout) > 100_000_000) == give_back
 
 
-def test_where_tensorflow_has_no_pool_freed_tensors_go_back_and_nothing_is_said_of_one():
+def test_without_a_pool_freed_tensors_are_released_and_no_pool_is_mentioned():
     code = """
 from deeptrade.training.runtime import set_up_tensorflow
 lines = []
@@ -100,7 +100,7 @@ assert lines == [], lines
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-def test_the_words_of_a_start_that_fails_are_not_lost():
+def test_the_output_of_a_failed_start_is_shown():
     code = """
 import os
 from deeptrade.training.runtime import _quiet_start
@@ -167,7 +167,7 @@ with stop.listening(), stop.deferred():
     assert time.monotonic() - started < 60
 
 
-def test_handlers_of_the_caller_come_back():
+def test_the_caller_s_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopRequest().listening():
         assert signal.getsignal(signal.SIGTERM) != before[1]

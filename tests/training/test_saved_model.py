@@ -17,7 +17,7 @@ def tiny_model():
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
 
-def test_a_saved_model_leaves_no_other_file_and_what_a_kill_leaves_is_removed(tmp_path):
+def test_a_saved_model_leaves_no_other_file_and_leftovers_of_a_kill_are_removed(tmp_path):
     model = tiny_model()
     save(model, TrainingFolder(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]

@@ -1,4 +1,4 @@
-"""Memory is taken from a training run and given back, by another process in its cgroup."""
+"""Another process in its cgroup takes memory from a training run and gives it back."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-import deeptrade.model  # noqa: F401 (what a saved model is made of)
+import deeptrade.model  # noqa: F401 (a saved model needs its classes)
 from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import read_notes, read_timeline
 from deeptrade.run_folder import read_column
@@ -45,7 +45,7 @@ class Balloon:
 
 @contextmanager
 def training(group, market, out, *options):
-    """A training in a cgroup, beside a balloon that holds nothing yet."""
+    """A training run in a cgroup, next to a balloon process that holds nothing yet."""
     given = [
         "fit",
         "--csv",
@@ -89,7 +89,7 @@ def changes_in(out):
 
 
 def held_between_changes(out):
-    """Anonymous bytes of the samples from the training, in parts between changes of the rows per pass."""
+    """Anonymous bytes of the training samples, split at changes of the rows per pass."""
     parts = [[]]
     for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
         if line.get("kind") == "micro_batch":
@@ -100,13 +100,13 @@ def held_between_changes(out):
 
 
 def least_available(out, *, seconds=1e9):
-    """The least that was left in the latest seconds, among samples from the training."""
+    """The least memory left in the latest seconds, among training samples."""
     samples = [sample for sample in read_timeline(out / "memory.jsonl") if sample.phase.startswith("train")]
     return min(one.available_bytes for one in samples if one.seconds > samples[-1].seconds - seconds)
 
 
 def seconds_until_fewer(out, since, low_bytes):
-    """Seconds from the first sample since then with less than so much left to the last one before passes changed."""
+    """Seconds from the first later sample with less memory left than this to the last one before passes changed."""
     first = latest = None
     for line in map(json.loads, (out / "memory.jsonl").read_text().splitlines()):
         if line.get("kind") == "micro_batch":
@@ -125,7 +125,7 @@ def weights_of(out):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory cgroups are Linux's")
-def test_half_of_the_free_memory_taken_and_given_back_costs_no_step_and_changes_no_result(tmp_path):
+def test_losing_and_regaining_half_of_the_free_memory_costs_no_step_and_changes_no_result(tmp_path):
     market, plain, out = tmp_path / "market.csv", tmp_path / "plain", tmp_path / "run"
     synthesize(market, rows=300)
     roomy = 4 << 30

@@ -50,11 +50,11 @@ def test_the_timeline_names_what_the_run_did(settings, tmp_path):
     samples = read_timeline(tmp_path / "run" / "memory.jsonl")
     phases = list(dict.fromkeys(sample.phase for sample in samples if sample.phase))
     assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
-    # Outside of all phases the last samples are younger than the result.
+    # The last samples, outside of all phases, are newer than the result.
     assert max(sample.anon_bytes for sample in samples if sample.phase) <= result["memory"]["peak_anon_bytes"]
 
 
-def test_a_plan_gives_the_settings_that_nobody_else_gives(settings, tmp_path):
+def test_a_plan_provides_the_settings_that_are_not_given(settings, tmp_path):
     optimize(settings().csv, out=tmp_path, model_size="tiny", effective_batch=8, quick=True)
     lines = []
     result = fit(
@@ -67,7 +67,7 @@ def test_a_plan_gives_the_settings_that_nobody_else_gives(settings, tmp_path):
     assert lines[0].startswith("from the plan model_size=tiny, batch_size=8, grad_accum=False, chunk_size=")
 
 
-def test_a_plan_that_is_none_is_refused(settings, tmp_path):
+def test_a_file_that_is_not_a_plan_is_refused(settings, tmp_path):
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(DataError, match="the plan lacks"):
         train(settings(plan=str(tmp_path / "plan.json")))
@@ -94,7 +94,7 @@ def test_a_validation_in_the_middle_of_an_epoch_is_kept_too(settings):
     assert [(one["epoch"], one["step"]) for one in result["validation_history"]] == [(1, 2)]
 
 
-def test_a_result_says_from_which_commit_it_is_where_there_is_one(settings):
+def test_a_result_names_its_commit_if_there_is_one(settings):
     told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     if told.returncode:
         pytest.skip("the package is not in a git repository")
@@ -139,7 +139,7 @@ def test_a_full_disk_at_a_checkpoint_fails_in_one_line_and_the_run_can_go_on(set
         saves.append(1)
         if len(saves) == 3:
             timing = tmp_path / "run" / "timing.csv"
-            timing.write_text(timing.read_text()[:-4])  # the last line did not fit either
+            timing.write_text(timing.read_text()[:-4])  # the disk had no room for the last line either
             raise DoesNotFitError("writing step-4.npz: No space left on device; free some space")
         save(self, *arguments, **options)
 
@@ -154,7 +154,7 @@ def test_a_full_disk_at_a_checkpoint_fails_in_one_line_and_the_run_can_go_on(set
     assert resumed["weights_sha256"] == train(settings("straight", max_steps=6))["weights_sha256"]
 
 
-def test_a_run_that_did_not_wait_for_the_step_says_up_to_where_it_is_saved_and_goes_on_from_there(
+def test_a_run_interrupted_within_a_step_says_up_to_where_it_is_saved_and_continues_from_there(
     settings, tmp_path, monkeypatch
 ):
     note, lines = module.Session._note, []
@@ -183,7 +183,7 @@ def test_settings_that_cannot_fit_are_refused_before_a_folder_is_made(settings, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_leak_is_said_in_the_timeline_and_in_the_result_also_of_a_run_that_goes_on(settings, tmp_path, monkeypatch):
+def test_a_leak_is_reported_in_the_timeline_and_the_result_even_of_a_continued_run(settings, tmp_path, monkeypatch):
     leak = Leak(3, "native", 500_000.0, 400_000.0, 600_000.0, "it is held outside of Python")
     monkeypatch.setattr(LeakWatch, "observe", lambda self, step: leak if step == 3 else None)
     lines = []
@@ -194,7 +194,7 @@ def test_a_leak_is_said_in_the_timeline_and_in_the_result_also_of_a_run_that_goe
     assert train(settings(max_steps=6))["memory"]["leaks"] == [asdict(leak)]
 
 
-def test_the_result_tells_what_each_phase_of_a_step_did_to_memory(settings):
+def test_the_result_says_what_each_phase_of_a_step_did_to_memory(settings):
     memory = train(settings(max_steps=12))["memory"]
     visits = {row["phase"]: row["visits"] for row in memory["step_phases"]}
     assert visits == {"read": 12, "forward": 10, "backward": 10, "apply": 10, "pass": 2}

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from deeptrade.training.spikes import WARM_UP_WINDOWS, SpikeDetector
+from deeptrade.training.spikes import LOSS_WARM_UP_WINDOWS, SpikeDetector
 
 
 def clean_losses(seed, windows=2000):
@@ -32,7 +32,7 @@ def test_a_rise_by_five_standard_deviations_is_found_within_three_windows(seed):
     assert at <= found[0] < at + 3
 
 
-def test_windows_of_few_targets_may_stray_further():
+def test_windows_with_few_targets_may_deviate_more():
     losses = clean_losses(0, windows=500)
     losses[400] = losses[300:400].mean() * 1.8
     assert alarms(losses) == [400]
@@ -40,7 +40,7 @@ def test_windows_of_few_targets_may_stray_further():
     assert not any(detector.observe(loss, 5 if step == 400 else 80) for step, loss in enumerate(losses))
 
 
-def test_a_window_without_targets_or_number_is_no_spike_and_teaches_nothing():
+def test_a_window_without_targets_or_with_nan_is_no_spike_and_changes_nothing():
     detector = SpikeDetector()
     for loss in clean_losses(0, windows=100):
         detector.observe(loss, 80)
@@ -50,7 +50,7 @@ def test_a_window_without_targets_or_number_is_no_spike_and_teaches_nothing():
     assert detector.state() == before
 
 
-def test_a_detector_goes_on_from_its_state():
+def test_a_detector_continues_from_its_state():
     losses = clean_losses(3, windows=300)
     losses[250:253] *= 3
     first = SpikeDetector()
@@ -60,7 +60,7 @@ def test_a_detector_goes_on_from_its_state():
     assert found == alarms(losses) == [250]
 
 
-def test_nothing_is_said_before_the_warm_up_is_over():
-    losses = clean_losses(0, windows=WARM_UP_WINDOWS)
+def test_nothing_is_reported_during_warm_up():
+    losses = clean_losses(0, windows=LOSS_WARM_UP_WINDOWS)
     losses[-1] *= 100
     assert alarms(losses) == []

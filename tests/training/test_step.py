@@ -31,7 +31,7 @@ def batch(seed=0, rows=ROWS):
 
 
 class Recorder:
-    """An optimizer that keeps the gradients it is given and leaves the weights alone."""
+    """An optimizer that keeps the gradients and does not change the weights."""
 
     def build(self, variables):
         self.gradients = [tf.Variable(tf.zeros(v.shape)) for v in variables]
@@ -42,7 +42,7 @@ class Recorder:
 
 
 def full_batch_gradients(model, x, y):
-    """The plain spelling: one pass over all rows, the mean Huber loss over the targets there are."""
+    """The naive version: one pass over all rows, the mean Huber loss over the known targets."""
     valid = np.isfinite(y)
     with tf.GradientTape() as tape:
         errors = tf.boolean_mask((np.nan_to_num(y) - model(x)) / SCALE, valid)
@@ -76,7 +76,7 @@ def test_unequal_passes_and_masked_targets_give_the_full_batch_gradient(sizes):
     assert relative_error(recorder.gradients, gradients) <= 1e-6
 
 
-def test_the_mean_of_means_would_miss():
+def test_the_mean_of_means_would_differ():
     model, (x, y) = small_model(), batch()
     _, expected = full_batch_gradients(model, x, y)
     parts = [slice(0, 4), slice(6, 11), slice(11, 12)]
@@ -208,7 +208,7 @@ def test_the_scale_doubles_after_two_thousand_windows_and_never_exceeds_its_ceil
         assert int(step.clean_windows) == 0
 
 
-def test_a_step_that_is_gone_leaves_no_graph_behind():
+def test_a_deleted_step_leaves_no_graph():
     def graphs():
         gc.collect()
         return sum(type(item).__name__ == "FuncGraph" for item in gc.get_objects())

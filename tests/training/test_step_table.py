@@ -18,7 +18,7 @@ def write_history(path, records, *, kept_steps=0):
     table.close()
 
 
-def test_rows_after_the_checkpoint_are_cut_when_a_run_goes_on(tmp_path):
+def test_rows_after_the_checkpoint_are_dropped_when_a_run_continues(tmp_path):
     path = tmp_path / "history.csv"
     write_history(path, [record(step) for step in (1, 2, 3)])
     path.write_text(path.read_text()[:-5])
@@ -27,13 +27,13 @@ def test_rows_after_the_checkpoint_are_cut_when_a_run_goes_on(tmp_path):
     assert read_column(path, "loss").tolist() == [0.5, 0.5, 0.7]
 
 
-def test_numbers_come_back_from_a_table_to_the_last_bit(tmp_path):
+def test_numbers_read_back_from_a_table_are_equal_bit_for_bit(tmp_path):
     loss = float(np.float32(0.1)) / 3
     write_history(tmp_path / "history.csv", [record(1, loss=loss)])
     assert read_column(tmp_path / "history.csv", "loss").tolist() == [loss]
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+def test_an_incomplete_last_line_is_left_out(tmp_path):
     path = tmp_path / "history.csv"
     write_history(path, [record(1), record(2)])
     whole = path.read_text()
