@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..files import user_path
 from ..memory.budget import ByteBudget
 from ..settings import check_settings, limited
 from ..sources.blocks import fault_detail
+from ..sources.csv import CsvSource
 from ..sources.csv_rows import CsvRows
 from ..sources.kinds import open_source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
@@ -83,7 +84,7 @@ def open_dataset(
         dataset = open_store(path, use_mmap=use_mmap, memory_limit=memory_limit)
     else:
         dataset = read_directly(
-            source,
+            cast(CsvSource, source),  # all other data is in a store by now
             max_rows=max_rows,
             chunk_size=chunk_size,
             use_mmap=use_mmap,
@@ -149,7 +150,7 @@ def look_at(data: str | Path, *, store: str | Path = "", horizons: int = 10) -> 
 
 
 def read_directly(
-    source: Any,
+    source: CsvSource,
     *,
     max_rows: int = 0,
     chunk_size: int = 10_000,

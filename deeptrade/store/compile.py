@@ -135,8 +135,8 @@ def compile_store(
         note_seen(path, manifest.source["content_hash"], source.seen)
     seconds = time.perf_counter() - started
     parsed = sum(block.rows for block in manifest.blocks[len(kept) :])
-    for line in manifest.warnings:
-        say(line)
+    for warning in manifest.warnings:
+        say(warning)
     say(
         f"{path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
         f"{parsed} rows parsed in {seconds:.1f} s"

@@ -18,6 +18,7 @@ import platformdirs
 from ..errors import DataError, DoesNotFitError
 from ..files import read_json, user_path, write_json
 from ..settings import data_name
+from ..sources.protocol import Source
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
 
 
@@ -97,7 +98,7 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     return True
 
 
-def find_sound(source: Any, records: Sequence[BlockRecord]) -> list[BlockRecord]:
+def find_sound(source: Source, records: Sequence[BlockRecord]) -> list[BlockRecord]:
     """Return the first of these blocks whose bytes in the source are what they were, up to the first that differs.
 
     A block that would end elsewhere now differs, and so do all blocks of later files where something follows the last
@@ -107,8 +108,9 @@ def find_sound(source: Any, records: Sequence[BlockRecord]) -> list[BlockRecord]
     whole_file = True
     for record, found in zip(records, source.check([record.place for record in records]), strict=False):
         files_on = record.place.file - (sound[-1].place.file if sound else 0)
-        if files_on > 1 or (files_on and not whole_file) or found[:2] != (record.source_hash, True):
+        same = found.ends_block and found.source_hash == record.source_hash
+        if files_on > 1 or (files_on and not whole_file) or not same:
             break
         sound.append(record)
-        whole_file = found[2]
+        whole_file = found.ends_file
     return sound
