@@ -1,4 +1,4 @@
-"""The errors a user can mend: each is one line that says what was given, what is accepted, what to do next."""
+"""Errors the user can fix; each message is one line: what was given, what is accepted, what to do next."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class DeepTradeError(Exception):
-    """Base of all errors the user can mend; the command line prints the line and exits with `exit_code`."""
+    """Base of all errors the user can fix; the command line prints the message and exits with `exit_code`."""
 
     exit_code = 2
 
 
 class DataError(DeepTradeError):
-    """The data file is missing, unreadable, or does not hold what a DeepTrade file holds."""
+    """The data is missing, unreadable, or not in the DeepTrade layout."""
 
 
 class SettingsError(DeepTradeError):
@@ -21,15 +21,15 @@ class SettingsError(DeepTradeError):
 
 
 class DoesNotFitError(DeepTradeError):
-    """The work needs more memory or disk than the limit allows; the message holds both numbers."""
+    """The work needs more memory or disk space than the limit allows; the message gives both numbers."""
 
 
 class RunConflictError(DeepTradeError):
-    """The output folder holds a run of other data or other settings."""
+    """The output folder holds a run with different data or settings."""
 
 
 class TrainingFailedError(DeepTradeError):
-    """Too many rows cannot be read, or give a loss or gradient that is not finite; `left_out` are the latest ones."""
+    """Too many rows are unreadable or give a non-finite loss or gradient; `left_out` holds the latest of them."""
 
     def __init__(self, message: str, left_out: Sequence[Any] = ()):
         super().__init__(message)
@@ -37,7 +37,7 @@ class TrainingFailedError(DeepTradeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The work was stopped by a signal; `exit_code` is 128 + the signal's number."""
+    """The work was stopped by a signal; `exit_code` is 128 + the signal number."""
 
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")

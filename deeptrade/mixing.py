@@ -1,6 +1,6 @@
-"""Chance that is the same for ever: functions of whole numbers and text alone, whatever versions are installed.
+"""Reproducible pseudo-random numbers: functions of integers and text alone, whatever versions are installed.
 
-NumPy does not promise the streams of its generators from one version to the next.
+NumPy does not promise that its generators give the same streams from one version to the next.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def mix(values: np.ndarray, key: int) -> np.ndarray:
-    """Return uint64 values mixed with a key: the finalizer of SplitMix64 (Steele, Lea, Flood 2014) over their sum."""
+    """Return uint64 values mixed with a key: the SplitMix64 finalizer (Steele, Lea, Flood 2014) of their sum."""
     mixed = values + np.uint64(key)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -19,9 +19,9 @@ def mix(values: np.ndarray, key: int) -> np.ndarray:
 
 
 def draw(key: str, number: int, *, below: int) -> int:
-    """Return entry `number` of the sequence of whole numbers from 0 to below - 1 that `key` names.
+    """Return entry `number` of the pseudo-random sequence named `key`, an integer from 0 to below - 1.
 
-    The first 64 bits of a SHA-256, so that for `below` up to 2**40 no number is likelier than another by 1e-7.
+    It uses the first 64 bits of a SHA-256: for `below` up to 2**40, the relative bias is below 1e-7.
 
     >>> [draw("weights", number, below=10) for number in range(5)]
     [5, 1, 3, 6, 9]

@@ -12,7 +12,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def parse_bytes(text: str | int) -> int:
-    """Return the number of bytes that `text` names.
+    """Return the number of bytes that `text` stands for.
 
     Accepts `1500000`, `512MiB`, `1.5GB`; `K`, `M`, `G`, `T` alone are powers of 1024.
 
@@ -26,7 +26,7 @@ def parse_bytes(text: str | int) -> int:
         size = int(float(match[1]) * _FACTORS[match[2].lower()])
         if size > 0:
             return size
-    raise SettingsError(f"size {text!r} is not understood; accepted are forms like 1500000, 512MiB, 1.5GB")
+    raise SettingsError(f"size {text!r} is not valid; use a form like 1500000, 512MiB or 1.5GB")
 
 
 def format_bytes(size: float) -> str:

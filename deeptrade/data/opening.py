@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
 from ..settings import check_settings, limited
 from ..sources.blocks import fault_detail
+from ..sources.csv import CsvSource
 from ..sources.csv_rows import CsvRows
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
@@ -79,7 +80,7 @@ def open_dataset(
         dataset = open_store(located.store, use_mmap=use_mmap, memory_limit=limits)
     else:
         dataset = read_directly(
-            source,
+            cast(CsvSource, source),  # all other data is in a store by now
             max_rows=max_rows,
             chunk_size=chunk_size,
             use_mmap=use_mmap,
@@ -138,13 +139,13 @@ def look_at(data: str | Path | Located, *, store: str | Path = "", horizons: int
             manifest.rows,
             manifest.former_data_ids,
         )
-    source = located.source
+    source = located.opened()
     former = source.former_content_ids()
     return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former)
 
 
 def read_directly(
-    source: Any,
+    source: CsvSource,
     *,
     max_rows: int = 0,
     chunk_size: int = 10_000,

@@ -23,6 +23,7 @@ from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
 from .identity import content_id, former_content_ids, look
+from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
 from .schema import Feature, Schema, infer_columns, unused_columns
 from .text import Scratch, TextFile, read_range
@@ -233,12 +234,8 @@ class CsvSource:
         for (place, exact), (_, data) in zip(stretches, file.ranges(wanted), strict=False):
             yield replace(task, place=place, exact=exact, data=data, size=0)
 
-    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool, bool]]:
-        """Yield for each place, in order: the XXH3-128 of its text now, whether its block would end there again, and
-        whether its file does.
-
-        Ends early where the text does.
-        """
+    def check(self, places: Sequence[Place]) -> Iterator[CheckedPlace]:
+        """Yield what lies at each place now, in order; stops early where the text does."""
         for number, file in enumerate(self._files):
             inside = [place for place in places if place.file == number]
             wanted = [(place.start, place.stop + 1) for place in inside]
@@ -250,9 +247,10 @@ class CsvSource:
                 size = place.stop - place.start
                 if len(data) < size:
                     return
-                ends_text, text = len(data) == size, data[:size]
-                whole_stretch = place.stop >= _stretch_end(place.start) and text[-1:].tobytes() == b"\n"
-                yield xxhash.xxh3_128_hexdigest(text.data), ends_text or whole_stretch, ends_text
+                ends_file, text = len(data) == size, data[:size]
+                ends_stretch = place.stop >= _stretch_end(place.start) and text[-1:].tobytes() == b"\n"
+                source_hash = xxhash.xxh3_128_hexdigest(text.data)
+                yield CheckedPlace(source_hash, ends_block=ends_file or ends_stretch, ends_file=ends_file)
 
     def ends_whole(self) -> bool:
         """Whether every file's last byte is a line break; without one its last line may be cut off."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path
 from ..settings import data_name
 from .csv import CsvSource, first_timestamp
-from .tables import Hdf5Source, ParquetSource
+from .protocol import Source
+from .tables import Hdf5Source, ParquetSource, TableSource
 
-_KINDS: dict[tuple[str, ...], Any] = {
+_Kind = type[CsvSource] | type[TableSource]
+
+_KINDS: dict[tuple[str, ...], _Kind] = {
     (".csv", ".csv.gz"): CsvSource,
     (".parquet", ".pq"): ParquetSource,
     (".h5", ".hdf5"): Hdf5Source,
@@ -20,7 +22,7 @@ _KINDS: dict[tuple[str, ...], Any] = {
 _ACCEPTED = "a CSV (also .gz), Parquet or HDF5 file, a folder or glob of them, or a compiled store"
 
 
-def open_source(data: str | Path, *, horizons: int = 10) -> Any:
+def open_source(data: str | Path, *, horizons: int = 10) -> Source:
     """Open the data for reading: schema and size are known, nothing else is read yet.
 
     Several files are of one kind; CSV files are taken in the order of their first timestamps, others in that of their
@@ -72,7 +74,7 @@ def _find_files(path: Path) -> list[Path]:
     return [path]
 
 
-def _kind_of(path: Path) -> Any:
+def _kind_of(path: Path) -> _Kind:
     """The source class for a file, by its ending; anything unknown may be CSV text under another name."""
     for endings, kind in _KINDS.items():
         if path.name.lower().endswith(endings):

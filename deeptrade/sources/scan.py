@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 from ..errors import DeepTradeError
 from ..memory.budget import ByteBudget, Lease
 from ..units import format_bytes
 from .blocks import BLOCK_BYTES, Block, Place
+from .protocol import Source, Task
 from .records import pages
 
 _WATCH = "deeptrade-watch"
@@ -40,7 +40,7 @@ def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
 
 
 def read_blocks(
-    source: Any,
+    source: Source,
     executor: Executor,
     *,
     budget: ByteBudget,
@@ -55,13 +55,13 @@ def read_blocks(
     """
     run = _run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child
     tasks = source.tasks(after=after, chunk_size=chunk_size)
-    waiting: deque[tuple[Any, Future[Block], Lease]] = deque()
+    waiting: deque[tuple[Task, Future[Block], Lease]] = deque()
     task = next(tasks, None)
     expected = after.stop if after else 0
 
-    def submit(lease: Lease) -> None:
+    def submit(ready: Task, lease: Lease) -> None:
         nonlocal task
-        waiting.append((task, executor.submit(run, task), lease))
+        waiting.append((ready, executor.submit(run, ready), lease))
         task = next(tasks, None)
 
     def submit_more() -> None:
@@ -69,7 +69,7 @@ def read_blocks(
             lease = budget.try_lease(source.block_bytes, needed=False)
             if lease is None:
                 return
-            submit(lease)
+            submit(task, lease)
 
     try:
         while True:
@@ -77,7 +77,7 @@ def read_blocks(
             if not waiting:
                 if task is None:
                     return
-                submit(budget.lease(source.block_bytes, f"reading a block of {source.name}"))
+                submit(task, budget.lease(source.block_bytes, f"reading a block of {source.name}"))
             first, future, lease = waiting.popleft()
             with lease:
                 block = future.result()
@@ -101,7 +101,7 @@ def read_blocks(
         pages.clear()
 
 
-def say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None:
+def say_chunk(source: Source, chunk_size: int, sink: Callable[[str], None]) -> None:
     """Tell where blocks of text hold fewer rows than `chunk_size` allows."""
     rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
     if source.kind == "csv" and rows < min(chunk_size, source.estimate_rows()):
@@ -111,12 +111,11 @@ def say_chunk(source: Any, chunk_size: int, sink: Callable[[str], None]) -> None
         )
 
 
-def _run_task(task: Any) -> Block:
-    block: Block = task.run()
-    return block
+def _run_task(task: Task) -> Block:
+    return task.run()
 
 
-def _run_task_in_child(task: Any) -> Block:
+def _run_task_in_child(task: Task) -> Block:
     end_with_parent()
     return _run_task(task)
 

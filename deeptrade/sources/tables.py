@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, read_timestamp
 from .identity import content_id, former_content_ids, look
 from .kernels import MAX_AXES
+from .protocol import CheckedPlace
 from .schema import Feature, Schema, array_shape, infer_columns, unused_columns
 
 _SAMPLE_ROWS = 8
@@ -36,6 +37,11 @@ class TableTask:
     number_columns: tuple[str, ...]
     columns: Mapping[str, Any]
     exact: bool = True
+
+    def from_start(self, start: int) -> TableTask:
+        """Return the task for the same rows from `start` on."""
+        columns = {name: values[start - self.place.start :] for name, values in self.columns.items()}
+        return replace(self, place=replace(self.place, start=start), columns=columns)
 
     def run(self) -> Block:
         """Convert and check the rows."""
@@ -234,16 +240,15 @@ class TableSource(ABC):
                 place = Place(number, first, first + rows)
                 yield TableTask(place, self.schema.features, tuple(self.number_columns), columns)
 
-    def check(self, places: Sequence[Place]) -> Iterator[tuple[str, bool, bool]]:
-        """Yield for each place, in order: the hash of its numbers now, whether its block would end there again, and
-        whether its file does.
-        """
+    def check(self, places: Sequence[Place]) -> Iterator[CheckedPlace]:
+        """Yield what lies at each place now, in order; stops early where the rows do."""
         for number in range(len(self.paths)):
             inside = [place for place in places if place.file == number]
             for place, task in zip(inside, self.tasks(after=Place(number, 0, 0)), strict=False):
                 if task.place.file != number or task.place.start != place.start:
                     return
-                yield task.run().source_hash, task.place == place, task.place.stop == self._rows[number]
+                ends_file = task.place.stop == self._rows[number]
+                yield CheckedPlace(task.run().source_hash, ends_block=task.place == place, ends_file=ends_file)
 
     @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:

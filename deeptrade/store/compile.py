@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -21,6 +20,7 @@ from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
 from ..sources.blocks import Block, Place
 from ..sources.identity import look
+from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..units import format_bytes
@@ -31,6 +31,7 @@ from .layout import (
     TIMESTAMPS,
     BlockRecord,
     BlockTable,
+    Column,
     Manifest,
     all_columns,
     derived_columns,
@@ -98,12 +99,10 @@ def compile_store(
         progress=progress,
     )
     located = locate(data, store=store, horizons=horizons)
-    if located.source is None:
-        raise DataError(f"{located.data} is a store already; give the data it was made of, or verify it")
     place = _Place.of(located)
 
     def is_there() -> bool:
-        return located.is_stored and not (full_check and not is_current(place.path, located.source, full_check=True))
+        return located.is_stored and (not full_check or is_current(place.path, located.opened(), full_check=True))
 
     if not fresh and not place.is_unfinished and is_there():
         say(f"{place.path.name} holds this data already, nothing was changed")  # also where nothing may be written
@@ -121,12 +120,14 @@ def compile_store(
             place.empty_partial()
             return place.path
         started = time.perf_counter()
-        manifest, kept_blocks = _write(place, located.source, reading, max_bad_rows=max_bad_rows, fresh=fresh, say=say)
+        manifest, kept_blocks = _write(
+            place, located.opened(), reading, max_bad_rows=max_bad_rows, fresh=fresh, say=say
+        )
         place.publish()
         # Last: a kill before it costs one look at every byte, never a wrong answer.
-        note_seen(place.path, manifest.source["content_hash"], located.source.seen)
-    for line in manifest.warnings:
-        say(line)
+        note_seen(place.path, manifest.source["content_hash"], located.opened().seen)
+    for warning in manifest.warnings:
+        say(warning)
     parsed = sum(block.rows for block in manifest.blocks[kept_blocks:])
     say(
         f"{place.path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
@@ -144,7 +145,7 @@ class _Place:
     @classmethod
     def of(cls, located: Located) -> _Place:
         """The place of the store of some data; DataError where it would take the place of anything but a store."""
-        _refuse_place(located.store, located.source.paths)
+        _refuse_place(located.store, located.opened().paths)
         return cls(located.store.resolve() if located.store.is_symlink() else located.store)  # where the link points
 
     @property
@@ -196,7 +197,7 @@ class _Reading:
     chunk_size: int
     progress: Callable[[int, int], None] | None
 
-    def blocks(self, source: Any, *, after: Place | None) -> Iterator[Block]:
+    def blocks(self, source: Source, *, after: Place | None) -> Iterator[Block]:
         """Yield the blocks behind a place in order, and tell how far that is."""
         with nullcontext(self.executor) if self.executor else reading_threads(self.workers) as pool:
             for block in read_blocks(
@@ -208,7 +209,7 @@ class _Reading:
 
 
 def _write(
-    place: _Place, source: Any, reading: _Reading, *, max_bad_rows: float, fresh: bool, say: Sink
+    place: _Place, source: Source, reading: _Reading, *, max_bad_rows: float, fresh: bool, say: Sink
 ) -> tuple[Manifest, int]:
     """Write a whole store to the partial folder, going on with what is there; return its manifest and blocks kept."""
     say_chunk(source, reading.chunk_size, say)
@@ -229,7 +230,7 @@ def _write(
     return manifest, len(kept)
 
 
-def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink) -> list[BlockRecord]:
+def _usable_blocks(writer: StoreWriter, source: Source, old: Path | None, say: Sink) -> list[BlockRecord]:
     """The blocks that exist already: from an unfinished compile, or from the store of an earlier state of the data."""
     records = writer.journaled()
     manifest = None if records or old is None else find_manifest(old)
@@ -244,7 +245,7 @@ def _usable_blocks(writer: StoreWriter, source: Any, old: Path | None, say: Sink
     return kept
 
 
-def _check_disk(path: Path, source: Any, partial: Path) -> None:
+def _check_disk(path: Path, source: Source, partial: Path) -> None:
     """Refuse, before the first byte is written, what the disk cannot hold."""
     needed = source.estimate_rows() * sum(c.stride for c in all_columns(source.schema) if not c.per_block)
     held = sum(file.stat().st_size for file in partial.iterdir())
@@ -257,7 +258,7 @@ def _check_disk(path: Path, source: Any, partial: Path) -> None:
         )
 
 
-def _finish(writer: StoreWriter, source: Any, max_bad_rows: float) -> Manifest:
+def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifest:
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
     schema, records = writer.schema, writer.records
     ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
@@ -311,7 +312,7 @@ def _write_targets(writer: StoreWriter, summary: Summary) -> np.ndarray:
     return targets
 
 
-def _number_column(writer: StoreWriter, schema: Schema) -> Any:
+def _number_column(writer: StoreWriter, schema: Schema) -> Column:
     return writer.columns[len(schema.features)]
 
 

@@ -21,6 +21,7 @@ from ..files import read_json, user_path, write_json
 from ..settings import data_name
 from ..sources.identity import look
 from ..sources.kinds import open_source
+from ..sources.protocol import Source
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
 
 
@@ -34,13 +35,19 @@ class Located:
 
     data: str | Path
     store: Path
-    source: Any
+    source: Source | None
     manifest: Manifest | None
 
     @property
     def is_stored(self) -> bool:
         """Whether a store holds what the data holds now."""
         return self.manifest is not None
+
+    def opened(self) -> Source:
+        """Return the source; DataError where the data is a store."""
+        if self.source is None:
+            raise DataError(f"{self.data} is a store already; give the data it was made of, or verify it")
+        return self.source
 
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
@@ -65,7 +72,7 @@ def locate(data: str | Path | Located, *, store: str | Path = "", horizons: int 
     return Located(data, path, source, _current_manifest(path, source))
 
 
-def _current_manifest(store: Path, source: Any) -> Manifest | None:
+def _current_manifest(store: Path, source: Source) -> Manifest | None:
     return read_manifest(store) if store.exists() and is_current(store, source) else None
 
 
@@ -120,12 +127,12 @@ def find_manifest(store: Path) -> Manifest | None:
         return None
 
 
-def reading_of(source: Any) -> dict[str, Any]:
+def reading_of(source: Source) -> dict[str, Any]:
     """Return how a source's bytes are read; blocks made under another reading are useless."""
     return {"kind": source.kind, "columns": list(source.columns), "schema": source.schema.to_json()}
 
 
-def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
+def is_current(store: Path, source: Source, *, full_check: bool = False) -> bool:
     """Whether a store holds exactly what its source holds now.
 
     Sizes and times seen before answer at once; after a change of time alone every byte is hashed, and the new time is
@@ -145,7 +152,7 @@ def is_current(store: Path, source: Any, *, full_check: bool = False) -> bool:
     return True
 
 
-def find_sound(source: Any, records: Sequence[BlockRecord]) -> list[BlockRecord]:
+def find_sound(source: Source, records: Sequence[BlockRecord]) -> list[BlockRecord]:
     """Return the first of these blocks whose bytes in the source are what they were, up to the first that differs.
 
     A block that would end elsewhere now differs, and so do all blocks of later files where something follows the last
@@ -155,8 +162,9 @@ def find_sound(source: Any, records: Sequence[BlockRecord]) -> list[BlockRecord]
     whole_file = True
     for record, found in zip(records, source.check([record.place for record in records]), strict=False):
         files_on = record.place.file - (sound[-1].place.file if sound else 0)
-        if files_on > 1 or (files_on and not whole_file) or found[:2] != (record.source_hash, True):
+        same = found.ends_block and found.source_hash == record.source_hash
+        if files_on > 1 or (files_on and not whole_file) or not same:
             break
         sound.append(record)
-        whole_file = found[2]
+        whole_file = found.ends_file
     return sound

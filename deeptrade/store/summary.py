@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
 from .ledger import LedgerEntry
@@ -94,7 +94,7 @@ def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray,
     return lines
 
 
-def source_notes(source: Any) -> Iterator[str]:
+def source_notes(source: Source) -> Iterator[str]:
     """Yield what a source itself gives to mind: columns that are not used, a file that may be cut off."""
     if source.unused_columns:
         count = len(source.unused_columns)

@@ -16,7 +16,7 @@ from deeptrade.units import format_bytes, parse_bytes
         ({"val_ratio": 1.0}, "val_ratio=1.0 is not accepted; use a value below 1"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 is not accepted; use a value above 0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan is not accepted; use a finite number"),
-        ({"memory_limit": "lots"}, "size 'lots' is not understood; accepted are forms like 1500000, 512MiB"),
+        ({"memory_limit": "lots"}, "size 'lots' is not valid; use a form like 1500000, 512MiB"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_accepted(options, message):

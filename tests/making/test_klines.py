@@ -197,7 +197,7 @@ def test_other_files_are_one_clear_line(tmp_path, content, words):
     [
         ({"timeframes": ("90s",)}, "timeframe 90s is not a multiple of the source's 1m bars"),
         ({"timeframes": ("7min",)}, "does not divide a day"),
-        ({"step": "soon"}, "length of time 'soon' is not understood"),
+        ({"step": "soon"}, "duration 'soon' is not valid; use a form like 5min"),
         ({"window": 0}, "window=0"),
     ],
 )

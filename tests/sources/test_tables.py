@@ -11,6 +11,7 @@ from deeptrade import open_store
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
 from deeptrade.sources import tables
+from deeptrade.sources.kinds import open_source
 from deeptrade.store import compile_store, is_current, verify_store
 from deeptrade.store.export import export_parquet
 from tests.support.markets import make_market
@@ -208,3 +209,15 @@ def test_columns_that_hold_no_numbers_are_one_line(market, tmp_path):
         file["y_1"] = 1.0
     with pytest.raises(DataError, match=r"dataset 'y_1' is a single value"):
         open_dataset(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "h5"])
+def test_a_task_of_a_table_can_start_at_a_later_row(market, tmp_path, kind):
+    data = to_parquet(market, tmp_path / "m.parquet") if kind == "parquet" else to_hdf5(market, tmp_path / "m.h5")
+    source = open_source(data)
+    task = next(iter(source.tasks()))
+    whole, rest = task.run(), task.from_start(3).run()
+    assert (rest.place.start, rest.place.stop, rest.rows) == (3, whole.place.stop, whole.rows - 3)
+    np.testing.assert_array_equal(rest.timestamps, whole.timestamps[3:])
+    for name in source.schema.names:
+        np.testing.assert_array_equal(rest.features[name], whole.features[name][3:])
