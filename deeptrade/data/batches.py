@@ -147,46 +147,52 @@ class _Window:
         return Batch(inputs, np.take(self.contents.targets, places, axis=0), rows)
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How rows become batches; every way to ask for batches takes these as keyword arguments.
+
+    batch_size in rows; features by name (None: all); shuffle, a full permutation per epoch drawn from seed;
+    cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the background; window_rows, for
+    data larger than memory: shuffle inside windows of about this many rows, each read once and held in memory (0: a
+    full permutation).
+
+    Raises SettingsError for a number that is not accepted.
+    """
+
+    batch_size: int
+    features: Sequence[str] | None = None
+    shuffle: bool = True
+    seed: int = 0
+    cache_batches: int = 0
+    prefetch: int = 2
+    window_rows: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("cache_batches", 0), ("prefetch", 0), ("window_rows", 0)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name}={getattr(self, name)} is not accepted; use at least {least}")
+
+
 class BatchReader:
     """Batches of some rows of a dataset; their order depends only on data, rows, seed and epoch, not on batch size.
 
-    Arguments: dataset; rows to serve; batch_size in rows; features by name (None: all); shuffle, a full permutation per
-    epoch drawn from seed; cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the
-    background; window_rows, for data larger than memory: shuffle inside windows of about this many rows, each read once
-    and held in memory (0: a full permutation). The last batch of an epoch may be short; it is never dropped.
+    Arguments: dataset; rows to serve; options, those of BatchOptions. The last batch of an epoch may be short; it is
+    never dropped.
     """
 
-    def __init__(
-        self,
-        dataset: ReadableRows,
-        rows: RowRange,
-        *,
-        batch_size: int,
-        features: Sequence[str] | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-        cache_batches: int = 0,
-        prefetch: int = 2,
-        window_rows: int = 0,
-    ):
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("cache_batches", cache_batches, 0),
-            ("prefetch", prefetch, 0),
-            ("window_rows", window_rows, 0),
-        ):
-            if value < least:
-                raise SettingsError(f"{name}={value} is not accepted; use at least {least}")
+    def __init__(self, dataset: ReadableRows, rows: RowRange, **options: Any):
+        given = BatchOptions(**options)
         self.dataset, self.rows = dataset, rows
-        self.batch_size, self.prefetch = batch_size, prefetch
-        self.schema = dataset.schema.select(features)
+        self.batch_size, self.prefetch = given.batch_size, given.prefetch
+        self.schema = dataset.schema.select(given.features)
         self._data_id = dataset.data_id
-        self._shuffle, self._seed, self.window_rows = shuffle, seed, window_rows if shuffle else 0
+        self._shuffle, self._seed = given.shuffle, given.seed
+        self.window_rows = given.window_rows if given.shuffle else 0
         self._window: _Window | None = None
         self._unreadable_window: tuple[int, int] | None = None
         self._window_lock = RLock()
         self._window_lease: Lease | None = None
-        self._cache = BatchCache(cache_batches, budget=dataset.budget)
+        self._cache = BatchCache(given.cache_batches, budget=dataset.budget)
         dataset.budget.on_shortage(self._cache.free)
         self._slab = (-1, 0, np.empty(0, np.int64))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -148,31 +148,9 @@ class Dataset:
             raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
         return self.usable if split == "all" else getattr(self.split(val_ratio), split)
 
-    def batches(
-        self,
-        *,
-        batch_size: int,
-        features: Sequence[str] | None = None,
-        split: str = "train",
-        shuffle: bool = True,
-        seed: int = 0,
-        cache_batches: int = 0,
-        prefetch: int = 2,
-        val_ratio: float = 0.1,
-        window_rows: int = 0,
-    ) -> BatchReader:
-        """Return a reader of batches; arguments as `MemoryEfficientGenerator`, no TensorFlow needed."""
-        return BatchReader(
-            self,
-            self.part(split, val_ratio=val_ratio),
-            batch_size=batch_size,
-            features=features,
-            shuffle=shuffle,
-            seed=seed,
-            cache_batches=cache_batches,
-            prefetch=prefetch,
-            window_rows=window_rows,
-        )
+    def batches(self, *, split: str = "train", val_ratio: float = 0.1, **options: Any) -> BatchReader:
+        """Return a reader of batches of one split; `options` are those of BatchOptions, no TensorFlow needed."""
+        return BatchReader(self, self.part(split, val_ratio=val_ratio), **options)
 
     def statistics(self, rows: RowRange, features: Sequence[str] | None = None) -> dict[str, FeatureStatistics]:
         """Return the statistics over exactly these rows: from whole blocks, and from parts read again."""

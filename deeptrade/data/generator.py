@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,9 +13,11 @@ import keras
 import numpy as np
 
 from ..errors import SettingsError
-from .batches import Batch, BatchReader
+from .batches import Batch, BatchOptions, BatchReader
 from .dataset import SPLITS, Dataset
 from .opening import open_dataset
+
+_BATCH_OPTIONS = {item.name for item in fields(BatchOptions)}
 
 
 class MemoryEfficientGenerator(keras.utils.PyDataset):
@@ -24,12 +27,10 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
     (rows, horizons), NaN where a target is missing. The arrays belong to the caller. While batches are requested in
     order, a background thread reads ahead.
 
-    Arguments: data, a path as accepted by `open_dataset`, or an open Dataset, which the caller must close; batch_size
-    in rows; features by name (None: all); split, 'train', 'validation' or 'all'; shuffle and seed, the order, a new one
-    each epoch; chunk_size, most rows parsed at once while the file is checked; cache_batches and prefetch, batches kept
-    and read ahead; val_ratio, the latest share of rows, used for validation; window_rows, shuffle inside windows of
-    about this many rows, for data larger than memory (0: all rows); other keyword arguments are passed to
-    `open_dataset`.
+    Arguments: data, a path as accepted by `open_dataset`, or an open Dataset, which the caller must close; split,
+    'train', 'validation' or 'all'; val_ratio, the latest share of rows, used for validation; the options of
+    BatchOptions: batch_size, features, shuffle, seed, cache_batches, prefetch, window_rows; other keyword arguments,
+    such as chunk_size, are passed to `open_dataset`.
 
     Give Keras's `fit` shuffle=False: the rows are already shuffled, and Keras would request batches out of order.
 
@@ -40,16 +41,8 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self,
         data: str | Path | Dataset,
         *,
-        batch_size: int,
-        features: Sequence[str] | None = None,
         split: str = "train",
-        shuffle: bool = True,
-        seed: int = 0,
-        chunk_size: int = 10_000,
-        cache_batches: int = 0,
-        prefetch: int = 2,
         val_ratio: float = 0.1,
-        window_rows: int = 0,
         **options: Any,
     ):
         if split not in SPLITS:
@@ -61,20 +54,12 @@ class MemoryEfficientGenerator(keras.utils.PyDataset):
         self._expected = 0
         self._offset = 0
         self._in_order = True
-        self._owned = None if isinstance(data, Dataset) else open_dataset(data, chunk_size=chunk_size, **options)
+        of_batches = {name: options.pop(name) for name in _BATCH_OPTIONS & set(options)}
+        BatchOptions(**of_batches)  # before a long check of the data
+        self._owned = None if isinstance(data, Dataset) else open_dataset(data, **options)
         self.dataset: Dataset = data if isinstance(data, Dataset) else self._owned  # type: ignore[assignment]
         try:
-            self.reader: BatchReader = self.dataset.batches(
-                batch_size=batch_size,
-                features=features,
-                split=split,
-                shuffle=shuffle,
-                seed=seed,
-                cache_batches=cache_batches,
-                prefetch=prefetch,
-                val_ratio=val_ratio,
-                window_rows=window_rows,
-            )
+            self.reader: BatchReader = self.dataset.batches(split=split, val_ratio=val_ratio, **of_batches)
         except BaseException:
             if self._owned is not None:
                 self._owned.close()

@@ -65,9 +65,14 @@ def test_an_unknown_split_is_refused(market):
 def test_a_generator_that_cannot_be_built_closes_what_it_opened(market, monkeypatch):
     closed = []
     monkeypatch.setattr(Dataset, "close", lambda self: closed.append(self.name))
-    with pytest.raises(SettingsError, match="batch_size=0"):
-        MemoryEfficientGenerator(market.path, batch_size=0)
+    with pytest.raises(SettingsError, match="features='arr_none'"):
+        MemoryEfficientGenerator(market.path, batch_size=4, features=["arr_none"])
     assert closed == ["market"]
+
+
+def test_a_number_that_is_not_accepted_is_refused_before_the_data_is_read(market):
+    with pytest.raises(SettingsError, match="batch_size=0 is not accepted; use at least 1"):
+        MemoryEfficientGenerator(market.path.with_name("none.csv"), batch_size=0)
 
 
 def test_an_error_while_closing_is_not_swallowed(market, monkeypatch):
