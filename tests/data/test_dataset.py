@@ -266,7 +266,7 @@ def test_a_chunk_bound_by_bytes_is_told(tmp_path):
     with open_dataset(market.path, sink=lines.append):
         pass
     assert lines[1].startswith("chunk_size=10000 lowered to about ")
-    assert lines[1].endswith("rows: at most 8.0 MiB of text are parsed at once")
+    assert lines[1].endswith("rows: at most 8.0 MiB of text is parsed at once")
 
 
 BAD_FILES = {
@@ -278,9 +278,9 @@ BAD_FILES = {
     ),
     "missing target column": (b'timestamp,arr_a,y_1,y_3\n1,"[1]",1,1\n', "column 'y_2' is missing"),
     "missing timestamp": (b'arr_a,y_1\n"[1]",1\n', "first column is 'arr_a'; expected 'timestamp'"),
-    "semicolons": (b"timestamp;arr_a;y_1\n1;[1];1\n", "separate the columns by commas, not by semicolons"),
+    "semicolons": (b"timestamp;arr_a;y_1\n1;[1];1\n", "separate the columns with commas, not semicolons"),
     "an index of pandas": (b',timestamp,arr_a,y_1\n0,1,"[1]",1\n', "unless index=False"),
-    "a time of another name": (b'date,arr_a,y_1\n1,"[1]",1\n', "rename 'date' where that is the time"),
+    "a time of another name": (b'date,arr_a,y_1\n1,"[1]",1\n', "rename 'date' to 'timestamp' if it is the time"),
     "no feature": (b"timestamp,price\n1,1\n", "no feature column among 'timestamp', 'price'; "),
     "doubled column": (b'timestamp,arr_a,arr_a,y_1\n1,"[1]","[1]",1\n', "column 'arr_a' appears twice"),
     "no array": (b'timestamp,arr_a,y_1\n1,"x",1\n', "column 'arr_a' holds no JSON array"),

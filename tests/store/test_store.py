@@ -209,7 +209,7 @@ def test_a_torn_gzip_file_is_one_line(bad_market, tmp_path):
 
     content = gzip.compress(bad_market.path.read_bytes())
     (tmp_path / "torn.csv.gz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"torn\.csv\.gz is not whole gzip data"):
+    with pytest.raises(DataError, match=r"torn\.csv\.gz is not complete gzip data"):
         make(tmp_path / "torn.csv.gz", tmp_path / "s.dtstore")
 
 
