@@ -24,6 +24,10 @@ class DoesNotFitError(DeepTradeError):
     """The work needs more memory or disk space than the limit allows; the message gives both numbers."""
 
 
+class DiskFullError(DoesNotFitError):
+    """The disk has no room for what is to be written: not a lack of memory."""
+
+
 class RunConflictError(DeepTradeError):
     """The output folder holds a run with different data or settings."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import glob
 import itertools
 import json
@@ -17,12 +18,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from .errors import DataError, DoesNotFitError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from .errors import DataError, DiskFullError, DoesNotFitError
 
 
 def user_path(path: str | Path) -> Path:
@@ -51,7 +47,7 @@ def friendly_os_errors(action: str) -> Iterator[None]:
 
     It belongs around a single touch of a user's file, never around more of our code, whose own errors it would hide.
 
-    Raises DoesNotFitError for a full disk or memory, DataError for all other OSErrors.
+    Raises DiskFullError for a full disk, DoesNotFitError for a lack of memory, DataError for all other OSErrors.
     """
     try:
         yield
@@ -63,7 +59,7 @@ def told(error: OSError, action: str) -> DataError | DoesNotFitError:
     """Return an operating system's error as one line that names `action` and what to do next."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in FULL_DISK:
-        return DoesNotFitError(f"{action}: {reason}; free some space or choose another folder")
+        return DiskFullError(f"{action}: {reason}; free some space or choose another folder")
     if error.errno == errno.ENOMEM:
         return DoesNotFitError(f"{action}: {reason}; free some memory")
     return DataError(f"{action}: {reason}; check the path and its permissions")
@@ -183,13 +179,10 @@ def _let_go() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(descriptor: int, taken: Callable[[], None]) -> None:
-    if fcntl is None:
-        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
@@ -202,7 +195,7 @@ def _lock(descriptor: int, taken: Callable[[], None]) -> None:
 
 def is_held(folder: Path) -> bool:
     """Whether another process holds the folder by `locked_folder`; False where that cannot be known."""
-    if fcntl is None or not folder.is_dir():
+    if not folder.is_dir():
         return False
     descriptor = os.open(folder, os.O_RDONLY)
     try:

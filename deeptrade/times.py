@@ -50,7 +50,7 @@ def _read_time(text: str) -> int:
 
 
 def _epoch_nanoseconds(text: str) -> int:
-    """Return the ns of an epoch number: seconds below 1e11 (year 5138), ms below 1e14, us below 1e17, else ns."""
+    """Return ns from an epoch number: seconds below 1e11 (year 5138), ms below 1e14, us below 1e17, else ns."""
     value = Decimal(text)
     for ceiling, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3), (2**63, 1)):
         if abs(value) < ceiling:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import DeepTradeError, DoesNotFitError
+from ..errors import DeepTradeError, DiskFullError, DoesNotFitError
 from ..planning.memory_model import RESERVED_BYTES
 from ..planning.plan import LACKED_MEMORY
 from . import fit
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         fit.run(options)
     except DeepTradeError as error:
         sys.stderr.write(f"{error}\n")
-        return LACKED_MEMORY if isinstance(error, DoesNotFitError) else 2
+        return LACKED_MEMORY if lacks_memory(error) else error.exit_code
     except Exception as error:  # noqa: BLE001 (told whole; only the exit code depends on its kind)
         traceback.print_exc()
         if not lacks_memory(error):
@@ -60,7 +60,7 @@ def lacks_memory(error: BaseException) -> bool:
     tensorflow = sys.modules.get("tensorflow")
     exhausted = (tensorflow.errors.ResourceExhaustedError,) if tensorflow else ()
     return any(
-        isinstance(one, (MemoryError, DoesNotFitError, *exhausted))
+        (isinstance(one, (MemoryError, DoesNotFitError, *exhausted)) and not isinstance(one, DiskFullError))
         or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
         for one in _chain(error)
     )

@@ -6,6 +6,7 @@ cgroup files are read here, from the process's own group up to the root: an oute
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +15,6 @@ import psutil
 
 from ..units import parse_bytes
 from .process import read_memory, read_status
-
-try:
-    import resource
-except ImportError:  # Windows has no resource module
-    resource = None  # type: ignore[assignment]
 
 # cgroup v1 writes the largest multiple of the page size below 2**63 for 'no limit'; nothing real comes near.
 UNLIMITED_BYTES = 1 << 60
@@ -112,8 +108,6 @@ def rlimit_limits() -> list[Limit]:
 
     The first counts mapped files and reservations too (VmSize), the second only private data (VmData).
     """
-    if resource is None:
-        return []
     limits = []
     for source, used in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
         soft, _ = resource.getrlimit(getattr(resource, source))

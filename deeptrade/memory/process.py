@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-
-try:
-    import resource
-except ImportError:  # Windows has no resource module
-    resource = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +66,7 @@ def _read_with_psutil(pid: int | str) -> Memory:
 
 def _kernel_peak(pid: int | str, info: object) -> int:
     rss_bytes: int = info.rss  # type: ignore[attr-defined]
-    if hasattr(info, "peak_wset"):
-        return int(info.peak_wset)
-    if pid != "self" or resource is None:
+    if pid != "self":
         return rss_bytes
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
     return max(rss_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,7 +1,7 @@
-"""A block: the numbers of some hundred consecutive rows, what is wrong with any of them, and where they came from.
+"""A block: the numbers of about a hundred consecutive rows, which rows are bad and why, and where they came from.
 
-Every source is cut into blocks at places that follow from its bytes alone, so that blocks can be made in any order
-and by any number of workers, and come out the same.
+Every source is cut into blocks at places that depend on its bytes alone. So blocks come out the same in any order of
+reading, with any number of workers.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .schema import Feature
 from .statistics import Moments
 
 BLOCK_BYTES = 8 << 20
-"""Text per block: some 80 rows of the original's layout. With 2 workers a compile then holds 50 MiB; blocks of 4 and
+"""Text per block: about 80 rows of the original layout. With 2 workers, compiling then holds 50 MiB; blocks of 4 and
 16 MiB compiled at the same rate."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block lies: `file` counts from 0; [start, stop) in bytes of a text file, in rows of a table."""
+    """Where a block lies: `file` counts from 0; [start, stop) is in bytes for text files, in rows for tables."""
 
     file: int
     start: int
@@ -43,13 +43,13 @@ class Fault:
 
 @dataclass
 class Block:
-    """What reading a block gives; all arrays hold its usable rows only.
+    """A block as read; all arrays hold its usable rows only.
 
-    place: as it turned out. rows: usable and rejected ones. lines: text lines, blank ones too. source_hash: XXH3-128
-    of the block's bytes in the source. features: float32 (usable, *shape) by name. numbers: float32 (usable,
-    horizons), or (usable, 1) prices. timestamps: int64 (usable,) ns UTC. positions: int64 (usable, 3): line from 0
-    within the block, byte offset of the row and of its end within the file. nonfinite: NaN or infinite numbers by
-    feature. moments by feature.
+    place: where it really begins and ends. rows: usable and rejected. lines: text lines, including blank ones.
+    source_hash: XXH3-128 of the block's bytes in the source. features: float32 (usable, *shape) by name. numbers:
+    float32 (usable, horizons) targets, or (usable, 1) prices. timestamps: int64 (usable,) ns UTC. positions: int64
+    (usable, 3): line from 0 within the block, byte offsets of the row's start and end within the file. nonfinite:
+    count of NaN or infinite numbers by feature. moments: by feature.
     """
 
     place: Place
@@ -71,7 +71,7 @@ class Block:
 
 
 def fault_detail(fault: Fault, file: int, files: int) -> str:
-    """Return the detail of a rejected row, with the number of its file where there are several."""
+    """Return the detail of a rejected row, with its file number if there are several files."""
     return f"file {file + 1} of {files}: {fault.detail}" if files > 1 else fault.detail
 
 
@@ -88,15 +88,15 @@ def make_block(
     positions: np.ndarray,
     faults: Mapping[int, RowFault],
 ) -> Block:
-    """Return the block of these rows; those with a fault are left out of the arrays and named.
+    """Return the block of these rows; rows with a fault are left out of its arrays and listed in `faults`.
 
-    non_finite: int64 (rows, features). A row with a feature that holds not one finite number is rejected too.
+    non_finite: int64 (rows, features). A row with a feature without a single finite number is rejected too.
     """
     faults = dict(faults)
     for position, slot in np.argwhere(non_finite == [feature.size for feature in schema_features]).tolist():
         if position not in faults:
             feature = schema_features[slot]
-            detail = f"all {feature.size} numbers are NaN or infinite"
+            detail = f"no finite numbers among {feature.size:,}"
             faults[position] = RowFault("non_finite", feature.name, detail)
     good = np.ones(len(timestamps), bool)
     good[list(faults)] = False

@@ -1,8 +1,8 @@
 """CSV text, one file or several in time order, plain or gzip, cut into blocks of whole records.
 
-A block holds the records that begin in its stretch of bytes. Where its first record begins is guessed from the text
-around, so that all blocks can be read at once; whoever puts the blocks together checks that each begins where the one
-before has ended, and has it read again from there where it does not (only line breaks inside cells can mislead).
+A block holds the records that begin in its byte range. Where its first record begins is guessed from the text around
+it, so that blocks can be read in parallel. `scan` then checks that each block begins where the one before it ended,
+and otherwise reads it again from there (only line breaks inside cells can mislead the guess).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .schema import Feature, Schema, infer_columns, unused_columns
 from .text import Scratch, TextFile, read_range
 
 LONGEST_RECORD = 64 << 20
-"""Most bytes of one record; a cell that lost its closing quote must not pull the rest of the file into memory."""
+"""Most bytes in one record: a cell without its closing quote must not pull the rest of the file into memory."""
 
 _LOOK_AHEAD = 256 << 10
 _GZIP_LOOK_AHEAD = 4 << 20
@@ -42,9 +42,9 @@ _scratch = Scratch()
 class CsvTask:
     """One block to read: picklable, so that any executor can run it.
 
-    place: its stretch of bytes. exact: whether place.start is where its first record begins, or has to be found.
-    size: of the file's text when it was opened; 0 with `data`, the text from place.start - 1 (from place.start where
-    exact) that a gzip stream gave.
+    place: its byte range. exact: whether its first record is known to begin at place.start, or has to be found. size:
+    of the file when it was opened, in bytes; 0 where `data` is given, which is the text of a gzip stream from
+    place.start - 1 on (from place.start if exact).
     """
 
     path: Path
@@ -57,7 +57,7 @@ class CsvTask:
     data: np.ndarray | None = None
 
     def from_start(self, start: int) -> CsvTask:
-        """Return the task for the same stretch whose first record begins at `start`."""
+        """Return the task for the same byte range, with its first record at `start`."""
         data = None if self.data is None else self.data[start - self._begin :]
         return replace(self, place=replace(self.place, start=start), exact=True, data=data)
 
@@ -66,7 +66,7 @@ class CsvTask:
         return self.place.start - (not self.exact)
 
     def run(self) -> Block:
-        """Read, find and parse the block's records."""
+        """Read the text, find the block's records in it, and parse them."""
         begin, look_ahead = self._begin, _LOOK_AHEAD
         while True:
             data, at_end = self._text(begin, look_ahead)
@@ -103,7 +103,7 @@ class CsvTask:
         )
 
     def _text(self, begin: int, look_ahead: int) -> tuple[np.ndarray, bool]:
-        """Return the text from `begin` to some way behind the stretch, and whether it is all there is."""
+        """Return the text from `begin` to somewhat past the block, and whether it reaches the end of the file."""
         if self.data is not None:
             return self.data, len(self.data) < self.place.stop - begin + _GZIP_LOOK_AHEAD
         stop = min(self.size, self.place.stop + look_ahead)
@@ -114,12 +114,12 @@ class CsvTask:
         if look_ahead > most:
             raise DataError(
                 f"{self.path.name} has a record of over {most >> 20} MiB at byte {start}; "
-                f"is a closing quote missing there? Mend it and run again"
+                f"is a closing quote missing there? Fix the file and run again"
             )
 
 
 def _parse_in_chunks(parser: RecordParser, text: Text, features: Sequence[Feature], chunk_size: int) -> Parsed:
-    """Parse at most `chunk_size` records at once."""
+    """Return the parsed records; at most `chunk_size` are parsed at once."""
     if len(text) <= chunk_size:
         return parser.parse([(text, np.arange(len(text)))], features, timestamps=True)
     parts = []
@@ -143,15 +143,15 @@ class _Found:
 
     @classmethod
     def room_for(cls, text_bytes: int) -> _Found:
-        """Room for as many records as the text can hold: each has at least two bytes."""
+        """Return room for as many records as the text can hold: each takes at least two bytes."""
         return cls(*(np.empty(max(16, text_bytes // 2 + 1), np.int64) for _ in range(3)))
 
 
 class CsvSource:
-    """Rows of DeepTrade CSV text, in time order of the files.
+    """Rows of DeepTrade CSV files; the files are in time order.
 
     schema: inferred from the header and the first rows. columns: the header. number_columns: the targets y_1..y_H, or
-    price. Raises DataError for anything that is not such text.
+    price. Raises DataError for any other text.
     """
 
     kind = "csv"
@@ -165,7 +165,10 @@ class CsvSource:
         self.columns, self._data_starts = headers[0][0], [start for _, start in headers]
         for file, (columns, _) in zip(self._files, headers, strict=True):
             if columns != self.columns:
-                raise DataError(f"{file.path.name} has other columns than {self._files[0].path.name}")
+                raise DataError(
+                    f"{file.path.name} has different columns from {self._files[0].path.name}; "
+                    f"give files with the same columns"
+                )
         self.file_bytes = sum(file.size for file in self._files)
         names, steps, target_source = infer_columns(self.columns)
         self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
@@ -179,18 +182,18 @@ class CsvSource:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that reading one block holds: its text, its numbers, and their copy without rejected rows."""
+        """Bytes of memory that reading one block takes: its text, its numbers, and their copy without rejected rows."""
         ahead = _LOOK_AHEAD if self.seekable else _GZIP_LOOK_AHEAD
         text = max(BLOCK_BYTES, int(self.row_text_bytes)) + ahead
         return text + 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
 
     @property
     def seekable(self) -> bool:
-        """Whether any row can be read by itself, which a gzip stream does not allow."""
+        """Whether any row can be read on its own, which a gzip stream does not allow."""
         return not any(file.compressed for file in self._files)
 
     def estimate_rows(self) -> int:
-        """Return about how many rows there are, from the length of the first ones."""
+        """Return an estimate of the number of rows, from the length of the first ones."""
         return max(1, int(sum(file.text_size for file in self._files) / self.row_text_bytes))
 
     def content_id(self) -> str:
@@ -198,22 +201,22 @@ class CsvSource:
         return content_id(self.paths, ["csv 1", self.schema.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
-        """Return what earlier versions called the same content."""
+        """Return the ids that earlier versions gave the same content."""
         return former_content_ids(self.paths, ["csv 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
-        """Return the line number, from 1, of the first record's line in a file."""
+        """Return the line number, from 1, of a file's first record."""
         return 2
 
     def progress(self, place: Place) -> tuple[int, int]:
-        """Return how many bytes of text lie before the end of a place, and in all; a guess where files are gzip."""
+        """Return (bytes of text up to the end of a place, bytes in all), estimates where files are gzip."""
         sizes = [file.text_size for file in self._files]
         return sum(sizes[: place.file]) + min(place.stop, sizes[place.file]), sum(sizes)
 
     def tasks(self, *, after: Place | None = None, chunk_size: int = 10_000) -> Iterator[CsvTask]:
-        """Yield one task per block in order, from the block behind `after` on.
+        """Yield one task per block in order, starting after the block at `after`.
 
-        Blocks end at multiples of BLOCK_BYTES, so they are the same wherever one begins.
+        Blocks end at multiples of BLOCK_BYTES, so they are the same wherever reading starts.
         """
         first = after.file if after else 0
         for number in range(first, len(self._files)):
@@ -226,12 +229,12 @@ class CsvSource:
             file.path, Place(number, start, 0), True, file.size, self.parser, self.schema.features, chunk_size
         )
         if not file.compressed:
-            for place, exact in _stretches(number, start, file.size):
+            for place, exact in _block_places(number, start, file.size):
                 yield replace(task, place=place, exact=exact)
             return
-        stretches, ahead = _stretches(number, start), _stretches(number, start)
+        places, ahead = _block_places(number, start), _block_places(number, start)
         wanted = ((p.start - (not exact), p.stop + _GZIP_LOOK_AHEAD) for p, exact in ahead)
-        for (place, exact), (_, data) in zip(stretches, file.ranges(wanted), strict=False):
+        for (place, exact), (_, data) in zip(places, file.ranges(wanted), strict=False):
             yield replace(task, place=place, exact=exact, data=data, size=0)
 
     def check(self, places: Sequence[Place]) -> Iterator[CheckedPlace]:
@@ -248,17 +251,17 @@ class CsvSource:
                 if len(data) < size:
                     return
                 ends_file, text = len(data) == size, data[:size]
-                ends_stretch = place.stop >= _stretch_end(place.start) and text[-1:].tobytes() == b"\n"
+                ends_range = place.stop >= _block_end(place.start) and text[-1:].tobytes() == b"\n"
                 source_hash = xxhash.xxh3_128_hexdigest(text.data)
-                yield CheckedPlace(source_hash, ends_block=ends_file or ends_stretch, ends_file=ends_file)
+                yield CheckedPlace(source_hash, ends_block=ends_file or ends_range, ends_file=ends_file)
 
     def ends_whole(self) -> bool:
-        """Whether every file's last byte is a line break; without one its last line may be cut off."""
+        """Return whether every plain file ends with a line break; without one its last line may be cut off."""
         plain = [file for file in self._files if not file.compressed]
         return all(read_range(file.path, file.size - 1, file.size).tobytes() == b"\n" for file in plain)
 
     def _first_records(self) -> list[bytes]:
-        """The first records of the first file that has any."""
+        """Return the first records of the first file that has any."""
         for file, start in zip(self._files, self._data_starts, strict=True):
             records = self._records_of(file, start)
             if records:
@@ -279,7 +282,7 @@ class CsvSource:
         return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
 
     def _infer_feature(self, name: str, records: Sequence[bytes]) -> Feature:
-        """The shape most of the first rows agree on, so that one bad row does not decide."""
+        """Return the feature with the most common shape in the first rows, so that one bad row does not decide."""
         column, shapes = self.columns.index(name), Counter[tuple[int, ...]]()
         fault = "no row"
         for text in records:
@@ -299,21 +302,21 @@ class CsvSource:
         return Feature(name, shape)
 
 
-def _stretches(file: int, start: int, size: int | None = None) -> Iterator[tuple[Place, bool]]:
-    """Yield the stretches of a text from `start`, up to `size` or for ever; the first one's start is exact."""
+def _block_places(file: int, start: int, size: int | None = None) -> Iterator[tuple[Place, bool]]:
+    """Yield the byte ranges of blocks from `start` up to `size`, or without end; only the first start is exact."""
     exact = True
     while size is None or start < size:
-        stop = _stretch_end(start)
+        stop = _block_end(start)
         yield Place(file, start, stop if size is None else min(stop, size)), exact
         start, exact = stop, False
 
 
-def _stretch_end(start: int) -> int:
+def _block_end(start: int) -> int:
     return (start // BLOCK_BYTES + 1) * BLOCK_BYTES
 
 
 def _read_header(file: TextFile) -> tuple[list[str], int]:
-    """Return the column names and where the first record begins."""
+    """Return the column names and the byte offset of the first record."""
     if not file.size:
         raise DataError(f"{file.path.name} is empty; expected a CSV with a header and rows")
     line, found, _ = file.head(_HEADER_BYTES).tobytes().partition(b"\n")
@@ -327,7 +330,7 @@ def _read_header(file: TextFile) -> tuple[list[str], int]:
 
 
 def first_timestamp(path: Path) -> tuple[int, str]:
-    """Return the first time that can be read in a CSV, 0 where there is none, and its name: the order of files."""
+    """Return the first readable time in a CSV (0 if there is none) and its name: the sort key of files."""
     file = TextFile(path)
     lines = file.head(_HEADER_BYTES).tobytes().split(b"\n")[1:] if file.size else []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Rows straight from CSV text, by number: any row is one seek and one parse. What a store makes unnecessary."""
+"""Rows read straight from CSV text by number, one seek and one parse each: for data that has no store."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class _File:
         self._mapped = np.frombuffer(self._map, np.uint8) if self._map else None
 
     def gather(self, starts: np.ndarray, ends: np.ndarray) -> Text:
-        """Return the records at these edges: in the whole map, or only they themselves read."""
+        """Return the records at these edges: in the memory map, or read into a buffer of their own."""
         if os.fstat(self._file.fileno()).st_size < self.size:
             raise DataError(become_shorter(self.path))
         if self._mapped is not None:
             return Text(self._mapped, starts, ends)
         lengths = ends - starts
         stops = np.cumsum(lengths + 1) - 1
-        buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte behind each record ends its last number
+        buffer = np.zeros(int(stops[-1]) + 1, np.uint8)  # a zero byte after each record ends its last number
         with friendly_os_errors(f"reading {self.path.name}"):
             for start, length, stop in zip(starts, lengths, stops, strict=True):
                 view = buffer[stop - length : stop].data
@@ -57,15 +57,15 @@ class _File:
         if self._map is not None:
             try:
                 self._map.close()
-            except BufferError:  # a reader still holds a view; the map goes with it
+            except BufferError:  # a reader still holds a view; the map is freed with it
                 self._map = None
         self._file.close()
 
 
 class CsvRows:
-    """The usable rows of a CSV source, numbered from 0 without gaps; safe from several threads.
+    """The usable rows of a CSV source, numbered from 0 without gaps; thread-safe.
 
-    Nothing is kept but 36 bytes a row of index and time, and the targets. Filled by `add`, block by block.
+    It keeps only the targets and 36 bytes of index and time per row. `add` fills it block by block.
     """
 
     def __init__(self, source: CsvSource, *, use_mmap: bool = True):
@@ -78,12 +78,12 @@ class CsvRows:
         self.targets = np.empty((0, source.schema.horizons), np.float32)
 
     def add(self, block: Block, *, first_line: int) -> None:
-        """Take in where the rows of a block are; `first_line` is the number of its first line."""
+        """Index the rows of a block; `first_line` is the line number of its first line."""
         lines = np.array([first_line, 0, 0])
         self._parts.append((block.positions + lines, np.full(block.usable, block.place.file, np.int32)))
 
     def finish(self, timestamps: np.ndarray, targets: np.ndarray) -> None:
-        """Make the index from the blocks added, and take in their times and targets."""
+        """Complete the index of the blocks added, and take their times and targets."""
         self.timestamps, self.targets = timestamps, targets
         self._index = np.concatenate([index for index, _ in self._parts])
         self._file_of = np.concatenate([files for _, files in self._parts])
@@ -104,7 +104,7 @@ class CsvRows:
         return self.targets[usable]
 
     def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
-        """Return float32 (rows, *shape) by feature name, fresh arrays; DataError for a row that has changed."""
+        """Return float32 (rows, *shape) by feature name, fresh arrays; raises DataError for a row that has changed."""
         file_of = self._file_of[usable]
         texts = []
         for number in np.unique(file_of):
@@ -114,15 +114,15 @@ class CsvRows:
         parsed = self._source.parser.parse(texts, features)
         for position, fault in parsed.faults.items():
             line, _ = self.locate(int(usable[position]))
-            raise DataError(f"line {line} cannot be read any more ({fault}); has the file changed? Run again")
+            raise DataError(f"line {line} can no longer be read ({fault}); has the file changed? Run again")
         return parsed.features
 
     def release(self) -> None:
-        """Give mapped pages back to the system; they come again when they are used."""
+        """Release mapped pages; they are loaded again when used."""
         for file in self._files:
             file.release()
 
     def close(self) -> None:
-        """Give back every map and file."""
+        """Close all maps and files."""
         for file in self._files:
             file.close()

@@ -1,4 +1,4 @@
-"""The slow exact path: one record at a time with Python's own json, and the reason when a row is rejected."""
+"""The slow exact path: one record at a time with Python's own json, and the reason why a row is rejected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..times import UnreadableTimeError, read_time
+from ..units import count_of
 from .schema import Feature, array_shape
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
 
 class RowFault(Exception):
-    """Why one row is rejected: a reason of the ledger, the column, and the detail."""
+    """Why a row is rejected: one of the ledger's reasons, the column, and the detail."""
 
     def __init__(self, reason: str, column: str, detail: str):
         super().__init__(f"{reason} in {column!r}: {detail}")
@@ -25,14 +26,14 @@ class RowFault(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One CSV record cut into cells; `open_quote` means that the text ended inside a quoted cell."""
+    """One CSV record split into cells; `open_quote` means that the text ended inside a quoted cell."""
 
     cells: list[bytes]
     open_quote: bool
 
 
 def split_record(text: bytes) -> Record:
-    """Cut a record into its cells' bytes, quotes removed.
+    """Return the cells of a record as bytes, without their quotes.
 
     >>> split_record(b'1,"[2, 3]",4').cells
     [b'1', b'[2, 3]', b'4']
@@ -73,7 +74,7 @@ def check_cells(record: Record, columns: Sequence[str]) -> None:
 
 
 def decode(cell: bytes, column: str) -> str:
-    """Return the cell's text; RowFault when it is not UTF-8."""
+    """Return the cell's text; raises RowFault if it is not UTF-8."""
     try:
         return cell.decode("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -83,7 +84,7 @@ def decode(cell: bytes, column: str) -> str:
 def read_cell(cell: bytes, feature: Feature) -> np.ndarray:
     """Return a feature cell as float32 of `feature.cell_shape`; null becomes NaN.
 
-    Raises RowFault when the cell is missing, cut off, not JSON, ragged or of another shape.
+    Raises RowFault if the cell is missing, cut off, not JSON, ragged or of another shape.
     """
     value = _load_array(decode(cell, feature.name), feature.name)
     try:
@@ -98,7 +99,7 @@ def read_cell(cell: bytes, feature: Feature) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.array(value, np.float64).astype(np.float32)
     except OverflowError:
-        raise RowFault("encoding", feature.name, "an integer is too large for a number") from None
+        raise RowFault("encoding", feature.name, "an integer is too large for float64") from None
 
 
 def _load_array(text: str, column: str) -> Any:
@@ -108,16 +109,16 @@ def _load_array(text: str, column: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or text.count("[") > text.count("]"):
-            raise RowFault("cut_off", column, f"the array ends after {len(text)} characters") from None
+            raise RowFault("cut_off", column, f"the array ends after {count_of(len(text), 'character')}") from None
         raise RowFault("encoding", column, f"not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
-        raise RowFault("shape", column, "lists are nested too deep") from None
+        raise RowFault("shape", column, "lists are nested too deeply") from None
     except ValueError as error:  # an integer of thousands of digits
         raise RowFault("encoding", column, str(error)[:80]) from None
 
 
 def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:
-    """Return the shape of the array in a cell; RowFault when it holds none."""
+    """Return the shape of the array in a cell; raises RowFault if there is none."""
     value = _load_array(decode(cell, column), column)
     try:
         shape = array_shape(value)
@@ -131,7 +132,7 @@ def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:
 def read_number(cell: bytes, column: str) -> float:
     """Return a target or price; an empty cell or NaN is NaN.
 
-    Raises RowFault('encoding') for text that is no number.
+    Raises RowFault('encoding') for text that is not a number.
     """
     text = decode(cell, column)
     if text.lower() in _MISSING:

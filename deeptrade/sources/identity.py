@@ -1,4 +1,4 @@
-"""What makes two data files the same: their bytes, never their names or times."""
+"""The identity of data files: their bytes, never their names or times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLES, _SAMPLE_BYTES = 16, 64 << 10
 
 
 def look(paths: Sequence[Path]) -> list[list[int]]:
-    """Return size and time of change (ns) of every file."""
+    """Return size and modification time (ns) of every file."""
     seen = []
     for path in paths:
         with friendly_os_errors(f"reading {path.name}"):
@@ -30,8 +30,8 @@ def look(paths: Sequence[Path]) -> list[list[int]]:
 def content_id(paths: Sequence[Path], reading: Any) -> str:
     """Return 'sha256-2:...' over sizes, first and last MiB and 16 seeded 64 KiB samples of the files, and `reading`.
 
-    `reading` is plain data that says how the bytes are understood. An edit between the samples is not seen; a store
-    knows every byte.
+    `reading` is plain data that says how the bytes are interpreted. An edit between the samples goes unnoticed; a
+    store's content hash covers every byte.
     """
 
     def places(size: int) -> list[int]:
@@ -41,7 +41,7 @@ def content_id(paths: Sequence[Path], reading: Any) -> str:
 
 
 def former_content_ids(paths: Sequence[Path], reading: Any) -> tuple[str, ...]:
-    """Return the ids of other forms that earlier versions gave the same bytes: runs that have one go on with it."""
+    """Return the ids that earlier versions gave the same bytes, so that their runs can continue."""
 
     def places(size: int) -> list[int]:
         return np.random.default_rng(size).integers(0, max(1, size), _SAMPLES).tolist()
@@ -50,7 +50,7 @@ def former_content_ids(paths: Sequence[Path], reading: Any) -> tuple[str, ...]:
 
 
 def _digest(paths: Sequence[Path], reading: Any, places: Callable[[int], list[int]]) -> str:
-    """The SHA-256; `places` gives where samples of a file of so many bytes start."""
+    """Return the SHA-256; `places` gives the offsets of the samples for a file size."""
     digest = hashlib.sha256(json.dumps(reading).encode())
     for path in paths:
         with friendly_os_errors(f"reading {path.name}"), open(path, "rb") as file:

@@ -1,13 +1,13 @@
 """JSON text to float32: compiled parsers that read CSV records straight from bytes.
 
 The result equals `np.float32(json.loads(text))` bit for bit. A number is read as a 64-bit integer of up to 19
-digits, all digits of a part at once, times one power of ten in double precision. Where the error of that product cannot
-change the float32 it rounds to, it is used; else, where a product or quotient is exact, that one (Clinger 1990:
+digits, all digits of a part at once, times one power of ten in double precision. That product is used if its error
+cannot change the float32 it rounds to; otherwise an exact product or quotient is used if there is one (Clinger 1990:
 integer at most 2**53, power at most 22). All other cells, and all cells that do not have the expected shape, are
-left to the slow exact path in `diagnosis`: about one number in 2**25 for 17-digit text.
+left to the slow exact path in `faults`: about one number in 2**25 for 17-digit text.
 
-The kernels hold no interpreter lock, so threads parse in parallel. They stay in one file: numba keeps compiled code by
-file, and would not notice that a kernel called from another one has changed.
+The kernels release the interpreter lock, so threads parse in parallel. They stay in one file: numba caches compiled
+code per file, and would not notice a change to a kernel called from another file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 SKIP, FEATURE, NUMBER, TEXT = 0, 1, 2, 3
-"""What to do with a column: pass over it, parse an array, parse one number, or note where its text is."""
+"""What to do with a column: skip it, parse an array, parse one number, or note where its text is."""
 
 MAX_AXES = 8
-"""Axes a feature may have."""
+"""Most axes a feature may have."""
 
 _U = np.uint64
 _QUOTE, _COMMA, _NEWLINE, _RETURN, _SPACE, _TAB = 34, 44, 10, 13, 32, 9
@@ -34,11 +34,11 @@ _TENS = np.array([10**count for count in range(17)], np.uint64)
 _LEAST_FULL = np.array([10 ** (19 - count) for count in range(9)], np.uint64)
 """A mantissa below entry n has room for n more digits: 19 digits always fit into 64 bits."""
 _PLAIN_BYTES = 40
-"""Most bytes that a sign and `_read_plain` look at, rounded up."""
+"""Upper limit on the bytes that a sign and `_read_plain` look at."""
 _NAN = np.float32(np.nan)
 _INFINITY = np.float32(np.inf)
 
-# Doubles carry 29 bits more than float32. The error of mantissa * power is below 3 units of the last place;
+# Doubles carry 29 bits more than float32. The error of mantissa * power is below 3 units in the last place;
 # results within 8 of the midpoint between two float32 are not trusted.
 _LOW_BITS = np.int64((1 << 29) - 1)
 _MIDPOINT = np.int64(1 << 28)
@@ -50,7 +50,7 @@ _FINE, _UNSURE = 0, -1
 
 @intrinsic
 def _load_eight(typingctx: Any, data: Any, position: Any) -> Any:
-    """Eight bytes of a uint8 array from any position as one little-endian uint64, without bounds check."""
+    """Return eight bytes of a uint8 array from any position as one little-endian uint64; no bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -62,7 +62,7 @@ def _load_eight(typingctx: Any, data: Any, position: Any) -> Any:
 
 @intrinsic
 def _byte(typingctx: Any, data: Any, position: Any) -> Any:
-    """One byte of a uint8 array, without bounds check: numba's own indexing looks for negative positions each time."""
+    """Return one byte of a uint8 array; no bounds check: numba's indexing tests for negative positions each time."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -73,7 +73,7 @@ def _byte(typingctx: Any, data: Any, position: Any) -> Any:
 
 @intrinsic
 def _digit_bits(typingctx: Any, data: Any, position: Any) -> Any:
-    """Which of the 32 bytes from any position are ASCII digits: bit i for byte i, in a uint64; no bounds check."""
+    """Return which of 32 bytes from any position are ASCII digits: bit i of a uint64 for byte i; no bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -88,9 +88,9 @@ def _digit_bits(typingctx: Any, data: Any, position: Any) -> Any:
 
 @intrinsic
 def _load_last_of_sixteen(typingctx: Any, data: Any, position: Any, count: Any) -> Any:
-    """The `count` bytes (1 to 16) from any position, behind zero bytes: (first eight, last eight) as uint64.
+    """Return `count` bytes (1 to 16) from any position after leading zero bytes: (first eight, last eight) as uint64.
 
-    Reads 16 bytes without bounds check.
+    Reads 16 bytes; no bounds check.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -107,7 +107,7 @@ def _load_last_of_sixteen(typingctx: Any, data: Any, position: Any, count: Any) 
 
 @intrinsic
 def _trailing_zeros(typingctx: Any, value: Any) -> Any:
-    """Zero bits below the lowest one bit of a uint64; 64 where there is none."""
+    """Return the number of zero bits below the lowest one bit of a uint64; 64 if there is none."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -117,9 +117,9 @@ def _trailing_zeros(typingctx: Any, value: Any) -> Any:
 
 @njit(nogil=True, cache=True, inline="always")
 def _count_digits(word: Any) -> Any:
-    """How many of the eight bytes of `word` are ASCII digits before the first that is none, 0 to 8.
+    """Return how many of the eight bytes of `word` are ASCII digits before the first that is not, 0 to 8.
 
-    A carry out of a byte reaches only bytes behind the first that is no digit.
+    A carry out of a byte reaches only bytes after the first non-digit.
     """
     high = _U(0xF0F0F0F0F0F0F0F0)
     other = ((word & high) | (((word + _U(0x0606060606060606)) & high) >> _U(4))) ^ _U(0x3333333333333333)
@@ -128,7 +128,7 @@ def _count_digits(word: Any) -> Any:
 
 @njit(nogil=True, cache=True, inline="always")
 def _eight_digits(word: Any) -> Any:
-    """The number that eight bytes spell: pairs, then fours, then all eight; a zero byte counts as the digit 0."""
+    """Return the number that eight bytes spell: pairs, then fours, then all; a zero byte counts as the digit 0."""
     word = (word & _U(0x0F0F0F0F0F0F0F0F)) * _U(2561) >> _U(8)
     word = (word & _U(0x00FF00FF00FF00FF)) * _U(6553601) >> _U(16)
     return (word & _U(0x0000FFFF0000FFFF)) * _U(42949672960001) >> _U(32)
@@ -136,9 +136,9 @@ def _eight_digits(word: Any) -> Any:
 
 @njit(nogil=True, cache=True, inline="always")
 def _append_digits(data: Any, position: int, end: int, mantissa: Any) -> tuple[int, Any, int]:
-    """Take in all digits from `position`: (position behind them, mantissa, how many did not fit into it).
+    """Read all digits from `position`: return (position after them, mantissa, how many did not fit into it).
 
-    Digits beyond the nineteenth are left out; a number that has them goes to the slow path unless its rounding is sure.
+    Digits beyond the nineteenth are left out; such a number takes the slow path unless its rounding is certain.
     """
     left_out = 0
     while position + 8 <= len(data):
@@ -163,14 +163,14 @@ def _append_digits(data: Any, position: int, end: int, mantissa: Any) -> tuple[i
 
 @njit(nogil=True, cache=True, inline="always")
 def _has_byte(word: Any, pattern: Any) -> Any:
-    """Non-zero when one of the eight bytes of `word` equals the byte repeated in `pattern`."""
+    """Return non-zero if one of the eight bytes of `word` equals the byte repeated in `pattern`."""
     difference = word ^ pattern
     return (difference - _U(0x0101010101010101)) & ~difference & _U(0x8080808080808080)
 
 
 @njit(nogil=True, cache=True)
 def _find_quote(data: Any, position: int, end: int) -> int:
-    """Position of the next double quote, or `end`."""
+    """Return the position of the next double quote, or `end`."""
     while position + 8 <= end and not _has_byte(_load_eight(data, position), _U(0x2222222222222222)):
         position += 8
     while position < end and _byte(data, position) != _QUOTE:
@@ -190,7 +190,7 @@ def _matches(data: Any, position: int, end: int, word: bytes) -> bool:
 
 @njit(nogil=True, cache=True)
 def _parse_word(data: Any, position: int, end: int) -> tuple[int, Any, int]:
-    """NaN, null, Infinity or -Infinity at `position`: (position after it, value, state)."""
+    """Read NaN, null, Infinity or -Infinity at `position`: return (position after it, value, state)."""
     if _matches(data, position, end, b"NaN"):
         return position + 3, _NAN, _FINE
     if _matches(data, position, end, b"null"):
@@ -203,19 +203,19 @@ def _parse_word(data: Any, position: int, end: int) -> tuple[int, Any, int]:
 
 
 @njit(nogil=True, cache=True)
-def _rounds_surely(value: float) -> bool:
-    """Whether a double with an error of a few units of the last place rounds to the right float32."""
+def _rounds_safely(value: float) -> bool:
+    """Return whether a double with an error of a few units in the last place rounds to the right float32."""
     low = np.float64(value).view(np.int64) & _LOW_BITS
     return value >= _SMALLEST_NORMAL and not (_MIDPOINT - _DOUBT <= low <= _MIDPOINT + _DOUBT)
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _read_plain(data: Any, position: int) -> tuple[int, Any, int]:
-    """Read a number of 1 to 8 digits, a point and 1 to 16 more, 19 in all, without sign and exponent.
+    """Read a number of 1 to 8 digits, a point and 1 to 16 more, at most 19 in all, without sign or exponent.
 
-    Nearly all numbers are such. No step depends on how many digits there are, so the processor has nothing to guess.
-    Returns (position behind it, digits as an integer, power of ten); (position, 0, 0) when the number looks otherwise.
-    The caller has seen to _PLAIN_BYTES from `position`.
+    Nearly all numbers look like this. No step branches on the number of digits, so no branch is mispredicted.
+    Returns (position after it, digits as an integer, power of ten); (position, 0, 0) for any other number.
+    The caller makes sure that there are _PLAIN_BYTES from `position`.
     """
     digits = _digit_bits(data, position)
     whole = _trailing_zeros(~digits)
@@ -235,7 +235,7 @@ def _read_plain(data: Any, position: int) -> tuple[int, Any, int]:
 
 @njit(nogil=True, cache=True)
 def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
-    """Read one JSON number: (position after it, float32, 0), or state -1 where the slow path must decide."""
+    """Read one JSON number: return (position after it, float32, 0), or state -1 if the slow path must decide."""
     negative = _byte(data, position) == _MINUS
     start = position
     if negative:
@@ -275,7 +275,7 @@ def parse_number(data: Any, position: int, end: int) -> tuple[int, Any, int]:
         if power < -300 or power > 300:
             return start, _NAN, _UNSURE
         value *= _POWERS[power + 308]
-        if not _rounds_surely(value):
+        if not _rounds_safely(value):
             if mantissa > _U(2**53) or power < -22 or power > 22:
                 return start, _NAN, _UNSURE
             value = np.float64(mantissa)
@@ -304,7 +304,7 @@ def parse_array(
     """Read nested lists of exactly the shape lengths[:axes] into out[base:].
 
     Returns (position after the last bracket, count of non-finite numbers, state); state -1 means that the text
-    differs from the expected shape or holds something for the slow path.
+    differs from the expected shape or needs the slow path.
     """
     counts = np.zeros(MAX_AXES + 1, np.int64)
     depth = 0
@@ -313,9 +313,9 @@ def parse_array(
     plain_end = len(data) - _PLAIN_BYTES
     position = _skip_blanks(data, position, end)
     while position < end:
-        # A value is due: a list opens, or at the innermost level a run of numbers follows.
+        # Expect a value: a list opens, or at the innermost level a run of numbers follows.
         if _byte(data, position) == _OPEN and depth < axes:
-            if depth and counts[depth] == lengths[depth - 1]:  # before a number lands in another row's place
+            if depth and counts[depth] == lengths[depth - 1]:  # else a number lands in another row's place
                 return position, non_finite, _UNSURE
             depth += 1
             counts[depth] = 0
@@ -332,7 +332,7 @@ def parse_array(
             if position < plain_end:
                 after, mantissa, power = _read_plain(data, position + negative)
                 exact = np.float64(mantissa) * _POWERS[power + 308]
-            if _rounds_surely(exact):
+            if _rounds_safely(exact):
                 position = after
                 out[written] = np.float32(-exact if negative else exact)
             else:
@@ -356,7 +356,7 @@ def parse_array(
             if position >= end:
                 return position, non_finite, _UNSURE
         counts[axes] = filled
-        # The run has ended: lists close until a comma announces the next one.
+        # The run has ended: lists close until a comma introduces the next one.
         while True:
             if position >= end or _byte(data, position) != _CLOSE or counts[depth] != lengths[depth - 1]:
                 return position, non_finite, _UNSURE
@@ -374,7 +374,7 @@ def parse_array(
 
 @njit(nogil=True, cache=True)
 def _after_field(data: Any, position: int, end: int) -> int:
-    """Position after an unread field's last byte; -1 when its closing quote is missing."""
+    """Return the position after a skipped field; -1 if its closing quote is missing."""
     if position < end and _byte(data, position) == _QUOTE:
         position += 1
         while True:
@@ -403,7 +403,7 @@ def _parse_record(
     spans: Any,
     faults: Any,
 ) -> int:
-    """Read one record; returns -1 when it is complete, else the column the slow path must look at."""
+    """Read one record; return -1 if all of it was read, else the column that needs the slow path."""
     position = start
     columns = plan.shape[0]
     for column in range(columns):
@@ -463,8 +463,8 @@ def parse_records(
     Arguments: data uint8 (bytes,); starts, ends, rows int64 (records,); plan int64 (columns, 5) of kind, slot,
     axes, size, base; lengths int64 (features, MAX_AXES); out float32 (all features' values, one block per
     feature from its base); numbers float32 (rows, numbers); spans int64 (rows, 2) of the TEXT column relative to
-    the record; faults int64 (rows, features) of non-finite numbers; trouble int64 (rows,): -1 or the column
-    where the slow path must decide.
+    the record; faults int64 (rows, features) of non-finite numbers; trouble int64 (rows,): -1, or the column
+    that needs the slow path.
     """
     for index in range(len(starts)):
         row = rows[index]
@@ -473,10 +473,9 @@ def parse_records(
 
 @njit(nogil=True, cache=True)
 def _starts_record(data: Any, position: int) -> bool:
-    """Whether a record begins here: numbers and dates, then a quote that opens an array.
+    """Return whether a record begins here: numbers and dates, then a quote that opens an array.
 
-    Inside a quoted cell `"[` cannot occur, so this never splits a sound record; it ends one that lost its
-    closing quote.
+    `"[` cannot occur inside a quoted cell, so this never splits a valid record; it ends one without its closing quote.
     """
     limit = min(len(data) - 1, position + 256)
     seen = position
@@ -493,9 +492,9 @@ def _starts_record(data: Any, position: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def find_line(data: Any, position: int, stop: int) -> int:
-    """Where the first record after a line break in [position, stop) begins, as far as can be told; else `stop`.
+    """Return where the first record after a line break in [position, stop) seems to begin; `stop` if there is none.
 
-    A break behind which a record clearly begins is preferred to one that may lie inside a quoted cell.
+    A break with a clear start of a record after it is preferred to one that may lie inside a quoted cell.
     """
     first = -1
     while position < stop:
@@ -517,7 +516,7 @@ def find_records(data: Any, position: int, stop: int, line: int, starts: Any, en
     """Split text into records at line breaks outside quotes, from `position`, until one begins at or after `stop`.
 
     Fills starts, ends (without the line break) and lines (line number of the first line) and returns
-    (records, next position, next line number); ends early when the outputs are full. Blank lines are passed over.
+    (records, next position, next line number); ends early when the outputs are full. Blank lines are skipped.
     """
     count = 0
     size = len(data)

@@ -1,4 +1,4 @@
-"""One file per thing users bring, and one function that opens any of them."""
+"""The kinds of data files, and one function that opens any of them as a source."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _ACCEPTED = "a CSV (also .gz), Parquet or HDF5 file, a folder or glob of them, o
 
 
 def open_source(data: str | Path, *, horizons: int = 10) -> Source:
-    """Open the data for reading: schema and size are known, nothing else is read yet.
+    """Open data for reading; only its schema and size are read yet.
 
-    Several files are of one kind; CSV files are taken in the order of their first timestamps, others in that of their
-    names. `horizons` counts only where targets are computed from a price column. Raises DataError: what was given,
-    what is accepted.
+    Several files must be of one kind. CSV files are ordered by their first timestamps, others by name. `horizons`
+    matters only where targets are computed from a price column. Raises DataError for data that is missing or of an
+    unknown kind.
     """
     paths = find_files(data)
     kinds = {_kind_of(path) for path in paths}
     if len(kinds) > 1:
-        raise DataError(f"{data} names files of several kinds; expected {_ACCEPTED}")
+        raise DataError(f"{data} matches files of several kinds; expected {_ACCEPTED}")
     kind = kinds.pop()
     if len(paths) > 1 and kind is CsvSource:
         paths = sorted(paths, key=first_timestamp)
@@ -49,7 +49,7 @@ def find_files(data: str | Path) -> list[Path]:
 
 
 def data_files(folder: str | Path) -> list[Path]:
-    """Return what `open_source` takes among the files of a folder, and compiled stores, by name."""
+    """Return the files of a folder that `open_source` accepts, and compiled stores, sorted by name."""
     endings = tuple(ending for endings in _KINDS for ending in endings)
     folder = user_path(folder)
     return sorted(
@@ -64,7 +64,7 @@ def _find_files(path: Path) -> list[Path]:
         endings = tuple(ending for endings in _KINDS for ending in endings)
         paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings))
         if not paths:
-            raise DataError(f"folder {path.name!r} holds no .csv or other data file; expected {_ACCEPTED}")
+            raise DataError(f"folder {path.name!r} holds no data files; expected {_ACCEPTED}")
         return paths
     if not path.exists():
         matches = sorted(Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else []
@@ -75,7 +75,7 @@ def _find_files(path: Path) -> list[Path]:
 
 
 def _kind_of(path: Path) -> _Kind:
-    """The source class for a file, by its ending; anything unknown may be CSV text under another name."""
+    """Return the source class for a file's ending; an unknown ending may be CSV text under another name."""
     for endings, kind in _KINDS.items():
         if path.name.lower().endswith(endings):
             return kind

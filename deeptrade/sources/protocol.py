@@ -36,7 +36,7 @@ class Task(Protocol):
         """Whether the block's first row is known to begin at place.start."""
 
     def from_start(self, start: int) -> Task:
-        """Return the task for the same stretch, with its first row at `start`."""
+        """Return the task for the same range, with its first row at `start`."""
 
     def run(self) -> Block:
         """Read the block."""

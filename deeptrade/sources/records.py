@@ -1,4 +1,4 @@
-"""CSV records to numbers: the compiled parser for what is as expected, the exact slow path for all else."""
+"""CSV records to numbers: the compiled parser for the usual form, the slow exact path for everything else."""
 
 from __future__ import annotations
 
@@ -47,34 +47,33 @@ class Parsed:
 
 
 _LEAST_BYTES = 1 << 20
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
 class Pages:
-    """Memory for the numbers of blocks, used again from block to block.
+    """Memory for the numbers of blocks, reused from block to block.
 
-    One thread makes these arrays and another drops them. The C library would keep the pieces apart for each thread, so
-    that what is held grows by a quarter in the course of a large file; fresh pages would have to be zeroed each time.
+    One thread makes these arrays and another drops them. The C library keeps freed memory per thread, so what is
+    held would grow by a quarter over a large file; fresh pages would have to be zeroed each time.
     """
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
 
     def take(self, count: int) -> np.ndarray:
-        """Return float32 (count,), not set; its memory comes back when the last view of it is dropped."""
+        """Return uninitialized float32 (count,); its memory is reused once the last view of it is dropped."""
         nbytes = 4 * count
         if nbytes < _LEAST_BYTES:
             return np.empty(count, np.float32)
         room = self._free.pop() if self._free else None
         if room is None or len(room) < nbytes:
             size = nbytes + _LEAST_BYTES  # rows differ in length, so the next block may hold one more
-            room = mmap.mmap(-1, size, **_PRIVATE)
+            room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         owner = (ctypes.c_char * nbytes).from_buffer(room)
         weakref.finalize(owner, self._free.append, room).atexit = False
         return np.frombuffer(memoryview(owner).cast("B"), np.float32)
 
     def clear(self) -> None:
-        """Give back what nobody uses."""
+        """Free the memory that nobody uses."""
         self._free.clear()
 
 
@@ -91,10 +90,10 @@ class RecordParser:
     def parse(
         self, texts: Sequence[tuple[Text, np.ndarray]], features: Sequence[Feature], *, timestamps: bool = False
     ) -> Parsed:
-        """Read records into fresh arrays; bad ones are named in `faults`.
+        """Return records as fresh arrays; bad ones are listed in `faults`.
 
-        Arguments: texts, pairs of records and the int64 positions they get in the result, which together are
-        0..count-1; features to read.
+        Arguments: texts, pairs of records and their int64 positions in the result, which together are 0..count-1;
+        features, those to read.
         """
         count = sum(len(where) for _, where in texts)
         plan, lengths, bases = self._plan(features, count)
@@ -128,7 +127,7 @@ class RecordParser:
         return parsed
 
     def _plan(self, features: Sequence[Feature], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the kernel does with each column: (plan, lengths, bases) as `parse_records` describes them."""
+        """Return what the kernel does with each column: (plan, lengths, bases) as `parse_records` describes them."""
         plan = np.zeros((len(self.columns), 5), np.int64)
         lengths = np.zeros((max(1, len(features)), kernels.MAX_AXES), np.int64)
         bases = np.cumsum([0] + [feature.size * count for feature in features])
@@ -142,7 +141,7 @@ class RecordParser:
         return plan, lengths, bases
 
     def _parse_slowly(self, parsed: Parsed, position: int, text: bytes, features: Sequence[Feature]) -> bytes:
-        """Fill one position by the exact path and return its timestamp text; RowFault when the row is bad."""
+        """Fill one position by the slow exact path and return its timestamp text; raises RowFault for a bad row."""
         record = split_record(text)
         check_cells(record, self.columns)
         cells = dict(zip(self.columns, record.cells, strict=True))

@@ -1,4 +1,4 @@
-"""All blocks of a source in order, read by many workers at once: the one pass over the text that all rests on."""
+"""All blocks of a source in order, read by many workers at once: the one pass over the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ..errors import DeepTradeError
 from ..memory.budget import ByteBudget, Lease
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .blocks import BLOCK_BYTES, Block, Place
 from .protocol import Source, Task
 from .records import pages
@@ -22,15 +22,15 @@ _WATCH = "deeptrade-watch"
 
 
 def worker_count() -> int:
-    """Return the processors this process may use."""
+    """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of threads, one per processor where `workers` is 0; tasks not begun are dropped at the end.
+    """Yield a pool of threads, one per processor if `workers` is 0; tasks not yet started are dropped at the end.
 
-    Threads, not processes: the parser holds no interpreter lock, and nothing has to be copied between them.
+    Threads, not processes: the parser releases the interpreter lock, and nothing has to be copied between them.
     """
     pool = ThreadPoolExecutor(workers or worker_count(), thread_name_prefix="deeptrade-read")
     try:
@@ -48,10 +48,10 @@ def read_blocks(
     after: Place | None = None,
     chunk_size: int = 10_000,
 ) -> Iterator[Block]:
-    """Yield the blocks of a source in order, those behind `after`; `at_once` are read while the caller has another.
+    """Yield the blocks of a source in order, starting after `after`; up to `at_once` are read ahead.
 
-    Fewer where the budget has no room for more; each holds a lease until the caller asks for the next one.
-    Raises DoesNotFitError where one alone is over the budget, DeepTradeError where a process of the executor has died.
+    Fewer if the budget has no room for more; each block holds a lease until the caller asks for the next one.
+    Raises DoesNotFitError if a single block exceeds the budget, DeepTradeError if a process of the executor died.
     """
     run = _run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child
     tasks = source.tasks(after=after, chunk_size=chunk_size)
@@ -83,7 +83,7 @@ def read_blocks(
                 block = future.result()
                 submit_more()
                 if not first.exact and block.place.start != expected:
-                    if expected >= first.place.stop:  # the record before fills the whole stretch
+                    if expected >= first.place.stop:  # the record before covers this whole range
                         continue
                     block = first.from_start(expected).run()
                 expected = block.place.stop
@@ -91,8 +91,8 @@ def read_blocks(
                     yield block
     except BrokenExecutor:
         raise DeepTradeError(
-            f"a process that read {source.name} was killed, perhaps for lack of memory; "
-            f"run again to go on, with fewer workers or a smaller memory limit"
+            f"a process reading {source.name} was killed, perhaps because memory ran out; "
+            f"run again to continue, with fewer workers or a lower memory limit"
         ) from None
     finally:
         for _, future, lease in waiting:
@@ -102,12 +102,12 @@ def read_blocks(
 
 
 def say_chunk(source: Source, chunk_size: int, sink: Callable[[str], None]) -> None:
-    """Tell where blocks of text hold fewer rows than `chunk_size` allows."""
+    """Report when blocks of text hold fewer rows than `chunk_size` allows."""
     rows = max(1, int(BLOCK_BYTES // source.row_text_bytes))
     if source.kind == "csv" and rows < min(chunk_size, source.estimate_rows()):
         sink(
-            f"chunk_size={chunk_size} lowered to about {rows} rows: at most {format_bytes(BLOCK_BYTES)} of text are "
-            f"parsed at once"
+            f"chunk_size={chunk_size} lowered to about {count_of(rows, 'row')}: at most {format_bytes(BLOCK_BYTES)} "
+            f"of text is parsed at once"
         )
 
 
@@ -121,9 +121,9 @@ def _run_task_in_child(task: Task) -> Block:
 
 
 def end_with_parent() -> None:
-    """In a child process of multiprocessing: end it within half a second of its parent, however that ends.
+    """In a multiprocessing child: exit within half a second of the parent's end, however it ends.
 
-    Children whose parent is killed wait for work for ever otherwise. Give it as `initializer` to a pool with more
+    Otherwise the children of a killed parent wait for work forever. Give it as `initializer` to a pool with more
     processes than there are blocks to read.
     """
     if multiprocessing.parent_process() is None or any(thread.name == _WATCH for thread in threading.enumerate()):

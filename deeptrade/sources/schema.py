@@ -18,14 +18,14 @@ _TARGET = re.compile(r"y_([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Feature:
-    """One array column: its verbatim column name and the shape written in each cell."""
+    """One array column: its exact name and the shape written in each cell."""
 
     name: str
     cell_shape: tuple[int, ...]
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row as the package hands it out: a leading axis of length 1 is dropped."""
+        """Shape of one row inside the package: a leading axis of length 1 is dropped."""
         if len(self.cell_shape) > 1 and self.cell_shape[0] == 1:
             return self.cell_shape[1:]
         return self.cell_shape
@@ -102,11 +102,11 @@ class Schema:
 
 
 def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal["columns", "price"]]:
-    """Return feature names, number of horizons and the target source that a CSV header announces.
+    """Return the feature names, the number of horizons and the target source that a CSV header implies.
 
-    Horizons is 0 when only `price` is there: the caller chooses how many steps ahead.
+    Horizons is 0 if there is only `price`: the caller chooses how many steps ahead.
 
-    Raises DataError naming the column that is missing or doubled.
+    Raises DataError naming the column that is missing or repeated.
     """
     doubled = [name for name in header if header.count(name) > 1]
     if doubled:
@@ -121,7 +121,7 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
     if not names:
         raise DataError(
             f"no feature column among {_shortened(header)}; features are JSON arrays in columns named arr_*, such as "
-            f"arr_5m; deeptrade build makes such rows of klines"
+            f"arr_5m; deeptrade build makes such rows from klines"
         )
     steps = sorted(int(match[1]) for name in header if (match := _TARGET.fullmatch(name)))
     if steps:
@@ -139,15 +139,15 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
 def _first_column_advice(first: str, header: Sequence[str]) -> str:
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if sign in first:
-            return f"separate the columns by commas, not by {name}"
+            return f"separate the columns with commas, not {name}"
     if "timestamp" in header:
         index = " (pandas writes an index unless index=False)" if first in ("", "Unnamed: 0") else ""
         return f"put 'timestamp' first{index}"
-    return f"rename {first[:60]!r} where that is the time" if first else "name the first column"
+    return f"rename {first[:60]!r} to 'timestamp' if it is the time" if first else "name the first column"
 
 
 def _shortened(header: Sequence[str]) -> str:
-    """The columns as a list that is no longer than a line."""
+    """Return the column names as text, shortened to a line."""
     names = [repr(name[:40]) for name in header]
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
@@ -155,7 +155,7 @@ def _shortened(header: Sequence[str]) -> str:
 def array_shape(value: Any) -> tuple[int, ...]:
     """Return the shape of nested lists of numbers; NaN and None count as numbers.
 
-    Raises ValueError when the lists are ragged or hold something else.
+    Raises ValueError if the lists are ragged or hold anything else.
 
     >>> array_shape([[1.0, 2.0], [3.0, None]])
     (2, 2)
@@ -163,7 +163,7 @@ def array_shape(value: Any) -> tuple[int, ...]:
     try:
         return _array_shape(value)
     except RecursionError:
-        raise ValueError("lists are nested too deep") from None
+        raise ValueError("lists are nested too deeply") from None
 
 
 def _array_shape(value: Any) -> tuple[int, ...]:

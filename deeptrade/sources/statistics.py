@@ -1,7 +1,7 @@
 """Mergeable statistics of features: exact over any set of rows, in one pass and constant memory.
 
 Moments are kept per channel: the last axes of a sequence with time pooled, or the elements of a vector. Means and
-squared deviations merge by the rule of Chan, Golub and LeVeque (1983), row after row in file order, so that the
+squared deviations merge by the rule of Chan, Golub and LeVeque (1983), row after row in file order, so the
 result does not depend on how the rows were cut into chunks.
 """
 
@@ -19,11 +19,11 @@ _COUNT, _MEAN, _SQUARES, _MINIMUM, _MAXIMUM = range(5)
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Per channel, float32 (channels,), non-finite numbers left out; a channel without numbers has mean 0.
+    """Statistics per channel, float32 (channels,), of finite numbers only; a channel without any has mean 0.
 
     `std` is the population standard deviation. `relative_std`, for sequences only, is the root mean square of
-    r = (x[t] - x[last]) / mean over t of |x|: each window seen from its own last step, which keeps returns
-    visible under a price level. Windows with a non-finite number or all zero do not count in it.
+    r = (x[t] - x[last]) / mean over t of |x|: each window relative to its own last step, so that the
+    price level does not hide the returns. Windows with a non-finite number, or all zero, do not count in it.
     """
 
     mean: np.ndarray
@@ -34,7 +34,7 @@ class FeatureStatistics:
 
 
 class Moments:
-    """Running moments of one feature; `add` takes rows in file order, `merge` later rows' moments."""
+    """Running moments of one feature; `add` takes rows in file order, `merge` the moments of later rows."""
 
     def __init__(self, feature: Feature):
         self._steps, self._channels = (feature.shape[0] if feature.is_sequence else 1), feature.channels
@@ -53,7 +53,7 @@ class Moments:
 
     @staticmethod
     def width(feature: Feature) -> int:
-        """Return how many numbers the moments of a feature are."""
+        """Return how many numbers the moments of a feature take."""
         return 5 * feature.channels * (2 if feature.is_sequence else 1)
 
     def numbers(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class Moments:
 
     @classmethod
     def from_numbers(cls, feature: Feature, numbers: np.ndarray) -> Moments:
-        """Return the moments that `numbers` returned."""
+        """Return the moments from what `numbers` returned."""
         moments = cls(feature)
         values, relative = moments._values, moments._relative
         values.ravel()[:] = numbers[: values.size]
@@ -70,7 +70,7 @@ class Moments:
         return moments
 
     def result(self) -> FeatureStatistics:
-        """Return what has been counted."""
+        """Return the statistics of the rows counted so far."""
         count, mean, squares, minimum, maximum = self._values
         some = count > 0
         relative_std = None

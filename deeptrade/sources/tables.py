@@ -1,7 +1,7 @@
 """Parquet and HDF5 files as blocks of rows: nested lists or arrays, one column per feature.
 
-A file is read forwards, some megabytes at a time; conversion to float32 and the checks are done by the workers. Rows
-are counted, not bytes: a row's line is its number from 1, its byte offset -1.
+A file is read front to back, a few megabytes at a time; workers convert to float32 and check. Positions are in rows,
+not bytes: a row's line is its number from 1, its byte offset -1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
+from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, read_timestamp
 from .identity import content_id, former_content_ids, look
@@ -76,11 +77,13 @@ def _hash(*arrays: np.ndarray) -> str:
 
 
 def _read_feature(column: Any, feature: Feature, rows: int, faults: dict[int, RowFault]) -> np.ndarray:
-    """Return float32 (rows, *shape); rows that are missing, ragged or of another shape are noted and left NaN."""
+    """Return float32 (rows, *shape); missing or ragged rows, or rows of another shape, are noted and left NaN."""
     if isinstance(column, np.ndarray):
         if column.shape[1:] != feature.cell_shape:
             given, expected = ("x".join(map(str, shape)) for shape in (column.shape[1:], feature.cell_shape))
-            raise DataError(f"column {feature.name!r} has shape {given} here and {expected} before; use one shape")
+            raise DataError(
+                f"column {feature.name!r} has shape {given} here and {expected} before; use one shape for all rows"
+            )
         return _single(column).reshape(rows, *feature.shape)
     flat = _flatten(column, feature.cell_shape)
     if flat is not None:
@@ -113,7 +116,7 @@ def _checked_cell(cell: Any, feature: Feature) -> Any:
 
 
 def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
-    """Return the numbers of an Arrow list array whose every row has exactly this shape; None where one has not."""
+    """Return the numbers of an Arrow list array; None unless every row has exactly this shape."""
     import pyarrow as pa
 
     for length in shape:
@@ -138,22 +141,24 @@ def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
 def _read_numbers(column: Any, name: str) -> np.ndarray:
     values = column if isinstance(column, np.ndarray) else column.to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "fiu" or values.ndim != 1:
-        raise DataError(f"column {name!r} holds {values.dtype} of shape {values.shape[1:]}; expected one number a row")
+        raise DataError(
+            f"column {name!r} holds {values.dtype} of shape {values.shape[1:]}; expected one number per row"
+        )
     return _single(values)
 
 
 def _nanoseconds(times: np.ndarray, unit: str, faults: dict[int, RowFault]) -> np.ndarray:
-    """Return int64 ns of int64 times in 's', 'ms', 'us' or 'ns'; those that int64 ns cannot hold are noted."""
+    """Return int64 ns of int64 times in 's', 'ms', 'us' or 'ns'; those too large for int64 ns are noted."""
     factor = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[unit]
     outside = np.abs(times) > (2**63 - 1) // factor
     for place in np.flatnonzero(outside).tolist():
-        faults.setdefault(place, RowFault("encoding", "timestamp", "the time lies outside the years 1678 to 2261"))
+        faults.setdefault(place, RowFault("encoding", "timestamp", "the time is outside the years 1678 to 2261"))
     nanoseconds: np.ndarray = np.where(outside, 0, times) * factor
     return nanoseconds
 
 
 def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
-    """Return int64 ns UTC of times, text, or epoch numbers told by their magnitude."""
+    """Return int64 ns UTC of times, text, or epoch numbers (unit by magnitude)."""
     if not isinstance(column, np.ndarray):
         import pyarrow as pa
 
@@ -173,7 +178,7 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
 
 
 class TableSource(ABC):
-    """Rows of tables of one kind, in the order of their names; see `ParquetSource` and `Hdf5Source`."""
+    """Rows of table files of one kind, in order of file name; see `ParquetSource` and `Hdf5Source`."""
 
     kind = ""
     seekable = False
@@ -187,7 +192,9 @@ class TableSource(ABC):
         self.columns, self._rows = heads[0][0], [rows for _, rows in heads]
         for path, (columns, _) in zip(self.paths, heads, strict=True):
             if sorted(columns) != sorted(self.columns):
-                raise DataError(f"{path.name} has other columns than {self.paths[0].name}")
+                raise DataError(
+                    f"{path.name} has different columns from {self.paths[0].name}; give files with the same columns"
+                )
         names, steps, target_source = infer_columns(self.columns)
         self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
         if not any(self._rows):
@@ -203,11 +210,11 @@ class TableSource(ABC):
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that reading one block holds: its columns as float64 at most, and as float32 twice."""
+        """Bytes of memory that reading one block takes: its columns as float64 at most, and twice as float32."""
         return 4 * self._block_rows * self.schema.row_bytes
 
     def estimate_rows(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return sum(self._rows)
 
     def content_id(self) -> str:
@@ -215,7 +222,7 @@ class TableSource(ABC):
         return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
-        """Return what earlier versions called the same content."""
+        """Return the ids that earlier versions gave the same content."""
         return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
@@ -223,16 +230,16 @@ class TableSource(ABC):
         return 1
 
     def progress(self, place: Place) -> tuple[int, int]:
-        """Return about how many bytes lie before the end of a place, and in all."""
+        """Return (bytes up to the end of a place, about; bytes in all)."""
         done = sum(self._rows[: place.file]) + place.stop
         return int(done * self.row_text_bytes), self.file_bytes
 
     def ends_whole(self) -> bool:
-        """Whether the file is whole: a cut-off table cannot be opened at all."""
+        """Return True: a cut-off table cannot be opened at all."""
         return True
 
     def tasks(self, *, after: Place | None = None, chunk_size: int = 10_000) -> Iterator[TableTask]:
-        """Yield one task per block in order, from the block behind `after` on."""
+        """Yield one task per block in order, starting after the block at `after`."""
         for number in range(after.file if after else 0, len(self.paths)):
             start = after.stop if after and after.file == number else 0
             for first, columns in self._chunks(number, start, self._block_rows):
@@ -252,15 +259,15 @@ class TableSource(ABC):
 
     @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:
-        """Return columns and rows of one file."""
+        """Return the columns of one file and its number of rows."""
 
     @abstractmethod
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Yield (first row, columns) of at most `rows` rows each, from `start` on, always cut at the same places."""
+        """Yield (first row, columns) of at most `rows` rows from `start` on, always cut at the same places."""
 
 
 def _infer_feature(name: str, column: Any) -> Feature:
-    """The shape most of the first rows agree on, so that one bad row does not decide."""
+    """Return the feature with the most common shape in the first rows, so that one bad row does not decide."""
     if isinstance(column, np.ndarray):
         shape = column.shape[1:]
     else:
@@ -291,11 +298,13 @@ class ParquetSource(TableSource):
 
         with friendly_os_errors(f"reading {path.name}"):
             try:
-                # Without these two it holds a whole row group, which may be the whole file.
+                # Without these two options it holds a whole row group, which may be the whole file.
                 return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
             except pa.ArrowException as error:
                 line = " ".join(str(error).split())[:200]
-                raise DataError(f"{path.name} is not a whole Parquet file ({line}); make or fetch it again") from None
+                raise DataError(
+                    f"{path.name} is not a complete Parquet file ({line}); create or download it again"
+                ) from None
 
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         import pyarrow as pa
@@ -314,7 +323,7 @@ class ParquetSource(TableSource):
 
 
 class Hdf5Source(TableSource):
-    """HDF5 files with one dataset per column; columns in the order they were made in, where the file tells it."""
+    """HDF5 files with one dataset per column; columns in creation order if the file records it."""
 
     kind = "hdf5"
 
@@ -324,12 +333,12 @@ class Hdf5Source(TableSource):
             columns = ["timestamp"] * ("timestamp" in names) + [name for name in names if name != "timestamp"]
             for name in columns:
                 if not file[name].shape:
-                    raise DataError(f"{path.name}: dataset {name!r} is a single value; expected one entry a row")
+                    raise DataError(f"{path.name}: dataset {name!r} is a single value; expected one entry per row")
             lengths = {name: len(file[name]) for name in columns}
         if len(set(lengths.values())) > 1:
             short = min(lengths, key=lambda name: lengths[name])
             raise DataError(
-                f"{path.name}: dataset {short!r} has {lengths[short]} rows, others have more; mend the file"
+                f"{path.name}: dataset {short!r} has {count_of(lengths[short], 'row')}, others have more; fix the file"
             )
         return columns, next(iter(lengths.values()), 0)
 
@@ -340,7 +349,7 @@ class Hdf5Source(TableSource):
             return h5py.File(path, "r")
         except OSError as error:
             line = " ".join(str(error).split())[:200]
-            raise DataError(f"{path.name} cannot be read as HDF5 ({line}); make or fetch it again") from None
+            raise DataError(f"{path.name} cannot be read as HDF5 ({line}); create or download it again") from None
 
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with self._file(self.paths[number]) as file:

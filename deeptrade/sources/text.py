@@ -1,4 +1,4 @@
-"""The text of a file by byte ranges: plain reads into room that is used again, or a gzip stream read forwards."""
+"""The text of a file by byte ranges: plain reads into a reused buffer, or a gzip stream read front to back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..files import friendly_os_errors, read_into
 
 
 class TextFile:
-    """The text of one file by byte ranges: plain reads, or a gzip stream that is read forwards only."""
+    """The text of one file by byte ranges: plain reads, or a gzip stream that can only be read forwards."""
 
     def __init__(self, path: Path):
         self.path, self.compressed = path, path.suffix.lower() == ".gz"
@@ -25,19 +25,19 @@ class TextFile:
 
     @property
     def text_size(self) -> int:
-        """Bytes of text; for gzip a guess, as its numbers shrink to some 40%."""
+        """Bytes of text; for gzip an estimate: numbers compress to about 40%."""
         return int(2.5 * self.size) if self.compressed else self.size
 
     def head(self, size: int) -> np.ndarray:
-        """Return up to `size` first bytes as uint8."""
+        """Return the first `size` bytes, or all if there are fewer, as uint8."""
         if not self.compressed:
             return read_range(self.path, 0, min(size, self.size))
         return next(self.ranges([(0, size)]))[1]
 
     def ranges(self, edges: Sequence[tuple[int, int]] | Iterator[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (start, bytes) of a gzip's text for each (start, stop), whose starts must rise; fewer bytes at its end.
+        """Yield (start, bytes) of a gzip's text for each (start, stop), with rising starts; fewer bytes at its end.
 
-        Ends before the first range that begins behind the text.
+        Stops before the first range that begins after the end of the text.
         """
         with friendly_os_errors(f"reading {self.path.name}"), gzip.open(self.path, "rb") as stream:
             held, at = bytearray(), 0
@@ -47,7 +47,7 @@ class TextFile:
                         more = stream.read(min(stop - at - len(held), 1 << 20))
                     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                         raise DataError(
-                            f"{self.path.name} is not whole gzip data ({error}); decompress or fetch it again"
+                            f"{self.path.name} is not complete gzip data ({error}); decompress or download it again"
                         ) from None
                     if not more:
                         break
@@ -65,12 +65,12 @@ _MOST_SCRATCH = 16 << 20
 
 
 class Scratch(threading.local):
-    """Room for the text of one block per thread, kept from block to block: fresh pages cost a tenth of the parsing."""
+    """A buffer per thread for the text of one block, reused: fresh pages cost a tenth of the parsing."""
 
     room = np.empty(0, np.uint8)
 
     def take(self, size: int) -> np.ndarray:
-        """Return `size` bytes that belong to this thread until it takes some again."""
+        """Return `size` bytes that belong to this thread until its next call."""
         if size > _MOST_SCRATCH:
             return np.empty(size, np.uint8)
         if size > len(self.room):
@@ -79,7 +79,7 @@ class Scratch(threading.local):
 
 
 def read_range(path: Path, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
-    """Return bytes [start, stop) of a file as uint8, in `buffer` if given; DataError where it has become shorter."""
+    """Return bytes [start, stop) of a file as uint8, in `buffer` if given; raises DataError if it became shorter."""
     buffer = np.empty(stop - start, np.uint8) if buffer is None else buffer
     with friendly_os_errors(f"reading {path.name}"):
         descriptor = os.open(path, os.O_RDONLY)
@@ -91,5 +91,5 @@ def read_range(path: Path, start: int, stop: int, buffer: np.ndarray | None = No
 
 
 def become_shorter(path: Path) -> str:
-    """Return what to say of a text file that ends before what was seen of it."""
-    return f"{path.name} has become shorter while it was read; run again when it is whole"
+    """Return the message for a text file that is shorter than when it was opened."""
+    return f"{path.name} became shorter while it was being read; run again when it is complete"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ..errors import DataError, DoesNotFitError, SettingsError
+from ..errors import DataError, DiskFullError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
@@ -252,7 +252,7 @@ def _check_disk(path: Path, source: Source, partial: Path) -> None:
     with friendly_os_errors(f"looking at the disk of {path.name}"):
         free = shutil.disk_usage(path.parent).free
     if needed - held > free:
-        raise DoesNotFitError(
+        raise DiskFullError(
             f"the store of {source.name} needs about {format_bytes(needed)} of disk, {format_bytes(free)} are free at "
             f"{path.parent}; free some space, or choose another place with --store"
         )

@@ -1,4 +1,4 @@
-"""A store as a Parquet file, for other tools; it compiles to the same numbers again."""
+"""A store as a Parquet file for other tools; compiling it gives the same numbers again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import SettingsError
 from ..files import atomic_write, user_path
 from ..sources.schema import Feature, Schema
+from ..units import count_of
 from .reader import StoreRows, read_store
 
 _GROUP_BYTES = 64 << 20
@@ -21,14 +22,14 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     """Write the usable rows of a store to a Parquet file and return its path; whole or not at all.
 
     Features are nested lists of float32 in the shape of their cells, times are in ns UTC, missing targets are NaN.
-    Targets that come from prices are columns here. Rejected rows are not in a store, so not in its export.
+    Targets computed from prices become columns. Rejected rows are not in a store, so they are not exported.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     out = user_path(out)
     if out.suffix.lower() not in (".parquet", ".pq"):
-        raise SettingsError(f"out={str(out)!r} is not accepted; give a file that ends in .parquet")
+        raise SettingsError(f"out={str(out)!r} is not accepted; use a file name that ends in .parquet or .pq")
     summary, contents = read_store(user_path(store))
     schema, fields = summary.schema, pa.schema(_fields(summary.schema))
     rows = max(1, _GROUP_BYTES // schema.row_bytes)
@@ -38,7 +39,7 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
             places = np.arange(start, min(start + rows, count))
             writer.write_batch(pa.record_batch(_columns(contents, places, schema), schema=fields))
     if sink:
-        sink(f"{out}: {count} rows")
+        sink(f"{out}: {count_of(count, 'row')}")
     return out
 
 
@@ -55,7 +56,7 @@ def _fields(schema: Schema) -> list[Any]:
 
 
 def _columns(contents: StoreRows, places: np.ndarray, schema: Schema) -> list[Any]:
-    """The Arrow arrays of the usable rows at int64 places, one per field."""
+    """Return the Arrow arrays of the usable rows at int64 places, one per field."""
     import pyarrow as pa
 
     values, targets = contents.read(places, schema.features), contents.read_targets(places)

@@ -1,4 +1,4 @@
-"""A store on disk: flat files of numbers with a fixed stride, and a manifest that says what they are.
+"""A store on disk: flat files of numbers with a fixed stride, and a manifest that describes them.
 
     manifest.json      format, schema, the source's identity, blocks with their checksums
     feature_N.f32      float32 (usable rows, *shape), little-endian as all files; N counts features in column order
@@ -74,7 +74,7 @@ def written_columns(schema: Schema) -> list[Column]:
 
 
 def derived_columns(schema: Schema) -> list[Column]:
-    """Return the columns that are computed when all blocks are there: targets from prices."""
+    """Return the columns computed once all blocks are written: targets from prices."""
     return [_targets(schema)] if schema.target_source == "price" else []
 
 
@@ -89,7 +89,7 @@ def _targets(schema: Schema) -> Column:
 
 @dataclass
 class BlockRecord:
-    """One block as the journal holds it; `checksums` are XXH3-64 of its part of each file."""
+    """One block as the journal records it; `checksums` are XXH3-64 of its part of each file."""
 
     place: Place
     rows: int
@@ -138,7 +138,7 @@ class BlockTable(Sequence[BlockRecord]):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data, from which the table can be made; hashes follow each other without a gap."""
+        """Return plain data from which the table can be rebuilt; hashes are concatenated."""
         return {
             "places": self._places.tolist(),
             "rows": self.rows.tolist(),
@@ -189,12 +189,12 @@ class Manifest:
 
     @property
     def former_data_ids(self) -> tuple[str, ...]:
-        """What earlier versions called the same content; none in a store that one of them made."""
+        """The ids that earlier versions gave the same content; none in a store that one of them made."""
         return tuple(self.source.get("former_data_ids", ()))
 
     @property
     def rows(self) -> int:
-        """Rows of the source, rejected ones too."""
+        """Rows of the source, including rejected ones."""
         return int(self.blocks.rows.sum())
 
     @property
@@ -218,7 +218,7 @@ class Manifest:
 
 
 def _checksum_of(content: dict[str, Any]) -> str:
-    """The XXH3-64 of plain data, the same before it is written and after it is read."""
+    """Return the XXH3-64 of plain data, the same before it is written and after it is read."""
     return xxhash.xxh3_64_hexdigest(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
 
 
@@ -228,7 +228,7 @@ _STORE_FILE = re.compile(
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether there is anything at a path that no store holds; a damaged or unfinished store is none."""
+    """Return whether a path holds anything but a store; a damaged or unfinished store counts as a store."""
     if not path.exists():
         return False
     with friendly_os_errors(f"looking at {path}"):
@@ -242,7 +242,7 @@ def is_foreign(path: Path) -> bool:
 
 
 def is_complete(store: Path, manifest: Manifest) -> bool:
-    """Whether every file of a store is there and as long as it must be."""
+    """Return whether every file of a store is there and has the right length."""
     sizes = {LEDGER: None} | {
         column.file: (len(manifest.blocks) if column.per_block else manifest.usable) * column.stride
         for column in all_columns(manifest.schema)
@@ -255,17 +255,19 @@ def is_complete(store: Path, manifest: Manifest) -> bool:
 
 
 def read_manifest(store: Path) -> Manifest:
-    """Return the manifest of a store; DataError where it is none, or of another version."""
+    """Return the manifest of a store; raises DataError if it is not one, or of another version."""
     if not (store / MANIFEST).is_file():
         raise DataError(f"{store} is not a store: it holds no {MANIFEST}; make one with deeptrade compile")
     content = read_json(store / MANIFEST)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{store.name}/{MANIFEST} is damaged, or of no store; compile the data again with --fresh")
+        raise DataError(f"{store.name}/{MANIFEST} is damaged or not from a store; compile the data again with --fresh")
     if content.get("version") != VERSION:
         found = content.get("version")
-        raise DataError(f"{store.name} is a store of version {found!r}, read is version {VERSION}; compile it again")
+        raise DataError(
+            f"{store.name} is a store of version {found!r}; only version {VERSION} can be read; compile the data again"
+        )
     if content.pop("checksum", "") != _checksum_of(content):
-        raise DataError(f"{store.name}/{MANIFEST} is damaged; make it anew: deeptrade compile DATA --fresh")
+        raise DataError(f"{store.name}/{MANIFEST} is damaged; make it again: deeptrade compile DATA --fresh")
     return Manifest(
         Schema.from_json(content["schema"]),
         content["source"],
@@ -275,7 +277,7 @@ def read_manifest(store: Path) -> Manifest:
 
 
 def ledger_entries(blocks: Sequence[BlockRecord], *, first_line: int, files: int) -> Iterator[LedgerEntry]:
-    """Yield the rejected rows of blocks, rows counted from the source's beginning, lines from their file's.
+    """Yield the rejected rows of blocks, with rows counted from the start of the source, lines from that of their file.
 
     `first_line` is the number of the line that follows a file's header, `files` how many the source has.
     """

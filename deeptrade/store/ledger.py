@@ -1,4 +1,4 @@
-"""The ledger: every row that is not used, where it stands in the file, and why."""
+"""The ledger: every row that is not used, where it is in the file, and why."""
 
 from __future__ import annotations
 

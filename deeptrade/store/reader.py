@@ -1,4 +1,4 @@
-"""An opened store: rows gathered from mapped files (or read plainly), every block checked when it is first touched."""
+"""An opened store: rows gathered from mapped files (or read plainly), every block checked on first use."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from .summary import BlockSummary, Summary
 
 
 def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows]:
-    """Return what a store's manifest and ledger tell, and its rows, which the caller closes.
+    """Return the summary in a store's manifest and ledger, and its rows, which the caller closes.
 
-    use_mmap off reads with plain reads. Raises DataError where the folder is no store, or a file of it is not as long
-    as it must be.
+    With use_mmap off, files are read plainly. Raises DataError if the folder is not a store, or a file of it has the
+    wrong length.
     """
     manifest = read_manifest(path)
     rows = StoreRows(path, manifest, use_mmap=use_mmap)
@@ -64,13 +64,13 @@ def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows
 
 def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:
     if _ledger_differs(path, manifest):
-        raise DataError(f"{path.name}/{LEDGER} is damaged; make it anew: deeptrade compile DATA --fresh")
+        raise DataError(f"{path.name}/{LEDGER} is damaged; make it again: deeptrade compile DATA --fresh")
     with friendly_os_errors(f"reading {LEDGER} of {path.name}"):
         return read_ledger(path / LEDGER)
 
 
 class CheckedFile:
-    """One flat file: `take` gathers rows, after checking the blocks they lie in against their checksums once.
+    """One flat file: `take` gathers rows, and checks each block against its checksum before its first use.
 
     Raises DataError naming file and block where a bit has changed.
     """
@@ -80,12 +80,12 @@ class CheckedFile:
         self._name = f"{store.name}/{column.file}"
         with friendly_os_errors(f"reading {self._name}"):
             self._file = os.open(store / column.file, os.O_RDONLY)
-        self._closing = weakref.finalize(self, os.close, self._file)  # also when a reader is just dropped
+        self._closing = weakref.finalize(self, os.close, self._file)  # also if a reader is dropped without being closed
         size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
         if size != needed:
             self._closing()
             raise DataError(
-                f"{self._name} has {size} bytes, must have {needed}; make it anew: deeptrade compile DATA --fresh"
+                f"{self._name} has {size} bytes instead of {needed}; make it again: deeptrade compile DATA --fresh"
             )
         self._map = map_file(self._file, self._name) if use_mmap and size else None
         if self._map is not None:
@@ -99,7 +99,7 @@ class CheckedFile:
         return np.frombuffer(self._map, self._column.dtype).reshape(-1, *self._column.shape)  # type: ignore[arg-type]
 
     def take(self, places: np.ndarray, run: slice | None = None) -> np.ndarray:
-        """Return the rows at int64 places, a fresh array; `run` is the same places where they follow each other."""
+        """Return the rows at int64 places, a fresh array; `run` is the same places as a slice, if consecutive."""
         if self._closed:
             raise DataError(f"{self._name} is closed; open the store again")
         if not self._all_checked:
@@ -107,7 +107,7 @@ class CheckedFile:
         if self._array is None:
             return self._read_plainly(places)
         if os.fstat(self._file).st_size < self._array.nbytes:  # reading a page that is gone would end the process
-            raise DataError(f"{self._name} has become shorter; make it anew: deeptrade compile DATA --fresh")
+            raise DataError(f"{self._name} has become shorter; make it again: deeptrade compile DATA --fresh")
         return self._array.take(places, axis=0) if run is None else self._array[run].copy()
 
     def whole(self) -> np.ndarray:
@@ -126,17 +126,17 @@ class CheckedFile:
         return [block for block in range(len(self._blocks)) if not self._is_sound(block)]
 
     def release(self) -> None:
-        """Give the pages mapped so far back to the system; they come again when they are used."""
+        """Release the pages mapped so far; they are loaded again when used."""
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
-        """Give back the map and the file."""
+        """Close the map and the file."""
         self._closed, self._array = True, None
         if self._map is not None:
             try:
                 self._map.close()
-            except BufferError:  # a view of `whole` is still held; the map goes with it
+            except BufferError:  # a view of `whole` is still held; the map is freed with it
                 self._map = None
         self._closing()
 
@@ -150,12 +150,12 @@ class CheckedFile:
         if not self._is_sound(block):
             raise DataError(
                 f"{self._name} is damaged in block {block} ({'blocks' if self._column.per_block else 'usable rows'} "
-                f"{self._edges[block]} to {self._edges[block + 1] - 1}); make it anew: deeptrade compile DATA --fresh"
+                f"{self._edges[block]} to {self._edges[block + 1] - 1}); make it again: deeptrade compile DATA --fresh"
             )
         self._unchecked[block] = False
 
     def _is_sound(self, block: int) -> bool:
-        """Whether a block has its checksum; read plainly, so that the file lies in memory only as the page cache."""
+        """Return whether a block matches its checksum; read plainly, so that only the page cache holds the file."""
         start, stop = (int(edge) for edge in self._edges[block : block + 2])
         return checksum(self._read(start, stop)) == self._blocks.checksum(self._column.file, block)
 
@@ -171,7 +171,7 @@ class CheckedFile:
             read_into(self._file, view, start * self._column.stride, shorter=shorter)
 
     def _read_plainly(self, places: np.ndarray) -> np.ndarray:
-        """The rows at `places`, one read for each stretch of them that follow each other."""
+        """Return the rows at `places`, with one read for each run of consecutive ones."""
         rows = np.empty((len(places), *self._column.shape), self._column.dtype)
         starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
         for start, stop in itertools.pairwise([*starts, len(places)]):
@@ -180,7 +180,7 @@ class CheckedFile:
 
 
 def _as_run(places: np.ndarray) -> slice | None:
-    """The places as a slice, which copies faster than a gather, where each follows the one before."""
+    """Return the places as a slice, which copies faster than a gather, if they are consecutive."""
     if len(places) and places[-1] - places[0] == len(places) - 1 and (places[1:] - places[:-1] == 1).all():
         return slice(int(places[0]), int(places[-1]) + 1)
     return None
@@ -193,7 +193,7 @@ def checksum(values: np.ndarray) -> str:
 
 
 def checked_files(path: Path, manifest: Manifest, *, use_mmap: bool) -> dict[str, CheckedFile]:
-    """Open every column of a store by its file name."""
+    """Return every column of a store, opened, by its file name."""
     by_row = np.concatenate([[0], np.cumsum(manifest.blocks.usable)])
     by_block = np.arange(len(manifest.blocks) + 1)
     opened: dict[str, CheckedFile] = {}
@@ -209,7 +209,7 @@ def checked_files(path: Path, manifest: Manifest, *, use_mmap: bool) -> dict[str
 
 
 class StoreRows:
-    """The usable rows of a store; safe from several threads."""
+    """The usable rows of a store; thread-safe."""
 
     def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool):
         self._files = checked_files(path, manifest, use_mmap=use_mmap)
@@ -232,7 +232,7 @@ class StoreRows:
         return self._files[TARGETS].take(usable)
 
     def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
-        """Return float32 (rows, *shape) by feature name, fresh arrays; files of other features are not touched."""
+        """Return float32 (rows, *shape) by feature name, fresh arrays; other features' files are not read."""
         run = _as_run(usable)
         return {feature.name: self._features[feature.name].take(usable, run) for feature in features}
 
@@ -246,18 +246,18 @@ class StoreRows:
         return self._files[STATISTICS].take(np.array([block]))[0]
 
     def release(self) -> None:
-        """Give mapped pages back to the system."""
+        """Release mapped pages."""
         for file in self._files.values():
             file.release()
 
     def close(self) -> None:
-        """Give back maps and files."""
+        """Close maps and files."""
         for file in self._files.values():
             file.close()
 
 
 class _BlockSummaries(Sequence[BlockSummary]):
-    """The blocks of a store; their statistics are read when asked for."""
+    """The blocks of a store; their statistics are read on demand."""
 
     def __init__(self, manifest: Manifest, rows: StoreRows):
         self._manifest, self._rows = manifest, rows
@@ -274,7 +274,7 @@ class _BlockSummaries(Sequence[BlockSummary]):
 
 
 class _Moments(dict[str, Moments]):
-    """Moments by feature of one block, read when one is asked for."""
+    """Moments of one block by feature, read on demand."""
 
     def __init__(self, schema: Schema, rows: StoreRows, block: int):
         super().__init__()
@@ -290,9 +290,9 @@ class _Moments(dict[str, Moments]):
 
 
 def verify_store(path: str | Path) -> list[str]:
-    """Return one line per file and block of a store that differs from its checksum; empty where all is sound.
+    """Return one line per file and block of a store that does not match its checksum; empty if all match.
 
-    Raises DataError where the folder is no store or a file has a wrong length.
+    Raises DataError if the folder is not a store or a file has the wrong length.
     """
     path = Path(path)
     manifest = read_manifest(path)

@@ -1,4 +1,4 @@
-"""A stretch of row numbers without the rejected ones, in constant memory."""
+"""A range of row numbers without the rejected ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RowRange:
         return usable + np.searchsorted(self._usable_before, usable, side="right")
 
     def parts(self, count: int) -> list[RowRange]:
-        """Return `count` runs of rows one after the other, of nearly equal length."""
+        """Return `count` consecutive ranges of nearly equal length."""
         edges = np.linspace(self.start, self.stop, count + 1).astype(np.int64).tolist()
         return [RowRange(start, stop, self._rejected) for start, stop in pairwise(edges)]
 

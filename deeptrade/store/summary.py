@@ -1,4 +1,4 @@
-"""What one pass over a source has told: its rows, the rejected ones with reasons, and what a user should know."""
+"""What one pass over a source found: its rows, the rejected ones with reasons, and what a user should know."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..errors import DataError
 from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
+from ..units import count_of
 from .ledger import LedgerEntry
 from .row_range import RowRange
 
@@ -25,7 +26,7 @@ class TooManyBadRowsError(DataError):
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """What is known of a block of rows: how many, how many usable, their NaN or infinite numbers, their moments."""
+    """Facts about a block: its rows, usable rows, NaN or infinite numbers by feature, and moments."""
 
     rows: int
     usable: int
@@ -35,10 +36,10 @@ class BlockSummary:
 
 @dataclass
 class Summary:
-    """What one pass over a source has told.
+    """What one pass over a source found.
 
-    name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of every byte, ''
-    where not known. former_data_ids: what earlier versions called the same content. rows: usable and rejected. ledger:
+    name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of all bytes, ''
+    if not known. former_data_ids: ids from earlier versions for the same content. rows: usable and rejected. ledger:
     the rejected ones. blocks in file order. warnings: what a user should know of data that was accepted, one line each.
     """
 
@@ -65,14 +66,14 @@ class Summary:
 
 
 def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:
-    """Raise TooManyBadRowsError when more than the share `max_bad_rows` of the rows, or all of them, are rejected."""
+    """Raise TooManyBadRowsError if more than the share `max_bad_rows` of the rows, or all rows, are rejected."""
     rejected = len(ledger)
     if rejected > max_bad_rows * rows or rejected == rows:
         first = ledger[0]
         raise TooManyBadRowsError(
             f"{rejected} of {rows} rows are rejected, max_bad_rows={max_bad_rows:g} allows "
             f"{int(max_bad_rows * rows)}; first: line {first.line}, column {first.column!r}, "
-            f"{first.reason}: {first.detail}; mend the file or raise --max_bad_rows",
+            f"{first.reason}: {first.detail}; fix the file or raise --max_bad_rows",
             ledger,
         )
 
@@ -81,24 +82,33 @@ def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray,
     """Return what a user should know of data that was accepted, one line each; `notes` of the source come first."""
     lines = list(notes)
     steps = np.diff(timestamps)
-    for found, word in ((steps < 0, "go back in time"), (steps == 0, "repeat the one before")):
-        if found.any():
+    phrases = (("goes back in time", "go back in time"), ("repeats the one before", "repeat the one before"))
+    for found, (verb, verbs) in zip((steps < 0, steps == 0), phrases, strict=True):
+        count = int(found.sum())
+        if count:
             first = int(summary.usable.at(np.array([found.argmax() + 1]))[0])
-            lines.append(f"{int(found.sum())} timestamps {word}, first at row {first}; their rows are kept")
+            lines.append(
+                f"{count_of(count, 'timestamp')} {verb if count == 1 else verbs}, first at row {first}; "
+                f"their rows are kept"
+            )
     missing = int(np.isnan(targets).sum())
     if missing:
-        lines.append(f"{missing} targets are missing; they are masked in the loss")
+        lines.append(f"{count_of(missing, 'target is', 'targets are')} missing and masked in the loss")
     for name, count in summary.nonfinite.items():
         if count:
-            lines.append(f"{count} numbers of {name!r} are NaN or infinite; the model sees the training mean there")
+            verb = "is" if count == 1 else "are"
+            lines.append(
+                f"{count_of(count, 'number')} of {name!r} {verb} NaN or infinite; "
+                f"the model sees the training mean there"
+            )
     return lines
 
 
 def source_notes(source: Source) -> Iterator[str]:
-    """Yield what a source itself gives to mind: columns that are not used, a file that may be cut off."""
+    """Yield what is notable about a source itself: unused columns, a file that may be cut off."""
     if source.unused_columns:
         count = len(source.unused_columns)
         verb = "column is" if count == 1 else "columns are"
-        yield f"{count} {verb} not used, being named neither arr_* nor y_*: {', '.join(source.unused_columns)[:200]}"
+        yield f"{count} {verb} not used (named neither arr_* nor y_*): {', '.join(source.unused_columns)[:200]}"
     if not source.ends_whole():
         yield "a file does not end with a line break; its last line may be cut off"

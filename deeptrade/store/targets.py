@@ -11,7 +11,7 @@ from .row_range import RowRange
 def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
     """Return y[t, i-1] = price[t+i] / price[t] - 1 clamped to [-1, 1], float32 (rows, horizons).
 
-    NaN where one of the two prices is missing, infinite or not above zero, and at the end.
+    NaN if either price is missing, infinite or not above zero, and at the end.
     """
     prices = np.where(np.isfinite(prices) & (prices > 0), prices, np.nan).astype(np.float64)
     ahead = np.full((len(prices), horizons), np.nan)
@@ -23,7 +23,7 @@ def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
 def make_targets(schema: Schema, numbers: np.ndarray, usable: RowRange) -> np.ndarray:
     """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
 
-    A price counts at the row it stands in: a rejected row between two others takes its step, but gives no price.
+    A price belongs to its row: a rejected row between two others still counts as a step, but has no price.
     """
     if schema.target_source == "columns":
         return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
@@ -33,9 +33,9 @@ def make_targets(schema: Schema, numbers: np.ndarray, usable: RowRange) -> np.nd
 
 
 def known_targets(targets: np.ndarray, usable: RowRange) -> np.ndarray:
-    """Return targets (usable rows, horizons) from prices as the rows before `usable.stop` know them, a fresh array.
+    """Return targets (usable rows, horizons) from prices in rows before `usable.stop` only, a fresh array.
 
-    NaN where the price stands in a later row.
+    NaN if the price is in a later row.
     """
     known = targets.copy()
     last = usable.numbers(max(0, len(usable) - targets.shape[1]))

@@ -1,8 +1,8 @@
-"""A store in the making: blocks appended to its files, and a journal that says which of them are whole.
+"""An unfinished store: blocks appended to its files, and a journal of the complete ones.
 
-A block's numbers are written first, its line in the journal after them. Whatever ends the process between two writes,
-the journal's whole lines name exactly the blocks that are there; what lies behind them is cut off when work goes on.
-Checksums tell whether a power cut took what the journal promises.
+A block's numbers are written first, then its line in the journal. Whatever ends the process between two writes, the
+journal's complete lines name exactly the blocks that are there; anything after them is cut off when work continues.
+Checksums tell whether a power cut lost data that the journal lists.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .layout import (
 from .reader import checksum
 
 _SYNC_BYTES = 256 << 20
-"""Bytes between two flushes to disk, in the background: the last flush then has little left to do."""
+"""Bytes between two background flushes to disk, so that the last flush has little left to do."""
 
 
 class StoreWriter:
-    """The files of an unfinished store in `folder`, opened for appending; `head` is what the journal is made for."""
+    """The files of an unfinished store in `folder`, open for appending; `head` identifies its source and schema."""
 
     def __init__(self, folder: Path, schema: Schema, head: dict[str, Any]):
         self.folder, self.schema = folder, schema
@@ -64,8 +64,10 @@ class StoreWriter:
         self._files.clear()
 
     def journaled(self) -> list[BlockRecord]:
-        """Return the blocks that the journal names; none where it was made for another source or schema."""
-        lines = (self.folder / JOURNAL).read_bytes().split(b"\n")[:-1]  # a last line without its break is torn
+        """Return the blocks that the journal lists; none if it belongs to another source or schema."""
+        lines = (
+            (self.folder / JOURNAL).read_bytes().split(b"\n")[:-1]
+        )  # a last line without its line break is incomplete
         if not lines or lines[0].decode(errors="replace") != self._head:
             return []
         records = []
@@ -77,7 +79,7 @@ class StoreWriter:
         return records
 
     def keep(self, records: list[BlockRecord]) -> None:
-        """Go on behind these blocks: cut every file and the journal to them."""
+        """Continue after these blocks: cut every file and the journal to them."""
         with friendly_os_errors(f"writing the store {self.folder.name}"):
             for column in self.columns:
                 os.ftruncate(self._files[column.file], _items(column, records) * column.stride)
@@ -89,7 +91,7 @@ class StoreWriter:
         self.records, self._usable = list(records), sum(record.usable for record in records)
 
     def sound_blocks(self, records: list[BlockRecord]) -> Iterator[BlockRecord]:
-        """Yield the blocks whose bytes in the files have their checksums, up to the first that has not."""
+        """Yield the blocks whose bytes in the files match their checksums, up to the first that does not."""
         ends = {column.file: 0 for column in self.columns}
         for record in records:
             for column in self.columns:
@@ -101,7 +103,7 @@ class StoreWriter:
             yield record
 
     def add(self, block: Block, *, first_line: int) -> BlockRecord:
-        """Append a block; `first_line` is the number of its first line in its file."""
+        """Append a block and return its record; `first_line` is the number of its first line in its file."""
         parts = self._parts(block, first_line)
         record = BlockRecord(
             place=block.place,
@@ -122,11 +124,11 @@ class StoreWriter:
             self._usable += record.usable
             self._unsynced += sum(values.nbytes for values in parts.values())
             if self._unsynced >= _SYNC_BYTES:
-                self._sync_behind()
+                self._sync_in_background()
         return record
 
     def _parts(self, block: Block, first_line: int) -> dict[str, np.ndarray]:
-        """A block's part of every file, in the store's byte order."""
+        """Return a block's part of every file, in the store's byte order."""
         names = [column.file for column in feature_columns(self.schema)]
         parts = {file: block.features[name] for file, name in zip(names, self.schema.names, strict=True)}
         if self.schema.target_source == "price":
@@ -146,8 +148,8 @@ class StoreWriter:
             count = os.pwrite(self._files[name], view, offset)
             view, offset = view[count:], offset + count
 
-    def _sync_behind(self) -> None:
-        """Flush what has been written in the background, unless the last flush is still going on."""
+    def _sync_in_background(self) -> None:
+        """Flush in the background what has been written, unless the last flush is still running."""
         if self._syncing is not None:
             if not self._syncing.done():
                 return
@@ -160,7 +162,7 @@ class StoreWriter:
             os.fsync(file)
 
     def sync(self) -> None:
-        """Bring everything to disk."""
+        """Flush everything to disk."""
         with friendly_os_errors(f"writing the store {self.folder.name}"):
             if self._syncing is not None:
                 self._syncing.result()
@@ -178,5 +180,5 @@ def _line(record: BlockRecord) -> str:
 
 
 def _items(column: Column, records: list[BlockRecord]) -> int:
-    """How many strides of a column these blocks take."""
+    """Return how many strides of a column these blocks take."""
     return len(records) if column.per_block else sum(record.usable for record in records)

@@ -78,7 +78,7 @@ def test_files_that_are_no_data_are_one_line(tmp_path, content, words):
 def test_an_empty_folder_is_one_line(tmp_path):
     (tmp_path / "months").mkdir()
     assert_one_line(
-        deeptrade("profile", tmp_path / "months", "--out", tmp_path / "out"), "holds no .csv or other data file"
+        deeptrade("profile", tmp_path / "months", "--out", tmp_path / "out"), "holds no data files; expected"
     )
 
 

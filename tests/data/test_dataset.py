@@ -111,7 +111,7 @@ def test_a_missing_target_and_single_nan_or_null_cost_no_row_and_invent_nothing(
         targets[9, 0] = np.nan
         np.testing.assert_array_equal(data.targets, targets)
         assert data.nonfinite["arr_ctx"] == 2
-        assert any("1 targets are missing" in line for line in data.warnings)
+        assert any("1 target is missing" in line for line in data.warnings)
 
 
 def test_more_bad_rows_than_allowed_stop_with_the_first_named(market):
@@ -214,8 +214,8 @@ def test_time_that_goes_back_or_repeats_keeps_its_row_and_is_told(market):
     market.write()
     with open_dataset(market.path) as data:
         assert len(data.usable) == data.rows
-        assert "1 timestamps go back in time, first at row 20; their rows are kept" in data.warnings
-        assert "1 timestamps repeat the one before, first at row 10; their rows are kept" in data.warnings
+        assert "1 timestamp goes back in time, first at row 20; their rows are kept" in data.warnings
+        assert "1 timestamp repeats the one before, first at row 10; their rows are kept" in data.warnings
 
 
 def test_max_rows_uses_only_the_first(market):
@@ -266,7 +266,7 @@ def test_a_chunk_bound_by_bytes_is_told(tmp_path):
     with open_dataset(market.path, sink=lines.append):
         pass
     assert lines[1].startswith("chunk_size=10000 lowered to about ")
-    assert lines[1].endswith("rows: at most 8.0 MiB of text are parsed at once")
+    assert lines[1].endswith("rows: at most 8.0 MiB of text is parsed at once")
 
 
 BAD_FILES = {
@@ -278,9 +278,9 @@ BAD_FILES = {
     ),
     "missing target column": (b'timestamp,arr_a,y_1,y_3\n1,"[1]",1,1\n', "column 'y_2' is missing"),
     "missing timestamp": (b'arr_a,y_1\n"[1]",1\n', "first column is 'arr_a'; expected 'timestamp'"),
-    "semicolons": (b"timestamp;arr_a;y_1\n1;[1];1\n", "separate the columns by commas, not by semicolons"),
+    "semicolons": (b"timestamp;arr_a;y_1\n1;[1];1\n", "separate the columns with commas, not semicolons"),
     "an index of pandas": (b',timestamp,arr_a,y_1\n0,1,"[1]",1\n', "unless index=False"),
-    "a time of another name": (b'date,arr_a,y_1\n1,"[1]",1\n', "rename 'date' where that is the time"),
+    "a time of another name": (b'date,arr_a,y_1\n1,"[1]",1\n', "rename 'date' to 'timestamp' if it is the time"),
     "no feature": (b"timestamp,price\n1,1\n", "no feature column among 'timestamp', 'price'; "),
     "doubled column": (b'timestamp,arr_a,arr_a,y_1\n1,"[1]","[1]",1\n', "column 'arr_a' appears twice"),
     "no array": (b'timestamp,arr_a,y_1\n1,"x",1\n', "column 'arr_a' holds no JSON array"),
@@ -303,7 +303,7 @@ def test_files_that_are_no_data_are_one_clear_line(tmp_path, case):
 def test_missing_file_and_empty_folder_are_one_clear_line(tmp_path):
     with pytest.raises(DataError, match=r"does not exist; give a CSV \(also"):
         open_dataset(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"holds no \.csv or other data file"):
+    with pytest.raises(DataError, match=r"holds no data files; expected"):
         open_dataset(tmp_path)
 
 

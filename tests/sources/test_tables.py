@@ -112,7 +112,7 @@ def test_other_spellings_of_the_same_columns_are_read(market, tmp_path, kind):
         np.testing.assert_array_equal(data.timestamps, plain.timestamps)
 
 
-def test_a_table_that_grew_or_changed_is_compiled_anew_and_one_that_was_touched_is_not(market, tmp_path):
+def test_a_table_that_grew_or_changed_is_compiled_again_and_one_that_was_touched_is_not(market, tmp_path):
     path = to_parquet(market, tmp_path / "m.parquet", row_group_size=25)
     store = compile_store(path, store=tmp_path / "s.dtstore")
     to_parquet(market, path, row_group_size=25)
@@ -202,12 +202,12 @@ def test_a_missing_time_changes_no_other(market, tmp_path):
 
 def test_columns_that_hold_no_numbers_are_one_line(market, tmp_path):
     path = to_parquet(market, tmp_path / "m.parquet", change=lambda c: c.update(y_1=["up"] * 60))
-    with pytest.raises(DataError, match=r"column 'y_1' holds object .*expected one number a row"):
+    with pytest.raises(DataError, match=r"column 'y_1' holds object .*expected one number per row"):
         open_dataset(path)
     with h5py.File(to_hdf5(market, tmp_path / "m.h5"), "a") as file:
         del file["y_1"]
         file["y_1"] = 1.0
-    with pytest.raises(DataError, match=r"dataset 'y_1' is a single value"):
+    with pytest.raises(DataError, match=r"dataset 'y_1' is a single value; expected one entry per row"):
         open_dataset(tmp_path / "m.h5")
 
 

@@ -91,7 +91,7 @@ def test_a_place_where_no_folder_can_be_made_is_one_line(market):
 
 def test_an_export_goes_to_a_parquet_file_alone(market):
     store = compile_store(market.path)
-    with pytest.raises(SettingsError, match=r"give a file that ends in \.parquet"):
+    with pytest.raises(SettingsError, match=r"use a file name that ends in \.parquet or \.pq"):
         export_parquet(store, market.path)
 
 

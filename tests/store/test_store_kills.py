@@ -113,7 +113,7 @@ def test_killing_one_process_of_a_compile_ends_all_and_leaves_no_lock(bad_market
             assert time.monotonic() < deadline
             time.sleep(0.01)
         if victim == "worker":
-            assert "was killed, perhaps for lack of memory; run again" in process.stdout.read()
+            assert "was killed, perhaps because memory ran out; run again" in process.stdout.read()
     lines = []
     make(bad_market.path, tmp_path / "b.dtstore", sink=lines.append)
     assert "resuming after row" in lines[0]
