@@ -113,12 +113,12 @@ def return_large_blocks() -> None:
 
     By default it adapts and may keep blocks of up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
     """
-    with suppress(AttributeError, OSError, TypeError):
+    with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _malloc_trim() -> Callable[[int], int] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # musl and macOS lack the function, Windows lacks the library
+    except AttributeError:  # musl and macOS lack the function
         return None
