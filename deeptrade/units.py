@@ -1,4 +1,4 @@
-"""Byte sizes as people write and read them; inside the package they are plain integers."""
+"""Byte sizes and counts as people write and read them; inside the package they are plain integers."""
 
 import re
 
@@ -42,3 +42,12 @@ def format_bytes(size: float) -> str:
         if abs(size) < 1024:
             return f"{size:.1f} {unit}"
     return f"{size / 1024:.1f} TiB"
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, plural unless the number is 1; `plural` is for nouns that do not just take an s.
+
+    >>> count_of(1, "row"), count_of(20_000, "row"), count_of(2, "pass", "passes")
+    ('1 row', '20,000 rows', '2 passes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
