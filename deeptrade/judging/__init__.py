@@ -1,4 +1,4 @@
-"""How good forecasts are: `predict` makes them, `evaluation` compares them with simple ones, with intervals.
+"""How good forecasts are: `predict` makes them, `baselines` are simple ones, `scores` compare the two.
 
 What a training run logs about itself belongs to `training`; tables and figures belong to `report`.
 """

@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..sources.schema import Feature
 from ..sources.statistics import FeatureStatistics
 
-BINS = np.linspace(-5, 5, 41)
+HISTOGRAM_EDGES = np.linspace(-5, 5, 41)
 """Edges of histograms in standard deviations from the mean; what lies outside counts in the first and last bin."""
 
 OUTLIER = 8.0
@@ -32,8 +32,8 @@ _PAIRS = 100
 class FeatureExamination:
     """What the pass found of one feature; lists are by channel unless said otherwise.
 
-    `histogram` (bins,) counts last steps of all channels by BINS; `outlier_share` of them; `nonfinite_by_step` (steps,)
-    and `nonfinite_by_channel` count over all rows; `longest_still` rows in a row with the same last step, and
+    `histogram` (bins,) counts last steps of all channels between HISTOGRAM_EDGES; `outlier_share` of them;
+    `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still` rows in a row with the same last step, and
     `longest_still_rows` with the same in all channels; `zero_share` and `longest_zero` of last steps that are 0;
     `drift`, mean of the last tenth less that of the first, in standard deviations; `shared_steps`, how many steps of a
     window the next row repeats (None where windows do not overlap); `correlation` the largest by size between a last
@@ -101,7 +101,7 @@ class _Pass:
         self._steps, self._channels = (feature.shape[0] if feature.is_sequence else 1), feature.channels
         self._mean = statistics.mean.astype(np.float64)
         self._std = np.where(statistics.std > 0, statistics.std, 1).astype(np.float64)
-        self._histogram = np.zeros(len(BINS) - 1, np.int64)
+        self._histogram = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._outliers = self._known = self._rows = 0
         self._nonfinite = np.zeros((self._steps, self._channels), np.int64)
         self._zeros = np.zeros(self._channels, np.int64)
@@ -115,7 +115,7 @@ class _Pass:
         self._nonfinite += (~np.isfinite(rows)).sum(axis=0)
         last = rows[:, -1]
         scores = ((last - self._mean) / self._std)[np.isfinite(last)]
-        self._histogram += np.histogram(np.clip(scores, BINS[0], BINS[-1]), BINS)[0]
+        self._histogram += np.histogram(np.clip(scores, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0]
         self._outliers += int((np.abs(scores) > OUTLIER).sum())
         self._known += len(scores)
         self._rows += len(rows)

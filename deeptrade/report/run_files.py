@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..judging.evaluation import read_scores
+from ..judging.scores import read_scores
 from ..memory import read_starts, read_timeline
 from ..run_folder import RunFolder, foreign_file
 

@@ -4,7 +4,7 @@ import pytest
 
 from deeptrade import open_dataset
 from deeptrade.profiles import examination
-from deeptrade.profiles.examination import BINS, examine, examine_targets
+from deeptrade.profiles.examination import HISTOGRAM_EDGES, examine, examine_targets
 from tests.support.markets import make_market
 
 
@@ -41,7 +41,7 @@ def test_histograms_count_the_last_steps_in_deviations(examined):
     for name, values in market.features.items():
         channels = values[:, 0].astype(np.float32).reshape(-1, values.shape[-1])
         scores = (last_steps(values) - channels.mean(axis=0)) / channels.std(axis=0)
-        expected = np.histogram(np.clip(scores, -5, 5), BINS)[0]
+        expected = np.histogram(np.clip(scores, -5, 5), HISTOGRAM_EDGES)[0]
         assert np.abs(np.array(found[name].histogram) - expected).sum() <= 2  # a score on an edge
         assert sum(found[name].histogram) == scores.size
 

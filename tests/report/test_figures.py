@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from deeptrade.judging.evaluation import HorizonScore, Interval
+from deeptrade.judging.scores import HorizonScore, Interval
 from deeptrade.memory import Sample
 from deeptrade.report import figures, tables
 from tests.support.results import make_result

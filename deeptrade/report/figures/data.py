@@ -9,7 +9,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ...profiles.examination import BINS
+from ...profiles.examination import HISTOGRAM_EDGES
 from ..text import drawable, legible, shorten
 from .common import BLUE, GREY, RED, Json, finish, new_axes
 
@@ -51,7 +51,7 @@ def feature_distributions(profile: Json) -> Figure:
     lines = -(-len(features) // columns)
     figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
     cells = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    centers = (BINS[:-1] + BINS[1:]) / 2
+    centers = (HISTOGRAM_EDGES[:-1] + HISTOGRAM_EDGES[1:]) / 2
     for axes, feature in zip(cells.flat, features, strict=False):
         counts = np.array(feature["histogram"], float)
         axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)

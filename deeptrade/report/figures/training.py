@@ -15,7 +15,7 @@ from ..findings import count_better
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...judging.evaluation import HorizonScore, Interval
+    from ...judging.scores import HorizonScore, Interval
 
 from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ...judging.evaluation import HorizonScore, Interval
+    from ...judging.scores import HorizonScore, Interval
     from ...store.ledger import LedgerEntry
 
 from ..findings import count_better, mae_pairs, mean_ratio
