@@ -33,11 +33,12 @@ class FeatureExamination:
     """What the pass found of one feature; lists are by channel unless said otherwise.
 
     `histogram` (bins,) counts last steps of all channels between HISTOGRAM_EDGES; `outlier_share` of them;
-    `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still` rows in a row with the same last step, and
-    `longest_still_rows` with the same in all channels; `zero_share` and `longest_zero` of last steps that are 0;
-    `drift`, mean of the last tenth less that of the first, in standard deviations; `shared_steps`, how many steps of a
-    window the next row repeats (None where windows do not overlap); `correlation` the largest by size between a last
-    step and a target, with `correlated_channel` and `correlated_horizon` from 0 (None where nothing is known).
+    `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still`, consecutive rows with
+    the same last step, and `longest_still_rows`, with the same in all channels; `zero_share` and `longest_zero`, last
+    steps that are 0; `drift`, mean of the last tenth less that of the first, in standard deviations; `shared_steps`,
+    how many steps of a window the next row repeats (None where windows do not overlap); `correlation`, the largest in
+    size between a last step and a target, with `correlated_channel` and `correlated_horizon` from 0 (None where nothing
+    is known).
     """
 
     histogram: list[int]

@@ -12,6 +12,7 @@ from ..files import user_path
 from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
+from .findings.comparison import with_rate
 from .page import environment, to_html, write_page
 
 
@@ -42,7 +43,7 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
     """Yield (alternative text, figure) of what there is to draw."""
     if any(run.error is not None for run in comparison.runs):
         yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
-    if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
+    if with_rate(comparison.runs):
         yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
     if any(run.losses for run in comparison.runs):
         yield "Training loss of every run over the rows trained", figures.compared_losses(comparison.runs)

@@ -12,7 +12,8 @@ from ..files import friendly_os_errors, user_path, write_json
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import format_bytes
-from .findings import count_better, mean_ratio
+from .findings.comparison import gain_over_zero, most_accurate
+from .findings.training import validation_errors
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
 
@@ -62,11 +63,11 @@ class Comparison:
         """One sentence: which run has the least validation error, and what it took."""
         scored = [run for run in self.runs if run.error is not None]
         count = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}, {len(scored)} with a validation."
-        if not scored:
+        best = most_accurate(scored)
+        if best is None:
             return f"{count} Nothing can be compared yet."
-        best = min(scored, key=lambda run: run.error or 0.0)
-        error = best.error or 0.0
-        how = f"{abs(1 - error):.1%} {'below' if error < 1 else 'above'} the zero forecast's"
+        gain = gain_over_zero(best)
+        how = f"{abs(gain):.1%} {'below' if gain > 0 else 'above'} the zero forecast's"
         peak = f", with a peak of {format_bytes(best.peak_anon_bytes)}" if best.peak_anon_bytes else ""
         return f"{count} The least validation error is that of {best.name}: {how}{peak}."
 
@@ -122,15 +123,15 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
     result, timeline = found.result, _timeline(found)
     if result is None:
         return RunSummary(name, _status(found), {}, timeline=timeline)
-    better, total = count_better(result)
+    errors = validation_errors(result)
     memory, seconds = result["memory"], result["time"]["step_seconds_median"]
     return RunSummary(
         name=name,
         status=_status(found),
         settings={key: value for key, value in result["settings"].items() if key not in _SAME},
-        error=mean_ratio(result) if total else None,
-        horizons_beaten=better if total else None,
-        horizons=total or None,
+        error=errors.mean_ratio if errors.known else None,
+        horizons_beaten=errors.better if errors.known else None,
+        horizons=errors.known or None,
         steps=result["steps"],
         peak_anon_bytes=memory["peak_anon_bytes"],
         limit_bytes=memory["limit_bytes"],

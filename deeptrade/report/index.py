@@ -13,6 +13,8 @@ from ..files import user_path
 from ..memory import phase_table
 from ..run_folder import RunFolder
 from . import figures, tables
+from .findings.memory import peak_sample
+from .findings.training import validation_errors
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
 
@@ -74,7 +76,7 @@ def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> 
 
 
 def _scored(result: Mapping[str, Any]) -> bool:
-    return bool(result["validation"].get("mae"))
+    return bool(validation_errors(result).horizons)
 
 
 def _failures(found: RunFiles) -> list[str]:
@@ -131,7 +133,7 @@ def _memory_line(found: RunFiles) -> str:
     if not limit_bytes:
         return "Not measured yet."
     if found.samples:
-        peak = tables.peak_sample(found.samples)
+        peak = peak_sample(found.samples)
         line = tables.memory_verdict(peak.anon_bytes, limit_bytes, source, peak.phase)
         return line if found.completed else f"{line} That is the last that is known."
     if found.result:

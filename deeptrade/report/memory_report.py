@@ -13,9 +13,7 @@ from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_no
 from ..run_folder import MEMORY_REPORT, RunFolder
 from ..units import format_bytes
 from . import tables
-
-MISSED_SHARE = 0.05
-"""Share by which the kernel's mark may be above the samples before the report warns."""
+from .findings.memory import kernel_peak, peak_sample
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
 
 def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: float) -> MemoryReport:
     """Return the report of samples of any process, such as those of a monitor; there must be one."""
-    peak = tables.peak_sample(samples)
+    peak = peak_sample(samples)
     return MemoryReport(
         verdict=tables.memory_verdict(peak.anon_bytes, limit.limit_bytes, limit.source, peak.phase),
         honesty=_honesty(samples, interval_seconds),
@@ -84,7 +82,7 @@ def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: flo
 
 
 def _sampled(samples: list[Sample], timeline: Path, *, finished: bool, kernel_peak_bytes: int) -> dict[str, Any]:
-    start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
+    start, peak = read_starts(timeline)[-1], peak_sample(samples)
     return {
         "verdict": tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
         "honesty": _honesty(
@@ -117,7 +115,7 @@ def _within_steps(result: Mapping[str, Any] | None, timeline: Path) -> Mapping[s
 
 
 def _measured(samples: list[Sample]) -> int | None:
-    return tables.peak_sample(samples).anon_bytes if samples else None
+    return peak_sample(samples).anon_bytes if samples else None
 
 
 def _honesty(
@@ -133,13 +131,12 @@ def _honesty(
         f"Anonymous memory was sampled every {interval_seconds:g} s and at each phase's edges "
         f"({len(samples):,} samples): what came and went in between is not seen.",
     ]
-    sampled = max(sample.rss_bytes for sample in samples if sample.run == samples[-1].run)
-    line = f"Resident memory peaked at {format_bytes(sampled)} in these samples"
-    if kernel_peak_bytes:
-        missed = kernel_peak_bytes / sampled - 1
+    peak = kernel_peak(samples, kernel_peak_bytes)
+    line = f"Resident memory peaked at {format_bytes(peak.sampled_bytes)} in these samples"
+    if peak.excess_share is not None:
         line += f"; the kernel's own mark, which misses nothing, is {format_bytes(kernel_peak_bytes)}"
-        line += f" ({abs(missed):.1%} {'more' if missed > 0 else 'less'})"
-        if missed > MISSED_SHARE:
+        line += f" ({abs(peak.excess_share):.1%} {'more' if peak.excess_share > 0 else 'less'})"
+        if peak.samples_missed_it:
             line += (
                 ". **Samples have missed a peak**, or it was before training began: the true one may lie as far above"
             )

@@ -65,11 +65,6 @@ def test_the_memory_verdict_has_peak_limit_headroom_and_phase(peak, words):
     assert words in tables.memory_verdict(peak << 20, 100 << 20, "cgroup v2", "train")
 
 
-def test_the_peak_sample_is_the_one_with_most_anonymous_memory():
-    samples = [Sample(float(at), "train", size, 10**9, 0) for at, size in enumerate((5, 9, 7))]
-    assert tables.peak_sample(samples).seconds == 1
-
-
 def make_profile(**changes):
     feature = {"name": "arr_a", "shape": [2, 3], "bytes_per_row": 24, "nonfinite": 0}
     feature |= {"mean": [1.0, 2.0, 3.0], "std": [1.0] * 3, "min": [0.0] * 3, "max": [9.0] * 3}

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ...profiles.examination import HISTOGRAM_EDGES
+from ..findings.common import Json
+from ..findings.data import most_outliers_first, with_most_outliers
 from ..text import drawable, legible, shorten
-from .common import BLUE, GREY, RED, Json, finish, new_axes
+from .common import BLUE, GREY, RED, finish, new_axes
 
 _MOST_HISTOGRAMS = 24
 
@@ -44,9 +46,7 @@ def feature_distributions(profile: Json) -> Figure:
 
     Of many features, those that stray most are shown.
     """
-    found = profile["features"]
-    widest_first = sorted(range(len(found)), key=lambda number: -found[number]["outlier_share"])
-    features = [found[number] for number in sorted(widest_first[:_MOST_HISTOGRAMS])]
+    found, features = profile["features"], with_most_outliers(profile, _MOST_HISTOGRAMS)
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
     figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
@@ -61,7 +61,7 @@ def feature_distributions(profile: Json) -> Figure:
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in cells.flat[len(features) :]:
         axes.set_visible(False)
-    widest = found[widest_first[0]]
+    widest = most_outliers_first(profile)[0]
     title = "No feature strays beyond 8 standard deviations"
     if widest["outlier_share"]:
         name = drawable(shorten(widest["name"], 30))

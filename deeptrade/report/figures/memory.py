@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ...memory import Sample
 from ...units import format_bytes
+from ..findings.memory import peak_sample
 from .common import BLUE, GREY, MIB, RED, SHADES, legend_below, new_axes
 
 
@@ -19,9 +20,9 @@ def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
     times = _continuous_seconds(samples)
     anonymous = np.array([sample.anon_bytes for sample in samples]) / MIB
     resident = np.array([sample.rss_bytes for sample in samples]) / MIB
-    peak = int(anonymous.argmax())
-    phase = samples[peak].phase or "no phase"
-    figure, axes = new_axes(f"Memory peaks at {anonymous[peak]:,.0f} MiB in phase {phase!r}", height=3.8)
+    peak = peak_sample(samples)
+    title = f"Memory peaks at {peak.anon_bytes / MIB:,.0f} MiB in phase {peak.phase or 'no phase'!r}"
+    figure, axes = new_axes(title, height=3.8)
     _shade_phases(axes, samples, times)
     axes.plot(times, resident, color=GREY, linewidth=1, label="resident (with mapped files)")
     axes.plot(times, anonymous, color=BLUE, linewidth=1.8, label="anonymous (counts against the limit)")

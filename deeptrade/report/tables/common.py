@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from ..findings.common import Json
 from ..text import legible
-
-Json = Mapping[str, Any]
 
 _PATHS = {"csv", "out", "run", "store", "plan"}
 
@@ -50,9 +49,8 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.4f}"
 
 
-def span(values: Sequence[float]) -> str:
-    """Return the least and the most of some values."""
-    low, high = min(values), max(values)
+def span(low: float, high: float) -> str:
+    """Return a range in words, one number where both ends are equal."""
     return number(low) if low == high else f"{number(low)} to {number(high)}"
 
 

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ...memory import PhaseGrowth, PhaseRow, Sample
+from ...memory import PhaseGrowth, PhaseRow
 from ...memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ...units import format_bytes
+from ..findings import memory as findings
 from .common import Json
-
-HEADROOM_SHARE = 0.10
-"""Share of the limit below which what is left is called tight."""
 
 _MOST_SPIKES = 3
 
@@ -28,10 +26,10 @@ _EFFECTS = {
 
 def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
     """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
-    left = 1 - peak_bytes / limit_bytes
+    use = findings.limit_use(peak_bytes, limit_bytes)
     where = f", in phase {phase!r}" if phase else ""
-    word = "over" if left < 0 else "tight within" if left < HEADROOM_SHARE else "within"
-    rest = f"{-left:.0%} over" if left < 0 else f"{left:.0%} left"
+    word = {"over": "over", "tight": "tight within", "within": "within"}[use.state]
+    rest = f"{-use.left_share:.0%} over" if use.state == "over" else f"{use.left_share:.0%} left"
     return (
         f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
         f"{rest}{where}."
@@ -47,11 +45,6 @@ def unsampled_verdict(memory: Json) -> str:
     )
 
 
-def peak_sample(samples: Sequence[Sample]) -> Sample:
-    """Return the sample with the most anonymous memory."""
-    return max(samples, key=lambda sample: sample.anon_bytes)
-
-
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
     """Return memory per phase: visits, before, after, change, peak above its start, seconds."""
     return pd.DataFrame(
@@ -59,13 +52,13 @@ def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
             {
                 "phase": row.phase,
                 "runs": row.visits,
-                "before": format_bytes(row.before),
-                "after": format_bytes(row.after),
-                "change": format_bytes(row.after - row.before),
-                "peak above start": format_bytes(row.peak - row.before),
+                "before": format_bytes(row.before_bytes),
+                "after": format_bytes(row.after_bytes),
+                "change": format_bytes(row.change_bytes),
+                "peak above start": format_bytes(row.rise_bytes),
                 "seconds": f"{row.seconds:.1f}",
             }
-            for row in table
+            for row in findings.phase_changes(table)
         ]
     )
 
@@ -116,15 +109,15 @@ def growth_verdict(memory: Json) -> str:
 
 def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
     """Return in words whether phases that were run again and again left more memory behind each time."""
-    growing = [one for one in found if one.is_growth]
+    growing = findings.growing_phases(found)
     if growing:
         return " ".join(
             f"**It grows**: each run of {one.phase!r} leaves {format_bytes(one.slope.bytes_per_step)} more (95% "
             f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} runs)."
             for one in growing
         )
-    if found:
-        most = max(found, key=lambda one: one.slope.high)
+    most = findings.least_certain_phase(found)
+    if most:
         return (
             f"No sure growth: {most.visits} runs of {most.phase!r} moved memory by "
             f"{format_bytes(most.slope.bytes_per_step)} each (95% interval {format_bytes(most.slope.low)} to "

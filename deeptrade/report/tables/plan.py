@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...memory import Limit
-from ...planning.memory_model import PARTS
 from ...units import format_bytes
+from ..findings import plan as findings
+from ..findings.memory import Prediction
+from ..findings.memory import predicted_terms as predictions
 from .common import Json, settings_table
 
 
@@ -28,7 +30,7 @@ def limits(found: Sequence[Limit]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"limit": item.source, "bytes": format_bytes(item.limit_bytes), "left": format_bytes(item.available_bytes)}
-            for item in sorted(found, key=lambda item: item.limit_bytes)
+            for item in findings.smallest_first(found)
         ]
     )
 
@@ -43,54 +45,42 @@ def predicted(plan: Json) -> pd.DataFrame:
 
     `plan` is a plan, or the memory part of a result with its `measured_peak_bytes`, which also knows the baseline.
     """
-    terms, measured, baseline = plan["predicted_terms"], plan["measured_peak_bytes"], plan.get("baseline_anon_bytes")
-    lines = [(term, size, baseline if term == "baseline" else None) for term, size in terms.items()]
-    if measured and baseline:
-        lines.append(("all above the baseline", sum(terms.values()) - terms["baseline"], measured - baseline))
-    lines.append(("peak", plan["predicted_peak_bytes"], measured))
-    return pd.DataFrame(
-        [
-            {
-                "term": term,
-                "predicted": format_bytes(size),
-                "measured": "-" if known is None else format_bytes(known),
-                "measured / predicted": f"{known / size:.2f}" if known and size else "-",
-            }
-            for term, size, known in lines
-        ]
-    )
+    return pd.DataFrame([{"term": one.name} | _against_measured(one) for one in predictions(plan)])
 
 
 def trials(plan: Json) -> pd.DataFrame:
     """Return one line per trial, by batch size: predicted and measured peak, their ratio, rate, and how it ended."""
-    lines = []
-    for trial in sorted(plan["trials"], key=lambda trial: trial["batch_size"]):
-        measured, rate = trial["measured_peak_bytes"], trial["rows_per_second"]
-        is_chosen = (trial["batch_size"], trial["prefetch"]) == (plan["batch_size"], plan["prefetch"])
-        lines.append(
-            {
-                "rows per pass": trial["batch_size"],
-                "read ahead": trial["prefetch"],
-                "predicted": format_bytes(trial["predicted_peak_bytes"]),
-                "measured": format_bytes(measured) if measured else "-",
-                "measured / predicted": f"{measured / trial['predicted_peak_bytes']:.2f}" if measured else "-",
-                "rows/s": f"{rate:.1f}" if rate else "-",
-                "waiting": "-" if trial["wait_share"] is None else f"{trial['wait_share']:.1%}",
-                "outcome": trial["message"] if trial["exit_code"] else "chosen" if is_chosen else "fits",
+    return pd.DataFrame(
+        [
+            {"rows per pass": trial.batch_size, "read ahead": trial.prefetch}
+            | _against_measured(trial.peak)
+            | {
+                "rows/s": f"{trial.rows_per_second:.1f}" if trial.rows_per_second else "-",
+                "waiting": "-" if trial.wait_share is None else f"{trial.wait_share:.1%}",
+                "outcome": trial.error or ("chosen" if trial.is_chosen else "fits"),
             }
-        )
-    return pd.DataFrame(lines)
+            for trial in sorted(findings.trials(plan), key=lambda trial: trial.batch_size)
+        ]
+    )
 
 
 def measured_parts(plan: Json) -> pd.DataFrame:
     """Return predicted against measured by part of the peak; empty where trials of two sizes are not there."""
-    lines = []
-    for part, measured in plan["measured_terms"].items():
-        predicted = sum(plan["predicted_terms"].get(term, 0) for term in PARTS[part])
-        sizes = format_bytes(predicted), format_bytes(measured)
-        ratio = f"{measured / predicted:.2f}" if predicted else "-"
-        lines.append((part, *sizes, ratio, ", ".join(PARTS[part])))
-    return pd.DataFrame(lines, columns=["part", "predicted", "measured", "measured / predicted", "holds"])
+    return pd.DataFrame(
+        [
+            {"part": part.size.name} | _against_measured(part.size) | {"holds": ", ".join(part.terms)}
+            for part in findings.parts_of_peak(plan)
+        ],
+        columns=["part", "predicted", "measured", "measured / predicted", "holds"],
+    )
+
+
+def _against_measured(size: Prediction) -> dict[str, str]:
+    return {
+        "predicted": format_bytes(size.predicted_bytes),
+        "measured": "-" if size.measured_bytes is None else format_bytes(size.measured_bytes),
+        "measured / predicted": "-" if size.ratio is None else f"{size.ratio:.2f}",
+    }
 
 
 def chosen(plan: Json) -> pd.DataFrame:
