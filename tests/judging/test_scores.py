@@ -6,7 +6,7 @@ from deeptrade.report import figures, tables
 
 
 def make_forecasts(rows=600, horizons=3, seed=0, skill=0.5):
-    """Targets that share noise over neighbouring rows, and forecasts that know a part of them."""
+    """Targets that share noise over neighbouring rows, and forecasts that know part of them."""
     generator = np.random.default_rng(seed)
     steps = generator.normal(size=rows + horizons)
     targets = np.stack([np.convolve(steps, np.ones(h), "valid")[:rows] for h in range(1, horizons + 1)], axis=1)
@@ -50,7 +50,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 86 <= inside <= 100
 
 
-def test_nothing_known_is_said_and_not_invented():
+def test_what_is_not_known_is_reported_as_such():
     nothing = np.full((30, 2), np.nan)
     scores = judge(np.zeros((30, 2)), nothing, {"zero": np.zeros((30, 2))})
     assert [(score.rows, score.mae["model"], score.gain["zero"], score.direction) for score in scores] == [
@@ -70,10 +70,10 @@ def test_few_rows_have_no_interval():
     many, more = make_forecasts(rows=100)
     enough = judge(many, more, {"zero": np.zeros_like(more)})
     assert enough[0].gain["zero"].is_above
+    assert tables.evaluation_verdict(enough) == "With 95% confidence, the model is better than zero at 3 of 3 horizons."
     assert (
-        tables.evaluation_verdict(enough) == "The model is surely better (95% interval) than zero at 3 of 3 horizons."
+        figures.gains(enough).axes[0].get_title(loc="left") == "Better than zero with 95% confidence at 3 of 3 horizons"
     )
-    assert figures.gains(enough).axes[0].get_title(loc="left") == "Surely better than zero at 3 of 3 horizons"
 
 
 def test_calibration_groups_forecasts_by_size():

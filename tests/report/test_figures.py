@@ -53,9 +53,9 @@ def test_noise_is_not_called_a_trend():
     noise = np.random.default_rng(0).normal(0.5, 0.2, (200, 60))
     history = pd.DataFrame({"step": range(1, 61)})
     titles = [figures.loss_curve(history.assign(loss=loss)).axes[0].get_title(loc="left") for loss in noise]
-    assert sum("without a clear trend" in title for title in titles) > 180
+    assert sum("with no clear trend" in title for title in titles) > 180
     few = figures.loss_curve(history.assign(loss=noise[0])[:14]).axes[0].get_title(loc="left")
-    assert few.endswith("; 14 steps are too few to see a trend")
+    assert few.endswith("; 14 steps are too few to show a trend")
 
 
 def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
@@ -99,16 +99,16 @@ def directions_of(*intervals):
 
 def test_directions_count_as_better_than_a_coin_where_the_interval_does():
     axes = figures.directions(directions_of(Interval(0.55, 0.49, 0.61), Interval(0.65, 0.52, 0.7), None)).axes[0]
-    title = "The direction is right in 60.0% on average; surely better than a coin at 1 of 2 horizons"
+    title = "60.0% of directions are correct on average;\nbetter than a coin with 95% confidence at 1 of 2 horizons"
     assert axes.get_title(loc="left") == title
     few = figures.directions(directions_of(Interval(0.9, None, None))).axes[0]
-    assert few.get_title(loc="left").endswith("too few rows to tell more")
+    assert few.get_title(loc="left").endswith("too few rows for an interval")
     assert figures.directions([]).axes[0].get_title(loc="left") == "No direction is known"
 
 
 def test_without_a_known_target_titles_say_so():
     result = make_result(mae=(None, None), zero=(None, None))
-    assert figures.validation_errors(result).axes[0].get_title(loc="left") == "No validation target is known"
+    assert figures.validation_errors(result).axes[0].get_title(loc="left") == "No validation row has a known target"
 
 
 def test_gaps_are_drawn_where_and_as_long_as_they_are():

@@ -41,7 +41,7 @@ def test_sentence_and_figure_count_the_same_horizons():
     assert (zero.known, zero.better, zero.worse) == (3, 1, 1)
     assert (ridge.known, ridge.better, ridge.worse) == (0, 0, 0)
     assert "zero at 1 of 3 horizons" in tables.evaluation_verdict(scores)
-    assert "zero at 1 of 3 horizons" in figures.gains(scores).axes[0].get_title(loc="left")
+    assert "zero with 95% confidence at 1 of 3 horizons" in figures.gains(scores).axes[0].get_title(loc="left")
 
 
 def test_gains_have_intervals_where_any_horizon_has_one():

@@ -13,7 +13,7 @@ from tests.support.results import make_result
         ((0.01, 0.03), "beats the zero forecast at 1 of 2 horizons"),
         ((0.03, 0.03), "does not beat the zero forecast at any of 2 horizons"),
         ((0.02, 0.02), "does not beat the zero forecast at any of 2 horizons"),
-        ((0.01, None), "beats the zero forecast at all 1 horizons"),
+        ((0.01, None), "beats the zero forecast at 1 horizon;"),
     ],
 )
 def test_the_training_verdict_says_plainly_which_forecast_is_better(mae, words):
@@ -24,19 +24,19 @@ def test_the_training_verdict_holds_the_average_over_horizons_too():
     verdict = tables.training_verdict(make_result(mae=(0.01, 0.04)))
     assert verdict == (
         "After 12 steps, 80 rows, the validation error (MAE) beats the zero forecast at 1 of 2 horizons; "
-        "on average over horizons it is 25.0% higher."
+        "averaged over horizons, it is 25.0% higher."
     )
 
 
 def test_nothing_is_said_of_forecasts_without_a_known_target():
     verdict = tables.training_verdict(make_result(mae=(None, None), zero=(None, None)))
-    assert verdict == "After 12 steps, 80 rows, no validation target is known: nothing can be said of the forecasts."
+    assert verdict == "After 12 steps, 80 rows, the forecasts cannot be judged: no validation row has a known target."
 
 
 def test_forecasts_that_are_no_numbers_are_called_that():
     verdict = tables.training_verdict(make_result(mae=(None, None)))
     assert verdict == (
-        "After 12 steps, 80 rows, the forecasts are no finite numbers: training has diverged; lower learning_rate."
+        "After 12 steps, 80 rows, the forecasts are not finite: training has diverged; lower learning_rate."
     )
 
 
@@ -50,7 +50,7 @@ def test_the_validation_table_puts_the_ratio_beside_both_errors():
     assert table["ratio"].tolist() == ["0.5000", "1.5000"]
     assert table["better"].tolist() == ["yes", "no"]
     assert table["MAE %"].tolist() == ["1.0000", "3.0000"]
-    assert table["right direction"].tolist() == ["50.0%", "-"]
+    assert table["correct direction"].tolist() == ["50.0%", "-"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_is_predicted_and_what_was_measured_of_it_stand_together():
 
 
 def test_time_is_split_into_waiting_and_the_rest():
-    table = tables.time_split(make_result()).set_index("what")
+    table = tables.time_split(make_result()).set_index("activity")
     assert table["seconds"].tolist() == ["1.0", "4.0", "6.0", "0.5", "2.0", "1.5", "5.0", "20.0", "0.250"]
     assert table.loc["compute: other steps", "share"] == "30.0%"
 
@@ -166,9 +166,9 @@ def test_next_steps_are_options_with_the_saving_that_is_predicted():
         {"change": {"no_lazy_loading": False}, "saved_bytes": 5 << 20},
     ]
     first, second = tables.next_steps(result)
-    assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would hold 100.0 MiB less: ")
-    assert second == "no `--no_lazy_loading` would hold 5.0 MiB less: rows are read when they are used."
-    assert "Nothing" in tables.next_steps(make_result())[0]
+    assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would save 100.0 MiB: ")
+    assert second == "no `--no_lazy_loading` would save 5.0 MiB: rows are read when they are needed."
+    assert "No setting would save more" in tables.next_steps(make_result())[0]
 
 
 def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
@@ -185,11 +185,11 @@ def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
 def test_a_run_says_how_often_it_was_begun_and_what_was_repeated():
     start = {"time": "2026-01-02T03:04:05+00:00", "step": 0, "before": "", "repeated_steps": 0}
     result = {"starts": [start]}
-    assert tables.starts_verdict(result) == "Once, without a break."
+    assert tables.starts_verdict(result) == "Started once, without interruption."
     result["starts"] += [start | {"step": 50, "before": "killed", "repeated_steps": 7}]
     result["starts"] += [start | {"step": 60, "before": "interrupted"}]
     verdict = tables.starts_verdict(result)
-    assert verdict.startswith("3 times (calls before the last: 1 killed, 1 interrupted); 7 steps were taken twice")
+    assert verdict.startswith("Started 3 times (earlier starts: 1 killed, 1 interrupted); 7 steps repeated")
     assert tables.starts(result).iloc[1].tolist() == ["2026-01-02 03:04:05", "50", "killed", "7"]
 
 
@@ -202,16 +202,14 @@ def test_text_from_data_is_escaped_in_tables():
 def test_growth_is_told_as_a_slope_a_leak_or_as_unknown():
     slope = {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}
     assert tables.growth_verdict({"slope": slope}) == (
-        "No leak: memory moved by 2.9 KiB a step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
+        "No leak: memory changed by 2.9 KiB per step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
     )
     leak = {"bytes_per_step": 1 << 20, "step": 140, "detail": "it is held outside of Python"}
     spike = {"rise_bytes": 32 << 20, "step": 7, "batch": 2, "phase": "forward"}
     told = tables.growth_verdict({"slope": slope, "leaks": [leak], "spikes": [spike]})
-    assert told.startswith(
-        "**A leak**: from step to step memory grew by 1.0 MiB (seen at step 140); it is held outside"
-    )
-    assert told.endswith("A jump by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
-    assert tables.growth_verdict({}) == "Too few steps to say whether memory grows."
+    assert told.startswith("**Leak**: memory grew by 1.0 MiB per step (detected at step 140); it is held outside")
+    assert told.endswith("Memory jumped by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
+    assert tables.growth_verdict({}) == "Too few steps to tell whether memory grows."
 
 
 def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
@@ -228,7 +226,7 @@ def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
     assert not len(tables.step_phases({}))
 
 
-NO_GROWTH = "No sure growth: 10 runs of 'fill' moved memory by 0 B each (95% interval 0 B to 0 B)."
+NO_GROWTH = "No clear growth: 10 visits of 'fill' changed memory by 0 B each (95% interval 0 B to 0 B)."
 
 
 def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
@@ -238,11 +236,11 @@ def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
             yield Sample(visit + 0.5, "", 1, 1, 1)
 
     growing, flat = ([*samples(rise)] for rise in (4, 0))
-    assert "each run of 'fill' leaves 4.0 MiB more (95% interval 4.0 MiB to 4.0 MiB, 10 runs)" in (
+    assert "each visit of 'fill' leaves 4.0 MiB more (95% interval 4.0 MiB to 4.0 MiB, 10 visits)" in (
         tables.phase_growth_verdict(phase_growth(growing))
     )
     assert tables.phase_growth_verdict(phase_growth(flat)) == NO_GROWTH
-    assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "Nothing ran 6 times, which it takes to tell a leak."
+    assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "No phase ran 6 times, the minimum to detect growth."
 
 
 def examined_feature(**changes):

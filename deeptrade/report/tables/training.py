@@ -1,4 +1,4 @@
-"""How training went: rows, time, and errors against simple forecasts."""
+"""How training went: rows, time, and errors compared with simple forecasts."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ if TYPE_CHECKING:
     from ...judging.scores import HorizonScore, Interval
     from ...store.ledger import LedgerEntry
 
+from ...units import count_of
 from ..findings import training as findings
 from .common import Json, percent
 
 
 def training_verdict(result: Json) -> str:
-    """Return one sentence on how a completed training went against the forecast that is always zero."""
-    steps = f"{result['steps']:,} steps, {result['rows']['trained']:,} rows"
+    """Return one sentence that compares a completed run with the forecast that is always zero."""
+    steps = f"{count_of(result['steps'], 'step')}, {count_of(result['rows']['trained'], 'row')}"
     errors = findings.validation_errors(result)
     better, total, ratio = errors.better, errors.known, errors.mean_ratio
     if errors.has_diverged:
-        return f"After {steps}, the forecasts are no finite numbers: training has diverged; lower learning_rate."
+        return f"After {steps}, the forecasts are not finite: training has diverged; lower learning_rate."
     if not total:
-        return f"After {steps}, no validation target is known: nothing can be said of the forecasts."
+        return f"After {steps}, the forecasts cannot be judged: no validation row has a known target."
     if better == total:
-        outcome = f"beats the zero forecast at all {total} horizons"
+        outcome = f"beats the zero forecast at {'all ' * (total > 1)}{count_of(total, 'horizon')}"
     elif better:
-        outcome = f"beats the zero forecast at {better} of {total} horizons"
+        outcome = f"beats the zero forecast at {better} of {count_of(total, 'horizon')}"
     else:
         outcome = (
-            f"does not beat the zero forecast at any of {total} horizons: on this data, zero is the better forecast"
+            f"does not beat the zero forecast at any of {count_of(total, 'horizon')}: on this data, zero is the better "
+            "forecast"
         )
-    average = f"; on average over horizons it is {abs(ratio - 1):.1%} {'lower' if ratio < 1 else 'higher'}"
+    average = f"; averaged over horizons, it is {abs(ratio - 1):.1%} {'lower' if ratio < 1 else 'higher'}"
     return f"After {steps}, the validation error (MAE) {outcome}{average}."
 
 
 def validation(result: Json) -> pd.DataFrame:
-    """Return per horizon: MAE, the zero forecast's, their ratio (below 1 is better), share of right directions."""
+    """Return per horizon the MAE, the zero forecast's MAE, their ratio (below 1 is better), and correct directions."""
     return pd.DataFrame(
         [
             {
@@ -46,7 +48,7 @@ def validation(result: Json) -> pd.DataFrame:
                 "zero forecast's MAE %": percent(one.zero_mae),
                 "ratio": "-" if one.ratio is None else f"{one.ratio:.4f}",
                 "better": "-" if one.is_better is None else "yes" if one.is_better else "no",
-                "right direction": "-" if one.direction_share is None else f"{one.direction_share:.1%}",
+                "correct direction": "-" if one.direction_share is None else f"{one.direction_share:.1%}",
             }
             for one in findings.validation_errors(result).horizons
         ]
@@ -54,12 +56,12 @@ def validation(result: Json) -> pd.DataFrame:
 
 
 def rows(result: Json) -> pd.DataFrame:
-    """Return what became of every row read."""
+    """Return how many rows were trained on, validated on, or left out, by name."""
     return pd.DataFrame([(name, f"{count:,}") for name, count in result["rows"].items()], columns=["rows", "count"])
 
 
 def skipped(ledger: Sequence[LedgerEntry]) -> pd.DataFrame:
-    """Return the rows of a ledger by reason: how many, the first of them, and what is wrong with it."""
+    """Return the rows of a ledger by reason: how many there are, which is the first, and what is wrong with it."""
     return pd.DataFrame(
         [
             {
@@ -68,7 +70,7 @@ def skipped(ledger: Sequence[LedgerEntry]) -> pd.DataFrame:
                 "first row": f"{one.first.row:,}",
                 "line": f"{one.first.line:,}" if one.first.line else "-",
                 "column": one.first.column or "-",
-                "of the first": one.first.detail or "-",
+                "detail of the first": one.first.detail or "-",
             }
             for one in findings.skipped_rows(ledger)
         ]
@@ -77,35 +79,35 @@ def skipped(ledger: Sequence[LedgerEntry]) -> pd.DataFrame:
 
 _ACTIVITIES = {
     "read": "read: waiting for batches",
-    "first_steps": "compute: first steps, which trace and compile",
+    "first_steps": "compute: first steps, including tracing and compiling",
     "other_steps": "compute: other steps",
     "save": "save",
     "validate": "validate",
     "build": "build the model",
-    "else": "else: start, check every row, collect garbage",
+    "else": "other: start-up, row checks, garbage collection",
 }
 
 
 def time_split(result: Json) -> pd.DataFrame:
-    """Return where the time went, over all calls of a run: seconds and shares of the whole by activity."""
+    """Return where the time went over all starts of a run: seconds and share of the total by activity."""
     whole, median = result["time"]["wall_seconds"], result["time"]["step_seconds_median"]
     lines = [
         (_ACTIVITIES[part.activity], f"{part.seconds:.1f}", f"{part.share:.1%}") for part in findings.time_parts(result)
     ]
-    lines.append(("whole run", f"{whole:.1f}", "100.0%"))
+    lines.append(("total", f"{whole:.1f}", "100.0%"))
     lines.append(("median optimizer step", "-" if median is None else f"{median:.3f}", "-"))
-    return pd.DataFrame(lines, columns=["what", "seconds", "share"])
+    return pd.DataFrame(lines, columns=["activity", "seconds", "share"])
 
 
 def starts(result: Json) -> pd.DataFrame:
-    """Return every call that trained: when it began, after which step, and how the call before had ended."""
+    """Return every start of a run: when it was, from which step it continued, and how the previous one ended."""
     return pd.DataFrame(
         [
             {
-                "began, UTC": start["time"].partition("+")[0].replace("T", " "),
+                "started (UTC)": start["time"].partition("+")[0].replace("T", " "),
                 "after step": f"{start['step']:,}",
-                "the call before": start["before"] or "-",
-                "steps repeated": f"{start['repeated_steps']:,}",
+                "previous start ended": start["before"] or "-",
+                "repeated steps": f"{start['repeated_steps']:,}",
             }
             for start in result.get("starts", [])
         ]
@@ -113,42 +115,42 @@ def starts(result: Json) -> pd.DataFrame:
 
 
 def starts_verdict(result: Json) -> str:
-    """Return one sentence on how often a run was begun, and what that cost."""
+    """Return one sentence on how often a run was started, and how many steps were repeated."""
     found = findings.restarts(result)
     if found.starts == 1:
-        return "Once, without a break."
+        return "Started once, without interruption."
     how = ", ".join(f"{count} {name}" for name, count in found.ends.items())
     return (
-        f"{found.starts} times (calls before the last: {how}); {found.repeated_steps:,} steps were taken twice, and "
-        "none was lost."
+        f"Started {found.starts} times (earlier starts: {how}); {count_of(found.repeated_steps, 'step')} repeated, "
+        "none lost."
     )
 
 
 def evaluation(scores: Sequence[HorizonScore]) -> pd.DataFrame:
-    """Return one row per horizon: errors of model and baselines, and how much lower the model's is, with intervals."""
+    """Return per horizon the errors of model and baselines, and how much lower the model's is, with 95% intervals."""
     return pd.DataFrame(
         [
             {"steps ahead": score.horizon, "rows": f"{score.rows:,}"}
             | {f"MAE {name}, %": percent(value) for name, value in score.mae.items()}
             | {f"below {name}": _interval(interval) for name, interval in score.gain.items()}
-            | {"right direction": _interval(score.direction)}
+            | {"correct direction": _interval(score.direction)}
             for score in scores
         ]
     )
 
 
 def evaluation_verdict(scores: Sequence[HorizonScore]) -> str:
-    """Return one sentence: at how many horizons the model is surely better than each baseline."""
+    """Return one sentence: at how many horizons the model is better than each baseline with 95% confidence."""
     if scores and not findings.has_gain_intervals(scores):
-        return f"Only {scores[0].rows} validation rows: too few to tell the model from simple forecasts."
+        return f"Only {count_of(scores[0].rows, 'validation row')}: too few to tell the model from simple forecasts."
     if not scores:
-        return "Nothing is known of the forecasts: no validation target is."
+        return "The forecasts cannot be judged: no validation row has a known target."
     counts = [
-        f"{one.baseline} at {one.better} of {one.known} horizons"
-        + (f" (surely worse at {one.worse})" if one.worse else "")
+        f"{one.baseline} at {one.better} of {count_of(one.known, 'horizon')}"
+        + (f" (worse at {one.worse})" if one.worse else "")
         for one in findings.compare_with_baselines(scores)
     ]
-    return f"The model is surely better (95% interval) than {', than '.join(counts)}."
+    return f"With 95% confidence, the model is better than {', than '.join(counts)}."
 
 
 def _interval(one: Interval | None) -> str:
