@@ -1,4 +1,4 @@
-"""Simple forecasts that a model has to beat: the last known return, and a ridge regression on the last steps."""
+"""Simple forecasts for a model to beat: the last known return, and a ridge regression on the last steps."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from ..data.dataset import Dataset
 from ..store.row_range import RowRange
 
 RIDGE_ROWS = 20_000
-"""Training rows, evenly spaced, that the ridge regression sees."""
+"""Maximum training rows, evenly spaced, for the ridge regression."""
 
 READ_BYTES = 16 << 20
-"""Bytes of rows read at once, of which only the last steps are kept."""
+"""Bytes of rows read at once; only their last steps are kept."""
 
 _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def last_values(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps that is known at the row.
+    """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps, known at the row.
 
-    That is the target of the row h steps earlier; NaN where that row is rejected, or rows do not follow each other.
+    That is the target of the row h steps earlier; NaN where that row was rejected, or rows are not evenly spaced in
+    time.
     """
     targets = np.full((len(rows), dataset.schema.horizons), np.nan, np.float32)
     times = dataset.read_times(rows)
-    everyone = dataset.usable.numbers()
-    step = np.median(np.diff(dataset.read_times(everyone[:1001]))) if len(everyone) > 1 else 0
+    usable = dataset.usable.numbers()
+    step = np.median(np.diff(dataset.read_times(usable[:1001]))) if len(usable) > 1 else 0
     for horizon in range(1, dataset.schema.horizons + 1):
         earlier = rows - horizon
-        there = (earlier >= 0) & np.isin(earlier, everyone)
-        if not there.any():
+        exists = (earlier >= 0) & np.isin(earlier, usable)
+        if not exists.any():
             continue
-        follows = times[there] - dataset.read_times(earlier[there]) == horizon * step
-        found = dataset.read_targets(earlier[there])[:, horizon - 1]
-        targets[there, horizon - 1] = np.where(follows, found, np.nan)
+        follows = times[exists] - dataset.read_times(earlier[exists]) == horizon * step
+        found = dataset.read_targets(earlier[exists])[:, horizon - 1]
+        targets[exists, horizon - 1] = np.where(follows, found, np.nan)
     return targets
 
 
 def ridge_forecasts(
     dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None
 ) -> np.ndarray:
-    """Return float64 (rows, horizons): a linear regression on the last steps of all features, with a penalty.
+    """Return forecasts of a ridge regression on the last steps of `features`, None for all; float64 (rows, horizons).
 
-    Hoerl and Kennard (1970). It sees at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best of some
-    on the latest tenth of them. Numbers that are not finite count as the mean. NaN where no ten training rows have all
-    targets.
+    Hoerl and Kennard (1970). It is fitted to at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best
+    of five on the latest tenth of them. Non-finite numbers count as the mean. The result is NaN where fewer than ten
+    training rows have all targets.
     """
     every = max(1, -(-len(train) // RIDGE_ROWS))
     numbers = train.numbers()[::every]
@@ -76,14 +77,14 @@ def ridge_forecasts(
 
 
 def _solve(inputs: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Ridge weights; the penalty is per row and spares the constant in the last column."""
+    """Return ridge weights; the penalty is per row and does not apply to the constant in the last column."""
     lengths = np.full(inputs.shape[1], penalty * max(1, len(inputs)))
     lengths[-1] = 0
     return np.linalg.lstsq(inputs.T @ inputs + np.diag(lengths), inputs.T @ targets, rcond=None)[0]
 
 
 def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None) -> np.ndarray:
-    """float32 (rows, channels): the last step of every sequence, and the vectors, whatever their shape."""
+    """Return float32 (rows, channels): the last step of every sequence, and all vectors, flattened."""
     schema = dataset.schema.select(features)
     sequences = {feature.name: feature.is_sequence for feature in schema.features}
     at_once = max(1, READ_BYTES // schema.row_bytes)

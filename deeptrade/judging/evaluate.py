@@ -1,4 +1,4 @@
-"""Compare a run's model on its validation rows with simple forecasts: zero, the last value and a ridge regression."""
+"""Evaluate a run's model on its validation rows against zero, the last value and a ridge regression."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from .scores import HorizonScore, judge
 
 
 def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[HorizonScore]:
-    """Judge the model of a run's folder (what `fit --out` left) on its validation rows; write evaluation.json there.
+    """Return the scores of a run's model on its validation rows, one per horizon, and write them to evaluation.json.
 
-    `data` where it no longer lies where the run read it. Raises DataError where the run has no model.
+    `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
+
+    Raises DataError where the run is not completed, or the data is not the run's.
     """
     from .predict import predict
 
     folder = TrainingFolder(user_path(run))
     result = read_json(folder.result)
     if result["status"] != "completed":
-        raise DataError(f"{folder.folder} is not completed; run fit again to continue it, then evaluate")
+        raise DataError(f"the run in {folder.folder} is not completed; run fit again to continue it, then evaluate")
     known = {name: value for name, value in result["settings"].items() if name in FitSettings.__dataclass_fields__}
     settings = FitSettings(**known)
     with open_dataset(

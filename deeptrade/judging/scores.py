@@ -1,4 +1,4 @@
-"""Errors and gains of forecasts per horizon, with intervals from resampled blocks of rows.
+"""Score forecasts by horizon: errors, gains over baselines, correct directions, calibration, with 95% intervals.
 
 Neighbouring rows share most of their targets, so intervals come from resampling blocks of rows, not rows (Künsch 1989,
 "The jackknife and the bootstrap for general stationary observations"; blocks wrap around: Politis and Romano 1992).
@@ -16,16 +16,15 @@ import numpy as np
 from ..files import read_json
 
 RESAMPLES, LEAST_BLOCK, LEAST_BLOCKS = 1000, 20, 5
-"""Bootstrap samples; rows of a block at least (twice the horizons where that is more); blocks from which an interval is
-given."""
+"""Bootstrap samples; minimum rows per block (or twice the horizons, if more); minimum blocks for an interval."""
 
 CALIBRATION_GROUPS = 5
-"""Groups of forecasts by size, as many rows in each."""
+"""Groups of forecasts by size, with nearly equal numbers of rows."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95% interval; null bounds where there are less than LEAST_BLOCKS blocks to resample."""
+    """An estimate with its 95% interval; bounds are None with fewer than LEAST_BLOCKS blocks to resample."""
 
     value: float
     low: float | None
@@ -33,22 +32,22 @@ class Interval:
 
     @property
     def is_above(self) -> bool:
-        """Whether all of the interval is above zero."""
+        """Whether the whole interval is above zero."""
         return self.low is not None and self.low > 0
 
     @property
     def is_below(self) -> bool:
-        """Whether all of the interval is below zero."""
+        """Whether the whole interval is below zero."""
         return self.high is not None and self.high < 0
 
 
 @dataclass(frozen=True)
 class HorizonScore:
-    """One horizon on the validation rows whose target is known.
+    """Scores of one horizon over the validation rows whose target is known.
 
-    `mae` by forecaster; `gain` by baseline, how much lower the model's MAE is as a share of the baseline's, over the
-    rows where both are known; `direction`, the share of signs that agree; `calibration`, (mean forecast, mean target)
-    of CALIBRATION_GROUPS groups of forecasts in ascending order. Null where nothing is known.
+    `mae` is by forecaster; `gain`, by baseline, is how much lower the model's MAE is as a share of the baseline's, over
+    rows where both are known; `direction` is the share of correct signs; `calibration` holds (mean forecast, mean
+    target) of CALIBRATION_GROUPS groups of forecasts in ascending order. None or empty where nothing is known.
     """
 
     horizon: int
@@ -60,7 +59,7 @@ class HorizonScore:
 
 
 def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
-    """Return the scores that `evaluate` wrote to an evaluation.json; none where there are none of these weights."""
+    """Return the scores in an evaluation.json; an empty list where it is missing or is of other weights."""
     content = read_json(path) if path.exists() else {}
     if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256:
         return []
@@ -82,7 +81,7 @@ def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
 def judge(
     forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> list[HorizonScore]:
-    """Return a score per horizon; all arrays are float (rows, horizons) in file order, NaN where nothing is known."""
+    """Return a score per horizon; arrays are float (rows, horizons) in file order, NaN where not known."""
     block = max(LEAST_BLOCK, 2 * targets.shape[1])
     scores = []
     for horizon in range(targets.shape[1]):
@@ -109,7 +108,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, *, block: int, seed: int) -> Interval | None:
-    """sum(numerator) / sum(denominator) over rows, with the 2.5% and 97.5% quantiles over resampled blocks."""
+    """Return sum(numerator) / sum(denominator) over rows, with its 2.5% and 97.5% quantiles over resampled blocks."""
     rows = len(numerator)
     if not rows or denominator.sum() == 0:
         return None
@@ -124,7 +123,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, *, block: int, seed: 
 
 
 def _block_sums(values: np.ndarray, length: int) -> np.ndarray:
-    """The sum of `length` values from every place on, going on at the beginning behind the end."""
+    """Return the sum of `length` consecutive values from each position, wrapping around at the end."""
     running = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: length - 1]]))])
     return running[length:] - running[:-length]
 

@@ -73,7 +73,7 @@ def test_only_channels_that_can_be_klines_are_drawn_as_such():
     assert "the close changes by +9.09%" in figures.window_chart(klines, "arr_5m").axes[0].get_title(loc="left")
     for broken in ([[10, 9, 9, 11, 5, 1]], [[10, 12, 11, 11, 5, 1]], [[-1, 2, -3, 1, 5, 1]], [[np.nan] * 6]):
         title = figures.window_chart(np.array(broken, float), "arr_x").axes[0].get_title(loc="left")
-        assert title == "arr_x: 6 channels over 1 steps"
+        assert title == "arr_x: 6 channels over 1 step"
     book = figures.window_chart(np.zeros((5, 2, 3)), "arr_book").axes[0]
     assert (book.get_title(loc="left"), len(book.lines)) == ("arr_book: 6 channels over 5 steps", 6)
 
@@ -125,10 +125,10 @@ def test_the_spread_of_returns_is_its_title_and_its_lines():
     known = {"name": "y_1", "std": 0.005, "quantiles": quantiles}
     unknown = {"name": "y_2", "std": None, "quantiles": {}}
     axes = figures.target_distribution({"targets": [known, unknown]}).axes[0]
-    assert axes.get_title(loc="left") == "Returns spread by 0.50% (sd) one step ahead, by 0.50% at y_1"
+    assert axes.get_title(loc="left") == "Standard deviation of returns: 0.50% at y_1, 0.50% at y_1"
     assert list(axes.lines[0].get_ydata()) == [-0.02, 0.02]
     nothing = figures.target_distribution({"targets": [unknown]})
-    assert nothing.axes[0].get_title(loc="left") == "No target is known"
+    assert nothing.axes[0].get_title(loc="left") == "No targets are known"
 
 
 def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
@@ -186,7 +186,7 @@ def test_trials_and_parts_are_told_as_tables():
     assert table["rows per pass"].tolist() == [8, 16, 32]
     assert table["outcome"].tolist() == ["chosen", "fits", "ended by signal 9"]
     assert table["measured / predicted"].tolist() == ["1.04", "1.11", "-"]
-    assert table["waiting"].tolist() == ["0.3%", "0.3%", "-"]
+    assert table["waiting for data"].tolist() == ["0.3%", "0.3%", "-"]
     parts = tables.measured_parts(plan)
     assert parts["part"].tolist() == ["process", "model", "rows of a pass"]
     assert parts["measured / predicted"].tolist() == ["1.04", "1.00", "1.00"]
@@ -201,7 +201,7 @@ def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():
     assert len(figures.window_chart(window[:, 0], "vector").axes[0].patches) == 20
 
 
-def test_of_many_features_the_histograms_of_those_that_stray_most_are_shown():
+def test_of_many_features_the_histograms_of_those_with_most_outliers_are_shown():
     names = [f"arr_{n}" for n in range(100)]
     shares = [0.01 if n in (50, 99) else 0.0 for n in range(100)]
     found = [{"name": n, "histogram": [1] * 40, "outlier_share": share} for n, share in zip(names, shares, strict=True)]

@@ -214,7 +214,7 @@ def test_a_killed_run_has_a_page_that_says_what_is_known(killed):
     page = Page(path)
     text = "".join(page.text)
     assert "It was stopped after 3 steps" in text
-    assert "That is the last that is known." in text
+    assert "Nothing later is known." in text
     assert len(page.all("img")) == 3
 
 
@@ -247,7 +247,7 @@ def test_a_timeline_alone_makes_a_page(tmp_path):
     assert (
         "Memory. Peak memory 200.0 MiB, within the limit of 400.0 MiB (user): 50% left, in phase 'train'." in page.words
     )
-    assert "Training last started 2026-01-02 03:04 UTC." in page.words
+    assert "Last training start: 2026-01-02 03:04 UTC." in page.words
     assert len(page.all("img")) == 1
 
 
@@ -255,7 +255,7 @@ def test_a_step_torn_by_a_kill_is_left_out(tmp_path):
     write_timeline(tmp_path)
     (tmp_path / "history.csv").write_text("step,loss\n1,0.5\n2,0.25\n3,0.1")
     words = Page(report_pages(tmp_path)).words
-    assert "Training. It was killed after 2 steps; run again to continue." in words
+    assert "Training. It was killed after 2 steps; run it again to continue." in words
 
 
 def test_the_report_says_where_it_is(tmp_path):

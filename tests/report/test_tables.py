@@ -42,7 +42,7 @@ def test_forecasts_that_are_no_numbers_are_called_that():
 
 def test_a_profile_of_the_first_rows_does_not_speak_for_the_file():
     profile = make_profile() | {"max_rows": 100}
-    assert tables.data_verdict(profile).startswith("Of market only the first rows were looked at: 100 rows")
+    assert tables.data_verdict(profile).startswith("The beginning of market holds 100 rows")
 
 
 def test_the_validation_table_puts_the_ratio_beside_both_errors():
@@ -83,7 +83,7 @@ def make_profile(**changes):
 
 def test_the_data_verdict_counts_rows_features_and_time():
     expected = (
-        "market holds 100 rows (2 rejected) with 1 features and 1 horizons, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
+        "market holds 100 rows (2 rejected) with 1 feature and 1 horizon, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
     )
     assert tables.data_verdict(make_profile()) == expected
 
@@ -91,9 +91,9 @@ def test_the_data_verdict_counts_rows_features_and_time():
 def test_alerts_name_what_passes_its_threshold():
     profile = make_profile(gap_count=5, warnings=["a line"])
     profile["features"][0] |= {"nonfinite": 98 * 6 // 2, "std": [0.0, 1.0, 1.0]}
-    found = tables.alerts(profile)["what"].tolist()
+    found = tables.alerts(profile)["finding"].tolist()
     assert found == [
-        "2 rows are rejected",
+        "2 rows rejected",
         "5 gaps in time",
         "50.0% of arr_a is NaN or infinite",
         "1 of 3 channels of arr_a never change",
@@ -108,13 +108,13 @@ def test_features_show_shape_and_range_without_exponents():
     row = tables.features(profile).iloc[0]
     assert row["shape"] == "2×3"
     assert row["mean"] == "0.1235 to 95,760"
-    assert (row["sd"], row["least"], row["most"]) == ("1", "0", "1,500,000")
+    assert (row["sd"], row["minimum"], row["maximum"]) == ("1", "0", "1,500,000")
 
 
 def test_targets_are_in_percent_with_named_quantiles():
     target = {"name": "y_1", "missing": 1200, "mean": 0.001, "std": None, "quantiles": {"0": -0.1, "0.5": 0, "0.99": 1}}
     table = tables.targets({"targets": [target]})
-    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "least", "median", "99% below"]
+    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "minimum", "median", "99% quantile"]
     assert table.iloc[0].tolist() == ["y_1", "1,200", "0.1000", "-", "-10.0000", "0.0000", "100.0000"]
 
 
@@ -168,7 +168,7 @@ def test_next_steps_are_options_with_the_saving_that_is_predicted():
     first, second = tables.next_steps(result)
     assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would save 100.0 MiB: ")
     assert second == "no `--no_lazy_loading` would save 5.0 MiB: rows are read when they are needed."
-    assert "No setting would save more" in tables.next_steps(make_result())[0]
+    assert "No other settings would lower the peak" in tables.next_steps(make_result())[0]
 
 
 def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
@@ -264,15 +264,18 @@ def profile_of(**changes):
     [
         ({"correlation": -0.8, "correlated_channel": 3}, "channel 3 of arr_x has correlation -0.80 with y_1"),
         ({"outlier_share": 0.01}, "1.0% of arr_x is more than 8 standard deviations from its mean"),
-        ({"longest_still_rows": 9}, "all channels of arr_x stand still for 9 rows in a row"),
-        ({"longest_zero": [0, 0, 7, 0, 0]}, "a channel of arr_x that is seldom 0 is 0 for 7 rows in a row"),
-        ({"drift": [0.0, -2.0, 1.5, 0, 0]}, "2 of 5 channels of arr_x moved by 2.0 standard deviations"),
+        ({"longest_still_rows": 9}, "no channel of arr_x changes over 9 consecutive rows"),
+        ({"longest_zero": [0, 0, 7, 0, 0]}, "a channel of arr_x that is rarely 0 is 0 in 7 consecutive rows"),
+        (
+            {"drift": [0.0, -2.0, 1.5, 0, 0]},
+            "the means of 2 of 5 channels of arr_x moved by up to 2.0 standard deviations",
+        ),
     ],
 )
 def test_what_the_pass_over_the_rows_found_raises_an_alert_with_threshold_and_next_step(changes, words):
     found = tables.alerts(profile_of(**changes))
     assert len(found) == 1
-    assert words in found["what"][0]
+    assert words in found["finding"][0]
     assert found["threshold"][0]
     assert found["next step"][0]
     assert len(tables.alerts(profile_of())) == 0
@@ -284,9 +287,9 @@ def test_of_many_alerts_of_one_kind_the_first_are_told_and_the_rest_counted():
     profile["features"].append(examined_feature(name="arr_odd", outlier_share=0.01))
     found = tables.alerts(profile)
     assert found["level"].tolist() == ["warning", *["note"] * 5]
-    assert "arr_odd" in found["what"][0]
-    assert [f"arr_{n} moved" in found["what"][n + 1] for n in range(4)] == [True] * 4
-    assert found["what"][5] == "5 more like this: see the tables below"
+    assert "arr_odd" in found["finding"][0]
+    assert [f"channels of arr_{n} moved" in found["finding"][n + 1] for n in range(4)] == [True] * 4
+    assert found["finding"][5] == "5 more like this: see the tables below"
 
 
 def test_a_mean_that_moves_no_further_than_chance_is_no_alert():
@@ -308,4 +311,4 @@ def test_places_of_missing_numbers_are_told_by_step_and_channel():
 
 def test_the_table_of_the_pass_says_what_is_new_in_a_row():
     row = tables.examined(profile_of(drift=[0.5, -0.75])).iloc[0].tolist()
-    assert row == ["arr_x", "23 of 24", "0.000%", "1", "0", "-0.75", "0.10 (y_1)"]
+    assert row == ["arr_x", "23 of 24 steps", "0.000%", "1", "0", "-0.75", "0.10 (y_1)"]

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Figures of several runs side by side."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 
 
 def compared_errors(runs: Sequence[RunSummary]) -> Figure:
-    """Return a bar per run: how far its validation error is below or above the zero forecast's, in percent."""
+    """Return a bar per run: how far its validation error is below that of the zero forecast, in percent."""
     scored = [run for run in runs if run.error is not None]
     best = findings.most_accurate(scored) or scored[0]
     gain = findings.gain_over_zero(best)
     side = "below" if gain >= 0 else "above"
-    title = f"{_named(best)} errs least: {abs(gain):.2%} {side} the zero forecast"
+    title = f"{_named(best)} has the lowest validation error: {abs(gain):.2%} {side} the zero forecast"
     figure, axes = new_axes(title, height=1.2 + 0.34 * len(scored))
     colours = [ORANGE if run is best else BLUE for run in scored]
     gains = [100 * findings.gain_over_zero(run) for run in scored]
@@ -38,7 +38,7 @@ def compared_errors(runs: Sequence[RunSummary]) -> Figure:
 
 
 def compared_rates(runs: Sequence[RunSummary]) -> Figure:
-    """Return the rate of every run over its peak memory, each named, with the least limit among them."""
+    """Return the rate of every run over its peak memory, each labelled, with the lowest of their limits."""
     known = findings.with_rate(runs)
     fastest = findings.fastest(known)
     figure, axes = new_axes(f"{_named(fastest)} is the fastest: {fastest.rows_per_second:.0f} rows/s")
@@ -48,7 +48,7 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
         axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=8)
     limit = findings.lowest_limit(known) / MIB
     if limit < 4 * max(findings.peak_bytes(run) for run in known) / MIB:
-        axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * MIB)}")
+        axes.axvline(limit, color=RED, linestyle="--", label=f"lowest limit {format_bytes(limit * MIB)}")
         legend_below(figure)
     axes.margins(x=0.2)
     axes.set_ylim(0, 1.2 * (fastest.rows_per_second or 0.0))
@@ -61,10 +61,10 @@ _COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)
 
 
 def compared_losses(runs: Sequence[RunSummary]) -> Figure:
-    """Return the training loss of every run over the rows it has trained on, as medians of some steps."""
+    """Return the training loss of every run over the rows it has trained on, smoothed by running medians."""
     known = [run for run in runs if run.losses]
     lowest = min(known, key=findings.final_loss)
-    title = f"{_named(lowest)} has the lowest training loss in its last third: {findings.final_loss(lowest):.3f}"
+    title = f"{_named(lowest)} has the lowest training loss over its last third: {findings.final_loss(lowest):.3f}"
     figure, axes = new_axes(title, height=3.6)
     for run, colour in zip(known, cycle(_COLOURS), strict=False):
         rows, loss = np.array(run.losses, float).T
@@ -77,10 +77,10 @@ def compared_losses(runs: Sequence[RunSummary]) -> Figure:
 
 
 def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
-    """Return the anonymous memory of every run over the time since its last start."""
+    """Return the anonymous memory of every run over time since its last start."""
     known = [run for run in runs if run.timeline]
     highest = max(known, key=findings.peak_bytes)
-    title = f"{_named(highest)} holds most: {format_bytes(findings.peak_bytes(highest))}"
+    title = f"{_named(highest)} has the highest peak: {format_bytes(findings.peak_bytes(highest))}"
     figure, axes = new_axes(title, height=3.6)
     for run, colour in zip(known, cycle(_COLOURS), strict=False):
         seconds, anon = np.array(run.timeline, float).T

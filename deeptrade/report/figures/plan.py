@@ -1,10 +1,10 @@
-"""Predicted memory, and rate against peak of the settings that were tried."""
+"""Figures of predicted memory, and of rate over peak memory in trials."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ...units import format_bytes
+from ...units import count_of, format_bytes
 from ..findings import plan as findings
 from ..findings.common import Json
 from ..findings.memory import limit_use
@@ -12,7 +12,7 @@ from .common import BLUE, GREY, MIB, ORANGE, RED, SHADES, legend_below, new_axes
 
 
 def predicted_terms(plan: Json) -> Figure:
-    """Return the predicted peak by term beside the measured one, with the limit."""
+    """Return the predicted peak by term, next to the measured one and the limit."""
     peak, limit = plan["predicted_peak_bytes"], plan["limit_bytes"]
     share = f"{limit_use(peak, limit).used_share:.0%} of the limit"
     title = f"Predicted peak {format_bytes(peak)} is {share}; most of it is {findings.largest_term(plan)}"
@@ -33,13 +33,13 @@ def predicted_terms(plan: Json) -> Figure:
 
 
 def frontier(plan: Json) -> Figure:
-    """Return the rate of every trial that came to its end over its peak, the chosen one marked, with the limit."""
+    """Return rate over peak memory of every trial that finished, with the chosen one and the limit marked."""
     found = findings.frontier(plan)
-    chosen, title = found.chosen, "No trial came to its end"
+    chosen, title = found.chosen, "No trial finished"
     if chosen and found.share_of_fastest:
         share = found.share_of_fastest
         at = "the fastest tried" if share == 1 else f"{share:.0%} of the fastest tried"
-        title = f"{chosen.batch_size} rows per pass: {chosen.rows_per_second:.0f} rows/s, {at}"
+        title = f"{count_of(chosen.batch_size, 'row')} per pass: {chosen.rows_per_second:.0f} rows/s, {at}"
     figure, axes = new_axes(title)
     for trial in found.trials:
         x, y = (trial.peak.measured_bytes or 0) / MIB, trial.rows_per_second or 0.0

@@ -1,4 +1,4 @@
-"""What a report says, as tables and sentences: pure functions of the files a run leaves."""
+"""Tables and sentences of the reports: pure functions of the files that a run writes."""
 
 from .common import as_html, settings_table, versions_table
 from .comparison import comparison, differing_settings

@@ -64,7 +64,7 @@ def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
 
 
 def step_phases(memory: Json) -> pd.DataFrame:
-    """Return how each phase of a pass changed anonymous memory; empty for runs without samples or of older versions.
+    """Return how each phase of a pass changed anonymous memory; empty for runs without samples or of old versions.
 
     `first` is the first pass, which allocates what later ones reuse.
     """
@@ -94,8 +94,8 @@ def growth_verdict(memory: Json) -> str:
     if slope and not lines:
         span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
         lines.append(
-            f"No leak: memory changed by {format_bytes(slope['bytes_per_step'])} per step (95% interval {span}) after the "
-            f"first {WARM_UP_STEPS} steps."
+            f"No leak: memory changed by {format_bytes(slope['bytes_per_step'])} per step (95% interval {span}) after "
+            f"the first {WARM_UP_STEPS} steps."
         )
     if not lines:
         lines.append("Too few steps to tell whether memory grows.")
@@ -130,7 +130,7 @@ def next_steps(result: Json) -> list[str]:
     """Return changes of settings that lower the peak, the largest predicted saving first."""
     known = result["memory"].get("alternatives", [])
     if not known:
-        return ["No setting would save more; use fewer features, or part of each window."]
+        return ["No other settings would lower the peak; use fewer features, or part of each window."]
     return [
         f"{_as_options(one['change'])} would save {format_bytes(one['saved_bytes'])}: "
         f"{next(why for name, why in _EFFECTS.items() if name in one['change'])}."
