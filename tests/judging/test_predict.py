@@ -45,7 +45,7 @@ def test_data_without_a_feature_of_the_model_is_refused(forecaster, tmp_path):
         predict(forecaster, other.path)
 
 
-def test_what_is_no_model_is_one_line(market, tmp_path):
+def test_a_file_that_is_not_a_model_is_an_error_of_one_line(market, tmp_path):
     with pytest.raises(DataError, match=r"model .* does not exist; give the model\.keras of a run"):
         predict(tmp_path / "none.keras", market.path)
     (tmp_path / "bad.keras").write_text("no model")

@@ -10,7 +10,7 @@ from tests.support.markets import make_market
 
 @pytest.fixture
 def examined(tmp_path):
-    """Write a market after `change(market)` and examine it; returns the market and what was found."""
+    """Write a market after `change(market)`, examine it, and return the market and the findings."""
 
     def examine_changed(change=lambda market: None, **options):
         market = make_market(tmp_path / "market.csv", **options)
@@ -58,7 +58,7 @@ def replace_last(market, rows, values, name="arr_5m"):
         market.cells[row][column] = json.dumps(window.tolist())
 
 
-def test_stretches_without_news_and_of_zeros_are_found_across_chunks(examined, monkeypatch):
+def test_stretches_without_change_and_of_zeros_are_found_across_chunks(examined, monkeypatch):
     monkeypatch.setattr(examination, "_CHUNK_BYTES", 7 * 4 * 40)  # seven rows at a time
 
     def change(market):

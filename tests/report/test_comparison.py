@@ -54,7 +54,7 @@ def test_folders_of_the_same_name_are_told_apart(tmp_path, finished_run):
     assert [run.name for run in compare_runs([tmp_path / "a", tmp_path / "b"]).runs] == ["a/one", "b/one"]
 
 
-def test_a_killed_run_and_one_that_never_trained_are_said_to_be(runs, finished_run):
+def test_a_killed_run_and_one_that_never_trained_are_reported_as_such(runs, finished_run):
     killed = runs / "killed"
     killed.mkdir()
     shutil.copy(finished_run / "train" / "memory.jsonl", killed)
@@ -102,7 +102,7 @@ def change_losses(folder, by):
     history.to_csv(folder / "history.csv", index=False)
 
 
-def test_runs_whose_steps_should_be_equal_are_told_with_the_largest_difference(tmp_path, finished_run):
+def test_runs_that_should_take_the_same_steps_are_reported_with_their_largest_difference(tmp_path, finished_run):
     pieces = {"settings__batch_size": 2, "settings__grad_accum": True, "settings__accum_steps": 2}
     for name, changes in {
         "whole": {},

@@ -29,7 +29,7 @@ def test_a_far_limit_is_named_but_does_not_flatten_the_curve():
     assert any("far above" in line.get_label() for line in axes.lines)
 
 
-def test_two_runs_in_one_timeline_stand_one_behind_the_other():
+def test_two_starts_follow_each_other_in_one_timeline():
     samples = [Sample(5.0, "train", MIB, MIB, 0, run=0), Sample(1.0, "train", MIB, MIB, 0, run=1)]
     times = figures.memory_timeline(samples, 500 * MIB).axes[0].lines[0].get_xdata()
     assert list(times) == [5.0, 6.0]
@@ -78,7 +78,7 @@ def test_only_channels_that_can_be_klines_are_drawn_as_such():
     assert (book.get_title(loc="left"), len(book.lines)) == ("arr_book: 6 channels over 5 steps", 6)
 
 
-def test_the_alternative_text_goes_on_with_the_finding():
+def test_the_alternative_text_ends_with_the_finding():
     history = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
     alt, address = figures.as_image(figures.loss_curve(history), alt="Training loss by optimizer step")
     assert alt.startswith("Training loss by optimizer step. Training loss is 0.750 on average; 2 steps are too few")
@@ -140,7 +140,7 @@ def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
     assert options["metadata"]["image/png"]["alt"] == "a <peak>. Memory peaks at 300 MiB in phase 'train'"
 
 
-def test_small_terms_of_a_prediction_are_one():
+def test_small_terms_of_a_prediction_are_added_up():
     plan = {
         "predicted_terms": {"baseline": 300 * MIB, "weights": 1 * MIB, "cache": 0},
         "predicted_peak_bytes": 301 * MIB,
@@ -180,7 +180,7 @@ def test_the_frontier_shows_every_trial_that_ended_and_marks_the_chosen_one():
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["limit 400.0 MiB"]
 
 
-def test_trials_and_parts_are_told_as_tables():
+def test_trials_and_parts_are_shown_as_tables():
     plan = plan_with_trials()
     table = tables.trials(plan)
     assert table["rows per pass"].tolist() == [8, 16, 32]

@@ -28,12 +28,12 @@ def test_the_training_verdict_holds_the_average_over_horizons_too():
     )
 
 
-def test_nothing_is_said_of_forecasts_without_a_known_target():
+def test_forecasts_without_a_known_target_are_not_judged():
     verdict = tables.training_verdict(make_result(mae=(None, None), zero=(None, None)))
     assert verdict == "After 12 steps, 80 rows, the forecasts cannot be judged: no validation row has a known target."
 
 
-def test_forecasts_that_are_no_numbers_are_called_that():
+def test_forecasts_that_are_not_finite_are_reported_as_such():
     verdict = tables.training_verdict(make_result(mae=(None, None)))
     assert verdict == (
         "After 12 steps, 80 rows, the forecasts are not finite: training has diverged; lower learning_rate."
@@ -132,7 +132,7 @@ def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
     assert tables.phases([row]).iloc[0].tolist() == expected
 
 
-def test_what_is_predicted_and_what_was_measured_of_it_stand_together():
+def test_predicted_and_measured_memory_are_in_one_table():
     terms = {"baseline": 60 << 20, "weights": 40 << 20}
     memory = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": 90 << 20}
     assert tables.predicted(memory | {"baseline_anon_bytes": 66 << 20}).to_numpy().tolist() == [
@@ -182,7 +182,7 @@ def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
     assert table.iloc[1].tolist() == ["purged", "1", "90", "92", "-", "too near"]
 
 
-def test_a_run_says_how_often_it_was_begun_and_what_was_repeated():
+def test_a_run_says_how_often_it_was_started_and_what_was_repeated():
     start = {"time": "2026-01-02T03:04:05+00:00", "step": 0, "before": "", "repeated_steps": 0}
     result = {"starts": [start]}
     assert tables.starts_verdict(result) == "Started once, without interruption."
@@ -199,7 +199,7 @@ def test_text_from_data_is_escaped_in_tables():
     assert "&lt;script&gt;" in html
 
 
-def test_growth_is_told_as_a_slope_a_leak_or_as_unknown():
+def test_growth_is_reported_as_a_slope_a_leak_or_unknown():
     slope = {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}
     assert tables.growth_verdict({"slope": slope}) == (
         "No leak: memory changed by 2.9 KiB per step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
@@ -229,7 +229,7 @@ def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
 NO_GROWTH = "No clear growth: 10 visits of 'fill' changed memory by 0 B each (95% interval 0 B to 0 B)."
 
 
-def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
+def test_a_phase_that_leaves_more_memory_each_time_is_reported_as_growth():
     def samples(rise):
         for visit in range(10):
             yield Sample(visit, "fill", (5 + rise * visit) << 20, 1, 1)
@@ -281,7 +281,7 @@ def test_what_the_pass_over_the_rows_found_raises_an_alert_with_threshold_and_ne
     assert len(tables.alerts(profile_of())) == 0
 
 
-def test_of_many_alerts_of_one_kind_the_first_are_told_and_the_rest_counted():
+def test_of_many_alerts_of_one_kind_the_first_are_listed_and_the_rest_counted():
     profile = profile_of()
     profile["features"] = [examined_feature(name=f"arr_{n}", drift=[2.0] * 5) for n in range(9)]
     profile["features"].append(examined_feature(name="arr_odd", outlier_share=0.01))
@@ -292,17 +292,17 @@ def test_of_many_alerts_of_one_kind_the_first_are_told_and_the_rest_counted():
     assert found["finding"][5] == "5 more like this: see the tables below"
 
 
-def test_a_mean_that_moves_no_further_than_chance_is_no_alert():
+def test_a_mean_that_moves_no_further_than_chance_raises_no_alert():
     profile = profile_of(drift=[2.0] * 5)
     profile["rows"] = {"read": 50, "usable": 50, "rejected": 0}
     assert len(tables.alerts(profile)) == 0
 
 
-def test_a_vector_that_stands_still_and_a_channel_that_is_mostly_zero_are_usual():
+def test_a_constant_vector_and_a_channel_that_is_mostly_zero_raise_no_alert():
     assert len(tables.alerts(profile_of(zero_share=[0.0, 0.9], longest_zero=[0, 50], longest_still_rows=9))) == 0
 
 
-def test_places_of_missing_numbers_are_told_by_step_and_channel():
+def test_missing_numbers_are_placed_by_step_and_channel():
     steps = [0] * 20 + [1, 0, 2, 3]
     table = tables.nonfinite_places(profile_of(nonfinite_by_step=steps, nonfinite_by_channel=[0, 1, 5, 0, 0]))
     assert table.iloc[0].tolist() == ["arr_x", "6", "20 to 23 of 24", "3", "2 (5), 1 (1)"]

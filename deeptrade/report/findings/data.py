@@ -1,4 +1,4 @@
-"""What a data file holds, as numbers: what deserves a look, and with which threshold."""
+"""What a data file holds, as numbers, and the alerts that its profile raises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_CHANNELS = 3
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that deserves a look.
+    """One finding that deserves attention.
 
     `value` is what was compared with `threshold`, in the unit of its kind: rows ('rejected', 'still', 'zeros'), gaps
     ('gaps', where the threshold is a share of rows), shares from 0 to 1 ('nonfinite', 'outliers'), channels

@@ -58,7 +58,7 @@ class KernelPeak:
 
 
 def kernel_peak(samples: Sequence[Sample], kernel_bytes: int) -> KernelPeak:
-    """Return the sampled peak of resident memory beside the kernel's; `kernel_bytes` is 0 where not known."""
+    """Return the sampled peak of resident memory and the kernel's; `kernel_bytes` is 0 where not known."""
     sampled = max(sample.rss_bytes for sample in samples if sample.run == samples[-1].run)
     known = (kernel_bytes, kernel_bytes / sampled - 1) if kernel_bytes else (None, None)
     return KernelPeak(sampled, *known)

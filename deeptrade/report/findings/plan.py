@@ -34,7 +34,7 @@ def split_small_terms(plan: Json) -> tuple[dict[str, int], int]:
 
 @dataclass(frozen=True)
 class PartOfPeak:
-    """A part of the peak that two trials measure apart, and the predicted terms that it holds."""
+    """A part of the peak that trials of two batch sizes tell apart, and the predicted terms in it."""
 
     size: Prediction
     terms: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How training went, as numbers: errors against simple forecasts, the trend of the loss, time, rows, restarts."""
+"""How training went, as numbers: errors compared with simple forecasts, trend of the loss, time, rows, restarts."""
 
 from __future__ import annotations
 
@@ -182,11 +182,14 @@ def best_validation_step(validations: Sequence[Json]) -> int | None:
     return min(known, key=lambda one: one["loss"])["step"] if len(known) > 1 else None
 
 
+Activity = Literal["read", "first_steps", "other_steps", "save", "validate", "build", "other"]
+
+
 @dataclass(frozen=True)
 class TimePart:
     """Seconds spent on one activity, and their share of the whole run from 0 to 1."""
 
-    activity: Literal["read", "first_steps", "other_steps", "save", "validate", "build", "else"]
+    activity: Activity
     seconds: float
     share: float
 
@@ -194,12 +197,12 @@ class TimePart:
 def time_parts(result: Json) -> list[TimePart]:
     """Return the wall time of a run, over all of its starts, by activity.
 
-    'read' is waiting for batches, 'first_steps' and 'other_steps' are computation without it, 'else' is the rest.
+    'read' is waiting for batches, 'first_steps' and 'other_steps' are computation without it, 'other' is the rest.
     """
     time = result["time"]
     whole, waited = time["wall_seconds"], time["data_wait_seconds"]
     done, first = time.get("activity_seconds", {}), time.get("first_steps_seconds", 0.0)
-    parts = {
+    parts: dict[Activity, float] = {
         "read": waited,
         "first_steps": first,
         "other_steps": max(0.0, time.get("steps_seconds", 0.0) - waited - first),
@@ -207,8 +210,8 @@ def time_parts(result: Json) -> list[TimePart]:
         "validate": done.get("validate", 0.0),
         "build": done.get("build", 0.0),
     }
-    parts["else"] = max(0.0, whole - sum(parts.values()))
-    return [TimePart(name, seconds, seconds / max(whole, 1e-9)) for name, seconds in parts.items()]  # type: ignore[arg-type]
+    parts["other"] = max(0.0, whole - sum(parts.values()))
+    return [TimePart(name, seconds, seconds / max(whole, 1e-9)) for name, seconds in parts.items()]
 
 
 @dataclass(frozen=True)

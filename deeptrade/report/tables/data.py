@@ -169,12 +169,12 @@ def nonfinite_places(profile: Json) -> pd.DataFrame:
 
 
 def independence(profile: Json) -> pd.DataFrame:
-    """Return one row per horizon: autocorrelation at some lags, and the effective number of independent rows."""
+    """Return one row per horizon: autocorrelation at some lags, and the effective sample size in rows."""
     rows = []
     for target in profile["targets"]:
         by_lag = dict(zip(target["lags"], target["autocorrelation"], strict=True))
         shown = {f"lag {lag}": f"{by_lag[lag]:+.3f}" for lag in (1, 2, 5, 10) if lag in by_lag}
-        rows.append({"target": target["name"], **shown, "effective rows": f"{target['independent_rows']:,.0f}"})
+        rows.append({"target": target["name"], **shown, "effective sample size": f"{target['independent_rows']:,.0f}"})
     return pd.DataFrame(rows)
 
 

@@ -84,7 +84,7 @@ _ACTIVITIES = {
     "save": "save",
     "validate": "validate",
     "build": "build the model",
-    "else": "other: start-up, row checks, garbage collection",
+    "other": "other: start-up, row checks, garbage collection",
 }
 
 
