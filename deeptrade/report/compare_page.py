@@ -12,7 +12,7 @@ from ..files import user_path
 from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
-from .findings.comparison import with_rate
+from .findings.comparison import validated, with_rate
 from .page import environment, to_html, write_page
 
 
@@ -41,7 +41,7 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
 
 def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
     """Yield (alternative text, figure) for everything that the runs have data for."""
-    if any(run.error is not None for run in comparison.runs):
+    if validated(comparison.runs):
         yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
     if with_rate(comparison.runs):
         yield "Rate of every run over its peak memory", figures.compared_rates(comparison.runs)

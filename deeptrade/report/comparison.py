@@ -12,7 +12,7 @@ from ..files import friendly_os_errors, user_path, write_json
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import count_of, format_bytes
-from .findings.comparison import gain_over_zero, most_accurate
+from .findings.comparison import gain_over_zero, most_accurate, validated
 from .findings.training import validation_errors
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
@@ -61,7 +61,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Return one or two sentences: how many runs there are, which has the lowest validation error, and its peak."""
-        scored = [run for run in self.runs if run.error is not None]
+        scored = validated(self.runs)
         count = f"{count_of(len(self.runs), 'run')}, {len(scored)} with validation results."
         best = most_accurate(scored)
         if best is None:

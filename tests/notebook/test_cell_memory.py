@@ -70,7 +70,7 @@ def test_a_notebook_shows_the_table_the_growth_and_the_timeline_of_its_cells():
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     outputs = json.dumps(notebook.cells[-1].outputs)
     assert "Memory grows" in outputs
-    assert "each run of 'load' leaves 4.8 MiB more" in outputs
+    assert "each visit of 'load' leaves 4.8 MiB more" in outputs
     assert "image/png" in outputs
     assert outputs.count("<th ") >= 7
 

@@ -96,7 +96,7 @@ def test_alerts_name_what_passes_its_threshold():
         "2 rows rejected",
         "5 gaps in time",
         "50.0% of arr_a is NaN or infinite",
-        "1 of 3 channels of arr_a never change",
+        "1 of 3 channels of arr_a never changes",
         "a line",
     ]
     assert tables.alerts(make_profile(rows={"read": 1, "usable": 1, "rejected": 0})).empty

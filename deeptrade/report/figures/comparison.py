@@ -22,7 +22,7 @@ from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 
 def compared_errors(runs: Sequence[RunSummary]) -> Figure:
     """Return a bar per run: how far its validation error is below that of the zero forecast, in percent."""
-    scored = [run for run in runs if run.error is not None]
+    scored = findings.validated(runs)
     best = findings.most_accurate(scored) or scored[0]
     gain = findings.gain_over_zero(best)
     side = "below" if gain >= 0 else "above"

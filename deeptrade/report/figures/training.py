@@ -71,9 +71,9 @@ def validation_errors(result: Json) -> Figure:
     errors = findings.validation_errors(result)
     title = f"The model's error is below the zero forecast's at {errors.better} of {count_of(errors.known, 'horizon')}"
     figure, axes = new_axes(title if errors.known else "No validation row has a known target")
-    ratios = np.array([np.nan if one.ratio is None else one.ratio for one in errors.horizons])
+    gains = np.array([np.nan if one.ratio is None else findings.gain_from(one.ratio) for one in errors.horizons])
     steps = [one.horizon for one in errors.horizons]
-    axes.bar(steps, ratios - 1, color=np.where(ratios < 1, GREEN, ORANGE))
+    axes.bar(steps, -gains, color=np.where(gains > 0, GREEN, ORANGE))
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set_xticks(steps)
     axes.set_xlabel("steps ahead")

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .training import gain_from
+
 if TYPE_CHECKING:
     from ..comparison import RunSummary
 
 
+def validated(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Return the runs whose validation error is known."""
+    return [run for run in runs if run.error is not None]
+
+
 def most_accurate(runs: Sequence[RunSummary]) -> RunSummary | None:
     """Return the run with the lowest validation error, the first of several; None where no run was validated."""
-    scored = [run for run in runs if run.error is not None]
-    return min(scored, key=lambda run: run.error or 0.0, default=None)
+    return min(validated(runs), key=lambda run: run.error or 0.0, default=None)
 
 
 def gain_over_zero(run: RunSummary) -> float:
-    """Return how far a run's error is below the zero forecast's, as a share of it; below 0 where it is higher."""
-    return 1 - (1.0 if run.error is None else run.error)
+    """Return how far a run's error is below the zero forecast's, as a share of it; 0 where not known."""
+    return gain_from(1.0 if run.error is None else run.error)
 
 
 def with_rate(runs: Sequence[RunSummary]) -> list[RunSummary]:

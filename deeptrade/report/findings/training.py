@@ -22,6 +22,11 @@ COIN = 0.5
 """Expected share of correct directions of a forecast that knows nothing."""
 
 
+def gain_from(ratio: float) -> float:
+    """Return how far an error is below another, as a share of it, from their ratio; below 0 where it is higher."""
+    return 1 - ratio
+
+
 @dataclass(frozen=True)
 class HorizonError:
     """Validation errors of one horizon, in units of return; None where not known.
@@ -58,6 +63,11 @@ class ValidationErrors:
     better: int
     known: int
     mean_ratio: float
+
+    @property
+    def mean_gain(self) -> float:
+        """Share by which the error is below the zero forecast's, averaged over horizons; below 0 where it is higher."""
+        return gain_from(self.mean_ratio)
 
     @property
     def has_diverged(self) -> bool:

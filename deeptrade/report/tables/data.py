@@ -83,7 +83,8 @@ _IN_WORDS: dict[str, Callable[[Alert], tuple[str, str, str]]] = {
         "leave it out with --features, or fix the source",
     ),
     "constant": lambda alert: (
-        f"{alert.channels} of {alert.all_channels} channels of {alert.feature} never change",
+        f"{alert.channels} of {alert.all_channels} channels of {alert.feature} "
+        + ("never changes" if alert.channels == 1 else "never change"),
         "standard deviation 0",
         "they carry no information; the model scales them by 1",
     ),

@@ -20,7 +20,7 @@ def training_verdict(result: Json) -> str:
     """Return one sentence that compares a completed run with the forecast that is always zero."""
     steps = f"{count_of(result['steps'], 'step')}, {count_of(result['rows']['trained'], 'row')}"
     errors = findings.validation_errors(result)
-    better, total, ratio = errors.better, errors.known, errors.mean_ratio
+    better, total, gain = errors.better, errors.known, errors.mean_gain
     if errors.has_diverged:
         return f"After {steps}, the forecasts are not finite: training has diverged; lower learning_rate."
     if not total:
@@ -34,7 +34,7 @@ def training_verdict(result: Json) -> str:
             f"does not beat the zero forecast at any of {count_of(total, 'horizon')}: on this data, zero is the better "
             "forecast"
         )
-    average = f"; averaged over horizons, it is {abs(ratio - 1):.1%} {'lower' if ratio < 1 else 'higher'}"
+    average = f"; averaged over horizons, it is {abs(gain):.1%} {'lower' if gain > 0 else 'higher'}"
     return f"After {steps}, the validation error (MAE) {outcome}{average}."
 
 
