@@ -1,4 +1,4 @@
-"""How good forecasts are: `predict` makes them, `evaluation` compares them with simple ones, with intervals.
+"""How good forecasts are: `predict` makes them, `baselines` makes simple ones, `scores` and `evaluate` compare them.
 
 What a training run logs about itself belongs to `training`; tables and figures belong to `report`.
 """

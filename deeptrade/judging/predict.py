@@ -1,4 +1,4 @@
-"""Forecasts of a saved model for any data file, row by row in file order."""
+"""Predict with a saved model, for every usable row of a data file in file order."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def predict(
 ) -> pd.DataFrame:
     """Return the forecasts for every usable row of a split, in file order.
 
-    The index `row` is the row's number in the file from 0 (rejected rows have none), the columns y_1..y_H are float32
-    returns 1..H steps ahead. Data is read batch by batch; only the forecasts are held.
+    The index `row` is the row's number in the file, from 0; rejected rows are left out. Columns y_1..y_H are float32
+    returns 1..H steps ahead. Data is read batch by batch; only the forecasts are kept in memory.
 
-    Arguments: model, a run's model.keras or any Keras model of a dict of features with one (rows, horizons) output;
-    data, as `open_dataset` takes it with `options`, or an open Dataset; batch_size in rows; split 'all', 'train' or
-    'validation', the latest share `val_ratio`.
+    Arguments: model, a run's model.keras or any Keras model that maps a dict of features to one (rows, horizons)
+    output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; batch_size in rows; split,
+    'all', 'train' or 'validation', which is the latest share `val_ratio` of the rows.
 
     Raises DataError where a feature that the model reads is missing or has another shape.
     """
@@ -58,7 +58,7 @@ def predict(
 
 def _load(path: Path) -> keras.Model:
     if not path.is_file():
-        raise DataError(f"{path} does not exist; give the model.keras of a run")
+        raise DataError(f"model {path} does not exist; give the model.keras of a run")
     try:
         return keras.models.load_model(path)
     except (ValueError, OSError, KeyError) as error:
@@ -69,12 +69,14 @@ def _load(path: Path) -> keras.Model:
 
 
 def _check_features(model: keras.Model, dataset: Dataset) -> list[str] | None:
-    """Return the features that the model reads, None for all; DataError unless the data has them in its shapes."""
+    """Return the features that the model reads, None for all; raise DataError where the data lacks one."""
     if not isinstance(model, Forecaster):
         names = read_features(model)
         missing = sorted(set(names or ()) - set(dataset.schema.names))
         if missing:
-            raise DataError(f"{dataset.name} has no feature {missing[0]!r}, which the model reads")
+            raise DataError(
+                f"{dataset.name} has no feature {missing[0]!r}, which the model reads; give data that has it"
+            )
         return names
     found = {feature.name: feature.shape for feature in dataset.schema.features}
     for name, tensor in zip(model.feature_names, model.network.inputs, strict=True):
@@ -82,5 +84,5 @@ def _check_features(model: keras.Model, dataset: Dataset) -> list[str] | None:
         if name not in found:
             raise DataError(f"{dataset.name} has no feature {name!r}, which the model reads; it has {', '.join(found)}")
         if found[name] != shape:
-            raise DataError(f"feature {name!r} has shape {found[name]} in {dataset.name}, {shape} in the model")
+            raise DataError(f"feature {name!r} has shape {found[name]} in {dataset.name}, but {shape} in the model")
     return list(model.feature_names)

@@ -1,7 +1,7 @@
-"""What one pass over the rows shows beyond means: where numbers are missing, what stands still, repeats, drifts, leaks.
+"""Examine rows in one pass: missing numbers, outliers, stretches without change, overlap, drift, correlations.
 
-Neighbouring rows share most of their windows, so what is new in a row is its last step: distributions, stretches and
-correlations look at that. Rows are read in chunks; only a sample of them is kept.
+Neighbouring rows share most of their windows, so only a row's last step is new: distributions, stretches and
+correlations use that step. Rows are read in chunks, and only a sample of them is kept.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from ..data.dataset import Dataset
 from ..sources.schema import Feature
 from ..sources.statistics import FeatureStatistics
 
-BINS = np.linspace(-5, 5, 41)
-"""Edges of histograms in standard deviations from the mean; what lies outside counts in the first and last bin."""
+HISTOGRAM_EDGES = np.linspace(-5, 5, 41)
+"""Bin edges in standard deviations from the mean; values beyond them count in the first and last bin."""
 
 OUTLIER = 8.0
-"""Standard deviations from the mean above which a last step counts as an outlier."""
+"""Standard deviations from the mean beyond which a last step is an outlier."""
 
 SAMPLE_ROWS = 20_000
-"""Rows, evenly spaced, of which last steps and targets are kept for correlations: 16 MB with 200 channels."""
+"""Evenly spaced rows whose last steps and targets are kept for correlations: 16 MB with 200 channels."""
 
 _CHUNK_BYTES = 16 << 20
 _PAIRS = 100
-"""Neighbouring rows whose windows are laid over each other."""
+"""Pairs of neighbouring rows whose windows are compared."""
 
 
 @dataclass(frozen=True)
 class FeatureExamination:
-    """What the pass found of one feature; lists are by channel unless said otherwise.
+    """What the pass found in one feature; lists are by channel unless stated otherwise.
 
-    `histogram` (bins,) counts last steps of all channels by BINS; `outlier_share` of them; `nonfinite_by_step` (steps,)
-    and `nonfinite_by_channel` count over all rows; `longest_still` rows in a row with the same last step, and
-    `longest_still_rows` with the same in all channels; `zero_share` and `longest_zero` of last steps that are 0;
-    `drift`, mean of the last tenth less that of the first, in standard deviations; `shared_steps`, how many steps of a
-    window the next row repeats (None where windows do not overlap); `correlation` the largest by size between a last
-    step and a target, with `correlated_channel` and `correlated_horizon` from 0 (None where nothing is known).
+    `histogram` (bins,) counts last steps of all channels between HISTOGRAM_EDGES, `outlier_share` is relative to all of
+    them; `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still` is the longest
+    run of rows with the same last step, `longest_still_rows` with the same in all channels; `zero_share` and
+    `longest_zero` concern last steps that are 0; `drift` is the mean of the last tenth less that of the first, in
+    standard deviations; `shared_steps`, how many steps of a window the next row repeats (None where windows do not
+    overlap); `correlation`, the largest in size between a last step and a target, with `correlated_channel` and
+    `correlated_horizon` from 0 (None where not known).
     """
 
     histogram: list[int]
@@ -56,7 +57,7 @@ class FeatureExamination:
 
 
 def examine(dataset: Dataset) -> dict[str, FeatureExamination]:
-    """Return what a pass over all usable rows shows, by feature."""
+    """Return the findings of one pass over all usable rows, by feature."""
     features = dataset.schema.features
     statistics = dataset.statistics(dataset.usable)
     passes = {feature.name: _Pass(feature, statistics[feature.name]) for feature in features}
@@ -80,13 +81,13 @@ def examine(dataset: Dataset) -> dict[str, FeatureExamination]:
 
 
 class _Stretch:
-    """The longest stretch of True per column over rows that come in chunks."""
+    """Find the longest run of True per column over rows that arrive in chunks."""
 
     def __init__(self, columns: int):
         self._running, self.longest = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
 
     def add(self, flags: np.ndarray) -> None:
-        """Count bool (rows, columns)."""
+        """Add the next rows, bool (rows, columns)."""
         number = np.arange(1, len(flags) + 1)[:, None]
         last_break = np.maximum.accumulate(np.where(flags, 0, number), axis=0)
         lengths = number - last_break + np.where(last_break == 0, self._running, 0)
@@ -95,13 +96,13 @@ class _Stretch:
 
 
 class _Pass:
-    """The running counts of one feature."""
+    """Count what one feature holds, chunk by chunk."""
 
     def __init__(self, feature: Feature, statistics: FeatureStatistics):
         self._steps, self._channels = (feature.shape[0] if feature.is_sequence else 1), feature.channels
         self._mean = statistics.mean.astype(np.float64)
         self._std = np.where(statistics.std > 0, statistics.std, 1).astype(np.float64)
-        self._histogram = np.zeros(len(BINS) - 1, np.int64)
+        self._histogram = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._outliers = self._known = self._rows = 0
         self._nonfinite = np.zeros((self._steps, self._channels), np.int64)
         self._zeros = np.zeros(self._channels, np.int64)
@@ -110,12 +111,12 @@ class _Pass:
         self._sample: list[np.ndarray] = []
 
     def add(self, values: np.ndarray, *, sampled: np.ndarray) -> None:
-        """Count float32 (rows, *shape), the next in file order; `sampled` are numbers of rows among them to keep."""
+        """Add the next rows in file order, float32 (rows, *shape); keep those with the indices `sampled`."""
         rows = values.reshape(len(values), self._steps, self._channels)
         self._nonfinite += (~np.isfinite(rows)).sum(axis=0)
         last = rows[:, -1]
         scores = ((last - self._mean) / self._std)[np.isfinite(last)]
-        self._histogram += np.histogram(np.clip(scores, BINS[0], BINS[-1]), BINS)[0]
+        self._histogram += np.histogram(np.clip(scores, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0]
         self._outliers += int((np.abs(scores) > OUTLIER).sum())
         self._known += len(scores)
         self._rows += len(rows)
@@ -153,7 +154,7 @@ def _drift(first: FeatureStatistics, last: FeatureStatistics, whole: FeatureStat
 
 
 def _largest_correlation(values: np.ndarray, targets: np.ndarray) -> tuple[float, int, int] | None:
-    """The correlation of largest size between columns of float32 (rows, channels) and (rows, horizons)."""
+    """Return the (correlation, channel, horizon) of largest size between (rows, channels) and (rows, horizons)."""
     (x, x_known), (y, y_known) = (_standardized(part) for part in (values, targets))
     pairs = x_known.astype(np.float64).T @ y_known.astype(np.float64)
     if not (pairs > 2).any():
@@ -164,7 +165,7 @@ def _largest_correlation(values: np.ndarray, targets: np.ndarray) -> tuple[float
 
 
 def _standardized(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns in float64 with mean 0 and deviation 1, 0 where missing or constant; and which numbers are there."""
+    """Return columns in float64 with mean 0 and deviation 1, 0 where missing or constant; and a mask of the known."""
     known = np.isfinite(columns)
     counts = np.maximum(known.sum(axis=0), 1)
     values = np.where(known, columns, 0).astype(np.float64)
@@ -174,7 +175,7 @@ def _standardized(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shared_steps(dataset: Dataset, feature: Feature) -> int | None:
-    """The median over some pairs of neighbouring rows of the steps that the later window repeats."""
+    """Return the median number of steps that a window shares with the next; None where windows do not overlap."""
     rows = len(dataset.usable)
     if not feature.is_sequence or rows < 2:
         return None
@@ -187,7 +188,7 @@ def _shared_steps(dataset: Dataset, feature: Feature) -> int | None:
 
 
 def _overlap(before: np.ndarray, after: np.ndarray) -> int:
-    """The steps of the earlier window's end that the later one begins with; 0 where it repeats none."""
+    """Return how many steps at the end of the earlier window start the later one; 0 where there are none."""
     steps = len(before)
     for shift in range(steps):
         if np.array_equal(before[shift:], after[: steps - shift], equal_nan=True):
@@ -197,10 +198,10 @@ def _overlap(before: np.ndarray, after: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class TargetExamination:
-    """How a horizon's targets depend on earlier ones: autocorrelation by lag, and the rows they are worth.
+    """How the targets of a horizon depend on earlier ones: autocorrelation by lag, and the effective number of rows.
 
     `independent_rows` is n / (1 + 2 sum over lags below the horizon of (1 - lag/n) autocorrelation), the effective
-    sample size of a mean (Bayley and Hammersley 1946): returns of h steps made at every step share h - 1 of them.
+    sample size of a mean (Bayley and Hammersley 1946): returns over h steps, taken at every step, share h - 1 of them.
     """
 
     lags: list[int]
@@ -209,7 +210,7 @@ class TargetExamination:
 
 
 def examine_targets(targets: np.ndarray) -> list[TargetExamination]:
-    """Return the autocorrelation of float32 (rows, horizons), in file order; NaN is left out pair by pair."""
+    """Return the autocorrelation of float32 (rows, horizons) in file order; pairs with a NaN are left out."""
     rows, horizons = targets.shape
     lags = [lag for lag in range(1, max(10, horizons) + 1) if lag < rows - 1]
     standard, all_known = _standardized(targets)

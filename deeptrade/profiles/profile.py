@@ -1,4 +1,4 @@
-"""What a data file holds, as plain numbers, in flat memory."""
+"""Profile a data file: what it holds, as plain numbers, in constant memory."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def profile(
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Return the profile of data, from its store where one holds it; with `out`, write profile.json and ledger.csv.
+    """Return the profile of data, read from its store if there is one; with `out`, write profile.json and ledger.csv.
 
-    Sizes are bytes, times seconds, statistics per channel over all usable rows, non-finite numbers left out.
-    Rejected rows are counted, whatever their share, unless `max_bad_rows` says otherwise. memory_limit, a size such as
-    '2GiB', bounds what is read at once.
+    Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any
+    share of rejected rows is accepted unless `max_bad_rows` sets a lower one. memory_limit, a size such as '2GiB',
+    bounds what is read at once.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
@@ -66,12 +66,12 @@ def profile(
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
     if out is not None:
         write_ledger(user_path(out) / LEDGER, ledger)
-        write_json(user_path(out) / PROFILE, result)  # last: where it stands, all is there
+        write_json(user_path(out) / PROFILE, result)  # last: where it exists, the profile is complete
     return result
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return the profile of a checked dataset."""
+    """Return the profile of an open dataset."""
     usable = len(dataset.usable)
     statistics, examined = dataset.statistics(dataset.usable), examine(dataset)
     by_target = examine_targets(dataset.targets)
@@ -114,7 +114,7 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
 
 
 def _describe_times(times: np.ndarray) -> dict[str, Any]:
-    """Span, median step and gaps (steps over 1.5 times the median) of int64 ns timestamps in file order."""
+    """Return span, median step and gaps (over 1.5 times the median) of int64 ns timestamps in file order."""
     steps = np.diff(times) / 1e9
     median = float(np.median(steps)) if len(steps) else None
     gaps = np.flatnonzero(steps > _GAP_FACTOR * median) if median and median > 0 else np.empty(0, np.int64)

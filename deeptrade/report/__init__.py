@@ -1,4 +1,4 @@
-"""Reports: tables and figures from a run's files, notebooks as pages, and the index that says the verdict first.
+"""Reports: tables and figures from a run's files, notebooks as pages, and an index that starts with the verdict.
 
-Three layers: `tables` and `figures` turn plain data into tables and figures, `page` and `index` turn those into HTML.
+Three layers: `findings` computes the numbers, `tables` and `figures` format them, `page` and `index` write HTML.
 """

@@ -1,4 +1,4 @@
-"""What may leave the machine in a page: no address, no script, no folder, no name of user or host."""
+"""Remove from pages what must not leave the machine: addresses, scripts, folders, names of user and host."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NAMES = {"class", "id", "style"}
 
 
 def clean(html: str) -> str:
-    """Return a piece of HTML whose text and attributes are scrubbed, without scripts, styles and outside addresses.
+    """Return a piece of HTML with text and attributes scrubbed, without scripts, styles and external addresses.
 
-    Links inside the page, to files beside it, and images as data stay. Our own style sheet is not for this function.
+    Links within the page and to files next to it stay, and so do embedded images. Do not pass our own style sheet.
     """
     parts = _TAG.split(_ACTIVE.sub("", html))
     for at in range(0, len(parts), 2):
@@ -35,9 +35,9 @@ def clean(html: str) -> str:
 
 
 def scrub(text: str) -> str:
-    """Return plain text without home folder, and without the user's and the host's name as whole words ('root' stays).
+    """Return plain text without the home folder and the names of user and host; only whole words, and not 'root'.
 
-    Folders of absolute paths are left out, their last part stays: /data/x/market.csv becomes market.csv.
+    Absolute paths are reduced to their last part: /data/x/market.csv becomes market.csv.
     """
     text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], shorten_home(text))
     for name in sorted(_private_names(os.path.expanduser("~")), key=len, reverse=True):  # box.example before box
@@ -54,12 +54,12 @@ def _private_names(home: str) -> set[str]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user number may have no name
+    except (KeyError, OSError):  # a container's user id may have no name
         return ""
 
 
 def _scrub_escaped(text: str) -> str:
-    """Scrub text as it stands between tags; what needs no change keeps its spelling."""
+    """Return text from between tags, scrubbed; text that needs no change keeps its escapes."""
     plain = unescape(text)
     scrubbed = scrub(plain)
     return text if scrubbed == plain else escape(scrubbed, quote=False)

@@ -1,4 +1,4 @@
-"""The page that sets runs side by side: which settings differ, how each went, what it held, how fast it was."""
+"""The page that compares runs: which settings differ, the outcome, memory and speed of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ..files import user_path
 from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
+from .findings.comparison import validated, with_rate
 from .page import environment, to_html, write_page
 
 
 def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
-    """Write out/compare.html and out/comparison.json, and return the page's path."""
+    """Write out/compare.html and out/comparison.json, and return the path of the page."""
     out = user_path(out)
     comparison = compare_runs(folders, out=out)
     links = {run.name: _index_of(out, path) for run, path in zip(comparison.runs, find_runs(folders), strict=True)}
@@ -34,16 +35,16 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
         )
     )
     path = out / "compare.html"
-    write_page(path, title="Runs side by side", body=Markup(body))
+    write_page(path, title="Comparison of runs", body=Markup(body))
     return path
 
 
 def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
-    """Yield (alternative text, figure) of what there is to draw."""
-    if any(run.error is not None for run in comparison.runs):
+    """Yield (alternative text, figure) for everything that the runs have data for."""
+    if validated(comparison.runs):
         yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
-    if any(run.rows_per_second and run.peak_anon_bytes for run in comparison.runs):
-        yield "Rate of every run against its peak memory", figures.compared_rates(comparison.runs)
+    if with_rate(comparison.runs):
+        yield "Rate of every run over its peak memory", figures.compared_rates(comparison.runs)
     if any(run.losses for run in comparison.runs):
         yield "Training loss of every run over the rows trained", figures.compared_losses(comparison.runs)
     if any(run.timeline for run in comparison.runs):
@@ -51,7 +52,7 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
 
 
 def _index_of(out: Path, run: Path) -> str:
-    """The way from the page to a run's own first page, '' where there is none beside or below it."""
+    """Return the relative link from the page to a run's own page; '' where there is none next to or below it."""
     for page in (RunFolder(run.resolve()).index, RunFolder(run.resolve()).report):
         if page.exists() and page.is_relative_to(out.resolve()):
             return page.relative_to(out.resolve()).as_posix()

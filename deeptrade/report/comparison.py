@@ -1,57 +1,31 @@
-"""Several runs side by side: which settings differ, how each went, what it held, how fast it was."""
+"""Compare several runs: which settings differ, the outcome, memory and speed of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path, write_json
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
-from ..units import format_bytes
-from .findings import count_better, mean_ratio
+from ..units import count_of, format_bytes
+from .findings.comparison import RunSummary, gain_over_zero, most_accurate, validated
+from .findings.training import validation_errors
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
 
 _POINTS = 300
-"""Samples of a timeline, and steps of a training, that are kept."""
+"""Samples of a timeline, and steps of a run, that are kept."""
 
 _SAME = {"csv", "out", "store", "plan", "hardware", "fresh"}
-"""Settings that say nothing of how a run went."""
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run in a comparison; None where it has not come so far.
-
-    `error` is the mean over horizons of the validation MAE over the zero forecast's: below 1 it beats it. Peak and
-    limit in bytes; `rows_per_second` of training steps, saving and validating not counted; `timeline` holds (seconds,
-    anonymous bytes) of some samples of its last start, in order; `losses` (rows trained, median training loss of the
-    steps around) of some steps.
-    """
-
-    name: str
-    status: str
-    settings: dict[str, Any]
-    error: float | None = None
-    horizons_beaten: int | None = None
-    horizons: int | None = None
-    steps: int | None = None
-    peak_anon_bytes: int | None = None
-    limit_bytes: int | None = None
-    rows_per_second: float | None = None
-    wall_seconds: float | None = None
-    weights_sha256: str = ""
-    timeline: tuple[tuple[float, int], ...] = ()
-    losses: tuple[tuple[int, float], ...] = ()
+"""Settings that do not affect how a run went."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in the order of their names, the settings in which they differ, and pairs that should take equal steps."""
+    """Runs in the order given, the settings in which they differ, and pairs that should take the same steps."""
 
     runs: list[RunSummary]
     differing: list[str]
@@ -59,24 +33,24 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One sentence: which run has the least validation error, and what it took."""
-        scored = [run for run in self.runs if run.error is not None]
-        count = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}, {len(scored)} with a validation."
-        if not scored:
-            return f"{count} Nothing can be compared yet."
-        best = min(scored, key=lambda run: run.error or 0.0)
-        error = best.error or 0.0
-        how = f"{abs(1 - error):.1%} {'below' if error < 1 else 'above'} the zero forecast's"
+        """Return one or two sentences: how many runs there are, which has the lowest validation error, and its peak."""
+        scored = validated(self.runs)
+        count = f"{count_of(len(self.runs), 'run')}, {len(scored)} with validation results."
+        best = most_accurate(scored)
+        if best is None:
+            return f"{count} There is nothing to compare yet."
+        gain = gain_over_zero(best)
+        how = f"{abs(gain):.1%} {'below' if gain > 0 else 'above'} the zero forecast's"
         peak = f", with a peak of {format_bytes(best.peak_anon_bytes)}" if best.peak_anon_bytes else ""
-        return f"{count} The least validation error is that of {best.name}: {how}{peak}."
+        return f"{count} The lowest validation error is that of {best.name}: {how}{peak}."
 
 
 def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None) -> Comparison:
-    """Return the runs found in folders: each is a run, or holds runs one level below it.
+    """Return a comparison of the runs in folders; each folder is a run, or holds runs one level below it.
 
-    With `out`, out/comparison.json gets the same.
+    With `out`, the comparison is also written to out/comparison.json.
 
-    Raises DataError for a folder that is not there or holds no run.
+    Raises DataError for a folder that does not exist or holds no run.
     """
     paths = find_runs(folders)
     found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
@@ -89,19 +63,21 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
 
 
 def find_runs(folders: Sequence[str | Path]) -> list[Path]:
-    """Return the folders of the runs found in `folders`; DataError for one that is not there or holds no run."""
+    """Return the folders of the runs in `folders`; raise DataError for one that does not exist or holds no run."""
     return [path for folder in folders for path in _runs_in(user_path(folder))]
 
 
 def _runs_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the --out of a run, or a folder of such")
+        raise DataError(f"{folder} is not a folder; give the --out folder of a run, or a folder of runs")
     if _is_run(folder):
         return [folder]
     with friendly_os_errors(f"looking for runs in {folder}"):
         below = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
     if not below:
-        raise DataError(f"{folder} holds no run, nor does a folder in it; give the --out of a run, or a folder of such")
+        raise DataError(
+            f"{folder} holds no run, nor does any folder in it; give the --out folder of a run, or a folder of runs"
+        )
     return below
 
 
@@ -110,7 +86,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path; with the part before it where two would be the same."""
+    """Return the last part of each path, with its parent where two would be the same."""
     names = [path.resolve().name for path in paths]
     return [
         name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
@@ -122,15 +98,15 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
     result, timeline = found.result, _timeline(found)
     if result is None:
         return RunSummary(name, _status(found), {}, timeline=timeline)
-    better, total = count_better(result)
+    errors = validation_errors(result)
     memory, seconds = result["memory"], result["time"]["step_seconds_median"]
     return RunSummary(
         name=name,
         status=_status(found),
         settings={key: value for key, value in result["settings"].items() if key not in _SAME},
-        error=mean_ratio(result) if total else None,
-        horizons_beaten=better if total else None,
-        horizons=total or None,
+        error=errors.mean_ratio if errors.known else None,
+        horizons_beaten=errors.better if errors.known else None,
+        horizons=errors.known or None,
         steps=result["steps"],
         peak_anon_bytes=memory["peak_anon_bytes"],
         limit_bytes=memory["limit_bytes"],
@@ -148,7 +124,7 @@ def _timeline(found: RunFiles) -> tuple[tuple[float, int], ...]:
 
 
 def _losses(found: RunFiles, effective_batch: int) -> tuple[tuple[int, float], ...]:
-    """Some steps, evenly spaced, with the median loss of as many steps as lie between two."""
+    """Return (rows trained, running median of the loss) of evenly spaced steps."""
     if not len(found.history):
         return ()
     history = found.history[["step", "loss"]].astype(float).dropna()
@@ -159,7 +135,7 @@ def _losses(found: RunFiles, effective_batch: int) -> tuple[tuple[int, float], .
 
 
 def _status(found: RunFiles) -> str:
-    """How a run stands: completed, still going, stopped, failed: why, or killed."""
+    """Return the status of a run: completed, still going, stopped, killed, not trained, or failed with the reason."""
     notebooks = (found.run or {}).get("notebooks", {})
     failed = next((item["error"] for item in notebooks.values() if item["status"] == "failed"), "")
     if failed:

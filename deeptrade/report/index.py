@@ -1,4 +1,4 @@
-"""The first page of a run, from whatever files are there: the verdict in four lines, then the way to the rest."""
+"""The first page of a run, from the files it has written so far: a verdict in four lines, then links to the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..errors import DataError
 from ..files import user_path
 from ..memory import phase_table
 from ..run_folder import RunFolder
+from ..units import count_of
 from . import figures, tables
+from .findings.memory import peak_sample
+from .findings.training import validation_errors
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
 
@@ -25,21 +28,25 @@ TITLES = {
 
 
 def write_index(folder: Path) -> Path:
-    """Write folder/index.html from the files of a run, finished or not, and return its path."""
+    """Write folder/index.html from the files of a run, finished or not, and return the path of the page."""
     return _write(RunFolder(folder).index, pages=list(_pages(folder)), drawings=[])
 
 
 def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
-    """Write folder/report.html from the files of any run, killed ones too, and index.html for a run of notebooks.
+    """Write folder/report.html from the files of any run, even a killed one; also index.html for a run of notebooks.
 
-    Raises DataError when the folder holds no run, or files that no run has written.
+    Return the path of the index where there is one, else of the report. Raises DataError when the folder holds no run,
+    or files that no run has written.
     """
     folder = user_path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the --out of a run")
+        raise DataError(f"{folder} is not a folder; give the --out folder of a run")
     found = RunFiles(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
-        raise DataError(f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl below it")
+        raise DataError(
+            f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl; give the --out folder of "
+            "a run"
+        )
     path = _write(RunFolder(folder).report, pages=list(_pages(folder)), drawings=list(_drawings(found)))
     if found.run:
         path = write_index(folder)
@@ -49,7 +56,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
 
 
 def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
-    """Write one page on the run whose folder the page lies in."""
+    """Write one page about the run in the page's own folder."""
     found = RunFiles(path.parent)
     result = found.result
     body = (
@@ -74,7 +81,7 @@ def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> 
 
 
 def _scored(result: Mapping[str, Any]) -> bool:
-    return bool(result["validation"].get("mae"))
+    return bool(validation_errors(result).horizons)
 
 
 def _failures(found: RunFiles) -> list[str]:
@@ -97,33 +104,33 @@ def _data_line(found: RunFiles) -> str:
         return tables.data_verdict(found.profile)
     if found.result:
         rows = found.result["rows"]
-        return f"{rows['read']:,} rows read, {rows['rejected']:,} rejected; no profile was made."
+        return f"{count_of(rows['read'], 'row')} read, {rows['rejected']:,} rejected; there is no profile."
     return "Not profiled yet."
 
 
 def _settings_line(found: RunFiles) -> str:
-    """What training used; before it has run, what the plan says."""
+    """Return what training used, or what the plan says before training has run."""
     result = found.result
     if result is None:
-        return tables.plan_verdict(found.plan) if found.plan else "Not known: there is no plan and no result yet."
-    passes = f"{result['accum_steps']} pass{'es' if result['accum_steps'] > 1 else ''}"
+        return tables.plan_verdict(found.plan) if found.plan else "Not known yet: there is no plan and no result."
+    passes = count_of(result["accum_steps"], "pass", "passes")
     return (
-        f"{result['settings']['model_size']} with {result['batch_size']} rows per pass x {passes} "
-        f"= {result['effective_batch']} rows per step, {result['settings']['precision']}."
+        f"{result['settings']['model_size']} with {count_of(result['batch_size'], 'row')} per pass x {passes} "
+        f"= {count_of(result['effective_batch'], 'row')} per step, {result['settings']['precision']}."
     )
 
 
 def _training_line(found: RunFiles) -> str:
     status, steps = (found.result or {}).get("status"), len(found.history)
     if found.result and status == "completed":
-        sure = f" {tables.evaluation_verdict(found.scores)}" if found.scores else ""
-        return tables.training_verdict(found.result) + sure
+        compared = f" {tables.evaluation_verdict(found.scores)}" if found.scores else ""
+        return tables.training_verdict(found.result) + compared
     if found.running:
-        return f"It is still going, after {steps:,} step{'s' * (steps != 1)} so far."
+        return f"It is running, with {count_of(steps, 'step')} so far."
     if not steps:
         return "It failed before its first step." if status == "failed" else "Not run yet."
     how = {"failed": "failed", "interrupted": "was stopped"}.get(str(status), "was killed")
-    return f"It {how} after {steps:,} step{'s' if steps > 1 else ''}; run again to continue."
+    return f"It {how} after {count_of(steps, 'step')}; run it again to continue."
 
 
 def _memory_line(found: RunFiles) -> str:
@@ -131,24 +138,24 @@ def _memory_line(found: RunFiles) -> str:
     if not limit_bytes:
         return "Not measured yet."
     if found.samples:
-        peak = tables.peak_sample(found.samples)
+        peak = peak_sample(found.samples)
         line = tables.memory_verdict(peak.anon_bytes, limit_bytes, source, peak.phase)
-        return line if found.completed else f"{line} That is the last that is known."
+        return line if found.completed else f"{line} Nothing later is known."
     if found.result:
         return tables.unsampled_verdict(found.result["memory"])
     return "Not measured yet."
 
 
 def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
-    """Figures for a page that no notebook made: alternative text and an image as data."""
+    """Yield (alternative text, data URL) of the figures for a page that no notebook has written."""
     if found.samples:
         timeline = figures.memory_timeline(found.samples, found.limit[0])
-        yield figures.as_image(timeline, alt="Memory over time with its phases and the limit")
+        yield figures.as_image(timeline, alt="Memory over time, with phases and the limit")
     if len(found.history):
         yield figures.as_image(figures.loss_curve(found.history), alt="Training loss by optimizer step")
     if found.result and _scored(found.result):
         errors = figures.validation_errors(found.result)
-        yield figures.as_image(errors, alt="Validation error against the zero forecast's, by horizon")
+        yield figures.as_image(errors, alt="Validation error relative to the zero forecast's, by horizon")
 
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
@@ -163,13 +170,13 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _state(item: Mapping[str, Any]) -> str:
-    """How one notebook stands, from its entry in run.json."""
+    """Return the state of one notebook in words, from its entry in run.json."""
     if item.get("status") == "failed":
         return f"failed: {item.get('error', 'see its page')}"
     if item.get("status") == "interrupted":
         return "stopped by a signal"
     if item.get("status") == "partial":
-        return "of the run as far as it came"
+        return "of the unfinished run"
     if item.get("status") != "completed":
         return "not run yet"
     return f"completed in {item['seconds']:g} s" if "seconds" in item else "completed"

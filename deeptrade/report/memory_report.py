@@ -1,4 +1,4 @@
-"""The memory report of a run, from its files: verdict, timeline, phases, and how sure the figures are."""
+"""The memory report of a run, from its files: verdict, timeline, phases, and how reliable the numbers are."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from ..errors import DataError
 from ..files import user_path, write_json
 from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_notes, read_starts, read_timeline
 from ..run_folder import MEMORY_REPORT, RunFolder
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from . import tables
-
-MISSED_SHARE = 0.05
-"""Share by which the kernel's mark may be above the samples before the report warns."""
+from .findings.memory import kernel_peak, peak_sample
 
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """What a run's memory.jsonl, result.json say; `predicted` is None where there is no result."""
+    """What a run's memory.jsonl and result.json say; `predicted` is None where there is no result.json."""
 
     verdict: str
     honesty: str
@@ -33,9 +31,9 @@ class MemoryReport:
 
 
 def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryReport:
-    """Return the memory report of a run's folder or of what `fit --out` left, killed runs too.
+    """Return the memory report of a run's folder, or of a folder written by `fit --out`, even of a killed run.
 
-    With `out`, out/memory.json gets verdict, phases and next steps.
+    With `out`, verdict, phases and next steps are written to out/memory.json.
 
     Raises DataError when there is neither a timeline nor a result.
     """
@@ -45,9 +43,9 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     samples = read_timeline(timeline) if timeline.exists() else []
     result = training.read_result()
     if not samples and not result:
-        raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the folder of a run or of fit")
+        raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the --out folder of a run or of fit")
     completed = result is not None and result["status"] == "completed"
-    again = [] if completed else ["run it again: it continues from its last checkpoint"]
+    again = [] if completed else ["run it again; it continues from its last checkpoint"]
     kernel_peak_bytes = result["memory"]["peak_rss_bytes"] if result and completed else 0
     report = MemoryReport(
         **(
@@ -69,8 +67,8 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
 
 
 def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: float) -> MemoryReport:
-    """Return the report of samples of any process, such as those of a monitor; there must be one."""
-    peak = tables.peak_sample(samples)
+    """Return the report of at least one sample of any process, such as those of a MemoryMonitor."""
+    peak = peak_sample(samples)
     return MemoryReport(
         verdict=tables.memory_verdict(peak.anon_bytes, limit.limit_bytes, limit.source, peak.phase),
         honesty=_honesty(samples, interval_seconds),
@@ -84,7 +82,7 @@ def report_samples(samples: list[Sample], *, limit: Limit, interval_seconds: flo
 
 
 def _sampled(samples: list[Sample], timeline: Path, *, finished: bool, kernel_peak_bytes: int) -> dict[str, Any]:
-    start, peak = read_starts(timeline)[-1], tables.peak_sample(samples)
+    start, peak = read_starts(timeline)[-1], peak_sample(samples)
     return {
         "verdict": tables.memory_verdict(peak.anon_bytes, start.limit_bytes, start.limit_source, peak.phase),
         "honesty": _honesty(
@@ -99,17 +97,17 @@ def _sampled(samples: list[Sample], timeline: Path, *, finished: bool, kernel_pe
 
 
 def _unsampled(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be said of a run made with no_memory_monitor."""
+    """Return the part of the report for a run with no_memory_monitor."""
     return {
         "verdict": tables.unsampled_verdict(result["memory"]),
-        "honesty": "The run took no samples (no_memory_monitor): there is no timeline, and the kernel's peak counts "
-        "pages of mapped files that it would give back.",
+        "honesty": "The run took no samples (no_memory_monitor): there is no timeline, and the kernel's peak includes "
+        "pages of mapped files, which it can reclaim.",
         "limit_bytes": result["memory"]["limit_bytes"],
     }
 
 
 def _within_steps(result: Mapping[str, Any] | None, timeline: Path) -> Mapping[str, Any]:
-    """Slope, leaks and jumps: from the result, or what the timeline of a killed run says of leaks and jumps."""
+    """Return slope, leaks and jumps from the result, or leaks and jumps from the timeline of a killed run."""
     if result and "slope" in result["memory"]:
         return result["memory"]
     kinds = {"leaks": "leak", "spikes": "spike"} if timeline.exists() else {}
@@ -117,7 +115,7 @@ def _within_steps(result: Mapping[str, Any] | None, timeline: Path) -> Mapping[s
 
 
 def _measured(samples: list[Sample]) -> int | None:
-    return tables.peak_sample(samples).anon_bytes if samples else None
+    return peak_sample(samples).anon_bytes if samples else None
 
 
 def _honesty(
@@ -128,24 +126,23 @@ def _honesty(
     finished: bool = True,
     kernel_peak_bytes: int = 0,
 ) -> str:
-    """What the figures can have missed, in words; the kernel's peak is that of the process of the last start."""
+    """Return sentences on what the samples may have missed; the kernel's peak is that of the last start's process."""
     lines = [
-        f"Anonymous memory was sampled every {interval_seconds:g} s and at each phase's edges "
-        f"({len(samples):,} samples): what came and went in between is not seen.",
+        f"Anonymous memory was sampled every {interval_seconds:g} s and at the start and end of each phase "
+        f"({count_of(len(samples), 'sample')}): what was allocated and freed in between is not seen.",
     ]
-    sampled = max(sample.rss_bytes for sample in samples if sample.run == samples[-1].run)
-    line = f"Resident memory peaked at {format_bytes(sampled)} in these samples"
-    if kernel_peak_bytes:
-        missed = kernel_peak_bytes / sampled - 1
-        line += f"; the kernel's own mark, which misses nothing, is {format_bytes(kernel_peak_bytes)}"
-        line += f" ({abs(missed):.1%} {'more' if missed > 0 else 'less'})"
-        if missed > MISSED_SHARE:
+    peak = kernel_peak(samples, kernel_peak_bytes)
+    line = f"Resident memory peaked at {format_bytes(peak.sampled_bytes)} in these samples"
+    if peak.excess_share is not None:
+        line += f"; the kernel's own peak, which misses nothing, is {format_bytes(kernel_peak_bytes)}"
+        line += f" ({abs(peak.excess_share):.1%} {'higher' if peak.excess_share > 0 else 'lower'})"
+        if peak.samples_missed_it:
             line += (
-                ". **Samples have missed a peak**, or it was before training began: the true one may lie as far above"
+                ". **Samples have missed a peak**, or it came before training: the true peak may be that much higher"
             )
     lines.append(f"{line}.")
     if runs > 1:
-        lines.append(f"The run was started {runs} times; the timeline joins them.")
+        lines.append(f"The run was started {runs} times; the timeline shows all starts.")
     if not finished:
-        lines.append("The run has not completed: it was stopped or is still going, and this is the last that is known.")
+        lines.append("The run has not completed: it was stopped or is still running, and nothing later is known.")
     return " ".join(lines)

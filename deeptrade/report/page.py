@@ -1,4 +1,4 @@
-"""Executed notebooks, and anything else, as one self-contained HTML file: no network, no script, nothing private."""
+"""Write executed notebooks and other content as self-contained HTML: no network, no scripts, nothing private."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _LONGEST_ERROR = 500
 
 
 def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
-    """Write an executed notebook as a page: for readers without code, prompts and warnings, or in full with them.
+    """Write an executed notebook as a page: with `code` in full, else without code, prompts and warnings.
 
-    The verdict, the first output that is one bold sentence, comes first; an error in a cell before it. Cells tagged
-    remove_cell, remove_input or remove_output are treated so. Readers see the parameters as a table at the end.
+    The page starts with the first error of a cell, if any, then the verdict, which is the first output that is one bold
+    sentence. The tags remove_cell, remove_input and remove_output have their usual effect. Without `code`, the
+    parameters are a table at the end.
     """
     content = nbformat.read(notebook, as_version=4)
     content.cells = [cell for cell in content.cells if not _tagged(cell, *_PAPERMILL_MARKS)]
@@ -58,7 +59,7 @@ def write_page(
     problem: str = "",
     settings: Markup | None = None,
 ) -> None:
-    """Write one page around a body of HTML, cleaned of addresses, scripts, and names that are nobody's business."""
+    """Write one page around a body of HTML, without external addresses, scripts and private names."""
     text = (
         environment()
         .get_template("page.html.j2")
@@ -77,23 +78,23 @@ def write_page(
 
 
 def _scrollable(html: str) -> str:
-    """Put every table into a box that scrolls sideways, by the keyboard too."""
+    """Wrap every table in a box that scrolls sideways, also by keyboard."""
     box = r'<div class="scroll" tabindex="0" role="group" aria-label="table">\g<0></div>'
     return re.sub(r"<table\b.*?</table>", box, html, flags=re.DOTALL)
 
 
 def environment() -> Environment:
-    """Return the templates' environment: everything from data is escaped."""
+    """Return the environment of the templates, which escapes all text."""
     return Environment(loader=PackageLoader("deeptrade.report"), autoescape=True)
 
 
 def to_html(table: pd.DataFrame) -> Markup:
-    """Return a table as HTML, its text escaped."""
+    """Return a table as HTML with its text escaped."""
     return Markup(table.to_html(index=False, border=0, escape=True, justify="left"))
 
 
 def _style(body: str) -> str:
-    """The style sheet, with colours for the kinds of code that occur in the body, in light and dark."""
+    """Return the style sheet, with light and dark colours for the kinds of code in the body."""
     style = environment().loader.get_source(environment(), "style.css")[0]  # type: ignore[union-attr]
     kinds = sorted(set(re.findall(r'<span class="(\w{1,3})">', body)))
     if not kinds:
@@ -127,7 +128,7 @@ def _body(content: Any, *, code: bool) -> str:
 
 
 def _strip_for_readers(content: Any) -> None:
-    """Leave out parameter cells, error traces, and what went to stderr."""
+    """Remove parameter cells, tracebacks and stderr."""
     content.cells = [cell for cell in content.cells if not _tagged(cell, *_PARAMETERS)]
     for cell in content.cells:
         if cell.cell_type == "code":
@@ -137,7 +138,7 @@ def _strip_for_readers(content: Any) -> None:
 
 
 def _escape_outputs(content: Any) -> None:
-    """Make Markdown outputs plain of HTML: their text may come from the data, as a file's or a column's name."""
+    """Escape HTML in Markdown outputs: their text may come from data, such as the name of a file or column."""
     for output in _outputs(content):
         text = output.get("data", {}).get("text/markdown")
         if text is not None:
@@ -145,7 +146,7 @@ def _escape_outputs(content: Any) -> None:
 
 
 def _join_streams(content: Any) -> None:
-    """Make what a cell printed one text: updates of a progress bar in between have cut it in many."""
+    """Join what a cell printed into one text: progress-bar updates in between split it."""
     for cell in content.cells:
         joined: list[Any] = []
         for output in cell.get("outputs", []):
@@ -167,7 +168,7 @@ def _outputs(content: Any) -> Iterator[Any]:
 
 
 def _read_parameters(content: Any) -> dict[str, Any]:
-    """The parameters in force: the declared ones, overridden by the injected ones."""
+    """Return the effective parameters: declared ones, overridden by injected ones."""
     values: dict[str, Any] = {}
     for tag in _PARAMETERS:
         for cell in content.cells:
@@ -177,10 +178,10 @@ def _read_parameters(content: Any) -> dict[str, Any]:
 
 
 def _read_assignments(source: str) -> dict[str, Any]:
-    """Names and values of plain assignments; a value that is no constant is shown as it is written."""
+    """Return names and values of plain assignments; a value that is not a constant stays as source text."""
     try:
         statements = ast.parse(source).body
-    except SyntaxError:  # the cell itself has failed then, and the page says so
+    except SyntaxError:  # then the cell itself has failed, and the page reports it
         return {}
     values = {}
     for statement in statements:
@@ -192,23 +193,23 @@ def _read_assignments(source: str) -> dict[str, Any]:
 
 
 def _find_error(content: Any) -> str:
-    """The first error in one line, '' where there is none."""
+    """Return the first error as one line; '' where there is none."""
     for output in _outputs(content):
         if output.output_type == "error":
             line = " ".join(_ANSI.sub("", f"{output.ename}: {output.evalue}").split())
             return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]} ..."
-    if "papermill" in content.metadata and any(_left_undone(cell) for cell in content.cells):
-        return "the notebook's process ended before its last cell; the system may have ended it for lack of memory"
+    if "papermill" in content.metadata and any(_was_not_run(cell) for cell in content.cells):
+        return "the notebook's process ended before its last cell; the system may have killed it for lack of memory"
     return ""
 
 
-def _left_undone(cell: Any) -> bool:
-    """A kernel that dies leaves no error, only cells without a number (nor a status one could trust)."""
+def _was_not_run(cell: Any) -> bool:
+    """Return whether a cell has no execution count: a kernel that dies leaves no error and no reliable status."""
     return cell.cell_type == "code" and bool(cell.source.strip()) and cell.execution_count is None
 
 
 def _take_title(content: Any) -> str:
-    """Take the first heading out of its cell."""
+    """Remove the first heading from its cell and return it."""
     for cell in content.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             title, _, cell.source = cell.source.partition("\n")
@@ -217,7 +218,7 @@ def _take_title(content: Any) -> str:
 
 
 def _take_verdict(content: Any) -> str:
-    """Return the first output that is one bold sentence, and take it away unless it stands under its own heading."""
+    """Return the first output that is one bold sentence, and remove it unless it has a heading of its own."""
     heading = False
     for cell in content.cells:
         heading = cell.source.startswith("#") if cell.cell_type == "markdown" else heading

@@ -1,11 +1,11 @@
-"""What a run has left so far, read from its folder: finished, still going, or killed."""
+"""Read what a run has written so far, whether it has finished, is running, or was killed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ..judging.evaluation import read_scores
+from ..judging.scores import read_scores
 from ..memory import read_starts, read_timeline
 from ..run_folder import RunFolder, foreign_file
 
@@ -26,11 +26,11 @@ _NEEDED: dict[str, dict[str, type]] = {
     },
     "run.json": {"notebooks": dict},
 }
-"""Entries, and their kinds, by which a file of ours is known from another's of the same name."""
+"""Entries and their types that tell our files from others of the same name."""
 
 
 class RunFiles:
-    """What a run has left so far; None or empty where it has not come to it.
+    """The files that a run has written so far; None or empty for those it has not reached.
 
     Raises DataError for a file that no run has written.
     """
@@ -52,7 +52,7 @@ class RunFiles:
 
     @property
     def limit(self) -> tuple[int, str]:
-        """Bytes and source of the limit in force at last; (0, "") when no file says."""
+        """Return bytes and source of the limit of the last start; (0, "") where no file has it."""
         if self.starts:
             return self.starts[-1].limit_bytes, self.starts[-1].limit_source
         memory = (self.result or {}).get("memory", {})
@@ -60,8 +60,8 @@ class RunFiles:
 
 
 def _checked(name: str, content: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
-    """The content of a file, where it holds what a run writes; DataError where it does not."""
+    """Return the content of a file; raise DataError where it lacks what a run writes."""
     for entry, kind in _NEEDED[name].items() if content is not None else ():
         if not isinstance((content or {}).get(entry), kind):
-            raise foreign_file(folder / name, f"it has no {entry!r} of the kind that a run writes")
+            raise foreign_file(folder / name, f"it has no {entry!r} of type {kind.__name__}")
     return content

@@ -1,4 +1,4 @@
-"""Runs that should take the same steps, and whether they did: how a step is cut into passes must not matter."""
+"""Check that runs which should take the same steps did: how a step is split into passes must not matter."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..settings import MATHS
+from ..units import count_of
 from .run_files import RunFiles
 
 
 @dataclass(frozen=True)
 class SameSteps:
-    """Two runs on the same data with the same settings, but for those that do not change the weights.
+    """Two runs on the same data whose settings differ only where that does not change the weights.
 
-    `largest_difference` of their training losses (Huber's, in deviations of the targets) over their `steps` in common.
+    `largest_difference` is that of their training losses (Huber, in standard deviations of the target) over the `steps`
+    that both have.
     """
 
     first: str
@@ -26,24 +28,24 @@ class SameSteps:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """Return one sentence on how far the losses differ."""
         differ = f"differ by at most {self.largest_difference:.1e}" if self.largest_difference else "are equal"
         return (
-            f"{self.first} and {self.second} should take the same steps, however these are cut into passes: over "
-            f"{self.steps:,} steps their losses {differ}."
+            f"{self.first} and {self.second} should take the same steps, however these are split into passes: over "
+            f"{count_of(self.steps, 'step')}, their losses {differ}."
         )
 
 
 def find_same_steps(runs: Mapping[str, RunFiles]) -> list[SameSteps]:
-    """Return the pairs among runs by name that should take the same steps, each with the first of its kind."""
-    kinds: dict[str, list[str]] = {}
+    """Return the pairs of runs, by name, that should take the same steps, each with the first of its group."""
+    groups: dict[str, list[str]] = {}
     for name, found in runs.items():
         if found.result and len(found.history):
-            kinds.setdefault(_kind(found.result), []).append(name)
-    return [pair for names in kinds.values() for pair in _pairs(names, runs)]
+            groups.setdefault(_group_key(found.result), []).append(name)
+    return [pair for names in groups.values() for pair in _pairs(names, runs)]
 
 
-def _kind(result: Mapping[str, Any]) -> str:
+def _group_key(result: Mapping[str, Any]) -> str:
     settings = {**result["settings"], "effective_batch": result["effective_batch"]}
     return str([result["data_id"], *(settings.get(name) for name in MATHS)])
 

@@ -41,12 +41,12 @@ def test_data_without_a_feature_of_the_model_is_refused(forecaster, tmp_path):
     with pytest.raises(DataError, match=r"w has no feature 'arr_<b>/é', which the model reads; it has arr_5m, arr_ctx"):
         predict(forecaster, without.path)
     other = make_market(tmp_path / "o.csv", shapes={"arr_5m": (1, 8, 3), "arr_<b>/é": (1, 5, 2), "arr_ctx": (1, 4)})
-    with pytest.raises(DataError, match=r"feature 'arr_5m' has shape \(8, 3\) in o, \(7, 3\) in the model"):
+    with pytest.raises(DataError, match=r"feature 'arr_5m' has shape \(8, 3\) in o, but \(7, 3\) in the model"):
         predict(forecaster, other.path)
 
 
-def test_what_is_no_model_is_one_line(market, tmp_path):
-    with pytest.raises(DataError, match=r"does not exist; give the model\.keras of a run"):
+def test_a_file_that_is_not_a_model_is_an_error_of_one_line(market, tmp_path):
+    with pytest.raises(DataError, match=r"model .* does not exist; give the model\.keras of a run"):
         predict(tmp_path / "none.keras", market.path)
     (tmp_path / "bad.keras").write_text("no model")
     with pytest.raises(DataError, match=r"bad\.keras cannot be read as a Keras model"):

@@ -69,8 +69,8 @@ def test_a_notebook_shows_the_table_the_growth_and_the_timeline_of_its_cells():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     outputs = json.dumps(notebook.cells[-1].outputs)
-    assert "It grows" in outputs
-    assert "each run of 'load' leaves 4.8 MiB more" in outputs
+    assert "Memory grows" in outputs
+    assert "each visit of 'load' leaves 4.8 MiB more" in outputs
     assert "image/png" in outputs
     assert outputs.count("<th ") >= 7
 

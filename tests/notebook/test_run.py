@@ -213,7 +213,7 @@ def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_th
     assert process.returncode not in (0, 2)
     index = (out / "index.html").read_text()
     assert "failed: " in index
-    assert "of the run as far as it came" in index
+    assert "of the unfinished run" in index
     for name in ("03_train.ipynb", "03_train.html", "04_memory_report.html"):
         assert (out / name).exists()
     assert "The run has not completed" in (out / "04_memory_report.html").read_text()

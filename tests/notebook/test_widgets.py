@@ -63,7 +63,7 @@ def test_the_plan_chooser_plans_for_what_is_chosen(market, monkeypatch):
 
 
 def test_a_row_that_is_not_there_is_refused(data):
-    with pytest.raises(SettingsError, match="row=60 is not in the data; use 0 to 59"):
+    with pytest.raises(SettingsError, match="row=60 is not in the data; choose from 0 to 59"):
         widgets.row_targets(data, row=60)
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from deeptrade import open_dataset
 from deeptrade.profiles import examination
-from deeptrade.profiles.examination import BINS, examine, examine_targets
+from deeptrade.profiles.examination import HISTOGRAM_EDGES, examine, examine_targets
 from tests.support.markets import make_market
 
 
 @pytest.fixture
 def examined(tmp_path):
-    """Write a market after `change(market)` and examine it; returns the market and what was found."""
+    """Write a market after `change(market)`, examine it, and return the market and the findings."""
 
     def examine_changed(change=lambda market: None, **options):
         market = make_market(tmp_path / "market.csv", **options)
@@ -41,7 +41,7 @@ def test_histograms_count_the_last_steps_in_deviations(examined):
     for name, values in market.features.items():
         channels = values[:, 0].astype(np.float32).reshape(-1, values.shape[-1])
         scores = (last_steps(values) - channels.mean(axis=0)) / channels.std(axis=0)
-        expected = np.histogram(np.clip(scores, -5, 5), BINS)[0]
+        expected = np.histogram(np.clip(scores, -5, 5), HISTOGRAM_EDGES)[0]
         assert np.abs(np.array(found[name].histogram) - expected).sum() <= 2  # a score on an edge
         assert sum(found[name].histogram) == scores.size
 
@@ -58,7 +58,7 @@ def replace_last(market, rows, values, name="arr_5m"):
         market.cells[row][column] = json.dumps(window.tolist())
 
 
-def test_stretches_without_news_and_of_zeros_are_found_across_chunks(examined, monkeypatch):
+def test_stretches_without_change_and_of_zeros_are_found_across_chunks(examined, monkeypatch):
     monkeypatch.setattr(examination, "_CHUNK_BYTES", 7 * 4 * 40)  # seven rows at a time
 
     def change(market):

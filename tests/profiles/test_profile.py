@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deeptrade import profile
+from deeptrade.errors import DoesNotFitError
 
 
 def test_counts_times_and_moments_equal_plain_numpy(market):
@@ -53,3 +54,8 @@ def test_one_row_and_no_known_target_have_a_profile(market):
     assert result["rows"]["usable"] == 1
     assert result["step_seconds"] is None
     assert result["targets"][0]["missing"] == 1
+
+
+def test_a_memory_limit_bounds_what_a_profile_reads(market):
+    with pytest.raises(DoesNotFitError, match=r"reading a block of market needs .* may be used"):
+        profile(market.path, memory_limit="1KiB")

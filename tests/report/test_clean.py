@@ -42,7 +42,7 @@ def test_names_of_user_and_host_are_left_out_as_whole_words(monkeypatch):
     assert scrub("root of the matter") == "root of the matter"
 
 
-def test_a_user_without_a_name_is_no_error(monkeypatch):
+def test_a_user_without_a_name_is_not_an_error(monkeypatch):
     def fail():
         raise KeyError("uid not found")
 
@@ -74,7 +74,7 @@ def test_a_host_named_like_a_tag_does_not_change_the_page(monkeypatch):
         ('a<link href="x"><style>p {}</style>b', "ab"),
     ],
 )
-def test_addresses_and_scripts_are_taken_out(html, expected):
+def test_addresses_and_scripts_are_removed(html, expected):
     assert clean(html) == expected
 
 

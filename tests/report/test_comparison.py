@@ -37,7 +37,7 @@ def test_runs_are_found_one_level_below_and_summed_up(runs):
     assert (broken.status, broken.error) == ("failed: no target", None)
     assert good.rows_per_second > 0
     assert compared.differing == ["batch_size"]
-    assert "least validation error is that of good: 10.0% below the zero forecast's, with a peak of 600.0 MiB" in (
+    assert "lowest validation error is that of good: 10.0% below the zero forecast's, with a peak of 600.0 MiB" in (
         compared.verdict
     )
 
@@ -54,7 +54,7 @@ def test_folders_of_the_same_name_are_told_apart(tmp_path, finished_run):
     assert [run.name for run in compare_runs([tmp_path / "a", tmp_path / "b"]).runs] == ["a/one", "b/one"]
 
 
-def test_a_killed_run_and_one_that_never_trained_are_said_to_be(runs, finished_run):
+def test_a_killed_run_and_one_that_never_trained_are_reported_as_such(runs, finished_run):
     killed = runs / "killed"
     killed.mkdir()
     shutil.copy(finished_run / "train" / "memory.jsonl", killed)
@@ -65,9 +65,9 @@ def test_a_killed_run_and_one_that_never_trained_are_said_to_be(runs, finished_r
 
 
 def test_what_holds_no_run_is_refused_with_the_next_step(tmp_path):
-    with pytest.raises(DataError, match="is not a folder; give the --out of a run"):
+    with pytest.raises(DataError, match="is not a folder; give the --out folder of a run"):
         compare_runs([tmp_path / "nowhere"])
-    with pytest.raises(DataError, match="holds no run, nor does a folder in it"):
+    with pytest.raises(DataError, match="holds no run, nor does any folder in it"):
         compare_runs([tmp_path])
 
 
@@ -87,8 +87,10 @@ def test_figures_say_who_is_best_and_who_is_fastest(runs):
     errors, rates, losses, timelines = (figure for _, figure in drawings(compared))
     assert timelines.axes[0].get_title(loc="left").endswith("MiB")
     assert len(timelines.axes[0].lines) == len(losses.axes[0].lines) == 3
-    assert "has the lowest training loss in its last third: " in losses.axes[0].get_title(loc="left")
-    assert errors.axes[0].get_title(loc="left") == "good errs least: 10.00% below the zero forecast"
+    assert "has the lowest training loss over its last third: " in losses.axes[0].get_title(loc="left")
+    assert (
+        errors.axes[0].get_title(loc="left") == "good has the lowest validation error: 10.00% below the zero forecast"
+    )
     assert "fastest" in rates.axes[0].get_title(loc="left")
     assert len(rates.axes[0].texts) == 3
     assert figures.to_png(errors).startswith(b"\x89PNG")
@@ -100,7 +102,7 @@ def change_losses(folder, by):
     history.to_csv(folder / "history.csv", index=False)
 
 
-def test_runs_whose_steps_should_be_equal_are_told_with_the_largest_difference(tmp_path, finished_run):
+def test_runs_that_should_take_the_same_steps_are_reported_with_their_largest_difference(tmp_path, finished_run):
     pieces = {"settings__batch_size": 2, "settings__grad_accum": True, "settings__accum_steps": 2}
     for name, changes in {
         "whole": {},
@@ -114,7 +116,7 @@ def test_runs_whose_steps_should_be_equal_are_told_with_the_largest_difference(t
     assert [(pair.first, pair.second, pair.steps) for pair in compared.same_steps] == [("pieces", "whole", 3)]
     assert compared.same_steps[0].largest_difference == pytest.approx(3e-7, rel=0.01)
     assert (
-        "over 3 steps their losses differ by at most 3.0e-07" in write_comparison([tmp_path], out=tmp_path).read_text()
+        "over 3 steps, their losses differ by at most 3.0e-07" in write_comparison([tmp_path], out=tmp_path).read_text()
     )
 
 
@@ -122,7 +124,7 @@ def test_the_page_escapes_names_and_names_failures_first(runs, tmp_path):
     page = write_comparison([runs], out=runs).read_text()
     assert "bad &lt;b&gt;" in page
     assert "bad <b>" not in page
-    assert page.index("broken: failed: no target") < page.index("How each run went")
+    assert page.index("broken: failed: no target") < page.index("<h2>Results</h2>")
     assert not re.search(r"https?://", page)
     content = json.loads((runs / "comparison.json").read_text())
     assert [run["name"] for run in content["runs"]] == ["bad <b>", "broken", "good"]
@@ -153,6 +155,6 @@ def test_the_notebook_compares(runs, tmp_path):
         progress_bar=False,
     )
     text = json.dumps(nbformat.read(out, as_version=4))
-    assert "The least validation error is that of good" in text
+    assert "The lowest validation error is that of good" in text
     assert text.count("image/png") >= 4
     assert (tmp_path / "compare" / "comparison.json").exists()

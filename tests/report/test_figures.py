@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from deeptrade.judging.evaluation import HorizonScore, Interval
+from deeptrade.judging.scores import HorizonScore, Interval
 from deeptrade.memory import Sample
 from deeptrade.report import figures, tables
 from tests.support.results import make_result
@@ -29,7 +29,7 @@ def test_a_far_limit_is_named_but_does_not_flatten_the_curve():
     assert any("far above" in line.get_label() for line in axes.lines)
 
 
-def test_two_runs_in_one_timeline_stand_one_behind_the_other():
+def test_two_starts_follow_each_other_in_one_timeline():
     samples = [Sample(5.0, "train", MIB, MIB, 0, run=0), Sample(1.0, "train", MIB, MIB, 0, run=1)]
     times = figures.memory_timeline(samples, 500 * MIB).axes[0].lines[0].get_xdata()
     assert list(times) == [5.0, 6.0]
@@ -53,9 +53,9 @@ def test_noise_is_not_called_a_trend():
     noise = np.random.default_rng(0).normal(0.5, 0.2, (200, 60))
     history = pd.DataFrame({"step": range(1, 61)})
     titles = [figures.loss_curve(history.assign(loss=loss)).axes[0].get_title(loc="left") for loss in noise]
-    assert sum("without a clear trend" in title for title in titles) > 180
+    assert sum("with no clear trend" in title for title in titles) > 180
     few = figures.loss_curve(history.assign(loss=noise[0])[:14]).axes[0].get_title(loc="left")
-    assert few.endswith("; 14 steps are too few to see a trend")
+    assert few.endswith("; 14 steps are too few to show a trend")
 
 
 def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
@@ -73,12 +73,12 @@ def test_only_channels_that_can_be_klines_are_drawn_as_such():
     assert "the close changes by +9.09%" in figures.window_chart(klines, "arr_5m").axes[0].get_title(loc="left")
     for broken in ([[10, 9, 9, 11, 5, 1]], [[10, 12, 11, 11, 5, 1]], [[-1, 2, -3, 1, 5, 1]], [[np.nan] * 6]):
         title = figures.window_chart(np.array(broken, float), "arr_x").axes[0].get_title(loc="left")
-        assert title == "arr_x: 6 channels over 1 steps"
+        assert title == "arr_x: 6 channels over 1 step"
     book = figures.window_chart(np.zeros((5, 2, 3)), "arr_book").axes[0]
     assert (book.get_title(loc="left"), len(book.lines)) == ("arr_book: 6 channels over 5 steps", 6)
 
 
-def test_the_alternative_text_goes_on_with_the_finding():
+def test_the_alternative_text_ends_with_the_finding():
     history = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})
     alt, address = figures.as_image(figures.loss_curve(history), alt="Training loss by optimizer step")
     assert alt.startswith("Training loss by optimizer step. Training loss is 0.750 on average; 2 steps are too few")
@@ -99,16 +99,16 @@ def directions_of(*intervals):
 
 def test_directions_count_as_better_than_a_coin_where_the_interval_does():
     axes = figures.directions(directions_of(Interval(0.55, 0.49, 0.61), Interval(0.65, 0.52, 0.7), None)).axes[0]
-    title = "The direction is right in 60.0% on average; surely better than a coin at 1 of 2 horizons"
+    title = "60.0% of directions are correct on average;\nbetter than a coin with 95% confidence at 1 of 2 horizons"
     assert axes.get_title(loc="left") == title
     few = figures.directions(directions_of(Interval(0.9, None, None))).axes[0]
-    assert few.get_title(loc="left").endswith("too few rows to tell more")
+    assert few.get_title(loc="left").endswith("too few rows for an interval")
     assert figures.directions([]).axes[0].get_title(loc="left") == "No direction is known"
 
 
 def test_without_a_known_target_titles_say_so():
     result = make_result(mae=(None, None), zero=(None, None))
-    assert figures.validation_errors(result).axes[0].get_title(loc="left") == "No validation target is known"
+    assert figures.validation_errors(result).axes[0].get_title(loc="left") == "No validation row has a known target"
 
 
 def test_gaps_are_drawn_where_and_as_long_as_they_are():
@@ -125,10 +125,10 @@ def test_the_spread_of_returns_is_its_title_and_its_lines():
     known = {"name": "y_1", "std": 0.005, "quantiles": quantiles}
     unknown = {"name": "y_2", "std": None, "quantiles": {}}
     axes = figures.target_distribution({"targets": [known, unknown]}).axes[0]
-    assert axes.get_title(loc="left") == "Returns spread by 0.50% (sd) one step ahead, by 0.50% at y_1"
+    assert axes.get_title(loc="left") == "Standard deviation of returns: 0.50% at y_1, 0.50% at y_1"
     assert list(axes.lines[0].get_ydata()) == [-0.02, 0.02]
     nothing = figures.target_distribution({"targets": [unknown]})
-    assert nothing.axes[0].get_title(loc="left") == "No target is known"
+    assert nothing.axes[0].get_title(loc="left") == "No targets are known"
 
 
 def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
@@ -140,7 +140,7 @@ def test_a_figure_shown_in_a_notebook_carries_its_alternative_text(monkeypatch):
     assert options["metadata"]["image/png"]["alt"] == "a <peak>. Memory peaks at 300 MiB in phase 'train'"
 
 
-def test_small_terms_of_a_prediction_are_one():
+def test_small_terms_of_a_prediction_are_added_up():
     plan = {
         "predicted_terms": {"baseline": 300 * MIB, "weights": 1 * MIB, "cache": 0},
         "predicted_peak_bytes": 301 * MIB,
@@ -180,13 +180,13 @@ def test_the_frontier_shows_every_trial_that_ended_and_marks_the_chosen_one():
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["limit 400.0 MiB"]
 
 
-def test_trials_and_parts_are_told_as_tables():
+def test_trials_and_parts_are_shown_as_tables():
     plan = plan_with_trials()
     table = tables.trials(plan)
     assert table["rows per pass"].tolist() == [8, 16, 32]
     assert table["outcome"].tolist() == ["chosen", "fits", "ended by signal 9"]
     assert table["measured / predicted"].tolist() == ["1.04", "1.11", "-"]
-    assert table["waiting"].tolist() == ["0.3%", "0.3%", "-"]
+    assert table["waiting for data"].tolist() == ["0.3%", "0.3%", "-"]
     parts = tables.measured_parts(plan)
     assert parts["part"].tolist() == ["process", "model", "rows of a pass"]
     assert parts["measured / predicted"].tolist() == ["1.04", "1.00", "1.00"]
@@ -201,7 +201,7 @@ def test_a_window_of_klines_is_price_and_volume_and_others_are_lines():
     assert len(figures.window_chart(window[:, 0], "vector").axes[0].patches) == 20
 
 
-def test_of_many_features_the_histograms_of_those_that_stray_most_are_shown():
+def test_of_many_features_the_histograms_of_those_with_most_outliers_are_shown():
     names = [f"arr_{n}" for n in range(100)]
     shares = [0.01 if n in (50, 99) else 0.0 for n in range(100)]
     found = [{"name": n, "histogram": [1] * 40, "outlier_share": share} for n, share in zip(names, shares, strict=True)]

@@ -1,4 +1,4 @@
-"""Data that nobody would write on purpose: the profile shows it, escaped and legible; training says why it cannot."""
+"""Hostile data: the profile shows it, escaped and legible, and training says why it refuses it."""
 
 import html
 import json
@@ -77,7 +77,7 @@ def test_the_page_shows_names_as_text_and_stays_small(page):
     assert not any("onerror" in attributes for _, attributes in parsed.tags)
     for name in NAMES:
         assert legible(name) in html.unescape(parsed.content)
-    assert LONG not in parsed.content  # its beginning and its end say enough
+    assert LONG not in parsed.content  # its beginning and end are enough
 
 
 def test_alerts_of_one_kind_are_counted_not_listed(page):

@@ -8,12 +8,12 @@ from deeptrade.report.memory_report import memory_report
 
 @pytest.fixture
 def trained(finished_run, tmp_path):
-    """A copy of what a finished training left."""
+    """A copy of the folder of a finished training run."""
     return shutil.copytree(finished_run / "train", tmp_path / "train")
 
 
 def set_kernel_peak(trained, share):
-    """Let the kernel's mark be so many times the largest resident sample."""
+    """Set the kernel's peak to `share` times the largest resident sample."""
     samples = [json.loads(line) for line in (trained / "memory.jsonl").read_text().splitlines()]
     result = json.loads((trained / "result.json").read_text())
     peak = max(sample["rss_bytes"] for sample in samples if "kind" not in sample)
@@ -22,29 +22,29 @@ def set_kernel_peak(trained, share):
 
 
 @pytest.mark.parametrize(("share", "warns"), [(1.0, False), (1.04, False), (1.06, True)])
-def test_samples_are_held_against_the_kernel_s_own_mark(trained, share, warns):
+def test_samples_are_compared_with_the_kernels_own_peak(trained, share, warns):
     set_kernel_peak(trained, share)
     honesty = memory_report(trained).honesty
     assert f"({share - 1:.1%} " in honesty
     assert ("Samples have missed a peak" in honesty) == warns
 
 
-def test_a_training_that_has_not_ended_has_no_mark_of_the_kernel(trained):
+def test_a_run_that_has_not_ended_has_no_peak_from_the_kernel(trained):
     (trained / "result.json").unlink()
     report = memory_report(trained)
     assert "kernel" not in report.honesty
-    assert report.next_steps == ["run it again: it continues from its last checkpoint"]
+    assert report.next_steps == ["run it again; it continues from its last checkpoint"]
 
 
-def test_a_training_that_was_killed_is_told_to_go_on_and_what_would_hold_less(trained):
+def test_the_report_of_a_stopped_run_says_how_to_continue_and_what_would_save_memory(trained):
     result = json.loads((trained / "result.json").read_text())
     (trained / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
     steps = memory_report(trained).next_steps
-    assert steps[0] == "run it again: it continues from its last checkpoint"
-    assert "would hold" in steps[1]
+    assert steps[0] == "run it again; it continues from its last checkpoint"
+    assert "would save" in steps[1]
 
 
 def test_what_to_try_next_comes_with_its_predicted_saving(trained):
     steps = memory_report(trained).next_steps
-    assert steps[0].startswith("`--batch_size 2` `--grad_accum` `--accum_steps 2` would hold ")
-    assert all("MiB less: " in step or "KiB less: " in step for step in steps)
+    assert steps[0].startswith("`--batch_size 2` `--grad_accum` `--accum_steps 2` would save ")
+    assert all("MiB: " in step or "KiB: " in step for step in steps)

@@ -118,14 +118,14 @@ def test_a_notebook_whose_process_was_killed_says_so_at_the_top(tmp_path):
     assert "failed" not in render_both(tmp_path / "n.ipynb")[0].words
 
 
-def test_papermills_own_mark_of_an_error_is_left_out(tmp_path):
+def test_papermills_own_error_banner_is_left_out(tmp_path):
     mark = nbformat.v4.new_markdown_cell("<b>An Exception</b>", metadata={"tags": ["papermill-error-cell-tag"]})
     make_notebook(tmp_path / "n.ipynb", mark, markdown("A text."))
     for page in render_both(tmp_path / "n.ipynb"):
         assert "An Exception" not in page.words
 
 
-def test_the_first_bold_sentence_is_the_verdict_and_stands_below_the_title(tmp_path):
+def test_the_first_bold_sentence_is_the_verdict_and_comes_below_the_title(tmp_path):
     bold = {"output_type": "execute_result", "data": {"text/markdown": "**All <b>is</b> well.**"}}
     make_notebook(tmp_path / "n.ipynb", markdown("# A title\n\nA text."), code_cell(**bold), markdown("## More"))
     for page in render_both(tmp_path / "n.ipynb"):
@@ -133,7 +133,7 @@ def test_the_first_bold_sentence_is_the_verdict_and_stands_below_the_title(tmp_p
         assert page.words.count("All <b>is</b> well.") == 1
 
 
-def test_a_verdict_under_a_heading_of_its_own_stands_there_too(tmp_path):
+def test_a_verdict_with_a_heading_of_its_own_is_shown_there_too(tmp_path):
     bold = {"output_type": "execute_result", "data": {"text/markdown": "**All is well.**"}}
     make_notebook(tmp_path / "n.ipynb", markdown("# A title"), markdown("## How?"), code_cell(**bold))
     for page in render_both(tmp_path / "n.ipynb"):
@@ -167,7 +167,7 @@ def test_what_a_cell_prints_around_a_progress_bar_is_one_text(tmp_path):
     assert "b\nc" in "".join(reader.text)
 
 
-def test_tags_take_out_cells_input_and_output(tmp_path):
+def test_tags_remove_cells_input_and_output(tmp_path):
     stream = {"output_type": "stream", "name": "stdout"}
     cells = [
         code_cell(f"source_{tag}", [tag], **stream, text=f"output_{tag}")
@@ -192,14 +192,14 @@ def test_parameters_are_a_table_with_the_injected_values(tmp_path):
     assert "help" not in text
 
 
-def test_a_parameter_that_is_no_constant_is_shown_as_it_is_written(tmp_path):
+def test_a_parameter_that_is_not_a_constant_is_shown_as_written(tmp_path):
     make_notebook(tmp_path / "n.ipynb", code_cell("rate = float('nan')\nsizes = [1, 2]", ["parameters"]))
     assert "rate float('nan') sizes [1, 2]" in render_both(tmp_path / "n.ipynb")[0].words
 
 
 @pytest.fixture
 def killed(finished_run, tmp_path):
-    """The run of a process that was killed in training: samples and steps, no result."""
+    """A run killed during training: samples and steps, but no result."""
     folder = tmp_path / "killed"
     shutil.copytree(finished_run / "train", folder)
     result = json.loads((folder / "result.json").read_text())
@@ -214,11 +214,11 @@ def test_a_killed_run_has_a_page_that_says_what_is_known(killed):
     page = Page(path)
     text = "".join(page.text)
     assert "It was stopped after 3 steps" in text
-    assert "That is the last that is known." in text
+    assert "Nothing later is known." in text
     assert len(page.all("img")) == 3
 
 
-def test_a_failed_notebook_is_told_in_the_index(finished_run, tmp_path):
+def test_the_index_names_a_failed_notebook(finished_run, tmp_path):
     folder = tmp_path / "failed"
     folder.mkdir()
     state = json.loads((finished_run / "run.json").read_text())
@@ -247,7 +247,7 @@ def test_a_timeline_alone_makes_a_page(tmp_path):
     assert (
         "Memory. Peak memory 200.0 MiB, within the limit of 400.0 MiB (user): 50% left, in phase 'train'." in page.words
     )
-    assert "Training last started 2026-01-02 03:04 UTC." in page.words
+    assert "Last training start: 2026-01-02 03:04 UTC." in page.words
     assert len(page.all("img")) == 1
 
 
@@ -255,7 +255,7 @@ def test_a_step_torn_by_a_kill_is_left_out(tmp_path):
     write_timeline(tmp_path)
     (tmp_path / "history.csv").write_text("step,loss\n1,0.5\n2,0.25\n3,0.1")
     words = Page(report_pages(tmp_path)).words
-    assert "Training. It was killed after 2 steps; run again to continue." in words
+    assert "Training. It was killed after 2 steps; run it again to continue." in words
 
 
 def test_the_report_says_where_it_is(tmp_path):
@@ -266,7 +266,7 @@ def test_the_report_says_where_it_is(tmp_path):
     assert lines == [f"report: {path}"]
 
 
-def test_a_folder_without_a_run_is_one_line(tmp_path):
+def test_a_folder_without_a_run_is_an_error_of_one_line(tmp_path):
     with pytest.raises(DataError, match="holds no run"):
         report_pages(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):

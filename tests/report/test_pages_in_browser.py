@@ -74,7 +74,7 @@ def test_a_page_is_whole_without_a_network_in_light_and_dark_and_on_paper(tab, p
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe is not there; npm install --no-save axe-core")
 @pytest.mark.parametrize("name", PAGES)
-def test_an_audit_finds_no_serious_hindrance(tab, pages, name):
+def test_an_accessibility_audit_finds_no_serious_problem(tab, pages, name):
     tab.show()
     tab.open(f"file://{pages / name}")
     tab.evaluate(AXE.read_text() + "; true")

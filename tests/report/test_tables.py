@@ -13,7 +13,7 @@ from tests.support.results import make_result
         ((0.01, 0.03), "beats the zero forecast at 1 of 2 horizons"),
         ((0.03, 0.03), "does not beat the zero forecast at any of 2 horizons"),
         ((0.02, 0.02), "does not beat the zero forecast at any of 2 horizons"),
-        ((0.01, None), "beats the zero forecast at all 1 horizons"),
+        ((0.01, None), "beats the zero forecast at 1 horizon;"),
     ],
 )
 def test_the_training_verdict_says_plainly_which_forecast_is_better(mae, words):
@@ -24,25 +24,25 @@ def test_the_training_verdict_holds_the_average_over_horizons_too():
     verdict = tables.training_verdict(make_result(mae=(0.01, 0.04)))
     assert verdict == (
         "After 12 steps, 80 rows, the validation error (MAE) beats the zero forecast at 1 of 2 horizons; "
-        "on average over horizons it is 25.0% higher."
+        "averaged over horizons, it is 25.0% higher."
     )
 
 
-def test_nothing_is_said_of_forecasts_without_a_known_target():
+def test_forecasts_without_a_known_target_are_not_judged():
     verdict = tables.training_verdict(make_result(mae=(None, None), zero=(None, None)))
-    assert verdict == "After 12 steps, 80 rows, no validation target is known: nothing can be said of the forecasts."
+    assert verdict == "After 12 steps, 80 rows, the forecasts cannot be judged: no validation row has a known target."
 
 
-def test_forecasts_that_are_no_numbers_are_called_that():
+def test_forecasts_that_are_not_finite_are_reported_as_such():
     verdict = tables.training_verdict(make_result(mae=(None, None)))
     assert verdict == (
-        "After 12 steps, 80 rows, the forecasts are no finite numbers: training has diverged; lower learning_rate."
+        "After 12 steps, 80 rows, the forecasts are not finite: training has diverged; lower learning_rate."
     )
 
 
 def test_a_profile_of_the_first_rows_does_not_speak_for_the_file():
     profile = make_profile() | {"max_rows": 100}
-    assert tables.data_verdict(profile).startswith("Of market only the first rows were looked at: 100 rows")
+    assert tables.data_verdict(profile).startswith("The beginning of market holds 100 rows")
 
 
 def test_the_validation_table_puts_the_ratio_beside_both_errors():
@@ -50,7 +50,7 @@ def test_the_validation_table_puts_the_ratio_beside_both_errors():
     assert table["ratio"].tolist() == ["0.5000", "1.5000"]
     assert table["better"].tolist() == ["yes", "no"]
     assert table["MAE %"].tolist() == ["1.0000", "3.0000"]
-    assert table["right direction"].tolist() == ["50.0%", "-"]
+    assert table["correct direction"].tolist() == ["50.0%", "-"]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,6 @@ def test_the_validation_table_puts_the_ratio_beside_both_errors():
 )
 def test_the_memory_verdict_has_peak_limit_headroom_and_phase(peak, words):
     assert words in tables.memory_verdict(peak << 20, 100 << 20, "cgroup v2", "train")
-
-
-def test_the_peak_sample_is_the_one_with_most_anonymous_memory():
-    samples = [Sample(float(at), "train", size, 10**9, 0) for at, size in enumerate((5, 9, 7))]
-    assert tables.peak_sample(samples).seconds == 1
 
 
 def make_profile(**changes):
@@ -88,7 +83,7 @@ def make_profile(**changes):
 
 def test_the_data_verdict_counts_rows_features_and_time():
     expected = (
-        "market holds 100 rows (2 rejected) with 1 features and 1 horizons, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
+        "market holds 100 rows (2 rejected) with 1 feature and 1 horizon, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
     )
     assert tables.data_verdict(make_profile()) == expected
 
@@ -96,12 +91,12 @@ def test_the_data_verdict_counts_rows_features_and_time():
 def test_alerts_name_what_passes_its_threshold():
     profile = make_profile(gap_count=5, warnings=["a line"])
     profile["features"][0] |= {"nonfinite": 98 * 6 // 2, "std": [0.0, 1.0, 1.0]}
-    found = tables.alerts(profile)["what"].tolist()
+    found = tables.alerts(profile)["finding"].tolist()
     assert found == [
-        "2 rows are rejected",
+        "2 rows rejected",
         "5 gaps in time",
         "50.0% of arr_a is NaN or infinite",
-        "1 of 3 channels of arr_a never change",
+        "1 of 3 channels of arr_a never changes",
         "a line",
     ]
     assert tables.alerts(make_profile(rows={"read": 1, "usable": 1, "rejected": 0})).empty
@@ -113,13 +108,13 @@ def test_features_show_shape_and_range_without_exponents():
     row = tables.features(profile).iloc[0]
     assert row["shape"] == "2×3"
     assert row["mean"] == "0.1235 to 95,760"
-    assert (row["sd"], row["least"], row["most"]) == ("1", "0", "1,500,000")
+    assert (row["sd"], row["minimum"], row["maximum"]) == ("1", "0", "1,500,000")
 
 
 def test_targets_are_in_percent_with_named_quantiles():
     target = {"name": "y_1", "missing": 1200, "mean": 0.001, "std": None, "quantiles": {"0": -0.1, "0.5": 0, "0.99": 1}}
     table = tables.targets({"targets": [target]})
-    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "least", "median", "99% below"]
+    assert table.columns.tolist() == ["target", "missing", "mean %", "sd %", "minimum", "median", "99% quantile"]
     assert table.iloc[0].tolist() == ["y_1", "1,200", "0.1000", "-", "-10.0000", "0.0000", "100.0000"]
 
 
@@ -137,7 +132,7 @@ def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
     assert tables.phases([row]).iloc[0].tolist() == expected
 
 
-def test_what_is_predicted_and_what_was_measured_of_it_stand_together():
+def test_predicted_and_measured_memory_are_in_one_table():
     terms = {"baseline": 60 << 20, "weights": 40 << 20}
     memory = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": 90 << 20}
     assert tables.predicted(memory | {"baseline_anon_bytes": 66 << 20}).to_numpy().tolist() == [
@@ -152,7 +147,7 @@ def test_what_is_predicted_and_what_was_measured_of_it_stand_together():
 
 
 def test_time_is_split_into_waiting_and_the_rest():
-    table = tables.time_split(make_result()).set_index("what")
+    table = tables.time_split(make_result()).set_index("activity")
     assert table["seconds"].tolist() == ["1.0", "4.0", "6.0", "0.5", "2.0", "1.5", "5.0", "20.0", "0.250"]
     assert table.loc["compute: other steps", "share"] == "30.0%"
 
@@ -171,9 +166,9 @@ def test_next_steps_are_options_with_the_saving_that_is_predicted():
         {"change": {"no_lazy_loading": False}, "saved_bytes": 5 << 20},
     ]
     first, second = tables.next_steps(result)
-    assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would hold 100.0 MiB less: ")
-    assert second == "no `--no_lazy_loading` would hold 5.0 MiB less: rows are read when they are used."
-    assert "Nothing" in tables.next_steps(make_result())[0]
+    assert first.startswith("`--batch_size 2` `--grad_accum` `--accum_steps 4` would save 100.0 MiB: ")
+    assert second == "no `--no_lazy_loading` would save 5.0 MiB: rows are read when they are needed."
+    assert "No other settings would lower the peak" in tables.next_steps(make_result())[0]
 
 
 def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
@@ -187,14 +182,14 @@ def test_skipped_rows_are_counted_by_reason_with_the_first_of_each():
     assert table.iloc[1].tolist() == ["purged", "1", "90", "92", "-", "too near"]
 
 
-def test_a_run_says_how_often_it_was_begun_and_what_was_repeated():
+def test_a_run_says_how_often_it_was_started_and_what_was_repeated():
     start = {"time": "2026-01-02T03:04:05+00:00", "step": 0, "before": "", "repeated_steps": 0}
     result = {"starts": [start]}
-    assert tables.starts_verdict(result) == "Once, without a break."
+    assert tables.starts_verdict(result) == "Started once, without interruption."
     result["starts"] += [start | {"step": 50, "before": "killed", "repeated_steps": 7}]
     result["starts"] += [start | {"step": 60, "before": "interrupted"}]
     verdict = tables.starts_verdict(result)
-    assert verdict.startswith("3 times (calls before the last: 1 killed, 1 interrupted); 7 steps were taken twice")
+    assert verdict.startswith("Started 3 times (earlier starts: 1 killed, 1 interrupted); 7 steps repeated")
     assert tables.starts(result).iloc[1].tolist() == ["2026-01-02 03:04:05", "50", "killed", "7"]
 
 
@@ -204,19 +199,17 @@ def test_text_from_data_is_escaped_in_tables():
     assert "&lt;script&gt;" in html
 
 
-def test_growth_is_told_as_a_slope_a_leak_or_as_unknown():
+def test_growth_is_reported_as_a_slope_a_leak_or_unknown():
     slope = {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}
     assert tables.growth_verdict({"slope": slope}) == (
-        "No leak: memory moved by 2.9 KiB a step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
+        "No leak: memory changed by 2.9 KiB per step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
     )
     leak = {"bytes_per_step": 1 << 20, "step": 140, "detail": "it is held outside of Python"}
     spike = {"rise_bytes": 32 << 20, "step": 7, "batch": 2, "phase": "forward"}
     told = tables.growth_verdict({"slope": slope, "leaks": [leak], "spikes": [spike]})
-    assert told.startswith(
-        "**A leak**: from step to step memory grew by 1.0 MiB (seen at step 140); it is held outside"
-    )
-    assert told.endswith("A jump by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
-    assert tables.growth_verdict({}) == "Too few steps to say whether memory grows."
+    assert told.startswith("**Leak**: memory grew by 1.0 MiB per step (detected at step 140); it is held outside")
+    assert told.endswith("Memory jumped by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
+    assert tables.growth_verdict({}) == "Too few steps to tell whether memory grows."
 
 
 def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
@@ -233,21 +226,21 @@ def test_phases_of_a_step_are_a_row_each_and_none_without_samples():
     assert not len(tables.step_phases({}))
 
 
-NO_GROWTH = "No sure growth: 10 runs of 'fill' moved memory by 0 B each (95% interval 0 B to 0 B)."
+NO_GROWTH = "No clear growth: 10 visits of 'fill' changed memory by 0 B each (95% interval 0 B to 0 B)."
 
 
-def test_a_phase_that_leaves_more_each_time_is_said_to_grow():
+def test_a_phase_that_leaves_more_memory_each_time_is_reported_as_growth():
     def samples(rise):
         for visit in range(10):
             yield Sample(visit, "fill", (5 + rise * visit) << 20, 1, 1)
             yield Sample(visit + 0.5, "", 1, 1, 1)
 
     growing, flat = ([*samples(rise)] for rise in (4, 0))
-    assert "each run of 'fill' leaves 4.0 MiB more (95% interval 4.0 MiB to 4.0 MiB, 10 runs)" in (
+    assert "each visit of 'fill' leaves 4.0 MiB more (95% interval 4.0 MiB to 4.0 MiB, 10 visits)" in (
         tables.phase_growth_verdict(phase_growth(growing))
     )
     assert tables.phase_growth_verdict(phase_growth(flat)) == NO_GROWTH
-    assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "Nothing ran 6 times, which it takes to tell a leak."
+    assert tables.phase_growth_verdict(phase_growth(flat[:6])) == "No phase ran 6 times, the minimum to detect growth."
 
 
 def examined_feature(**changes):
@@ -271,42 +264,45 @@ def profile_of(**changes):
     [
         ({"correlation": -0.8, "correlated_channel": 3}, "channel 3 of arr_x has correlation -0.80 with y_1"),
         ({"outlier_share": 0.01}, "1.0% of arr_x is more than 8 standard deviations from its mean"),
-        ({"longest_still_rows": 9}, "all channels of arr_x stand still for 9 rows in a row"),
-        ({"longest_zero": [0, 0, 7, 0, 0]}, "a channel of arr_x that is seldom 0 is 0 for 7 rows in a row"),
-        ({"drift": [0.0, -2.0, 1.5, 0, 0]}, "2 of 5 channels of arr_x moved by 2.0 standard deviations"),
+        ({"longest_still_rows": 9}, "no channel of arr_x changes over 9 consecutive rows"),
+        ({"longest_zero": [0, 0, 7, 0, 0]}, "a channel of arr_x that is rarely 0 is 0 in 7 consecutive rows"),
+        (
+            {"drift": [0.0, -2.0, 1.5, 0, 0]},
+            "the means of 2 of 5 channels of arr_x moved by up to 2.0 standard deviations",
+        ),
     ],
 )
 def test_what_the_pass_over_the_rows_found_raises_an_alert_with_threshold_and_next_step(changes, words):
     found = tables.alerts(profile_of(**changes))
     assert len(found) == 1
-    assert words in found["what"][0]
+    assert words in found["finding"][0]
     assert found["threshold"][0]
     assert found["next step"][0]
     assert len(tables.alerts(profile_of())) == 0
 
 
-def test_of_many_alerts_of_one_kind_the_first_are_told_and_the_rest_counted():
+def test_of_many_alerts_of_one_kind_the_first_are_listed_and_the_rest_counted():
     profile = profile_of()
     profile["features"] = [examined_feature(name=f"arr_{n}", drift=[2.0] * 5) for n in range(9)]
     profile["features"].append(examined_feature(name="arr_odd", outlier_share=0.01))
     found = tables.alerts(profile)
     assert found["level"].tolist() == ["warning", *["note"] * 5]
-    assert "arr_odd" in found["what"][0]
-    assert [f"arr_{n} moved" in found["what"][n + 1] for n in range(4)] == [True] * 4
-    assert found["what"][5] == "5 more like this: see the tables below"
+    assert "arr_odd" in found["finding"][0]
+    assert [f"channels of arr_{n} moved" in found["finding"][n + 1] for n in range(4)] == [True] * 4
+    assert found["finding"][5] == "5 more like this: see the tables below"
 
 
-def test_a_mean_that_moves_no_further_than_chance_is_no_alert():
+def test_a_mean_that_moves_no_further_than_chance_raises_no_alert():
     profile = profile_of(drift=[2.0] * 5)
     profile["rows"] = {"read": 50, "usable": 50, "rejected": 0}
     assert len(tables.alerts(profile)) == 0
 
 
-def test_a_vector_that_stands_still_and_a_channel_that_is_mostly_zero_are_usual():
+def test_a_constant_vector_and_a_channel_that_is_mostly_zero_raise_no_alert():
     assert len(tables.alerts(profile_of(zero_share=[0.0, 0.9], longest_zero=[0, 50], longest_still_rows=9))) == 0
 
 
-def test_places_of_missing_numbers_are_told_by_step_and_channel():
+def test_missing_numbers_are_placed_by_step_and_channel():
     steps = [0] * 20 + [1, 0, 2, 3]
     table = tables.nonfinite_places(profile_of(nonfinite_by_step=steps, nonfinite_by_channel=[0, 1, 5, 0, 0]))
     assert table.iloc[0].tolist() == ["arr_x", "6", "20 to 23 of 24", "3", "2 (5), 1 (1)"]
@@ -315,4 +311,4 @@ def test_places_of_missing_numbers_are_told_by_step_and_channel():
 
 def test_the_table_of_the_pass_says_what_is_new_in_a_row():
     row = tables.examined(profile_of(drift=[0.5, -0.75])).iloc[0].tolist()
-    assert row == ["arr_x", "23 of 24", "0.000%", "1", "0", "-0.75", "0.10 (y_1)"]
+    assert row == ["arr_x", "23 of 24 steps", "0.000%", "1", "0", "-0.75", "0.10 (y_1)"]

@@ -18,11 +18,11 @@ def test_a_long_word_loses_its_middle_and_a_long_text_its_end():
     assert shorten("abcdef", 4) == "abc\N{HORIZONTAL ELLIPSIS}"
 
 
-def test_what_turns_the_direction_of_text_is_spelled():
+def test_characters_that_change_the_direction_of_text_are_spelled_out():
     assert legible("arr_\N{RIGHT-TO-LEFT OVERRIDE}cba") == "arr_\\u202ecba"
 
 
-def test_a_letter_without_a_shape_is_spelled_and_no_formula_is_set():
+def test_a_character_missing_from_the_font_is_spelled_out_and_no_formula_is_set():
     assert drawable("Größe $x^2$ 価") == "Größe \\$x^2\\$ \\u4fa1"
     figure = Figure()
     shown = figure.suptitle(drawable("$x^2$ of $y$"))

@@ -11,7 +11,7 @@ import pytest
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, RunConflictError, TrainingFailedError
 from deeptrade.files import read_json
-from deeptrade.judging.evaluation import evaluate
+from deeptrade.judging.evaluate import evaluate
 from deeptrade.memory import Limit, MemoryLimits
 from deeptrade.settings import FitSettings
 from deeptrade.sources.identity import former_content_ids

@@ -1,4 +1,4 @@
-"""Figures of the reports: data in, a matplotlib Figure out; the title is the finding, the limit a dashed line.
+"""Figures of the reports: each function returns a matplotlib Figure whose title is the finding; limits are dashed.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Figures of several runs side by side."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from ...units import format_bytes
+from ..findings import comparison as findings
 from ..text import drawable, shorten
 
 if TYPE_CHECKING:
-    from ..comparison import RunSummary
+    from ..findings.comparison import RunSummary
 
 from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 
 
 def compared_errors(runs: Sequence[RunSummary]) -> Figure:
-    """Return a bar per run: how far its validation error is below or above the zero forecast's, in percent."""
-    scored = [run for run in runs if run.error is not None]
-    gains = [100 * (1 - (run.error or 0.0)) for run in scored]
-    best = int(np.argmax(gains))
-    side = "below" if gains[best] >= 0 else "above"
-    title = f"{_named(scored[best])} errs least: {abs(gains[best]):.2f}% {side} the zero forecast"
+    """Return a bar per run: how far its validation error is below that of the zero forecast, in percent."""
+    scored = findings.validated(runs)
+    best = findings.most_accurate(scored) or scored[0]
+    gain = findings.gain_over_zero(best)
+    side = "below" if gain >= 0 else "above"
+    title = f"{_named(best)} has the lowest validation error: {abs(gain):.2%} {side} the zero forecast"
     figure, axes = new_axes(title, height=1.2 + 0.34 * len(scored))
-    colours = [ORANGE if number == best else BLUE for number in range(len(scored))]
+    colours = [ORANGE if run is best else BLUE for run in scored]
+    gains = [100 * findings.gain_over_zero(run) for run in scored]
     axes.barh([_named(run) for run in scored], gains, color=colours)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.invert_yaxis()
@@ -36,20 +38,20 @@ def compared_errors(runs: Sequence[RunSummary]) -> Figure:
 
 
 def compared_rates(runs: Sequence[RunSummary]) -> Figure:
-    """Return the rate of every run over its peak memory, each named, with the least limit among them."""
-    known = [run for run in runs if run.rows_per_second and run.peak_anon_bytes]
-    fastest = max(known, key=lambda run: run.rows_per_second or 0.0)
+    """Return the rate of every run over its peak memory, each labelled, with the lowest of their limits."""
+    known = findings.with_rate(runs)
+    fastest = findings.fastest(known)
     figure, axes = new_axes(f"{_named(fastest)} is the fastest: {fastest.rows_per_second:.0f} rows/s")
     for run in known:
-        point = (run.peak_anon_bytes or 0) / MIB, run.rows_per_second or 0.0
+        point = findings.peak_bytes(run) / MIB, run.rows_per_second or 0.0
         axes.plot(*point, "o", color=ORANGE if run is fastest else BLUE, markersize=8)
         axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=8)
-    limit = min(run.limit_bytes or 0 for run in known) / MIB
-    if limit < 4 * max((run.peak_anon_bytes or 0) / MIB for run in known):
-        axes.axvline(limit, color=RED, linestyle="--", label=f"least limit {format_bytes(limit * MIB)}")
+    limit = findings.lowest_limit(known) / MIB
+    if limit < 4 * max(findings.peak_bytes(run) for run in known) / MIB:
+        axes.axvline(limit, color=RED, linestyle="--", label=f"lowest limit {format_bytes(limit * MIB)}")
         legend_below(figure)
     axes.margins(x=0.2)
-    axes.set_ylim(0, 1.2 * max(run.rows_per_second or 0.0 for run in known))
+    axes.set_ylim(0, 1.2 * (fastest.rows_per_second or 0.0))
     axes.set_xlabel("peak anonymous memory [MiB]")
     axes.set_ylabel("rows/s")
     return figure
@@ -59,11 +61,10 @@ _COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)
 
 
 def compared_losses(runs: Sequence[RunSummary]) -> Figure:
-    """Return the training loss of every run over the rows it has trained on, as medians of some steps."""
+    """Return the training loss of every run over the rows it has trained on, smoothed by running medians."""
     known = [run for run in runs if run.losses]
-    ends = {_named(run): np.mean([loss for _, loss in run.losses[-max(1, len(run.losses) // 3) :]]) for run in known}
-    lowest = min(ends, key=lambda name: ends[name])
-    title = f"{lowest} has the lowest training loss in its last third: {ends[lowest]:.3f}"
+    lowest = min(known, key=findings.final_loss)
+    title = f"{_named(lowest)} has the lowest training loss over its last third: {findings.final_loss(lowest):.3f}"
     figure, axes = new_axes(title, height=3.6)
     for run, colour in zip(known, cycle(_COLOURS), strict=False):
         rows, loss = np.array(run.losses, float).T
@@ -76,11 +77,11 @@ def compared_losses(runs: Sequence[RunSummary]) -> Figure:
 
 
 def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
-    """Return the anonymous memory of every run over the time since its last start."""
+    """Return the anonymous memory of every run over time since its last start."""
     known = [run for run in runs if run.timeline]
-    peaks = {_named(run): max(anon for _, anon in run.timeline) for run in known}
-    highest = max(peaks, key=lambda name: peaks[name])
-    figure, axes = new_axes(f"{highest} holds most: {format_bytes(peaks[highest])}", height=3.6)
+    highest = max(known, key=findings.peak_bytes)
+    title = f"{_named(highest)} has the highest peak: {format_bytes(findings.peak_bytes(highest))}"
+    figure, axes = new_axes(title, height=3.6)
     for run, colour in zip(known, cycle(_COLOURS), strict=False):
         seconds, anon = np.array(run.timeline, float).T
         axes.plot(seconds, anon / MIB, color=colour, linewidth=1.4, label=_named(run))

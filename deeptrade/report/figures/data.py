@@ -1,4 +1,4 @@
-"""What a data file holds, drawn."""
+"""Figures of what a data file holds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ...profiles.examination import BINS
+from ...profiles.examination import HISTOGRAM_EDGES
+from ...units import count_of
+from ..findings.common import Json
+from ..findings.data import most_outliers_first, with_most_outliers
 from ..text import drawable, legible, shorten
-from .common import BLUE, GREY, RED, Json, finish, new_axes
+from .common import BLUE, GREY, RED, finish, new_axes
 
 _MOST_HISTOGRAMS = 24
 
 
 def target_distribution(profile: Json) -> Figure:
-    """Return the range of returns per horizon: median, middle half, and 1% to 99%."""
+    """Return the distribution of returns by horizon: median, middle half, and 1% to 99%."""
     known = [target for target in profile["targets"] if target["quantiles"]]
-    spread = [target["std"] for target in known]
-    title = "No target is known"
+    title = "No targets are known"
     if known:
-        title = f"Returns spread by {spread[0]:.2%} (sd) one step ahead, by {spread[-1]:.2%} at {known[-1]['name']}"
+        first, last = (f"{one['std']:.2%} at {one['name']}" for one in (known[0], known[-1]))
+        title = f"Standard deviation of returns: {first}, {last}"
     figure, axes = new_axes(title)
     for position, target in enumerate(known, start=1):
         quantiles = target["quantiles"]
@@ -42,16 +45,14 @@ def target_distribution(profile: Json) -> Figure:
 def feature_distributions(profile: Json) -> Figure:
     """Return a small histogram per feature: last steps of all channels, in standard deviations from their means.
 
-    Of many features, those that stray most are shown.
+    Where there are many features, those with the most outliers are shown.
     """
-    found = profile["features"]
-    widest_first = sorted(range(len(found)), key=lambda number: -found[number]["outlier_share"])
-    features = [found[number] for number in sorted(widest_first[:_MOST_HISTOGRAMS])]
+    found, features = profile["features"], with_most_outliers(profile, _MOST_HISTOGRAMS)
     columns = min(4, len(features))
     lines = -(-len(features) // columns)
     figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
     cells = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    centers = (BINS[:-1] + BINS[1:]) / 2
+    centers = (HISTOGRAM_EDGES[:-1] + HISTOGRAM_EDGES[1:]) / 2
     for axes, feature in zip(cells.flat, features, strict=False):
         counts = np.array(feature["histogram"], float)
         axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)
@@ -61,21 +62,23 @@ def feature_distributions(profile: Json) -> Figure:
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in cells.flat[len(features) :]:
         axes.set_visible(False)
-    widest = found[widest_first[0]]
-    title = "No feature strays beyond 8 standard deviations"
+    widest = most_outliers_first(profile)[0]
+    title = "No feature has outliers beyond 8 standard deviations"
     if widest["outlier_share"]:
         name = drawable(shorten(widest["name"], 30))
-        title = f"{name} strays most: {widest['outlier_share']:.2%} beyond 8 standard deviations"
+        title = f"{name} has the most outliers: {widest['outlier_share']:.2%} beyond 8 standard deviations"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     shown = f"{len(features)} of {len(found)} features; " if len(features) < len(found) else ""
-    figure.supxlabel(f"{shown}standard deviations from the mean; the outer bins hold what is beyond", fontsize=8)
+    figure.supxlabel(
+        f"{shown}standard deviations from the mean; the outer bins include all values beyond them", fontsize=8
+    )
     return figure
 
 
 def time_coverage(profile: Json) -> Figure:
-    """Return the time line of the rows, with gaps as breaks."""
+    """Return the time line of the rows, with gaps marked."""
     count = profile["gap_count"]
-    title = f"{count:,} gap{'s' * (count > 1)} in time" if count else "The rows follow each other without a gap"
+    title = f"{count_of(count, 'gap')} in time" if count else "The rows have no gaps in time"
     figure, axes = new_axes(title, height=1.4)
     start, end = (date2num(datetime.fromisoformat(profile["span"][side])) for side in ("start", "end"))
     axes.plot([start, end], [0, 0], color=BLUE, linewidth=8, solid_capstyle="butt")
@@ -87,13 +90,13 @@ def time_coverage(profile: Json) -> Figure:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.set_yticks([])
-    axes.set_xlabel("time of the row (UTC); breaks are marked")
+    axes.set_xlabel("time of the row (UTC); gaps are marked")
     axes.spines["left"].set_visible(False)
     return figure
 
 
 def _are_klines(steps: np.ndarray) -> bool:
-    """Whether (steps, channels) begin with what can be open, high, low, close and volume: in order, none < 0."""
+    """Return whether the first of (steps, channels) can be open, high, low, close, volume: ordered, none negative."""
     if steps.shape[1] < 5:
         return False
     first, high, low, close, volume = steps[np.isfinite(steps[:, :5]).all(axis=1), :5].T
@@ -103,17 +106,17 @@ def _are_klines(steps: np.ndarray) -> bool:
 
 
 def window_chart(window: np.ndarray, name: str) -> Figure:
-    """Return one row's window, float32 (steps, channels): close and volume of klines, else every channel as a line."""
+    """Return one row's window, float32 (steps, channels): price and volume of klines, else every channel as a line."""
     steps, name = np.arange(1 - len(window), 1), drawable(legible(name))
     if window.ndim == 1:
-        figure, axes = new_axes(f"{name}: {len(window)} numbers")
+        figure, axes = new_axes(f"{name}: {count_of(len(window), 'number')}")
         axes.bar(np.arange(len(window)), window, color=BLUE)
         axes.set_xlabel("element")
         axes.set_ylabel("value")
         return figure
     flat = window.reshape(len(window), -1)
     if not _are_klines(flat):
-        figure, axes = new_axes(f"{name}: {flat.shape[1]} channels over {len(flat)} steps")
+        figure, axes = new_axes(f"{name}: {count_of(flat.shape[1], 'channel')} over {count_of(len(flat), 'step')}")
         axes.plot(steps, flat)
         axes.set_xlabel("steps before the row")
         axes.set_ylabel("value")
@@ -122,7 +125,7 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
     change = close[-1] / close[0] - 1 if close[0] else np.nan
     figure = Figure(figsize=(8, 4), layout="constrained")
     price_axes, volume_axes = figure.subplots(2, sharex=True, height_ratios=[3, 1])
-    finish(price_axes, f"{name}: the close changes by {change:+.2%} over {len(flat)} bars")
+    finish(price_axes, f"{name}: the close changes by {change:+.2%} over {count_of(len(flat), 'bar')}")
     finish(volume_axes)
     price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=BLUE, alpha=0.25, linewidth=0, label="low to high")
     price_axes.plot(steps, close, color=BLUE, linewidth=1.2, label="close")

@@ -1,4 +1,4 @@
-"""Memory over time, with phases and the limit."""
+"""Figure of memory over time, with phases and the limit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from matplotlib.figure import Figure
 
 from ...memory import Sample
 from ...units import format_bytes
+from ..findings.memory import peak_sample
 from .common import BLUE, GREY, MIB, RED, SHADES, legend_below, new_axes
 
 
 def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
-    """Return anonymous and resident memory over time, phases shaded, the limit dashed."""
+    """Return anonymous and resident memory over time, with phases shaded and the limit dashed."""
     times = _continuous_seconds(samples)
     anonymous = np.array([sample.anon_bytes for sample in samples]) / MIB
     resident = np.array([sample.rss_bytes for sample in samples]) / MIB
-    peak = int(anonymous.argmax())
-    phase = samples[peak].phase or "no phase"
-    figure, axes = new_axes(f"Memory peaks at {anonymous[peak]:,.0f} MiB in phase {phase!r}", height=3.8)
+    peak = peak_sample(samples)
+    title = f"Memory peaks at {peak.anon_bytes / MIB:,.0f} MiB in phase {peak.phase or 'no phase'!r}"
+    figure, axes = new_axes(title, height=3.8)
     _shade_phases(axes, samples, times)
     axes.plot(times, resident, color=GREY, linewidth=1, label="resident (with mapped files)")
     axes.plot(times, anonymous, color=BLUE, linewidth=1.8, label="anonymous (counts against the limit)")
@@ -38,7 +39,7 @@ def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
 
 
 def _continuous_seconds(samples: Sequence[Sample]) -> np.ndarray:
-    """Seconds over several runs, each put behind the one before."""
+    """Return seconds over several starts, each continuing where the previous one ended."""
     times, offset, last = [], 0.0, 0.0
     for number, sample in enumerate(samples):
         if number and sample.run != samples[number - 1].run:
@@ -49,7 +50,7 @@ def _continuous_seconds(samples: Sequence[Sample]) -> np.ndarray:
 
 
 def _shade_phases(axes: Axes, samples: Sequence[Sample], times: np.ndarray) -> None:
-    """Colour the background by outermost phase; each phase is named once."""
+    """Colour the background by outermost phase; each phase is labelled once."""
     names = list(dict.fromkeys(sample.phase.partition("/")[0] for sample in samples))
     colours = {name: SHADES[number % len(SHADES)] for number, name in enumerate(filter(None, names))}
     labelled: set[str] = set()

@@ -1,4 +1,4 @@
-"""Loss, errors by horizon, calibration and direction."""
+"""Figures of training: loss, errors by horizon, calibration, and correct directions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..findings import count_better
+from ...units import count_of
+from ..findings import training as findings
+from ..findings.common import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...judging.evaluation import HorizonScore, Interval
+    from ...judging.scores import HorizonScore, Interval
 
-from .common import BLUE, GREEN, GREY, ORANGE, RED, Json, legend_below, new_axes
-
-LEAST_THIRD = 5
-"""Steps in a third of a training from which its mean is told."""
-
-COIN = 0.5
-"""Share of right directions of a forecast that knows nothing."""
+from .common import BLUE, GREEN, GREY, ORANGE, RED, legend_below, new_axes
 
 _INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
 
@@ -31,17 +27,16 @@ _INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
 def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figure:
     """Return the training loss by optimizer step, with a running median and the validations so far (step and loss).
 
-    The title tells whether the loss fell, where that is more than noise.
+    The title says whether the loss fell by more than noise.
     """
     history = history[np.isfinite(history["loss"].astype(float))]
     loss = history["loss"].astype(float)
     window = max(1, len(loss) // 10)
     smooth = loss.rolling(window).median().dropna().to_numpy()
-    title = _trend(loss.to_numpy())
-    validations = [one for one in validations if one["loss"] is not None and np.isfinite(one["loss"])]
-    if len(validations) > 1:
-        best = min(validations, key=lambda one: one["loss"])
-        title += f";\nvalidation is best at step {best['step']:,}"
+    title = _trend(findings.loss_trend(loss.to_numpy()))
+    validations, best = findings.finite_validations(validations), findings.best_validation_step(validations)
+    if best is not None:
+        title += f";\nvalidation is best at step {best:,}"
     figure, axes = new_axes(title)
     axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
     if window > 1:
@@ -58,36 +53,31 @@ def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figur
     return figure
 
 
-def _trend(loss: np.ndarray) -> str:
-    """One sentence on the means of the first and the last third of steps: two standard errors apart, or noise."""
-    if not len(loss):
+def _trend(trend: findings.LossTrend) -> str:
+    """Return the trend of the loss as a title."""
+    if trend.kind == "none":
         return "No step has a finite loss"
-    third = len(loss) // 3
-    if third < LEAST_THIRD:
-        return f"Training loss is {loss.mean():.3f} on average; {len(loss):,} steps are too few to see a trend"
-    first, last = loss[:third], loss[-third:]
-    error = np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / third)
-    if abs(last.mean() - first.mean()) <= 2 * error:
-        return f"Training loss is {loss.mean():.3f} on average, without a clear trend in {len(loss):,} steps"
-    word = "fell" if last.mean() < first.mean() else "rose"
-    return f"Training loss {word} from {first.mean():.3f} in the first third to {last.mean():.3f} in the last"
+    if trend.kind == "few":
+        return (
+            f"Training loss is {trend.mean:.3f} on average; {count_of(trend.steps, 'step')} are too few to show a trend"
+        )
+    if trend.kind == "flat":
+        return f"Training loss is {trend.mean:.3f} on average, with no clear trend in {count_of(trend.steps, 'step')}"
+    return f"Training loss {trend.kind} from {trend.first:.3f} in the first third to {trend.last:.3f} in the last"
 
 
 def validation_errors(result: Json) -> Figure:
-    """Return the MAE per horizon relative to the zero forecast's."""
-    scores = result["validation"]
-    better, total = count_better(result)
-    title = f"The model's error is below the zero forecast's at {better} of {total} horizons"
-    figure, axes = new_axes(title if total else "No validation target is known")
-    ratios = np.array(
-        [m / z if m is not None and z else np.nan for m, z in zip(scores["mae"], scores["zero_mae"], strict=True)]
-    )
-    steps = np.arange(1, len(ratios) + 1)
-    axes.bar(steps, ratios - 1, color=np.where(ratios < 1, GREEN, ORANGE))
+    """Return the MAE by horizon, relative to that of the zero forecast."""
+    errors = findings.validation_errors(result)
+    title = f"The model's error is below the zero forecast's at {errors.better} of {count_of(errors.known, 'horizon')}"
+    figure, axes = new_axes(title if errors.known else "No validation row has a known target")
+    gains = np.array([np.nan if one.ratio is None else findings.gain_from(one.ratio) for one in errors.horizons])
+    steps = [one.horizon for one in errors.horizons]
+    axes.bar(steps, -gains, color=np.where(gains > 0, GREEN, ORANGE))
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set_xticks(steps)
     axes.set_xlabel("steps ahead")
-    axes.set_ylabel("MAE against\nzero forecast's")
+    axes.set_ylabel("MAE relative to\nzero forecast's")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="%"))
     axes.text(0.99, 0.03, "below zero is better", transform=axes.transAxes, ha="right", fontsize=8, color=GREY)
     return figure
@@ -95,11 +85,13 @@ def validation_errors(result: Json) -> Figure:
 
 def gains(scores: Sequence[HorizonScore]) -> Figure:
     """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
-    names = list(scores[0].gain) if scores else []
-    first = [score.gain[names[0]] for score in scores] if names else []
-    surely = sum(one is not None and one.is_above for one in first)
-    title = f"Surely better than {names[0]} at {surely} of {len(first)} horizons" if names else "Nothing is known"
+    compared = findings.compare_with_baselines(scores)
+    title = "No error is known"
+    if compared and compared[0].known:
+        horizons = f"{compared[0].better} of {count_of(compared[0].known, 'horizon')}"
+        title = f"Better than {compared[0].baseline} with 95% confidence at {horizons}"
     figure, axes = new_axes(title)
+    names = [one.baseline for one in compared]
     for number, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN), strict=False)):
         known = [(score.horizon, score.gain[name]) for score in scores]
         points = [(horizon, one) for horizon, one in known if one is not None]
@@ -116,19 +108,17 @@ def gains(scores: Sequence[HorizonScore]) -> Figure:
 
 
 def calibration(scores: Sequence[HorizonScore]) -> Figure:
-    """Return what came on average against what was forecast, in groups by size, at up to three horizons."""
+    """Return mean outcome over mean forecast in groups of forecasts by size, at up to three horizons."""
     known = [score for score in scores if score.calibration]
     chosen = [known[at] for at in sorted({0, len(known) // 2, len(known) - 1})] if known else []
-    title = "Nothing is known of the size of forecasts"
+    title = "Too few forecasts to group by size"
     if chosen:
-        forecasts, targets = np.array(chosen[0].calibration).T
-        spread = forecasts - forecasts.mean()
-        slope = float(spread @ targets / (spread @ spread)) if spread.any() else 0.0
-        title = f"Outcomes move {slope:,.1f} times as far as forecasts, {_steps(chosen[0].horizon)} ahead"
+        slope = findings.calibration_slope(chosen[0])
+        title = f"Outcomes move {slope:,.1f} times as far as forecasts, {count_of(chosen[0].horizon, 'step')} ahead"
     figure, axes = new_axes(title)
     for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
         forecasts, targets = 100 * np.array(score.calibration).T
-        axes.plot(forecasts, targets, "o-", color=colour, label=f"{_steps(score.horizon)} ahead")
+        axes.plot(forecasts, targets, "o-", color=colour, label=f"{count_of(score.horizon, 'step')} ahead")
     if chosen:
         edge = max(abs(limit) for limit in axes.get_xlim())
         axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
@@ -139,35 +129,31 @@ def calibration(scores: Sequence[HorizonScore]) -> Figure:
 
 
 def directions(scores: Sequence[HorizonScore]) -> Figure:
-    """Return the share of right directions per horizon, with 95% intervals, against a coin's half."""
-    known = [(score.horizon, score.direction) for score in scores if score.direction is not None]
-    title = "No direction is known"
+    """Return the share of correct directions by horizon, with 95% intervals, and a coin's half."""
+    found = findings.correct_directions(scores)
+    known, title = found.by_horizon, "No direction is known"
     if known:
-        mean = np.mean([one.value for _, one in known])
-        surely = sum(one.low is not None and one.low > COIN for _, one in known)
-        enough = any(one.low is not None for _, one in known)
-        better = f"surely better than a coin at {surely} of {len(known)} horizons"
-        title = f"The direction is right in {mean:.1%} on average; {better if enough else 'too few rows to tell more'}"
+        better = (
+            f"better than a coin with 95% confidence at {found.better_than_coin} of {count_of(len(known), 'horizon')}"
+        )
+        more = better if found.has_intervals else "too few rows for an interval"
+        title = f"{found.mean_share:.1%} of directions are correct on average;\n{more}"
     figure, axes = new_axes(title)
-    axes.axhline(COIN, color=RED, linestyle="--", linewidth=1, label="a coin on average")
+    axes.axhline(findings.COIN, color=RED, linestyle="--", linewidth=1, label="a coin on average")
     if known:
         _draw_intervals(axes, known, color=BLUE, label="model")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_INTERVALS)
-    axes.set_ylabel("right direction")
+    axes.set_ylabel("correct direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     legend_below(figure)
     return figure
 
 
-def _steps(count: int) -> str:
-    return f"{count} step{'s' * (count > 1)}"
-
-
 def _draw_intervals(
     axes: Axes, points: Sequence[tuple[float, Interval]], *, color: str, label: str, shift: float = 0.0
 ) -> None:
-    """Draw values by horizon with their intervals, where they have one."""
+    """Draw values by horizon, with intervals where there are any."""
     x = np.array([horizon for horizon, _ in points]) + shift
     value = np.array([one.value for _, one in points])
     low = np.array([one.value if one.low is None else one.low for _, one in points])

@@ -1,4 +1,4 @@
-"""What a report says, as tables and sentences: pure functions of the files a run leaves."""
+"""Tables and sentences of the reports: pure functions of the files that a run writes."""
 
 from .common import as_html, settings_table, versions_table
 from .comparison import comparison, differing_settings
@@ -7,7 +7,6 @@ from .memory import (
     growth_verdict,
     memory_verdict,
     next_steps,
-    peak_sample,
     phase_growth_verdict,
     phases,
     step_phases,
@@ -46,7 +45,6 @@ __all__ = [
     "next_steps",
     "nonfinite_places",
     "overview",
-    "peak_sample",
     "phase_growth_verdict",
     "phases",
     "plan_verdict",

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Tables of several runs side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def comparison(compared: Comparison) -> pd.DataFrame:
-    """Return one line per run: how it stands, its error relative to zero, its peak, its rate and its time."""
+    """Return one row per run: status, error relative to the zero forecast, peak memory, rate and time."""
     return pd.DataFrame(
         [
             {
@@ -33,7 +33,7 @@ def comparison(compared: Comparison) -> pd.DataFrame:
 
 
 def differing_settings(compared: Comparison) -> pd.DataFrame:
-    """Return one line per run with the settings that are not the same in all."""
+    """Return one row per run with the settings that differ between runs."""
     return pd.DataFrame(
         [
             {"run": run.name} | {name: str(run.settings.get(name, "-")) for name in compared.differing}

@@ -1,4 +1,4 @@
-"""Where the memory went, whether it grew, and what would need less."""
+"""Where the memory went, whether it grew, and which settings would need less."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ...memory import PhaseGrowth, PhaseRow, Sample
+from ...memory import PhaseGrowth, PhaseRow
 from ...memory.leaks import LEAST_VISITS, WARM_UP_STEPS
 from ...units import format_bytes
+from ..findings import memory as findings
 from .common import Json
-
-HEADROOM_SHARE = 0.10
-"""Share of the limit below which what is left is called tight."""
 
 _MOST_SPIKES = 3
 
 _EFFECTS = {
-    "batch_size": "smaller passes, as many rows per step and the same weights to 1e-5; a step takes a little longer",
-    "cache_batches": "a shuffled batch hardly comes again before its turn in the next epoch",
-    "prefetch": "no batch is read ahead, so steps wait for reading",
-    "no_lazy_loading": "rows are read when they are used",
-    "model_size": "another model, whose forecasts must be compared anew",
+    "batch_size": "smaller passes, the same rows per step, the same weights to 1e-5; a step takes slightly longer",
+    "cache_batches": "a shuffled batch is rarely used again before the next epoch",
+    "prefetch": "no batch is read ahead, so steps wait for data",
+    "no_lazy_loading": "rows are read when they are needed",
+    "model_size": "a different model: compare its forecasts again",
 }
-"""What a change of a setting does besides saving memory."""
+"""What a change of each setting does besides saving memory."""
 
 
 def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: str = "") -> str:
-    """Return one sentence: the peak of anonymous memory, the limit, what was left, and in which phase it was."""
-    left = 1 - peak_bytes / limit_bytes
+    """Return one sentence: the peak of anonymous memory, the limit, the share left, and the phase of the peak."""
+    use = findings.limit_use(peak_bytes, limit_bytes)
     where = f", in phase {phase!r}" if phase else ""
-    word = "over" if left < 0 else "tight within" if left < HEADROOM_SHARE else "within"
-    rest = f"{-left:.0%} over" if left < 0 else f"{left:.0%} left"
+    word = {"over": "over", "tight": "tight within", "within": "within"}[use.state]
+    rest = f"{-use.left_share:.0%} over" if use.state == "over" else f"{use.left_share:.0%} left"
     return (
         f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
         f"{rest}{where}."
@@ -39,7 +37,7 @@ def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: 
 
 
 def unsampled_verdict(memory: Json) -> str:
-    """Return one sentence on a run without samples: the kernel's peak counts mapped files too, so it is no verdict."""
+    """Return one sentence on a run without samples, whose peak of resident memory includes mapped files."""
     return (
         f"No samples were taken; resident memory, mapped files included, peaked at "
         f"{format_bytes(memory['peak_rss_bytes'])} (limit {format_bytes(memory['limit_bytes'])}, "
@@ -47,33 +45,28 @@ def unsampled_verdict(memory: Json) -> str:
     )
 
 
-def peak_sample(samples: Sequence[Sample]) -> Sample:
-    """Return the sample with the most anonymous memory."""
-    return max(samples, key=lambda sample: sample.anon_bytes)
-
-
 def phases(table: Sequence[PhaseRow]) -> pd.DataFrame:
-    """Return memory per phase: visits, before, after, change, peak above its start, seconds."""
+    """Return memory by phase: visits, before, after, change, peak above the start, seconds."""
     return pd.DataFrame(
         [
             {
                 "phase": row.phase,
-                "runs": row.visits,
-                "before": format_bytes(row.before),
-                "after": format_bytes(row.after),
-                "change": format_bytes(row.after - row.before),
-                "peak above start": format_bytes(row.peak - row.before),
+                "visits": row.visits,
+                "before": format_bytes(row.before_bytes),
+                "after": format_bytes(row.after_bytes),
+                "change": format_bytes(row.change_bytes),
+                "peak above start": format_bytes(row.rise_bytes),
                 "seconds": f"{row.seconds:.1f}",
             }
-            for row in table
+            for row in findings.phase_changes(table)
         ]
     )
 
 
 def step_phases(memory: Json) -> pd.DataFrame:
-    """Return how each phase of a pass moved anonymous memory; empty for a run without samples or of an earlier version.
+    """Return how each phase of a pass changed anonymous memory; empty for runs without samples or of old versions.
 
-    `first` is the first pass, which takes what later ones find again.
+    `first` is the first pass, which allocates what later ones reuse.
     """
     return pd.DataFrame(
         [
@@ -91,62 +84,62 @@ def step_phases(memory: Json) -> pd.DataFrame:
 
 
 def growth_verdict(memory: Json) -> str:
-    """Return in words whether memory grew from step to step, and where it jumped."""
+    """Return sentences on whether memory grew from step to step, and where it jumped."""
     lines = [
-        f"**A leak**: from step to step memory grew by {format_bytes(leak['bytes_per_step'])} (seen at step "
-        f"{leak['step']}); {leak['detail']}."
+        f"**Leak**: memory grew by {format_bytes(leak['bytes_per_step'])} per step (detected at step {leak['step']}); "
+        f"{leak['detail']}."
         for leak in memory.get("leaks", [])
     ]
     slope = memory.get("slope")
     if slope and not lines:
         span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
         lines.append(
-            f"No leak: memory moved by {format_bytes(slope['bytes_per_step'])} a step (95% interval {span}) after the "
-            f"first {WARM_UP_STEPS} steps."
+            f"No leak: memory changed by {format_bytes(slope['bytes_per_step'])} per step (95% interval {span}) after "
+            f"the first {WARM_UP_STEPS} steps."
         )
     if not lines:
-        lines.append("Too few steps to say whether memory grows.")
+        lines.append("Too few steps to tell whether memory grows.")
     for spike in memory.get("spikes", [])[:_MOST_SPIKES]:
         lines.append(
-            f"A jump by {format_bytes(spike['rise_bytes'])} at step {spike['step']}, pass {spike['batch'] + 1}, "
+            f"Memory jumped by {format_bytes(spike['rise_bytes'])} at step {spike['step']}, pass {spike['batch'] + 1}, "
             f"in phase {spike['phase']!r}."
         )
     return " ".join(lines)
 
 
 def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
-    """Return in words whether phases that were run again and again left more memory behind each time."""
-    growing = [one for one in found if one.is_growth]
+    """Return sentences on whether any phase left more memory behind on every visit."""
+    growing = findings.growing_phases(found)
     if growing:
         return " ".join(
-            f"**It grows**: each run of {one.phase!r} leaves {format_bytes(one.slope.bytes_per_step)} more (95% "
-            f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} runs)."
+            f"**Memory grows**: each visit of {one.phase!r} leaves {format_bytes(one.slope.bytes_per_step)} more (95% "
+            f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} visits)."
             for one in growing
         )
-    if found:
-        most = max(found, key=lambda one: one.slope.high)
+    most = findings.least_certain_phase(found)
+    if most:
         return (
-            f"No sure growth: {most.visits} runs of {most.phase!r} moved memory by "
+            f"No clear growth: {most.visits} visits of {most.phase!r} changed memory by "
             f"{format_bytes(most.slope.bytes_per_step)} each (95% interval {format_bytes(most.slope.low)} to "
             f"{format_bytes(most.slope.high)})."
         )
-    return f"Nothing ran {LEAST_VISITS} times, which it takes to tell a leak."
+    return f"No phase ran {LEAST_VISITS} times, the minimum to detect growth."
 
 
 def next_steps(result: Json) -> list[str]:
-    """Return what to try to lower the peak, the largest saving first, each with the saving predicted for this run."""
+    """Return changes of settings that lower the peak, the largest predicted saving first."""
     known = result["memory"].get("alternatives", [])
     if not known:
-        return ["Nothing: these settings are the smallest there are; use fewer features, or a part of each window."]
+        return ["No other settings would lower the peak; use fewer features, or part of each window."]
     return [
-        f"{_as_options(one['change'])} would hold {format_bytes(one['saved_bytes'])} less: "
+        f"{_as_options(one['change'])} would save {format_bytes(one['saved_bytes'])}: "
         f"{next(why for name, why in _EFFECTS.items() if name in one['change'])}."
         for one in known
     ]
 
 
 def _as_options(change: Json) -> str:
-    """The settings as they are typed, switches that go away named so."""
+    """Return settings as they are typed; a switch to remove is named as such."""
     parts = []
     for name, value in change.items():
         parts.append(f"`--{name}`" if value is True else f"no `--{name}`" if value is False else f"`--{name} {value}`")

@@ -1,0 +1,96 @@
+"""Simple forecasts for a model to beat: the last known return, and a ridge regression on the last steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..store.row_range import RowRange
+
+RIDGE_ROWS = 20_000
+"""Maximum training rows, evenly spaced, for the ridge regression."""
+
+READ_BYTES = 16 << 20
+"""Bytes of rows read at once; only their last steps are kept."""
+
+_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+def last_values(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps, known at the row.
+
+    That is the target of the row h steps earlier; NaN where that row was rejected, or rows are not evenly spaced in
+    time.
+    """
+    targets = np.full((len(rows), dataset.schema.horizons), np.nan, np.float32)
+    times = dataset.read_times(rows)
+    usable = dataset.usable.numbers()
+    step = np.median(np.diff(dataset.read_times(usable[:1001]))) if len(usable) > 1 else 0
+    for horizon in range(1, dataset.schema.horizons + 1):
+        earlier = rows - horizon
+        exists = (earlier >= 0) & np.isin(earlier, usable)
+        if not exists.any():
+            continue
+        follows = times[exists] - dataset.read_times(earlier[exists]) == horizon * step
+        found = dataset.read_targets(earlier[exists])[:, horizon - 1]
+        targets[exists, horizon - 1] = np.where(follows, found, np.nan)
+    return targets
+
+
+def ridge_forecasts(
+    dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None
+) -> np.ndarray:
+    """Return forecasts of a ridge regression on the last steps of `features`, None for all; float64 (rows, horizons).
+
+    Hoerl and Kennard (1970). It is fitted to at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best
+    of five on the latest tenth of them. Non-finite numbers count as the mean. The result is NaN where fewer than ten
+    training rows have all targets.
+    """
+    every = max(1, -(-len(train) // RIDGE_ROWS))
+    numbers = train.numbers()[::every]
+    targets = dataset.read_targets(numbers).astype(float)
+    complete = np.isfinite(targets).all(axis=1)
+    numbers, targets = numbers[complete], targets[complete]
+    if len(numbers) < 10:
+        return np.full((len(wanted), dataset.schema.horizons), np.nan)
+    inputs = _last_steps(dataset, numbers, features)
+    known = np.where(np.isfinite(inputs), inputs, np.nan)
+    mean = np.nan_to_num(np.nanmean(known, axis=0)) if len(known) else 0.0
+    deviation = np.nan_to_num(np.nanstd(known, axis=0))
+    scale = np.where(deviation > 0, deviation, np.inf)
+
+    def prepare(values: np.ndarray) -> np.ndarray:
+        scores = np.nan_to_num((values - mean) / scale, nan=0.0, posinf=0.0, neginf=0.0)
+        return np.column_stack([np.clip(scores, -10, 10), np.ones(len(scores))])
+
+    prepared = prepare(inputs)
+    gap = -(-dataset.schema.horizons // every)
+    fitting, testing = slice(0, int(0.9 * len(prepared)) - gap), slice(int(0.9 * len(prepared)), None)
+    errors = [
+        np.abs(prepared[testing] @ _solve(prepared[fitting], targets[fitting], penalty) - targets[testing]).mean()
+        for penalty in _PENALTIES
+    ]
+    weights = _solve(prepared, targets, _PENALTIES[int(np.argmin(errors))])
+    return prepare(_last_steps(dataset, wanted.numbers(), features)) @ weights
+
+
+def _solve(inputs: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+    """Return ridge weights; the penalty is per row and does not apply to the constant in the last column."""
+    lengths = np.full(inputs.shape[1], penalty * max(1, len(inputs)))
+    lengths[-1] = 0
+    return np.linalg.lstsq(inputs.T @ inputs + np.diag(lengths), inputs.T @ targets, rcond=None)[0]
+
+
+def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None) -> np.ndarray:
+    """Return float32 (rows, channels): the last step of every sequence, and all vectors, flattened."""
+    schema = dataset.schema.select(features)
+    sequences = {feature.name: feature.is_sequence for feature in schema.features}
+    at_once = max(1, READ_BYTES // schema.row_bytes)
+    parts = []
+    for start in range(0, max(1, len(rows)), at_once):
+        values: dict[str, Any] = dataset.read(rows[start : start + at_once], features)
+        last = [(v[:, -1] if sequences[name] else v).reshape(len(v), -1) for name, v in values.items()]
+        parts.append(np.concatenate(last, axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,57 @@
+"""Evaluate a run's model on its validation rows against zero, the last value and a ridge regression."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..data.opening import open_dataset
+from ..errors import DataError
+from ..files import read_json, user_path, write_json
+from ..memory import MemoryLimits
+from ..run_folder import TrainingFolder
+from ..settings import FitSettings
+from .baselines import last_values, ridge_forecasts
+from .scores import HorizonScore, judge
+
+
+def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[HorizonScore]:
+    """Return the scores of a run's model on its validation rows, one per horizon, and write them to evaluation.json.
+
+    `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
+
+    Raises DataError where the run is not completed, or the data is not the run's.
+    """
+    from .predict import predict
+
+    folder = TrainingFolder(user_path(run))
+    result = read_json(folder.result)
+    if result["status"] != "completed":
+        raise DataError(f"the run in {folder.folder} is not completed; run fit again to continue it, then evaluate")
+    known = {name: value for name, value in result["settings"].items() if name in FitSettings.__dataclass_fields__}
+    settings = FitSettings(**known)
+    with open_dataset(
+        data or settings.csv,
+        store=settings.store,
+        max_rows=settings.max_rows,
+        max_bad_rows=settings.max_bad_rows,
+        use_mmap=not settings.no_mmap,
+        memory_limit=MemoryLimits.of(settings.memory_limit),
+    ) as dataset:
+        if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
+            raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
+        split = dataset.split(settings.val_ratio)
+        forecasts = predict(folder.model, dataset, split="validation", val_ratio=settings.val_ratio).to_numpy()
+        rows = split.validation.numbers()
+        targets = dataset.read_targets(rows)
+        others = {
+            "zero": np.zeros_like(targets),
+            "last value": last_values(dataset, rows),
+            "ridge": ridge_forecasts(dataset, split.train, split.validation, settings.feature_names),
+        }
+    scores = judge(forecasts, targets, others, seed=seed)
+    content = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
+    write_json(folder.evaluation, content | {"horizons": [asdict(score) for score in scores]})
+    return scores

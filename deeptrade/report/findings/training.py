@@ -1,0 +1,256 @@
+"""How training went, as numbers: errors compared with simple forecasts, trend of the loss, time, rows, restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .common import Json
+
+if TYPE_CHECKING:
+    from ...judging.scores import HorizonScore, Interval
+    from ...store.ledger import LedgerEntry
+
+LEAST_THIRD = 5
+"""Steps that a third of a training run must have before a trend is reported."""
+
+COIN = 0.5
+"""Expected share of correct directions of a forecast that knows nothing."""
+
+
+def gain_from(ratio: float) -> float:
+    """Return how far an error is below another, as a share of it, from their ratio; below 0 where it is higher."""
+    return 1 - ratio
+
+
+@dataclass(frozen=True)
+class HorizonError:
+    """Validation errors of one horizon, in units of return; None where not known.
+
+    `horizon` counts from 1; `zero_mae` is the MAE of the forecast that is always zero; `direction_share`, from 0 to 1,
+    is the share of forecasts with the correct sign.
+    """
+
+    horizon: int
+    mae: float | None
+    zero_mae: float | None
+    direction_share: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """MAE divided by the zero forecast's; None where one is not known, or the zero forecast makes no error."""
+        return self.mae / self.zero_mae if self.mae is not None and self.zero_mae else None
+
+    @property
+    def is_better(self) -> bool | None:
+        """Whether the MAE is below the zero forecast's; None where one of the two is not known."""
+        return None if self.mae is None or self.zero_mae is None else self.mae < self.zero_mae
+
+
+@dataclass(frozen=True)
+class ValidationErrors:
+    """Validation errors of all horizons, in order.
+
+    `better` counts the horizons whose MAE is below the zero forecast's, `known` those where both are known;
+    `mean_ratio` is the mean of the known ratios of MAE to the zero forecast's, 1 where none is known.
+    """
+
+    horizons: list[HorizonError]
+    better: int
+    known: int
+    mean_ratio: float
+
+    @property
+    def mean_gain(self) -> float:
+        """Share by which the error is below the zero forecast's, averaged over horizons; below 0 where it is higher."""
+        return gain_from(self.mean_ratio)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether targets are known but no forecast is finite."""
+        return not self.known and any(one.zero_mae is not None for one in self.horizons)
+
+
+def validation_errors(result: Json) -> ValidationErrors:
+    """Return the validation errors in a result.json; no horizons where the run has not been validated."""
+    scores = result["validation"]
+    mae, zero = scores.get("mae") or [], scores.get("zero_mae") or []
+    shares = (mae and scores.get("directional_accuracy")) or [None] * len(mae)
+    horizons = [HorizonError(step, *values) for step, values in enumerate(zip(mae, zero, shares, strict=True), start=1)]
+    ratios = [one.ratio for one in horizons if one.ratio is not None]
+    return ValidationErrors(
+        horizons=horizons,
+        better=sum(one.is_better is True for one in horizons),
+        known=sum(one.is_better is not None for one in horizons),
+        mean_ratio=sum(ratios) / len(ratios) if ratios else 1.0,
+    )
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """The model against one baseline, in numbers of horizons.
+
+    `known` horizons have a gain; at `better` and `worse` of them the whole 95% interval lies on that side of zero.
+    """
+
+    baseline: str
+    known: int
+    better: int
+    worse: int
+
+
+def compare_with_baselines(scores: Sequence[HorizonScore]) -> list[BaselineComparison]:
+    """Return one comparison per baseline; none where there are no scores."""
+    found = []
+    for name in scores[0].gain if scores else ():
+        known = [one for one in (score.gain[name] for score in scores) if one is not None]
+        better, worse = sum(one.is_above for one in known), sum(one.is_below for one in known)
+        found.append(BaselineComparison(name, len(known), better, worse))
+    return found
+
+
+def has_gain_intervals(scores: Sequence[HorizonScore]) -> bool:
+    """Return whether any gain has an interval, which takes enough validation rows."""
+    return any(one is not None and one.low is not None for score in scores for one in score.gain.values())
+
+
+@dataclass(frozen=True)
+class DirectionFinding:
+    """Correct directions over the horizons where they are known.
+
+    `by_horizon` holds (horizon from 1, share with its interval); `mean_share`, from 0 to 1, is None where none is
+    known; at `better_than_coin` horizons the whole 95% interval lies above COIN.
+    """
+
+    by_horizon: list[tuple[int, Interval]]
+    mean_share: float | None
+    better_than_coin: int
+    has_intervals: bool
+
+
+def correct_directions(scores: Sequence[HorizonScore]) -> DirectionFinding:
+    """Return how often forecasts have the correct sign."""
+    known = [(score.horizon, score.direction) for score in scores if score.direction is not None]
+    return DirectionFinding(
+        by_horizon=known,
+        mean_share=float(np.mean([one.value for _, one in known])) if known else None,
+        better_than_coin=sum(one.low is not None and one.low > COIN for _, one in known),
+        has_intervals=any(one.low is not None for _, one in known),
+    )
+
+
+def calibration_slope(score: HorizonScore) -> float:
+    """Return the least-squares slope of mean outcomes over mean forecasts; 0 where all forecasts are equal."""
+    forecasts, outcomes = np.array(score.calibration).T
+    spread = forecasts - forecasts.mean()
+    return float(spread @ outcomes / (spread @ spread)) if spread.any() else 0.0
+
+
+@dataclass(frozen=True)
+class LossTrend:
+    """Mean training losses (Huber, in standard deviations of the target), and which way they went.
+
+    `mean` is over all `steps` with a finite loss, `first` and `last` over their first and last third. `kind` is 'fell'
+    or 'rose' where these are more than two standard errors apart, else 'flat'; 'few' where a third has fewer than
+    LEAST_THIRD steps, 'none' where there is no step.
+    """
+
+    kind: Literal["none", "few", "flat", "fell", "rose"]
+    steps: int
+    mean: float = np.nan
+    first: float = np.nan
+    last: float = np.nan
+
+
+def loss_trend(loss: np.ndarray) -> LossTrend:
+    """Return the trend of finite losses, float (steps,), in the order of steps."""
+    steps = len(loss)
+    if not steps:
+        return LossTrend("none", 0)
+    third, mean = steps // 3, float(loss.mean())
+    if third < LEAST_THIRD:
+        return LossTrend("few", steps, mean)
+    first, last = loss[:third], loss[-third:]
+    error = np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / third)
+    change = last.mean() - first.mean()
+    kind: Literal["flat", "fell", "rose"] = "flat" if abs(change) <= 2 * error else "fell" if change < 0 else "rose"
+    return LossTrend(kind, steps, mean, float(first.mean()), float(last.mean()))
+
+
+def finite_validations(validations: Sequence[Json]) -> list[Json]:
+    """Return the validations (step and loss) whose loss is finite, in order."""
+    return [one for one in validations if one["loss"] is not None and np.isfinite(one["loss"])]
+
+
+def best_validation_step(validations: Sequence[Json]) -> int | None:
+    """Return the step with the lowest finite validation loss; None where there is no choice of two."""
+    known = finite_validations(validations)
+    return min(known, key=lambda one: one["loss"])["step"] if len(known) > 1 else None
+
+
+Activity = Literal["read", "first_steps", "other_steps", "save", "validate", "build", "other"]
+
+
+@dataclass(frozen=True)
+class TimePart:
+    """Seconds spent on one activity, and their share of the whole run from 0 to 1."""
+
+    activity: Activity
+    seconds: float
+    share: float
+
+
+def time_parts(result: Json) -> list[TimePart]:
+    """Return the wall time of a run, over all of its starts, by activity.
+
+    'read' is waiting for batches, 'first_steps' and 'other_steps' are computation without it, 'other' is the rest.
+    """
+    time = result["time"]
+    whole, waited = time["wall_seconds"], time["data_wait_seconds"]
+    done, first = time.get("activity_seconds", {}), time.get("first_steps_seconds", 0.0)
+    parts: dict[Activity, float] = {
+        "read": waited,
+        "first_steps": first,
+        "other_steps": max(0.0, time.get("steps_seconds", 0.0) - waited - first),
+        "save": done.get("save", 0.0),
+        "validate": done.get("validate", 0.0),
+        "build": done.get("build", 0.0),
+    }
+    parts["other"] = max(0.0, whole - sum(parts.values()))
+    return [TimePart(name, seconds, seconds / max(whole, 1e-9)) for name, seconds in parts.items()]
+
+
+@dataclass(frozen=True)
+class SkippedRows:
+    """Rows left out for one reason: how many, and the first of them."""
+
+    reason: str
+    rows: int
+    first: LedgerEntry
+
+
+def skipped_rows(ledger: Sequence[LedgerEntry]) -> list[SkippedRows]:
+    """Return the rows of a ledger by reason, in order of first occurrence."""
+    counts = Counter(entry.reason for entry in ledger)
+    firsts = {entry.reason: entry for entry in reversed(ledger)}
+    return [SkippedRows(reason, count, firsts[reason]) for reason, count in counts.items()]
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """How often a run was started, how its earlier starts ended (count by reason), and steps computed twice."""
+
+    starts: int
+    ends: dict[str, int]
+    repeated_steps: int
+
+
+def restarts(result: Json) -> Restarts:
+    """Return the restarts in a result.json; one start where the file does not list any."""
+    again = result.get("starts", [])[1:]
+    ends = Counter(start["before"] for start in again)
+    return Restarts(len(again) + 1, dict(ends), sum(start["repeated_steps"] for start in again))
