@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path, write_json
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import count_of, format_bytes
-from .findings.comparison import gain_over_zero, most_accurate, validated
+from .findings.comparison import RunSummary, gain_over_zero, most_accurate, validated
 from .findings.training import validation_errors
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
@@ -22,32 +21,6 @@ _POINTS = 300
 
 _SAME = {"csv", "out", "store", "plan", "hardware", "fresh"}
 """Settings that do not affect how a run went."""
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run in a comparison; fields are None where the run has not reached them.
-
-    `error` is the mean over horizons of the validation MAE divided by the zero forecast's; below 1 is better than zero.
-    Peak and limit are bytes; `rows_per_second` covers training steps, without saving and validating; `timeline` holds
-    (seconds, anonymous bytes) of evenly spaced samples of the last start, and `losses` (rows trained, running median
-    of the training loss) of evenly spaced steps.
-    """
-
-    name: str
-    status: str
-    settings: dict[str, Any]
-    error: float | None = None
-    horizons_beaten: int | None = None
-    horizons: int | None = None
-    steps: int | None = None
-    peak_anon_bytes: int | None = None
-    limit_bytes: int | None = None
-    rows_per_second: float | None = None
-    wall_seconds: float | None = None
-    weights_sha256: str = ""
-    timeline: tuple[tuple[float, int], ...] = ()
-    losses: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .training import gain_from
 
-if TYPE_CHECKING:
-    from ..comparison import RunSummary
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a comparison; fields are None where the run has not reached them.
+
+    `error` is the mean over horizons of the validation MAE divided by the zero forecast's; below 1 is better than zero.
+    Peak and limit are bytes; `rows_per_second` covers training steps, without saving and validating; `timeline` holds
+    (seconds, anonymous bytes) of some samples of the last start, in order, and `losses` (rows trained, running median
+    of the training loss) of evenly spaced steps.
+    """
+
+    name: str
+    status: str
+    settings: dict[str, Any]
+    error: float | None = None
+    horizons_beaten: int | None = None
+    horizons: int | None = None
+    steps: int | None = None
+    peak_anon_bytes: int | None = None
+    limit_bytes: int | None = None
+    rows_per_second: float | None = None
+    wall_seconds: float | None = None
+    weights_sha256: str = ""
+    timeline: tuple[tuple[float, int], ...] = ()
+    losses: tuple[tuple[int, float], ...] = ()
 
 
 def validated(runs: Sequence[RunSummary]) -> list[RunSummary]:
