@@ -116,7 +116,7 @@ def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
             f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} visits)."
             for one in growing
         )
-    most = findings.least_certain_phase(found)
+    most = findings.steepest_phase(found)
     if most:
         return (
             f"No clear growth: {most.visits} visits of {most.phase!r} changed memory by "
