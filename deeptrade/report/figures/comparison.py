@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,11 +11,8 @@ from matplotlib.ticker import StrMethodFormatter
 
 from ...units import format_bytes
 from ..findings import comparison as findings
+from ..findings.comparison import RunSummary
 from ..text import drawable, shorten
-
-if TYPE_CHECKING:
-    from ..findings.comparison import RunSummary
-
 from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 
 

@@ -17,7 +17,7 @@ class RunSummary:
 
     `error` is the mean over horizons of the validation MAE divided by the zero forecast's; below 1 is better than zero.
     Peak and limit are bytes; `rows_per_second` covers training steps, without saving and validating; `timeline` holds
-    (seconds, anonymous bytes) of evenly spaced samples of the last start, and `losses` (rows trained, running median
+    (seconds, anonymous bytes) of some samples of the last start, in order, and `losses` (rows trained, running median
     of the training loss) of evenly spaced steps.
     """
 

@@ -95,7 +95,7 @@ def growing_phases(found: Sequence[PhaseGrowth]) -> list[PhaseGrowth]:
     return [one for one in found if one.is_growth]
 
 
-def least_certain_phase(found: Sequence[PhaseGrowth]) -> PhaseGrowth | None:
+def steepest_phase(found: Sequence[PhaseGrowth]) -> PhaseGrowth | None:
     """Return the phase with the highest upper bound of growth per visit; None where no phase was judged."""
     return max(found, key=lambda one: one.slope.high, default=None)
 

@@ -28,7 +28,7 @@ def memory_verdict(peak_bytes: int, limit_bytes: int, limit_source: str, phase: 
     """Return one sentence: the peak of anonymous memory, the limit, the share left, and the phase of the peak."""
     use = findings.limit_use(peak_bytes, limit_bytes)
     where = f", in phase {phase!r}" if phase else ""
-    word = {"over": "over", "tight": "tight within", "within": "within"}[use.state]
+    word = "tight within" if use.state == "tight" else use.state
     rest = f"{-use.left_share:.0%} over" if use.state == "over" else f"{use.left_share:.0%} left"
     return (
         f"Peak memory {format_bytes(peak_bytes)}, {word} the limit of {format_bytes(limit_bytes)} ({limit_source}): "
@@ -116,7 +116,7 @@ def phase_growth_verdict(found: Sequence[PhaseGrowth]) -> str:
             f"interval {format_bytes(one.slope.low)} to {format_bytes(one.slope.high)}, {one.visits} visits)."
             for one in growing
         )
-    most = findings.least_certain_phase(found)
+    most = findings.steepest_phase(found)
     if most:
         return (
             f"No clear growth: {most.visits} visits of {most.phase!r} changed memory by "
