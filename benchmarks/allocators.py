@@ -24,7 +24,7 @@ CHILD = """
 import json, sys
 from deeptrade.memory import read_memory
 from deeptrade.settings import FitSettings
-from deeptrade.training import adapting, upkeep
+from deeptrade.training import scarce_memory, upkeep
 from deeptrade.training.fit import fit
 data, out, model_size, batch_size, steps, shrink = sys.argv[1:]
 held = []

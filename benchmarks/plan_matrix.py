@@ -28,7 +28,7 @@ EFFECTIVE_BATCH, REPEATS = 32, 2
 BRUTE = """
 import json
 from pathlib import Path
-from deeptrade.planning.situation import HEADROOM
+from deeptrade.planning.situation import PLAN_HEADROOM
 from deeptrade.memory import MemoryLimits
 from deeptrade.planning.memory_model import training_room
 from deeptrade.planning.rules import batch_settings
@@ -40,7 +40,7 @@ for size in json.loads(sizes):
     settings = FitSettings(csv=data, model_size=model_size, **batch_settings(size, EFFECTIVE // size))
     room = training_room(MemoryLimits())
     trial = run_trial(settings, horizons=10, predicted_peak_bytes=0, folder=Path(folder), room_bytes=room)
-    if trial.exit_code == 0 and trial.measured_peak_bytes <= (1 - HEADROOM) * room:
+    if trial.exit_code == 0 and trial.measured_peak_bytes <= (1 - PLAN_HEADROOM) * room:
         found.append((size, trial.rows_per_second or 0.0))
 print(json.dumps(found))
 """.replace("EFFECTIVE", str(EFFECTIVE_BATCH))

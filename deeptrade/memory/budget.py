@@ -18,7 +18,7 @@ from ..units import format_bytes
 from .limits import MemoryLimits
 from .process import read_memory
 
-HEADROOM = 0.05
+BUDGET_HEADROOM = 0.05
 """Share of the available bytes that no lease may take: allocators round up, and others allocate meanwhile."""
 
 _LOOK_SECONDS = 0.5
@@ -101,7 +101,7 @@ class ByteBudget:
             if now - looked[0] >= _LOOK_SECONDS:
                 # What is leased and not yet touched is still among the available bytes.
                 touched = max(0, min(leases.nbytes, read_memory().anon_bytes - leases.anon_before))
-                looked = now, touched + int(limits.available_bytes() * (1 - HEADROOM))
+                looked = now, touched + int(limits.available_bytes() * (1 - BUDGET_HEADROOM))
             return looked[1]
 
         return cls(limit, leases=leases)

@@ -27,7 +27,7 @@ The heap of a fresh run grows by some 13 MB over hundreds of steps as it settles
 10 MB.
 """
 
-WARM_UP_STEPS, SAMPLES, TRACED_STEPS = 50, 100, 20
+LEAK_WARM_UP_STEPS, SAMPLES, TRACED_STEPS = 50, 100, 20
 """Steps ignored at the start, latest samples tested together, steps of tracing."""
 
 LEAST_SHARE = 0.22
@@ -140,7 +140,7 @@ class LeakWatch:
     def observe(self, step: int) -> Leak | None:
         """Sample the memory of this step; return a leak if its source has just been found."""
         self._steps += 1
-        if self._steps <= WARM_UP_STEPS:
+        if self._steps <= LEAK_WARM_UP_STEPS:
             return None
         if self._tracing is not None:
             return self._end_tracing(step) if self._tracing.is_over(self._steps) else None

@@ -18,9 +18,9 @@ from .memory_model import training_rooms
 from .plan import Plan
 from .rules import Decision, apply_rules, batch_sizes
 from .search import FIRST_BATCH, first_batch
-from .situation import HEADROOM, Case, look
+from .situation import PLAN_HEADROOM, Situation, read_situation
 from .trial import remove_trials
-from .trials import Measured, measure, measured_terms, plain_prefetch
+from .trial_choice import TrialChoice, choose_by_trials, measured_terms, plain_prefetch
 
 DEFAULT_EFFECTIVE_BATCH = 32
 
@@ -53,40 +53,42 @@ def optimize(
     base = replace(
         settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=limits.text
     )
-    case = look(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
+    situation = read_situation(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
     folder = user_path(out)
     with friendly_os_errors(f"making the folder {folder.name}"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_trials(folder)
-    chosen, decisions = _choose(case, base, quick=quick)
-    measured = None if quick else measure(case, chosen, folder=folder, sink=say)
+    chosen, decisions = _choose(situation, base, quick=quick)
+    measured = None if quick else choose_by_trials(situation, chosen, folder=folder, sink=say)
     if measured is not None:
         chosen, decisions = measured.settings, [*measured.decisions, *decisions]
     for decision in decisions:
         say(decision.line())
-    plan = _make_plan(case, chosen, decisions, measured)
+    plan = _make_plan(situation, chosen, decisions, measured)
     write_json(folder / PLAN, plan.to_json())
-    say(_summary(plan, case))
+    say(_summary(plan, situation))
     return plan
 
 
-def _choose(case: Case, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
+def _choose(situation: Situation, base: FitSettings, *, quick: bool) -> tuple[FitSettings, list[Decision]]:
     """What follows from the rules and the memory model; without `quick` the batch is left to the trials."""
     settings = replace(base, precision=_precision(base.precision), cache_batches=0)
-    sizes = case.sizes(settings)
+    sizes = situation.sizes(settings)
     if not sizes:
-        raise DoesNotFitError(_does_not_fit(case, case.with_batch(settings, 1)))
-    settings = case.with_batch(settings, first_batch(sizes))
+        raise DoesNotFitError(_does_not_fit(situation, situation.with_batch(settings, 1)))
+    settings = situation.with_batch(settings, first_batch(sizes))
     settings, ruled = apply_rules(
         settings,
         given=(),
-        file_bytes=case.file_bytes,
-        limit=case.limit,
-        row_bytes=case.schema.row_bytes,
+        file_bytes=situation.file_bytes,
+        limit=situation.limit,
+        row_bytes=situation.schema.row_bytes,
         batch_is_measured=not quick,
     )
-    predicted = [_batch_decision(case, settings), plain_prefetch(settings, "no trial was asked for")] if quick else []
-    return settings, [*predicted, *ruled, *_standing_decisions(case, settings)]
+    predicted = (
+        [_batch_decision(situation, settings), plain_prefetch(settings, "no trial was asked for")] if quick else []
+    )
+    return settings, [*predicted, *ruled, *_standing_decisions(situation, settings)]
 
 
 def _precision(asked: str) -> str:
@@ -95,20 +97,20 @@ def _precision(asked: str) -> str:
     return "float32" if asked == "auto" and not has_gpu else asked
 
 
-def _batch_decision(case: Case, settings: FitSettings) -> Decision:
+def _batch_decision(situation: Situation, settings: FitSettings) -> Decision:
     size = settings.batch_size
-    larger = [other for other in batch_sizes(case.effective_batch) if other > size]
-    if larger and not case.fits(case.with_batch(settings, larger[0])):
-        needed = format_bytes(case.peak(case.with_batch(settings, larger[0])))
+    larger = [other for other in batch_sizes(situation.effective_batch) if other > size]
+    if larger and not situation.fits(situation.with_batch(settings, larger[0])):
+        needed = format_bytes(situation.peak(situation.with_batch(settings, larger[0])))
         why = f"batch_size {larger[0]} would need {needed}, and a tenth of the room stays free"
-    elif case.effective_batch > size:
+    elif situation.effective_batch > size:
         why = f"more than {FIRST_BATCH} rows per pass rarely gain much on a CPU, and no trial was asked for"
     else:
         why = "the whole effective batch fits in one pass"
-    return case.decide_batch(settings, why)
+    return situation.decide_batch(settings, why)
 
 
-def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
+def _standing_decisions(situation: Situation, settings: FitSettings) -> list[Decision]:
     """The choices that were measured once and for all, with their reasons."""
     precision = Decision(
         found="no GPU" if settings.precision == "float32" else "the precision asked for, or a GPU",
@@ -123,7 +125,7 @@ def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
         why="a shuffled batch does not occur again, so a cache would only take memory",
         override="give --cache_batches to choose it yourself",
     )
-    if case.is_stored:
+    if situation.is_stored:
         return [precision, cache]
     chunk = Decision(
         found="the text is parsed once, to a store",
@@ -134,17 +136,17 @@ def _standing_decisions(case: Case, settings: FitSettings) -> list[Decision]:
     return [precision, cache, chunk]
 
 
-def _does_not_fit(case: Case, smallest: FitSettings) -> str:
-    needed = case.peak(smallest)
-    fitting = [size for size in MODEL_SIZES if case.fits(replace(smallest, model_size=size))]
+def _does_not_fit(situation: Situation, smallest: FitSettings) -> str:
+    needed = situation.peak(smallest)
+    fitting = [size for size in MODEL_SIZES if situation.fits(replace(smallest, model_size=size))]
     smaller = "no model size fits;"
     if fitting:
-        peak = format_bytes(case.peak(replace(smallest, model_size=fitting[-1])))
+        peak = format_bytes(situation.peak(replace(smallest, model_size=fitting[-1])))
         smaller = f"use --model_size {fitting[-1]} ({peak}), or"
     return (
         f"model_size={smallest.model_size!r} with batch_size=1 needs {format_bytes(needed)} and a tenth to "
-        f"spare, {format_bytes(case.room_bytes)} are available under the {case.limit_name()}; {smaller} "
-        f"{_make_room(ceil(needed / (1 - HEADROOM)), case.limits)}"
+        f"spare, {format_bytes(situation.room_bytes)} are available under the {situation.limit_name()}; {smaller} "
+        f"{_make_room(ceil(needed / (1 - PLAN_HEADROOM)), situation.limits)}"
     )
 
 
@@ -164,8 +166,10 @@ def _make_room(needed: int, limits: MemoryLimits) -> str:
     return " and ".join(raised)
 
 
-def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], measured: Measured | None) -> Plan:
-    terms = case.predict(settings)
+def _make_plan(
+    situation: Situation, settings: FitSettings, decisions: list[Decision], measured: TrialChoice | None
+) -> Plan:
+    terms = situation.predict(settings)
     trials = measured.trials if measured else []
     return Plan(
         model_size=settings.model_size,
@@ -177,8 +181,8 @@ def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], mea
         prefetch=settings.prefetch,
         precision=settings.precision,
         jit=False,
-        limit_bytes=case.limit.limit_bytes,
-        limit_source=case.limit.source,
+        limit_bytes=situation.limit.limit_bytes,
+        limit_source=situation.limit.source,
         predicted_peak_bytes=sum(terms.values()),
         predicted_terms=terms,
         measured_peak_bytes=measured.chosen.measured_peak_bytes if measured else None,
@@ -188,9 +192,9 @@ def _make_plan(case: Case, settings: FitSettings, decisions: list[Decision], mea
     )
 
 
-def _summary(plan: Plan, case: Case) -> str:
+def _summary(plan: Plan, situation: Situation) -> str:
     measured = f", measured {format_bytes(plan.measured_peak_bytes)}" if plan.measured_peak_bytes else ""
     return (
         f"plan: batch_size {plan.batch_size}, accum_steps {plan.accum_steps}, predicted peak "
-        f"{format_bytes(plan.predicted_peak_bytes)}{measured}, {format_bytes(case.room_bytes)} available"
+        f"{format_bytes(plan.predicted_peak_bytes)}{measured}, {format_bytes(situation.room_bytes)} available"
     )

@@ -12,12 +12,12 @@ from ..units import format_bytes
 from .memory_model import predict_peak, training_room
 from .rules import Decision, batch_settings, batch_sizes
 
-HEADROOM = 0.1
+PLAN_HEADROOM = 0.1
 """Share of the room that stays free: predictions are within 15% and usually too high."""
 
 
 @dataclass(frozen=True)
-class Case:
+class Situation:
     """What `optimize` chooses for: the file, the limits, and the rows per optimizer step, which stay.
 
     `room_bytes` is what a training process may hold as anonymous memory.
@@ -42,7 +42,7 @@ class Case:
 
     def leaves_headroom(self, peak_bytes: int) -> bool:
         """Return whether a tenth of the room stays free."""
-        return peak_bytes <= (1 - HEADROOM) * self.room_bytes
+        return peak_bytes <= (1 - PLAN_HEADROOM) * self.room_bytes
 
     def fits(self, settings: FitSettings) -> bool:
         """Return whether the settings are predicted to leave the headroom."""
@@ -69,11 +69,11 @@ class Case:
         return Decision(room + found, changed, why, override)
 
 
-def look(base: FitSettings, effective_batch: int, limits: MemoryLimits) -> Case:
-    """Return the case of the data that the settings name, under these limits; reads the head of the file."""
+def read_situation(base: FitSettings, effective_batch: int, limits: MemoryLimits) -> Situation:
+    """Return the situation of the data that the settings name, under these limits; reads the head of the file."""
     head = look_at(base.csv, store=base.store)
     room_bytes = training_room(limits)
-    return Case(
+    return Situation(
         schema=head.schema,
         file_bytes=head.file_bytes,
         rows=base.max_rows or head.rows,

@@ -22,7 +22,7 @@ from ..files import friendly_os_errors
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
-from .identity import content_id, former_content_ids, look
+from .identity import content_id, file_stats, former_content_ids
 from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
 from .schema import Feature, Schema, infer_columns, unused_columns
@@ -159,7 +159,7 @@ class CsvSource:
     def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
         self.name, self.paths = name, list(paths)
         with friendly_os_errors(f"reading {name}"):
-            self.seen = look(self.paths)
+            self.seen = file_stats(self.paths)
         self._files = [TextFile(path) for path in paths]
         headers = [_read_header(file) for file in self._files]
         self.columns, self._data_starts = headers[0][0], [start for _, start in headers]

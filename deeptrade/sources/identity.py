@@ -17,7 +17,7 @@ _EDGE_BYTES = 1 << 20
 _SAMPLES, _SAMPLE_BYTES = 16, 64 << 10
 
 
-def look(paths: Sequence[Path]) -> list[list[int]]:
+def file_stats(paths: Sequence[Path]) -> list[list[int]]:
     """Return size and modification time (ns) of every file."""
     seen = []
     for path in paths:

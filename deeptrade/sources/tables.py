@@ -21,7 +21,7 @@ from ..files import friendly_os_errors
 from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, read_timestamp
-from .identity import content_id, former_content_ids, look
+from .identity import content_id, file_stats, former_content_ids
 from .kernels import MAX_AXES
 from .protocol import CheckedPlace
 from .schema import Feature, Schema, array_shape, infer_columns, unused_columns
@@ -186,7 +186,7 @@ class TableSource(ABC):
     def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
         self.name, self.paths = name, list(paths)
         with friendly_os_errors(f"reading {name}"):
-            self.seen = look(self.paths)
+            self.seen = file_stats(self.paths)
         self.file_bytes = sum(size for size, _ in self.seen)
         heads = [self._open(path) for path in self.paths]
         self.columns, self._rows = heads[0][0], [rows for _, rows in heads]

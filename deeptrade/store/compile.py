@@ -19,7 +19,7 @@ from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
 from ..sources.blocks import Block, Place
-from ..sources.identity import look
+from ..sources.identity import file_stats
 from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
@@ -225,7 +225,7 @@ def _write(
             writer.add(block, first_line=line)
             line += block.lines
         manifest = _finish(writer, source, max_bad_rows)
-    if look(source.paths) != source.seen:
+    if file_stats(source.paths) != source.seen:
         raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
     return manifest, len(kept)
 

@@ -19,7 +19,7 @@ import platformdirs
 from ..errors import DataError, DoesNotFitError
 from ..files import read_json, user_path, write_json
 from ..settings import data_name
-from ..sources.identity import look
+from ..sources.identity import file_stats
 from ..sources.kinds import open_source
 from ..sources.protocol import Source
 from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
@@ -51,7 +51,7 @@ class Located:
 
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
-        if self.source is None or look(self.source.paths) != self.source.seen:
+        if self.source is None or file_stats(self.source.paths) != self.source.seen:
             horizons = self.source.schema.horizons if self.source else 10
             return locate(self.data, store=self.store, horizons=horizons)
         return replace(self, manifest=_current_manifest(self.store, self.source))

@@ -19,14 +19,14 @@ from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
 from ..store.ledger import LedgerEntry, write_ledger
 from ..units import count_of
-from .accounting import count_rows, ledger_entries
 from .feed import LeftOut
 from .loop import Trainer
 from .metrics import has_targets
+from .row_counts import count_rows, ledger_entries
+from .run_starts import read_run_starts
 from .run_state import RunState
 from .runtime import versions
 from .saved_model import weights_sha256
-from .starts import read_run_starts
 from .upkeep import Upkeep
 
 LATEST_STEPS = 100

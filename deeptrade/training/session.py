@@ -20,21 +20,21 @@ from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.ledger import write_ledger
 from ..units import count_of, format_bytes
-from .adapting import MemoryFollower, MicroBatch
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .loop import StepRecord
+from .loss_spikes import SpikeDetector
 from .metrics import has_targets, validation_verdict
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
 from .run_report import RunReport, run_ledger
+from .run_starts import KILLED, note_start
 from .run_state import RunState
 from .runtime import StopRequest
 from .saved_model import save_model
-from .spikes import SpikeDetector
-from .starts import KILLED, note_start
+from .scarce_memory import MemoryFollower, MicroBatch
 from .step_table import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable
 from .upkeep import Upkeep
-from .validating import Validator
+from .validation import Validator
 
 _LOG_EVERY = 10
 

@@ -9,7 +9,7 @@ import pytest
 
 from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import LeakWatch
-from deeptrade.memory.leaks import SAMPLES, WARM_UP_STEPS, find_growth, theil_sen
+from deeptrade.memory.leaks import LEAK_WARM_UP_STEPS, SAMPLES, find_growth, theil_sen
 from tests.support.markets import make_market
 
 MB = 1_000_000
@@ -90,7 +90,7 @@ def test_a_heap_that_settles_raises_no_alarm(seed):
 def test_steady_growth_is_found_within_two_hundred_steps_and_reported_once(seed):
     found = watch(500 * MB + 0.5 * MB * np.arange(600) + noise(seed, 600))
     assert len(found) == 1
-    assert WARM_UP_STEPS + SAMPLES // 2 < found[0].step <= 200
+    assert LEAK_WARM_UP_STEPS + SAMPLES // 2 < found[0].step <= 200
     assert found[0].low <= 0.5 * MB <= found[0].high
     assert found[0].holder == "native"  # none of it is held by Python objects
 

@@ -9,12 +9,12 @@ import pytest
 
 from deeptrade import compile_store
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
-from deeptrade.planning import trials
+from deeptrade.planning import trial_choice
 from deeptrade.planning.memory_model import predict_peak
 from deeptrade.planning.optimize import optimize
 from deeptrade.planning.plan import Plan, Trial, plan_from_json, read_plan
 from deeptrade.planning.search import FIRST_BATCH
-from deeptrade.planning.trials import FURTHER_AHEAD
+from deeptrade.planning.trial_choice import FURTHER_AHEAD
 from deeptrade.settings import FitSettings
 from deeptrade.sources.schema import Feature, Schema
 from tests.support.limits import machine_of
@@ -161,7 +161,7 @@ def fake_trials(monkeypatch):
                 waits if good else None,
             )
 
-        monkeypatch.setattr(trials, "run_trial", fake)
+        monkeypatch.setattr(trial_choice, "run_trial", fake)
         return tried
 
     return install
@@ -199,13 +199,13 @@ def test_if_no_trial_fits_there_is_no_plan(market, tmp_path, fake_trials):
 def test_a_trial_that_leaves_no_headroom_is_not_chosen(market, tmp_path, fake_trials, monkeypatch):
     room = sum(predict_peak(SCHEMA, FitSettings(batch_size=16)).values()) * 2
     fake_trials(fits=99)
-    real = trials.run_trial
+    real = trial_choice.run_trial
 
     def greedy(settings, **options):
         trial = real(settings, **options)
         return replace(trial, measured_peak_bytes=int(0.95 * room)) if settings.batch_size > 4 else trial
 
-    monkeypatch.setattr(trials, "run_trial", greedy)
+    monkeypatch.setattr(trial_choice, "run_trial", greedy)
     plan = optimize(market.path, out=tmp_path, effective_batch=16, memory_limit=machine_of(room))
     assert plan.batch_size <= 4
 
@@ -220,8 +220,8 @@ def test_trials_take_the_place_of_the_rule_for_the_batch_of_large_files(market, 
 
 def test_terms_are_not_measured_by_trials_of_one_size():
     one = Trial(4, 1, 10, 9, 1.0, 5.0, 0, "", 3)
-    assert trials.measured_terms([one, one], one) == {}
-    assert trials.measured_terms([], one) == {}
+    assert trial_choice.measured_terms([one, one], one) == {}
+    assert trial_choice.measured_terms([], one) == {}
 
 
 @pytest.mark.parametrize(("gain", "prefetch"), [(1.2, FURTHER_AHEAD), (1.02, FitSettings().prefetch)])

@@ -14,7 +14,7 @@ import deeptrade.model  # noqa: F401 (a saved model needs its classes)
 from deeptrade.making.synthetic import synthesize
 from deeptrade.memory import read_notes, read_timeline
 from deeptrade.run_folder import read_column
-from deeptrade.training.adapting import LOW
+from deeptrade.training.scarce_memory import LOW
 from tests.support.cgroups import command_in, memory_group
 
 FIT = "import sys; from deeptrade.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...memory import PhaseGrowth, PhaseRow
-from ...memory.leaks import LEAST_VISITS, WARM_UP_STEPS
+from ...memory.leaks import LEAK_WARM_UP_STEPS, LEAST_VISITS
 from ...units import format_bytes
 from ..findings import memory as findings
 from .common import Json
@@ -95,7 +95,7 @@ def growth_verdict(memory: Json) -> str:
         span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
         lines.append(
             f"No leak: memory changed by {format_bytes(slope['bytes_per_step'])} per step (95% interval {span}) after "
-            f"the first {WARM_UP_STEPS} steps."
+            f"the first {LEAK_WARM_UP_STEPS} steps."
         )
     if not lines:
         lines.append("Too few steps to tell whether memory grows.")

@@ -15,7 +15,7 @@ from ..units import format_bytes
 from .plan import Trial
 from .rules import Decision
 from .search import MOST_TRIALS, SEARCH_SECONDS, WORTH, choose, search
-from .situation import Case
+from .situation import Situation
 from .trial import run_trial
 
 MOST_WAIT, FURTHER_AHEAD = 0.02, 8
@@ -23,7 +23,7 @@ MOST_WAIT, FURTHER_AHEAD = 0.02, 8
 
 
 @dataclass
-class Measured:
+class TrialChoice:
     """What the trials chose, with the reasons and every trial in the order it ran."""
 
     settings: FitSettings
@@ -37,16 +37,18 @@ class Measured:
         return next(trial for trial in self.trials if (trial.batch_size, trial.prefetch) == wanted)
 
 
-def measure(case: Case, settings: FitSettings, *, folder: Path, sink: Callable[[str], None]) -> Measured:
+def choose_by_trials(
+    situation: Situation, settings: FitSettings, *, folder: Path, sink: Callable[[str], None]
+) -> TrialChoice:
     """Return the fastest settings that fit, found by short trials, each in a process with the memory limit of a run.
 
     Raises DataError if a trial fails for another reason than lack of memory, DoesNotFitError if none fits.
     """
     began = time.monotonic()
-    measured = Measured(settings)
+    measured = TrialChoice(settings)
 
     def attempt(candidate: FitSettings) -> Trial:
-        trial = _run(case, candidate, folder=folder)
+        trial = _run(situation, candidate, folder=folder)
         sink(_trial_line(trial))
         if trial.exit_code and not trial.lacked_memory:
             raise DataError(f"a trial run failed: {trial.message}")
@@ -55,27 +57,29 @@ def measure(case: Case, settings: FitSettings, *, folder: Path, sink: Callable[[
 
     def is_good(trial: Trial) -> bool:
         peak = trial.measured_peak_bytes
-        return trial.exit_code == 0 and (peak is None or case.leaves_headroom(peak))
+        return trial.exit_code == 0 and (peak is None or situation.leaves_headroom(peak))
 
     def try_batch(size: int) -> Trial:
-        return attempt(case.with_batch(settings, size))
+        return attempt(situation.with_batch(settings, size))
 
-    search(case.sizes(settings), try_batch, is_good=is_good)
+    search(situation.sizes(settings), try_batch, is_good=is_good)
     good = [trial for trial in measured.trials if is_good(trial)]
     if not good:
-        raise DoesNotFitError(_none_fitted(case, settings, measured.trials))
+        raise DoesNotFitError(_none_fitted(situation, settings, measured.trials))
     best = choose(good)
-    measured.settings = case.with_batch(settings, best.batch_size)
-    measured.decisions.append(_decide_batch(case, measured.settings, measured.trials, good))
-    if not case.is_stored or best.wait_share is None:
-        why = "no trial measured the wait for data" if case.is_stored else "trials read text, training reads a store"
+    measured.settings = situation.with_batch(settings, best.batch_size)
+    measured.decisions.append(_decide_batch(situation, measured.settings, measured.trials, good))
+    if not situation.is_stored or best.wait_share is None:
+        why = (
+            "no trial measured the wait for data" if situation.is_stored else "trials read text, training reads a store"
+        )
         measured.decisions.append(plain_prefetch(settings, why))
         return measured
     further: Trial | None = None
     has_time = len(measured.trials) < MOST_TRIALS and time.monotonic() - began < SEARCH_SECONDS
     if best.wait_share > MOST_WAIT and settings.prefetch < FURTHER_AHEAD and has_time:
         candidate = replace(measured.settings, prefetch=FURTHER_AHEAD)
-        further = _run(case, candidate, folder=folder)
+        further = _run(situation, candidate, folder=folder)
         sink(_trial_line(further))
         measured.trials.append(further)
         if is_good(further) and (further.rows_per_second or 0.0) >= (1 + WORTH) * (best.rows_per_second or 0.0):
@@ -95,21 +99,21 @@ def plain_prefetch(settings: FitSettings, found: str) -> Decision:
     return Decision(found, f"prefetch {settings.prefetch}", why, _OVERRIDE_PREFETCH)
 
 
-def _run(case: Case, settings: FitSettings, *, folder: Path) -> Trial:
+def _run(situation: Situation, settings: FitSettings, *, folder: Path) -> Trial:
     return run_trial(
         settings,
-        horizons=case.schema.horizons,
-        predicted_peak_bytes=case.peak(settings),
+        horizons=situation.schema.horizons,
+        predicted_peak_bytes=situation.peak(settings),
         folder=folder,
-        room_bytes=case.room_bytes,
+        room_bytes=situation.room_bytes,
     )
 
 
-def _none_fitted(case: Case, settings: FitSettings, trials: Sequence[Trial]) -> str:
+def _none_fitted(situation: Situation, settings: FitSettings, trials: Sequence[Trial]) -> str:
     tried = ", ".join(str(trial.batch_size) for trial in trials)
     return (
         f"trials of model_size={settings.model_size!r} with batch_size {tried} did not fit into "
-        f"{format_bytes(case.room_bytes)} with a tenth to spare; use a smaller --model_size, or raise the limit"
+        f"{format_bytes(situation.room_bytes)} with a tenth to spare; use a smaller --model_size, or raise the limit"
     )
 
 
@@ -124,13 +128,15 @@ def _trial_line(trial: Trial) -> str:
     )
 
 
-def _decide_batch(case: Case, settings: FitSettings, trials: Sequence[Trial], good: Sequence[Trial]) -> Decision:
+def _decide_batch(
+    situation: Situation, settings: FitSettings, trials: Sequence[Trial], good: Sequence[Trial]
+) -> Decision:
     rates = ", ".join(
         f"{trial.batch_size} ({_outcome(trial, trial in good)})"
         for trial in sorted(trials, key=lambda trial: trial.batch_size)
     )
     why = f"it is the smallest size within {WORTH:.0%} of the fastest that leaves a tenth of the room free"
-    return case.decide_batch(settings, why, found=f"; trials of batch_size {rates}")
+    return situation.decide_batch(settings, why, found=f"; trials of batch_size {rates}")
 
 
 def _outcome(trial: Trial, is_good: bool) -> str:

@@ -2,7 +2,7 @@ import pytest
 
 from deeptrade.memory import Sample
 from deeptrade.memory.monitor import Recent
-from deeptrade.training.adapting import LOW, MicroBatch, StepPeak, stalled_percent
+from deeptrade.training.scarce_memory import LOW, MicroBatch, StepPeak, stalled_percent
 
 LIMIT, ROW = 1000, 10
 

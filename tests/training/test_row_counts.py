@@ -6,7 +6,7 @@ import pytest
 from deeptrade.data.opening import open_dataset
 from deeptrade.data.split import Split
 from deeptrade.store.row_range import RowRange
-from deeptrade.training.accounting import count_rows, ledger_entries
+from deeptrade.training.row_counts import count_rows, ledger_entries
 
 
 @dataclass

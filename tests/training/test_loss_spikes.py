@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from deeptrade.training.spikes import LOSS_WARM_UP_WINDOWS, SpikeDetector
+from deeptrade.training.loss_spikes import LOSS_WARM_UP_WINDOWS, SpikeDetector
 
 
 def clean_losses(seed, windows=2000):
