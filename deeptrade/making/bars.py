@@ -1,7 +1,7 @@
 """From bars to rows: windows of every timeframe, indicators, context, price and targets, none of them across a gap.
 
-Neighbouring windows share all but a few bars. So each bar is turned into text once, and a window's text is its bars'
-texts joined: writing rows costs little more than copying them.
+Neighbouring windows share all but a few bars. So each bar is turned into text once, and the text of a window joins the
+texts of its bars: writing rows costs little more than copying them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Layout:
                     f"{name} {duration_name(length)} is not a multiple of the source's {duration_name(interval)} bars"
                 )
         if len(set(self.timeframes)) < len(self.timeframes):
-            raise SettingsError(f"timeframes {', '.join(map(duration_name, self.timeframes))}: one is given twice")
+            raise SettingsError(f"timeframes {', '.join(map(duration_name, self.timeframes))}: give each only once")
         for length in self.timeframes:
             if _DAY % length:
                 raise SettingsError(
@@ -63,13 +63,13 @@ class Layout:
 
     @property
     def past(self) -> int:
-        """Nanoseconds before a row's time that it may look at."""
+        """How far back a row looks, in nanoseconds."""
         bars = max(self.window, INDICATOR_BARS)
         return max([(bars + 1) * length for length in self.timeframes] + [(LONG + 1) * self.step])
 
 
 def aggregate(base: Bars, interval: int) -> Bars:
-    """Return the whole bars of `interval` ns, aligned to the calendar; a bar with a missing part is left out."""
+    """Return the complete bars of `interval` ns, aligned to the calendar; a bar with a missing part is left out."""
     parts = interval // base.interval
     slots = base.open_times // interval
     starts = np.flatnonzero(np.diff(slots, prepend=-1))
@@ -85,7 +85,7 @@ def aggregate(base: Bars, interval: int) -> Bars:
 
 
 class _Timeframe:
-    """Bars of one timeframe with the text and the indicators of each, made when first asked for."""
+    """The bars of one timeframe, with the text and indicators of each, computed when first needed."""
 
     def __init__(self, bars: Bars):
         self.bars = bars
@@ -123,7 +123,7 @@ class Row:
 
 
 class RowMaker:
-    """Rows of a series of bars; a row at t holds nothing that was not known at t but its targets."""
+    """Rows of a series of bars; but for its targets, a row at t holds only what was known at t."""
 
     def __init__(self, base: Bars, layout: Layout):
         self._base, self._layout = base, layout
@@ -138,7 +138,7 @@ class RowMaker:
         return closes[closes % self._layout.step == 0]
 
     def make(self, time: int) -> Row | None:
-        """Return the row at `time`; None where a gap, or the start of the data, lies in what it looks at."""
+        """Return the row at `time`; None if a gap or the start of the data lies within what it looks back on."""
         layout, base = self._layout, self._base
         last = self._index_of_close(time)
         if last < 0:
@@ -171,7 +171,7 @@ class RowMaker:
         return index if there else -1
 
     def _joined(self, first_open: int, last: int) -> bool:
-        """Whether a bar opened at `first_open` and no bar is missing from it to bar `last`."""
+        """Whether a bar opened at `first_open` and no bar is missing between it and bar `last`."""
         first = last - (int(self._base.open_times[last]) - first_open) // self._base.interval
         return first >= 0 and self._segments[first] == self._segments[last]
 

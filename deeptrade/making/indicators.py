@@ -1,12 +1,12 @@
-"""Numbers a row holds beside its windows: technical indicators per timeframe, and the context of the moment."""
+"""The numbers a row holds besides its windows: technical indicators per timeframe, and the context at its time."""
 
 from __future__ import annotations
 
 import numpy as np
 
 INDICATOR_BARS = 241
-"""Indicators are computed from exactly this many bars, so that they are a function of a row's own past alone; less than
-0.1% of a 50-bar exponential average is then left of its starting value."""
+"""Indicators are computed from exactly this many bars, so that they depend only on a row's own past; the starting value
+then makes up less than 0.1% of a 50-bar exponential average."""
 
 INDICATOR_NAMES = (
     "rsi_14",
@@ -53,7 +53,7 @@ HIGH, LOW, CLOSE, VOLUME, TAKER_VOLUME = 1, 2, 3, 4, 7
 
 
 def indicators(bars: np.ndarray) -> np.ndarray:
-    """Return the 21 indicators after the last bar, float64 (21,), NaN where one is not defined.
+    """Return the 21 indicators after the last bar, float64 (21,), NaN where undefined.
 
     `bars` is float64 (bars, channels) with open, high, low, close, volume first, oldest bar first. The formulas
     are TA-Lib's; Ichimoku's lines are the middle of the highest high and the lowest low.

@@ -1,4 +1,4 @@
-"""Real exchange klines to DeepTrade rows: what a row at t holds was known at t, and nothing crosses a missing bar."""
+"""Exchange klines to DeepTrade rows: a row at t holds what was known at t, and nothing crosses a missing bar."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = (
     "taker_buy_quote_volume",
     "ignore",
 )
-"""The exchange's twelve columns; a file without a header has these, or the first six."""
+"""The twelve columns of the exchange; a file without a header has these, or the first six."""
 
 CHANNELS = (
     "open",
@@ -46,7 +46,7 @@ CHANNELS = (
     "taker_buy_volume",
     "taker_buy_quote_volume",
 )
-"""Of a window; a source of six columns gives the first five, and the others are left out, not filled."""
+"""The channels of a window; a source with six columns gives the first five, and the others are left out."""
 
 _TIME_NAMES = ("open_time", "timestamp", "time", "date", "datetime")
 _ACCEPTED = "exchange klines as .csv or .csv.gz: open time, open, high, low, close, volume, and six more or none"
@@ -54,7 +54,7 @@ _ACCEPTED = "exchange klines as .csv or .csv.gz: open time, open, high, low, clo
 
 @dataclass(frozen=True)
 class Build:
-    """What `build` read and wrote; `repeated` bars were dropped, `gaps` are places where bars are missing."""
+    """What `build` read and wrote: `repeated` bars were dropped; `gaps` counts places where bars are missing."""
 
     rows: int
     bytes: int
@@ -74,21 +74,21 @@ def build(
     horizons: int = 10,
     sink: Callable[[str], None] | None = None,
 ) -> Build:
-    """Write one row per step on the calendar's grid, from klines of one market.
+    """Write one row per step on the calendar grid, from the klines of one market.
 
-    Arguments: paths, files or globs; timeframes, lengths of the bars of each window, multiples of the source's
-    that divide a day; window, bars per window; step, time between rows and between horizons; horizons, targets.
+    Arguments: paths, files or globs; timeframes, bar lengths of the windows, multiples of the source's bar
+    length that divide a day; window, bars per window; step, time between rows and between horizons; horizons, targets.
 
     Columns: timestamp; arr_5m, ... per timeframe, shape [1, window, 9] (see CHANNELS); arr_ta_N, 21 indicators per
     timeframe (indicators.INDICATOR_NAMES); arr_ctx_11 (indicators.CONTEXT_NAMES); price, the last close; y_i,
-    the return i steps ahead, empty where a gap or the end of the data lies between. Rows without any target are
+    the return i steps ahead, empty if a gap or the end of the data lies in between. Rows without any target are
     left out.
 
     Raises DataError for files that are not klines, SettingsError for lengths that do not fit them.
     """
     layout = Layout(tuple(parse_duration(text.strip()) for text in timeframes), window, parse_duration(step), horizons)
     if Path(out).exists() and any(Path(out).samefile(path) for path in _expand(paths)):
-        raise DataError(f"--out {out} is one of the klines themselves; give another file")
+        raise DataError(f"--out {out} is one of the input files; give another file")
     base, repeated = read_klines(paths, sink=sink)
     layout.check(base.interval)
     columns = _columns(layout, base.values.shape[1])
@@ -102,8 +102,8 @@ def build(
         size = file.tell()
         if not rows:
             raise DataError(
-                f"{len(base.open_times)} bars of {duration_name(base.interval)} give no row: "
-                f"{layout.past // base.interval} bars without a gap are needed; use more files, or shorter timeframes"
+                f"{len(base.open_times)} bars of {duration_name(base.interval)} are too few for a row: "
+                f"{layout.past // base.interval} bars without a gap are needed; use more files or shorter timeframes"
             )
     found = Build(rows, size, len(base.open_times), int(base.segments()[-1]), repeated, columns)
     if sink:
@@ -148,7 +148,7 @@ def _line(row: Row) -> str:
 def read_klines(paths: Sequence[str | Path], *, sink: Callable[[str], None] | None = None) -> tuple[Bars, int]:
     """Return the bars of all files in time order, and how many repeated ones were dropped.
 
-    A time that comes again with other numbers is an error: which of the two is true cannot be known here.
+    Two different bars at one time are an error: there is no telling which one is right.
     """
     frames = [_read_file(path) for path in _expand(paths)]
     if len({len(frame.columns) for frame in frames}) > 1:
@@ -165,15 +165,15 @@ def read_klines(paths: Sequence[str | Path], *, sink: Callable[[str], None] | No
     if not table["open_time"].is_monotonic_increasing:
         table = table.sort_values("open_time")
         if sink:
-            sink("the bars were not in time order; they have been sorted")
+            sink("the bars were not in time order and have been sorted")
     times = table["open_time"].to_numpy(np.int64)
     if len(times) < 2:
-        raise DataError(f"one bar is not enough; expected {_ACCEPTED}")
+        raise DataError(f"the files hold a single bar; expected {_ACCEPTED}")
     steps = np.diff(times)
     interval = int(steps.min())
     if (steps % interval).any():
         raise DataError(
-            f"bars open {iso_time(int(times[0]))} and on, but not on a grid of {duration_name(interval)}; "
+            f"bars open at {iso_time(int(times[0]))} and later, but not on a grid of {duration_name(interval)}; "
             f"build from bars of one length"
         )
     return Bars(times, table[list(table.columns[1:])].to_numpy(np.float64), interval), total - len(table)

@@ -1,4 +1,4 @@
-"""A seeded synthetic market in the DeepTrade CSV layout: regimes, clustered volatility, and a signal one can learn.
+"""A seeded synthetic market in the DeepTrade CSV layout: regimes, clustered volatility, and a signal to learn.
 
 Five-minute log returns follow r[t+1] = s[t] * (k * m[t] + e[t]). The volatility s clusters (GARCH) and switches between
 a calm and a turbulent regime; m is a persistent AR(1) imbalance with a half-life of one hour, seen in taker volume,
@@ -95,7 +95,7 @@ def _header() -> list[str]:
 
 
 def _lines(rows: int, seed: int, signal: float) -> Iterator[str]:
-    """Lines of the file; bars are simulated a chunk at a time and dropped when no window can reach them."""
+    """The lines of the file; bars are simulated a chunk at a time and dropped once no window needs them."""
     market = _Market(seed, signal)
     first = -(-(_START + _LAYOUT.past) // _LAYOUT.step) * _LAYOUT.step
     ahead = _LAYOUT.horizons * _LAYOUT.step
@@ -123,7 +123,7 @@ def _lines(rows: int, seed: int, signal: float) -> Iterator[str]:
 
 
 class _Market:
-    """Simulated bars from `start` to `end`, grown by chunks whose randomness is a function of (seed, chunk)."""
+    """Simulated bars from `start` to `end`, extended in chunks; each draws from (seed, chunk)."""
 
     def __init__(self, seed: int, signal: float):
         self._seed, self._edge = seed, _EDGE * signal
@@ -134,7 +134,7 @@ class _Market:
         self._hidden = np.empty((0, 2 + SENTIMENTS))  # imbalance, trend, sentiments
 
     def bars(self) -> Bars:
-        """The bars at hand."""
+        """The bars simulated so far and not dropped."""
         times = np.arange(self.start, self.end, _BAR)
         return Bars(times, self._values, _BAR)
 

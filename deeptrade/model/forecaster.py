@@ -1,4 +1,4 @@
-"""The forecaster: every feature becomes one token, the tokens attend to each other, each horizon has its own head.
+"""The forecaster: each feature becomes a token, the tokens attend to each other, and each horizon has its own head.
 
     sequence (B, T, C) -> normalization (B, T, 2C) -> convolutions (B, T, U) -> recurrence both ways (B, 2U)
     vector   (B, C)    -> normalization (B, C)     -> two dense layers                           (B, 2U)
@@ -34,7 +34,7 @@ def build_forecaster(
     precision: str = "float32",
     seed: int = 0,
 ) -> Forecaster:
-    """Return an untrained forecaster; until it is trained it forecasts zero.
+    """Return an untrained forecaster, which forecasts zero.
 
     Arguments: statistics of the training rows by feature; target_scale float32 (horizons,), the unit of each
     head, such as the standard deviation of its training targets; precision, a Keras dtype policy; seed, of the
@@ -57,7 +57,8 @@ def build_forecaster(
 class Forecaster(keras.Model):
     """A network over numbered features, called with a dict of arrays by verbatim feature name.
 
-    Column names may hold what Keras refuses in names (a '/', say), so they are data of the model, not names of layers.
+    Column names may contain characters that Keras refuses in names (such as '/'), so they are data of the model and not
+    layer names.
     """
 
     def __init__(self, feature_names: Sequence[str], network: keras.Model, **options: Any):
@@ -82,7 +83,7 @@ class Forecaster(keras.Model):
 
 
 class _Layers:
-    """Makes layers of one precision whose initial weights come from one seed."""
+    """Makes layers of one precision; their initial weights come from one seed."""
 
     def __init__(self, precision: str, seed: int):
         self.precision = precision
@@ -173,7 +174,7 @@ def _attend(tokens: list[Any], size: Size, layers: _Layers) -> Any:
 
 
 def _heads(inputs: Any, horizons: int, size: Size, target_scale: np.ndarray, layers: _Layers) -> Any:
-    """One small network per horizon, all horizons in one product; the last weights start at zero."""
+    """One small network per horizon, computed together in one product; the last weights start at zero."""
     x = layers.dense(2 * size.units, "trunk", "gelu")(inputs)
     x = keras.layers.EinsumDense(
         "bd,dhk->bhk",

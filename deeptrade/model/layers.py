@@ -1,4 +1,4 @@
-"""Input normalization as part of the model; each row is normalized by itself and by constants, never by its batch."""
+"""Input normalization as part of the model: by the row itself and by constants, never by the rest of the batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from ..sources.statistics import FeatureStatistics
 
 CLIP = 10.0
-"""Normalized inputs stay within 10 standard deviations: one tick error of an exchange must not own a gradient."""
+"""Normalized inputs stay within 10 standard deviations: one bad tick of an exchange must not dominate a gradient."""
 
 
 class _Normalization(keras.layers.Layer):
@@ -25,12 +25,12 @@ class _Normalization(keras.layers.Layer):
         return self.add_weight(name=name, shape=(channels,), initializer=initializer, trainable=False)
 
     def build(self, input_shape: Any) -> None:
-        """Make the constants; until `set_statistics` they change nothing."""
+        """Create the constants, which change nothing until `set_statistics` is called."""
         self.mean = self._constant("mean", input_shape[-1], 0.0)
         self.std = self._constant("std", input_shape[-1], 1.0)
 
     def set_statistics(self, statistics: FeatureStatistics) -> None:
-        """Take the training split's statistics; a channel that never changes is left unscaled."""
+        """Set the statistics of the training split; a channel that never changes is left unscaled."""
         self.mean.assign(statistics.mean)
         self.std.assign(_above_zero(statistics.std))
 
@@ -63,12 +63,12 @@ class SequenceNormalization(_Normalization):
     """
 
     def build(self, input_shape: Any) -> None:
-        """Make the constants; until `set_statistics` they change nothing."""
+        """Create the constants, which change nothing until `set_statistics` is called."""
         super().build(input_shape)
         self.relative_std = self._constant("relative_std", input_shape[-1], 1.0)
 
     def set_statistics(self, statistics: FeatureStatistics) -> None:
-        """Take the training split's statistics, those of the relative view too."""
+        """Set the statistics of the training split, including those of the relative view."""
         super().set_statistics(statistics)
         self.relative_std.assign(_above_zero(statistics.relative_std))
 

@@ -13,7 +13,7 @@ class Recurrence(keras.layers.Layer):
     """The last state of an LSTM over float32 (rows, steps, channels): (rows, units).
 
     Same mathematics and weight layout as `keras.layers.LSTM` (gates input, forget, cell, output; forget bias 1), in
-    one kernel for all steps, forward and backward, instead of a loop of some ten operations a step: two to four
+    one kernel for all steps, forward and backward, instead of a loop of about ten operations per step: two to four
     times faster at 4 rows of 241 steps on two cores (benchmarks/recurrence.py). It draws nothing at random, so it keeps
     no random state. Computes in float32 whatever the precision of the rest: the kernel has no bfloat16.
 

@@ -107,10 +107,10 @@ def run_grid(
     """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
 
     Each combination has a folder below `out` named after it, which continues or is done like any run's; what it printed
-    is in out/NAME.log. The comparison is written anew after every run. One that fails does not stop the rest.
+    is in out/NAME.log. The comparison is written again after every run. A run that fails does not stop the rest.
 
     Raises SettingsError for a value that no notebook accepts, before anything runs; GridError in the end where runs
-    failed, DataError where all of them failed for a reason the user can mend.
+    failed, DataError where all of them failed for a reason the user can fix.
     """
     say = sink or (lambda line: None)
     shared, out = dict(parameters or {}), user_path(out)

@@ -198,7 +198,7 @@ class _Reading:
     progress: Callable[[int, int], None] | None
 
     def blocks(self, source: Source, *, after: Place | None) -> Iterator[Block]:
-        """Yield the blocks behind a place in order, and tell how far that is."""
+        """Yield the blocks after a place in order, and report progress."""
         with nullcontext(self.executor) if self.executor else reading_threads(self.workers) as pool:
             for block in read_blocks(
                 source, pool, budget=self.budget, at_once=self.workers, after=after, chunk_size=self.chunk_size

@@ -207,7 +207,7 @@ def test_lengths_that_do_not_fit_are_refused(tmp_path, klines, options, words):
 
 
 def test_too_few_bars_are_one_clear_line(tmp_path, klines):
-    with pytest.raises(DataError, match=r"1000 bars of 1m give no row: .* bars without a gap are needed"):
+    with pytest.raises(DataError, match=r"1000 bars of 1m are too few for a row: .* bars without a gap are needed"):
         build_from(tmp_path, klines.iloc[:1000])
     assert not (tmp_path / "rows.csv").exists()
 
