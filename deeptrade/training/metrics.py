@@ -13,6 +13,7 @@ from ..data.batches import Batch
 from ..memory.collection import trimming
 from ..units import count_of
 from .step import fixed_signature, pad_rows, summed_loss
+from .validation_errors import errors_of
 
 
 class Validation:
@@ -73,9 +74,8 @@ def validation_verdict(validation: dict[str, Any]) -> str:
     """Return in words how many horizons beat the zero forecast."""
     if not has_targets(validation):
         return "no validation row has a target, so its errors are unknown"
-    pairs = list(zip(validation["mae"], validation["zero_mae"], strict=True))
-    better = sum(mae < zero for mae, zero in pairs)
-    return f"MAE below the zero forecast's for {better} of {count_of(len(pairs), 'horizon')}"
+    errors = errors_of(validation)
+    return f"MAE below the zero forecast's for {errors.better} of {count_of(errors.known, 'horizon')}"
 
 
 def has_targets(validation: Mapping[str, Any]) -> bool:

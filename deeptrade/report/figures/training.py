@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ...training.validation_errors import gain_from
 from ...units import count_of
 from ..findings import training as findings
 from ..findings.common import Json
@@ -71,7 +72,7 @@ def validation_errors(result: Json) -> Figure:
     errors = findings.validation_errors(result)
     title = f"The model's error is below the zero forecast's at {errors.better} of {count_of(errors.known, 'horizon')}"
     figure, axes = new_axes(title if errors.known else "No validation row has a known target")
-    gains = np.array([np.nan if one.ratio is None else findings.gain_from(one.ratio) for one in errors.horizons])
+    gains = np.array([np.nan if one.ratio is None else gain_from(one.ratio) for one in errors.horizons])
     steps = [one.horizon for one in errors.horizons]
     axes.bar(steps, -gains, color=np.where(gains > 0, GREEN, ORANGE))
     axes.axhline(0, color=GREY, linewidth=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .training import gain_from
+from ...training.validation_errors import gain_from
 
 
 @dataclass(frozen=True)

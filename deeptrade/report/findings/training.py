@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...training.validation_errors import ValidationErrors, errors_of
 from .common import Json
 
 if TYPE_CHECKING:
@@ -22,72 +23,9 @@ COIN = 0.5
 """Expected share of correct directions of a forecast that knows nothing."""
 
 
-def gain_from(ratio: float) -> float:
-    """Return how far an error is below another, as a share of it, from their ratio; below 0 where it is higher."""
-    return 1 - ratio
-
-
-@dataclass(frozen=True)
-class HorizonError:
-    """Validation errors of one horizon, in units of return; None where not known.
-
-    `horizon` counts from 1; `zero_mae` is the MAE of the forecast that is always zero; `direction_share`, from 0 to 1,
-    is the share of forecasts with the correct sign.
-    """
-
-    horizon: int
-    mae: float | None
-    zero_mae: float | None
-    direction_share: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """MAE divided by the zero forecast's; None where one is not known, or the zero forecast makes no error."""
-        return self.mae / self.zero_mae if self.mae is not None and self.zero_mae else None
-
-    @property
-    def is_better(self) -> bool | None:
-        """Whether the MAE is below the zero forecast's; None where one of the two is not known."""
-        return None if self.mae is None or self.zero_mae is None else self.mae < self.zero_mae
-
-
-@dataclass(frozen=True)
-class ValidationErrors:
-    """Validation errors of all horizons, in order.
-
-    `better` counts the horizons whose MAE is below the zero forecast's, `known` those where both are known;
-    `mean_ratio` is the mean of the known ratios of MAE to the zero forecast's, 1 where none is known.
-    """
-
-    horizons: list[HorizonError]
-    better: int
-    known: int
-    mean_ratio: float
-
-    @property
-    def mean_gain(self) -> float:
-        """Share by which the error is below the zero forecast's, averaged over horizons; below 0 where it is higher."""
-        return gain_from(self.mean_ratio)
-
-    @property
-    def has_diverged(self) -> bool:
-        """Whether targets are known but no forecast is finite."""
-        return not self.known and any(one.zero_mae is not None for one in self.horizons)
-
-
 def validation_errors(result: Json) -> ValidationErrors:
     """Return the validation errors in a result.json; no horizons where the run has not been validated."""
-    scores = result["validation"]
-    mae, zero = scores.get("mae") or [], scores.get("zero_mae") or []
-    shares = (mae and scores.get("directional_accuracy")) or [None] * len(mae)
-    horizons = [HorizonError(step, *values) for step, values in enumerate(zip(mae, zero, shares, strict=True), start=1)]
-    ratios = [one.ratio for one in horizons if one.ratio is not None]
-    return ValidationErrors(
-        horizons=horizons,
-        better=sum(one.is_better is True for one in horizons),
-        known=sum(one.is_better is not None for one in horizons),
-        mean_ratio=sum(ratios) / len(ratios) if ratios else 1.0,
-    )
+    return errors_of(result["validation"])
 
 
 @dataclass(frozen=True)
