@@ -50,7 +50,7 @@ report: demo ## render reports/sample from a demo run
 	    --screenshot=reports/sample/index.png file://$(CURDIR)/reports/sample/index.html 2>/dev/null
 	DEEPTRADE_SCREENSHOTS=reports/sample $(BIN)/python -m pytest -q -m "" tests/notebook/test_jupyterlab.py -k 00_explore
 
-lock: ## choose newest versions within pyproject.toml's bounds anew
+lock: ## update requirements.lock to the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[test]"
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > requirements.lock

@@ -71,11 +71,11 @@ def _refuse_unknown(parser: argparse.ArgumentParser, command: str, given: str) -
 
 def _tell(command: str, error: DeepTradeError) -> int:
     print(f"deeptrade {command}: {error}", file=sys.stderr)
-    return 2
+    return error.exit_code
 
 
 def _is_the_users(error: OSError) -> bool:
-    """Whether an error that no place has told is one that the user can fix: no room, or a path closed to them.
+    """Whether an OSError that was not converted earlier is one the user can fix: no room, or a path closed to them.
 
     Any other, such as a file of our own that is not there, is our bug, and its traceback says where.
     """

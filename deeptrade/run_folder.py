@@ -63,7 +63,7 @@ class TrainingFolder:
 
     @property
     def former_timeline(self) -> Path:
-        """Where the timeline of before waits while a run starts over."""
+        """Where the previous timeline is kept while a run starts over."""
         return self.folder / ".memory.jsonl.before"
 
     @property
@@ -194,9 +194,28 @@ class RunFolder:
         return self.folder / "report.html"
 
     @property
+    def profile(self) -> Path:
+        """profile.json: of notebook 01, or in this folder itself where `profile` wrote to it."""
+        return self._found("01_profile_dataset", PROFILE)
+
+    @property
     def plan(self) -> Path:
-        """plan.json of notebook 02."""
-        return self.part("02_auto_optimize") / PLAN
+        """plan.json: of notebook 02, or in this folder itself where `optimize` wrote to it."""
+        return self._found("02_auto_optimize", PLAN)
+
+    @property
+    def comparison(self) -> Path:
+        """comparison.json: runs side by side, as numbers."""
+        return self.folder / "comparison.json"
+
+    @property
+    def comparison_page(self) -> Path:
+        """compare.html: runs side by side."""
+        return self.folder / "compare.html"
+
+    def _found(self, notebook: str, name: str) -> Path:
+        alone = self.folder / name
+        return alone if alone.exists() else self.part(notebook) / name
 
     def part(self, notebook: str) -> Path:
         """Return the folder that a notebook writes."""
@@ -216,11 +235,11 @@ class RunFolder:
 
     def read_profile(self) -> dict[str, Any] | None:
         """Return the profile of a run, or of a folder that `profile` wrote; None where there is none."""
-        return _read_if_there(self.part("01_profile_dataset") / PROFILE) or _read_if_there(self.folder / PROFILE)
+        return _read_if_there(self.profile)
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return the plan of a run, or of a folder that `optimize` wrote; None where there is none."""
-        return _read_if_there(self.plan) or _read_if_there(self.folder / PLAN)
+        return _read_if_there(self.plan)
 
     def is_run(self) -> bool:
         """Return whether there is a run here, or what `fit` left of one."""
@@ -271,5 +290,5 @@ def _read_if_there(path: Path) -> dict[str, Any] | None:
 
 
 def foreign_file(path: Path, why: str) -> DataError:
-    """Return the error for a file that has a name of ours, and which no run has written."""
-    return DataError(f"{path} is not of a run: {why}; give the --out of a run")
+    """Return the error for a file that has one of our names, and that no run wrote."""
+    return DataError(f"{path} does not belong to a run: {why}; give the --out of a run")

@@ -27,7 +27,8 @@ MATHS = (
     "precision",
     "max_rows",
 )
-"""Settings that change the weights: a run continues only with the same. The batch size may change, its product not."""
+"""Settings that change the weights: a run continues only if they are unchanged. The batch size
+may change if the effective batch stays the same."""
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
@@ -44,13 +45,13 @@ class FitSettings:
     csv: str = _option("training_data/training_data.csv", "data file, folder or glob in time order, or a store")
     out: str = _option("", "folder the run is written to; empty means runs/NAME of the data file")
     store: str = _option("", "folder of the compiled store; empty means NAME.dtstore beside the data file")
-    plan: str = _option("", "plan.json of optimize, whose settings are used where none is given; empty means none")
+    plan: str = _option("", "plan.json of optimize; its settings apply unless you give your own; empty means none")
     model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
     epochs: int = _option(1, "passes over the training rows", least=1)
     max_steps: int = _option(0, "stop after this many optimizer steps; 0 means no limit", least=0)
     batch_size: int = _option(4, "rows per forward and backward pass", least=1)
     grad_accum: bool = _option(False, "accumulate gradients over accum_steps passes per optimizer step")
-    accum_steps: int = _option(8, "passes per optimizer step; counts only with grad_accum", least=1)
+    accum_steps: int = _option(8, "passes per optimizer step; used only with grad_accum", least=1)
     learning_rate: float = _option(1e-3, "step size of the Adam optimizer", above=0)
     clip_norm: float = _option(1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0)
     seed: int = _option(0, "seed of weights and row order", least=0)
@@ -64,7 +65,7 @@ class FitSettings:
     no_lazy_loading: bool = _option(False, "load all rows before training; refused where they do not fit")
     no_memory_monitor: bool = _option(False, "take no memory samples; the peak comes from the kernel")
     no_aggressive_gc: bool = _option(False, "leave garbage collection to Python")
-    no_adapt: bool = _option(False, "keep batch_size also when memory becomes scarce: equal runs, equal bits")
+    no_adapt: bool = _option(False, "keep batch_size even when memory is scarce, so that equal runs give equal bits")
     no_tf_allow_growth: bool = _option(False, "let TensorFlow reserve all GPU memory at start")
     precision: str = _option("auto", "number format of the computation", choices=PRECISIONS)
     memory_limit: str = _option("", "most memory to use, such as 2GiB; empty means what the machine allows")
@@ -72,7 +73,9 @@ class FitSettings:
     fresh: bool = _option(False, "start over, even where a finished or started run exists")
     max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
     max_bad_rows: float = _option(0.01, "share of rejected rows above which the run stops", least=0, most=1)
-    early_stop_patience: int = _option(0, "epochs without better validation before stopping; 0 means never", least=0)
+    early_stop_patience: int = _option(
+        0, "epochs without a lower validation loss before stopping; 0 means never", least=0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -155,7 +158,7 @@ def as_declared(name: str, value: Any, kind: type) -> Any:
     if kind in (int, float) and not isinstance(plain, unfit):
         with suppress(TypeError, ValueError):
             return kind(plain)
-    hint = f"; give it as text: papermill's -p makes numbers of text such as NAN and 007, -r {name} does not"
+    hint = f"; give it as text: papermill's -p turns text such as NAN or 007 into numbers, -r {name} does not"
     raise SettingsError(f"{name}={value!r} is not of type {kind.__name__}{hint if kind is str else ''}")
 
 

@@ -10,7 +10,7 @@ from .console import print_line
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `deeptrade compare`."""
     parser.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders that hold runs")
-    parser.add_argument("--out", metavar="DIR", help="empty means the first folder")
+    parser.add_argument("--out", metavar="DIR", help="default: the first folder")
 
 
 def run(options: argparse.Namespace) -> None:

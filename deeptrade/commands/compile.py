@@ -1,4 +1,4 @@
-"""parse any data once, to a store that is mapped; continues after a kill"""
+"""parse data once, into a memory-mapped store; continues after a kill"""
 
 from __future__ import annotations
 

@@ -66,6 +66,6 @@ def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def given_settings(options: argparse.Namespace, *, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the settings that stand on the command line, by name, but for those `without`."""
+    """Return the settings given on the command line, by name, except those in `without`."""
     names = {item.name for item in fields(FitSettings)} - set(without)
     return {name: value for name, value in vars(options).items() if name in names}

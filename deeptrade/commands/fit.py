@@ -1,4 +1,4 @@
-"""train the forecaster; run again, it continues"""
+"""train the forecaster; run it again to continue"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fit` in this process, which may hold so many bytes and no more: what a trial of `optimize` starts.
+"""`fit` in this process, under a hard memory limit: what a trial of `optimize` starts.
 
     python -m deeptrade.commands.limited_fit BYTES fit OPTIONS
 

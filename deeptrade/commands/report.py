@@ -1,4 +1,4 @@
-"""write the pages of any run from its files, killed ones too"""
+"""write the pages of any run, even a killed one, from its files"""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from .console import print_line
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `deeptrade run`."""
     parser.add_argument("data", metavar="DATA")
-    parser.add_argument("--out", metavar="DIR", help="empty means runs/NAME of the data file")
+    parser.add_argument("--out", metavar="DIR", help="default: runs/NAME of the data file")
     parser.add_argument("-r", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument(
         "--grid",
         action="append",
         default=[],
         metavar="NAME=VALUE,...",
-        help="run every combination of such values, each in a process and a folder of its own, and compare them; "
+        help="run every combination of these values, each in a process and a folder of its own, and compare them; "
         "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
     )
     parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")

@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT.csv")
     parser.add_argument("--rows", type=int, required=True, metavar="N", help="rows to make, about 0.1 MB each")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes [0]")
-    parser.add_argument("--signal", type=float, default=1.0, help="strength of what can be learned; 0 is none [1]")
+    parser.add_argument("--signal", type=float, default=1.0, help="strength of the learnable signal; 0: none [1]")
 
 
 def run(options: argparse.Namespace) -> None:

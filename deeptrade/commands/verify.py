@@ -24,4 +24,4 @@ def run(options: argparse.Namespace) -> None:
         more = f" and {len(damage) - _MOST_PLACES} more" if len(damage) > _MOST_PLACES else ""
         places = "; ".join(damage[:_MOST_PLACES])
         raise DataError(f"{options.store} is damaged: {places}{more}; compile it again with --fresh")
-    print_line(f"{options.store}: every block of every file has its checksum")
+    print_line(f"{options.store}: every block of every file matches its checksum")

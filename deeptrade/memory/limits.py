@@ -7,7 +7,7 @@ cgroup files are read here, from the process's own group up to the root: an oute
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,8 +62,7 @@ class MemoryLimits:
 
         What this process holds as anonymous memory counts against the user's limit.
         """
-        limits = [limit for limit in map(_read_group, self._groups) if limit is not None]
-        limits += [*rlimit_limits(), machine_limit()]
+        limits = [*_limits_of(self._groups), *rlimit_limits(), machine_limit()]
         if self.user_bytes:
             limits.append(_limit("user", self.user_bytes, read_memory(root=self._root).anon_bytes))
         return limits
@@ -123,8 +122,11 @@ def cgroup_limits(root: Path = Path("/")) -> list[Limit]:
     missing or cannot be read is no limit. What a group uses is its working set: current bytes less the file
     pages the kernel would drop first (kubernetes counts the same way).
     """
-    limits = (_read_group(group) for group in _find_groups(root))
-    return [limit for limit in limits if limit is not None]
+    return _limits_of(_find_groups(root))
+
+
+def _limits_of(groups: Iterable[_Group]) -> list[Limit]:
+    return [limit for limit in map(_read_group, groups) if limit is not None]
 
 
 def pressure_file(root: Path = Path("/")) -> Path:

@@ -154,7 +154,7 @@ class _Cells:
         return self._names.setdefault(info.cell_id, number) if getattr(info, "cell_id", None) else number
 
     def _after(self, result: Any) -> None:
-        self._depth = max(0, self._depth - 1)  # of an empty cell only the end is told
+        self._depth = max(0, self._depth - 1)  # IPython reports only the end of an empty cell
         row = self._memory.end() if self._depth == 0 else None
         if row is not None:
             _say(cell_line(row, MemoryLimits().smallest().limit_bytes))
@@ -169,7 +169,8 @@ def strip_first_line(lines: Iterable[str]) -> list[str]:
     return lines[1:] if is_magic else ["\n", *lines[1:]]
 
 
-strip_first_line.has_side_effects = True  # type: ignore[attr-defined] # no: but so a cell that is typed has its own rule
+# IPython then runs it once per cell, not again to guess whether a typed cell is complete.
+strip_first_line.has_side_effects = True  # type: ignore[attr-defined]
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, user_path
 from ..report.compare_page import write_comparison
-from ..run_folder import NOTEBOOKS
+from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
 from .execute import notebook_path
 from .parameters import check_parameters
@@ -109,7 +109,7 @@ def run_grid(
     Each combination has a folder below `out` named after it, which continues or is done like any run's; what it printed
     is in out/NAME.log. The comparison is written again after every run. A run that fails does not stop the rest.
 
-    Raises SettingsError for a value that no notebook accepts, before anything runs; GridError in the end where runs
+    Raises SettingsError for a value that no notebook accepts, before anything runs; GridError at the end if runs
     failed, DataError where all of them failed for a reason the user can fix.
     """
     say = sink or (lambda line: None)
@@ -124,7 +124,7 @@ def run_grid(
     with friendly_os_errors(f"making the folder {out}"):
         out.mkdir(parents=True, exist_ok=True)
     failures: dict[str, int] = {}
-    page = out / "compare.html"
+    page = RunFolder(out).comparison_page
     for number, combination in enumerate(combined, start=1):
         name = folder_name(combination)
         say(f"run {number} of {len(combined)}: {name}")
@@ -142,7 +142,7 @@ def run_grid(
 
 
 def _compare(out: Path) -> Path | None:
-    """The comparison of the runs so far; None while there is none, the first having failed before it left anything."""
+    """The comparison of the runs so far; None if no run has left anything yet."""
     try:
         return write_comparison([out], out=out)
     except DataError:

@@ -53,7 +53,7 @@ class Situation:
         return [size for size in batch_sizes(self.effective_batch) if self.fits(self.with_batch(settings, size))]
 
     def with_batch(self, settings: FitSettings, batch_size: int) -> FitSettings:
-        """Return the settings with so many rows per pass, and the passes that make up the step."""
+        """Return the settings with `batch_size` rows per pass, and the passes that make up the step."""
         return replace(settings, **batch_settings(batch_size, self.effective_batch // batch_size))
 
     def limit_name(self) -> str:

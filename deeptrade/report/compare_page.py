@@ -34,7 +34,7 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             links={name: link for name, link in links.items() if link},
         )
     )
-    path = out / "compare.html"
+    path = RunFolder(out).comparison_page
     write_page(path, title="Comparison of runs", body=Markup(body))
     return path
 

@@ -58,7 +58,9 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     comparison = Comparison(runs, _differing(runs), find_same_steps(found))
     if out is not None:
         out = user_path(out)
-        write_json(out / "comparison.json", {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)})
+        write_json(
+            RunFolder(out).comparison, {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)}
+        )
     return comparison
 
 

@@ -38,10 +38,10 @@ class RunFiles:
     def __init__(self, folder: Path):
         found = RunFolder(folder)
         training = found.training
-        self.profile = _checked("profile.json", found.read_profile(), folder)
-        self.plan = _checked("plan.json", found.read_plan(), folder)
-        self.run = _checked("run.json", found.read_state(), folder)
-        self.result = _checked("result.json", training.read_result(), folder)
+        self.profile = _checked(found.profile, found.read_profile())
+        self.plan = _checked(found.plan, found.read_plan())
+        self.run = _checked(found.state, found.read_state())
+        self.result = _checked(training.result, training.read_result())
         self.completed = self.result is not None and self.result["status"] == "completed"
         self.running = training.is_running()
         self.samples = read_timeline(training.timeline) if training.timeline.exists() else []
@@ -59,9 +59,9 @@ class RunFiles:
         return memory.get("limit_bytes", 0), memory.get("limit_source", "")
 
 
-def _checked(name: str, content: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
+def _checked(path: Path, content: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the content of a file; raise DataError where it lacks what a run writes."""
-    for entry, kind in _NEEDED[name].items() if content is not None else ():
+    for entry, kind in _NEEDED[path.name].items() if content is not None else ():
         if not isinstance((content or {}).get(entry), kind):
-            raise foreign_file(folder / name, f"it has no {entry!r} of type {kind.__name__}")
+            raise foreign_file(path, f"it has no {entry!r} of type {kind.__name__}")
     return content

@@ -79,9 +79,9 @@ def compile_store(
     data); workers, blocks read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds
     the blocks held; chunk_size, most rows parsed at once; max_bad_rows, the share of rejected rows above which it
     stops; full_check, compare every byte with what the store was made of; fresh, start over; executor, any of
-    concurrent.futures to read the blocks (default: threads; give a pool of processes
-    initializer=deeptrade.sources.scan.end_with_parent: none outlives this one then); sink takes a line of text;
-    progress takes (bytes read, bytes).
+    concurrent.futures to read the blocks (default: threads; a pool of processes should be made with
+    initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives this process); sink takes a line of
+    text; progress takes (bytes read, bytes).
 
     After a kill it resumes after the last whole block; of data that was appended to, only the new rows are parsed.
     Equal data gives equal bytes in every file.
@@ -111,7 +111,7 @@ def compile_store(
         place.path.parent.mkdir(parents=True, exist_ok=True)
     with locked_folder(place.partial, taken=lambda: say(f"waiting: another process is making {place.path.name}")):
         place.restore_old()
-        located = located.again()  # it may have changed while this waited, or another process have made the store
+        located = located.again()  # it may have changed while this waited, or another process may have made the store
         if fresh:
             place.empty_partial()
         elif is_there():
@@ -155,7 +155,7 @@ class _Place:
 
     @property
     def old(self) -> Path:
-        """Where the store of before waits while the new one gets its name."""
+        """Where the previous store is kept while the new one is renamed."""
         return self.path.with_name(f".{self.path.name}.old")
 
     @property
@@ -177,7 +177,7 @@ class _Place:
             file.unlink()
 
     def publish(self) -> None:
-        """Give the finished folder its name; a store that has the name already is there until the new one is."""
+        """Give the finished folder its name; an existing store stays until the new one replaces it."""
         with friendly_os_errors(f"publishing {self.path.name}"):
             if self.path.exists():
                 os.rename(self.path, self.old)
@@ -189,7 +189,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How the blocks of a source are read: so many at once, by an executor (None: threads), within a budget."""
+    """How the blocks of a source are read: how many at once, by which executor (None: threads), within which budget."""
 
     workers: int
     executor: Executor | None

@@ -238,7 +238,7 @@ def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
     again = deeptrade("compile", market.path, "--full-check")
     assert "holds this data already, nothing was changed" in again.stdout
     store = tmp_path / "market.dtstore"
-    assert deeptrade("verify", store).stdout == f"{store}: every block of every file has its checksum\n"
+    assert deeptrade("verify", store).stdout == f"{store}: every block of every file matches its checksum\n"
     assert deeptrade("export", store, tmp_path / "m.parquet").returncode == 0
     content = bytearray((store / "targets.f32").read_bytes())
     content[5] ^= 4
@@ -272,9 +272,9 @@ def test_a_history_of_something_else_is_one_line(finished_run, tmp_path, content
     shutil.copytree(finished_run / "train", tmp_path / "train")
     (tmp_path / "train" / "history.csv").write_text(content)
     for command in ("report", "compare"):
-        assert_one_line(deeptrade(command, tmp_path), "history.csv is not of a run")
+        assert_one_line(deeptrade(command, tmp_path), "history.csv does not belong to a run")
 
 
 def test_a_comparison_of_a_file_of_something_else_is_one_line(tmp_path):
     (tmp_path / "result.json").write_text('{"status": "ok"}')
-    assert_one_line(deeptrade("compare", tmp_path), "result.json is not of a run: it has no 'rows'")
+    assert_one_line(deeptrade("compare", tmp_path), "result.json does not belong to a run: it has no 'rows'")
