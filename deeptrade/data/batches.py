@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,38 +17,13 @@ from ..memory.budget import ByteBudget, Lease
 from ..sources.schema import Schema
 from ..store.row_range import RowRange
 from ..units import count_of, format_bytes
+from .batch_cache import Batch, BatchCache
 from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
 
 _SLAB = 4096
 """Positions of an epoch's order computed at a time: one by one they cost as much as gathering the rows."""
 
 _MOST_WAIT_SECONDS = 30.0
-
-CACHE_BYTES = 256 << 20
-"""Most bytes the batch cache holds, whatever cache_batches says."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows ready for a model.
-
-    inputs: float32 (rows, *shape) by feature name; targets: float32 (rows, horizons), NaN where missing; row_ids:
-    int64 (rows,). The arrays belong to the caller.
-    """
-
-    inputs: dict[str, np.ndarray]
-    targets: np.ndarray
-    row_ids: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.targets.nbytes + self.row_ids.nbytes + sum(values.nbytes for values in self.inputs.values())
-
-    def copy(self) -> Batch:
-        """Return a batch with arrays of its own."""
-        inputs = {name: values.copy() for name, values in self.inputs.items()}
-        return Batch(inputs, self.targets.copy(), self.row_ids.copy())
 
 
 class ReadableRows(Protocol):
@@ -79,58 +54,6 @@ class ReadableRows(Protocol):
 
     def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
         """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
-
-
-class BatchCache:
-    """The most recently used batches, at most `batches` of them and at most `limit_bytes` in total."""
-
-    def __init__(self, batches: int, limit_bytes: int = CACHE_BYTES, budget: ByteBudget | None = None):
-        self._batches, self._limit_bytes = batches, limit_bytes
-        self._budget = budget or ByteBudget(lambda: limit_bytes)
-        self._kept: OrderedDict[tuple[int, int, int], tuple[Batch, Lease]] = OrderedDict()
-        self._lock = RLock()
-        self.nbytes = 0
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, key: tuple[int, int, int]) -> Batch | None:
-        """Return a copy of a cached batch, or None."""
-        with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0].copy()
-
-    def put(self, key: tuple[int, int, int], batch: Batch) -> None:
-        """Keep a copy of a batch, dropping the least recently used ones until all fit."""
-        if not self._batches or batch.nbytes > self._limit_bytes:
-            return
-        lease = self._budget.try_lease(batch.nbytes, needed=False)
-        if lease is None:
-            self.free(batch.nbytes)
-            lease = self._budget.try_lease(batch.nbytes, needed=False)
-        if lease is None:
-            return
-        with self._lock:
-            if key in self._kept:
-                self._drop(key)
-            self.nbytes += batch.nbytes
-            self._kept[key] = batch.copy(), lease
-            while len(self._kept) > self._batches or self.nbytes > self._limit_bytes:
-                self._drop(next(iter(self._kept)))
-
-    def free(self, wanted: int) -> None:
-        """Drop the least recently used batches until `wanted` bytes are freed or none is left."""
-        with self._lock:
-            before = self.nbytes
-            while self._kept and before - self.nbytes < wanted:
-                self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: tuple[int, int, int]) -> None:
-        batch, lease = self._kept.pop(key)
-        self.nbytes -= batch.nbytes
-        lease.release()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 
 from ..errors import SettingsError
-from .batches import Batch, BatchOptions, BatchReader
+from .batch_cache import Batch
+from .batches import BatchOptions, BatchReader
 from .dataset import SPLITS, Dataset
 from .opening import open_dataset
 

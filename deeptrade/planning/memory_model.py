@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..data.batches import CACHE_BYTES
+from ..data.batch_cache import CACHE_BYTES
 from ..errors import DoesNotFitError
 from ..memory.limits import Limit, MemoryLimits
 from ..settings import MODEL_SIZES, FitSettings

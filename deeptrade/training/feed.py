@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.batches import Batch, BatchReader
+from ..data.batch_cache import Batch
+from ..data.batches import BatchReader
 from ..errors import DataError
 
 READ_ERRORS = (DataError, OSError)

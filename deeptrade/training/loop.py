@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..data.batches import Batch, BatchReader
+from ..data.batch_cache import Batch
+from ..data.batches import BatchReader
 from ..data.generator import MemoryEfficientGenerator
 from ..errors import SettingsError, TrainingFailedError
 from ..memory import StepMemory

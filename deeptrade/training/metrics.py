@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..data.batches import Batch
+from ..data.batch_cache import Batch
 from ..memory.collection import trimming
 from ..units import count_of
 from .step import fixed_signature, pad_rows, summed_loss

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..data.batches import Batch, BatchReader
+from ..data.batch_cache import Batch
+from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..errors import Interrupted
 from ..settings import FitSettings

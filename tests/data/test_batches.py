@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from deeptrade.data.batches import BatchCache, BatchReader
+from deeptrade.data.batch_cache import BatchCache
+from deeptrade.data.batches import BatchReader
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.memory import ByteBudget

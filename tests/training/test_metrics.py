@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeptrade.data.batches import Batch
+from deeptrade.data.batch_cache import Batch
 from deeptrade.training.metrics import Validation
 
 ROWS, HORIZONS = 11, 3
