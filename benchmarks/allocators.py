@@ -37,7 +37,7 @@ def resize(self, available_bytes, **options):
     if shrink == "True" and len(held) == 15:
         self.size = max(1, int(batch_size) // 4)
         return self.size
-adapting.MicroBatch.after_step = resize
+scarce_memory.MicroBatch.after_step = resize
 fit(FitSettings(csv=data, out=out, model_size=model_size, batch_size=int(batch_size), max_steps=int(steps), epochs=100,
                 fresh=True, skip_rl=True), progress="silent")
 print(json.dumps(held))

@@ -37,7 +37,7 @@ settling heap less and less."""
 LEAST_VISITS = 6
 """Visits of a phase from which growth is tested: noise of 50 MB passes for growth in 0.4% of cases (simulated)."""
 
-_EVERY, _KEPT, _MOST_TRACINGS = 10, 400, 3
+_EVERY, _KEPT, _LEAST_SAMPLES, _MOST_TRACINGS = 10, 400, 10, 3
 _TRACER = tracemalloc.__file__
 _GRAPHS = ("FuncGraph", "ConcreteFunction", "AtomicFunction")
 
@@ -63,15 +63,25 @@ class Leak:
     detail: str
 
 
-def theil_sen(steps: np.ndarray, sizes: np.ndarray) -> Slope:
+def theil_sen(steps: np.ndarray, sizes: np.ndarray, *, reach: int | None = None) -> Slope:
     """Return the slope of sizes over steps (both (samples,), ascending steps), robust to 29% of outliers.
 
-    The interval uses the ranks of Sen (1968), by the normal approximation of Kendall's statistic.
+    With `reach`, only pairs at most that many samples apart count: one jump then moves the slope less.
+
+    The interval uses the ranks of Sen (1968), by the normal approximation of Kendall's statistic. Its variance follows
+    from the correlation of two pairs with one sample in common: 1/3 if it is the earlier or the later one of both, -1/3
+    if it is the later one of one pair and the earlier one of the other.
     """
-    first, second = np.triu_indices(len(steps), 1)
-    slopes = np.sort((sizes[second] - sizes[first]) / (steps[second] - steps[first]))
     n = len(steps)
-    half = 1.96 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18) / 2
+    reach = reach or n
+    first, second = np.triu_indices(n, 1)
+    near = second - first <= reach
+    first, second = first[near], second[near]
+    slopes = np.sort((sizes[second] - sizes[first]) / (steps[second] - steps[first]))
+    later = np.minimum(np.arange(n)[::-1], reach)  # pairs in which a sample is the earlier one
+    earlier = later[::-1]
+    variance = len(slopes) + np.sum(later * (later - 1) + earlier * (earlier - 1) - 2 * later * earlier) / 3
+    half = 1.96 * np.sqrt(variance) / 2
     low = max(0, int(len(slopes) / 2 - half))
     high = min(len(slopes) - 1, int(len(slopes) / 2 + half))
     return Slope(float(np.median(slopes)), float(slopes[low]), float(slopes[high]))
@@ -112,18 +122,23 @@ def phase_growth(samples: Sequence[Sample]) -> list[PhaseGrowth]:
 class LeakWatch:
     """Checks anonymous memory once per step; call `observe` at the end of each step, after garbage is collected.
 
-    It tests the latest 100 samples, which finds 0.2 MB per step within 200 steps, and up to 400 spread over the whole
-    run, which finds slow leaks. The cost is one read of the process's status per step (20 microseconds), slopes every
-    ten steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of allocations for twenty steps, at
-    most three times. `look` must leave out memory that is accounted for elsewhere, such as a cache that fills.
+    It tests the latest 100 samples, which finds 0.2 MB per step within 200 steps, and up to 400 of the whole run, each
+    the lowest of some steps, which finds slow leaks. The cost is one read of the process's status per step (20
+    microseconds), slopes every ten steps (up to 10 ms), and, only when memory grows and stays, Python's tracing of
+    allocations for twenty steps, at most three times. `look` must leave out memory that is accounted for elsewhere,
+    such as a cache that fills.
 
-    `slope` is in bytes per step, since the warm-up or the last tracing.
+    `slope` is in bytes per step, since the warm-up, the last tracing or the last call of `restart`. Samples far apart
+    are not compared: malloc's free memory falls into more pieces now and then, and a jump of a few MB in 2,000 steps is
+    no growth.
     """
 
     def __init__(self, *, look: Callable[[], int] | None = None):
         self._look = look or (lambda: read_memory().anon_bytes)
         self._recent: list[tuple[int, int]] = []
         self._all: list[tuple[int, int]] = []
+        self._stretch: list[tuple[int, int]] = []
+        self._before_restart: list[tuple[int, int]] = []
         self._stride = 1
         self._steps = 0
         self._tracing: _Tracing | None = None
@@ -132,10 +147,18 @@ class LeakWatch:
 
     @property
     def slope(self) -> Slope | None:
-        """Slope over the samples so far; None with fewer than ten."""
-        if len(self._all) < 10:
+        """Slope over the samples so far, or over those before the last restart; None with fewer than ten."""
+        samples = self._all if len(self._all) >= _LEAST_SAMPLES else self._before_restart
+        if len(samples) < _LEAST_SAMPLES:
             return None
-        return theil_sen(*np.array(self._all, float).T)
+        return theil_sen(*np.array(samples, float).T, reach=max(2, len(samples) // 4))
+
+    def restart(self) -> None:
+        """Begin anew: from here on memory holds something once that it did not hold before, such as a traced graph."""
+        self.close()
+        if len(self._all) >= _LEAST_SAMPLES:
+            self._before_restart = self._all
+        self._forget()
 
     def observe(self, step: int) -> Leak | None:
         """Sample the memory of this step; return a leak if its source has just been found."""
@@ -158,12 +181,18 @@ class LeakWatch:
             self._tracing = None
 
     def _keep(self, sample: tuple[int, int]) -> None:
+        """Keep the latest samples, and of each stride the lowest: there, malloc has just released its free memory."""
         self._recent = [*self._recent[1 - SAMPLES :], sample]
-        if self._steps % self._stride == 0:
-            self._all.append(sample)
+        self._stretch.append(sample)
+        if len(self._stretch) >= self._stride:
+            self._all.append(_lowest(self._stretch))
+            self._stretch = []
         if len(self._all) > _KEPT:
-            self._all = self._all[::2]
+            self._all = [_lowest(self._all[at : at + 2]) for at in range(0, len(self._all), 2)]
             self._stride *= 2
+
+    def _forget(self) -> None:
+        self._recent, self._all, self._stretch, self._stride = [], [], [], 1
 
     def _judge(self, samples: Sequence[tuple[int, int]]) -> None:
         """Start tracing if memory grows, and does not fall when all free memory is released."""
@@ -183,7 +212,7 @@ class LeakWatch:
         """The leak found by tracing; None if memory did not grow meanwhile, or the leak is already known."""
         assert self._tracing is not None
         tracing, self._tracing = self._tracing, None
-        self._recent, self._all, self._stride = [], [], 1
+        self._forget()
         if self._look() < tracing.size + tracing.slope.bytes_per_step * TRACED_STEPS / 2:
             tracing.close()
             return None
@@ -192,6 +221,10 @@ class LeakWatch:
             return None
         self.leaks.append(leak)
         return leak
+
+
+def _lowest(samples: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return min(samples, key=lambda sample: sample[1])
 
 
 class _Tracing:

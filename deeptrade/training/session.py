@@ -295,6 +295,7 @@ class Session:
         state = self.state
         self._save(tables)
         self.validation = self._validate()
+        self.upkeep.after_validation()
         if has_targets(self.validation):
             state.note_validation(self.validation["loss"])
             state.validations.append({"epoch": state.epoch + 1, "step": state.step, "loss": self.validation["loss"]})

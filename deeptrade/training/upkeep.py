@@ -24,6 +24,7 @@ class Upkeep:
         self.step_memory = StepMemory(sink=self._note_spike) if monitor.enabled else None
         watch = LeakWatch(look=lambda: read_memory().anon_bytes - leased())
         self._leaks = watch if monitor.enabled else None
+        self._has_validated = False
 
     def after_step(self, step: int, *, scarce: bool = False) -> None:
         """Do what is due at the end of an optimizer step; with `scarce`, release free memory at every step.
@@ -38,8 +39,16 @@ class Upkeep:
             self._sink(f"step {step}: memory grows by {leak.bytes_per_step / 1e6:.2f} MB a step; {leak.detail}")
 
     def after_resize(self) -> None:
-        """Release to the system what passes of the previous size have freed."""
+        """Release to the system what passes of the previous size have freed; the watch for leaks begins anew."""
         trim()
+        if self._leaks is not None:
+            self._leaks.restart()
+
+    def after_validation(self) -> None:
+        """Begin the watch for leaks anew after the first validation: the function it traced is held from now on."""
+        if self._leaks is not None and not self._has_validated:
+            self._leaks.restart()
+        self._has_validated = True
 
     def close(self) -> None:
         """Restore Python's own garbage collection and stop tracing."""

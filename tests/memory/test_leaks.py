@@ -31,6 +31,29 @@ def test_the_slope_is_the_median_over_all_pairs_and_its_interval_holds_the_truth
     assert misses <= 10  # 5 are expected
 
 
+def test_the_interval_of_near_pairs_holds_the_truth_and_a_jump_moves_their_slope_less():
+    steps, reach = np.arange(400.0), 100
+    misses = 0
+    for seed in range(100):
+        sizes = 2000 * steps + noise(seed)
+        slope = theil_sen(steps, sizes, reach=reach)
+        pairs = [(sizes[b] - sizes[a]) / (b - a) for a in range(400) for b in range(a + 1, min(400, a + reach + 1))]
+        assert slope.bytes_per_step == pytest.approx(np.median(pairs))
+        misses += not slope.low <= 2000 <= slope.high
+    assert misses <= 10  # 5 are expected
+    jump = 8 * MB * (steps > 150)
+    near, far = (theil_sen(steps, noise(0) + jump, reach=reach).bytes_per_step for reach in (reach, None))
+    assert near < far / 2
+
+
+def test_pairs_within_the_whole_length_are_all_pairs():
+    steps, sizes = np.arange(60.0), noise(0, 60)
+    assert theil_sen(steps, sizes, reach=59) == theil_sen(steps, sizes) == theil_sen(steps, sizes, reach=1000)
+    n, slopes = 60, np.sort([(sizes[b] - sizes[a]) / (b - a) for a, b in combinations(range(60), 2)])
+    half = 1.96 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18) / 2  # Kendall's variance
+    assert theil_sen(steps, sizes).low == slopes[int(len(slopes) / 2 - half)]
+
+
 def test_one_large_step_is_not_growth_and_a_slow_rise_is():
     steps = range(100)
     assert find_growth(list(zip(steps, np.repeat([0, 50], 50) * MB + noise(0, 100), strict=True))) is None
@@ -46,16 +69,22 @@ def few_objects():
     gc.unfreeze()
 
 
-def watch(sizes):
-    """The leaks that a watch over these sizes reports; no freed memory is released here."""
-    at = iter(sizes)
+def watched(sizes, *, restart_at=None):
+    """A watch that has seen these sizes, one a step; no freed memory is released here."""
     now = [0.0]
     leaks = LeakWatch(look=lambda: int(now[0]))
-    for step, size in enumerate(at, start=1):
+    for step, size in enumerate(sizes, start=1):
         now[0] = size
         leaks.observe(step)
+        if step == restart_at:
+            leaks.restart()
     leaks.close()
-    return leaks.leaks
+    return leaks
+
+
+def watch(sizes):
+    """The leaks that a watch over these sizes reports."""
+    return watched(sizes).leaks
 
 
 @pytest.mark.usefixtures("few_objects")
@@ -65,6 +94,21 @@ def test_noise_steps_and_growth_that_ends_raise_no_alarm(seed):
     at = np.arange(2000)
     for shape in (0, 80 * MB * (at > 700), 30 * MB * np.minimum(at, 60) / 60, 5 * MB * (at % 50 == 0)):
         assert watch(base + shape) == []
+
+
+@pytest.mark.usefixtures("few_objects")
+def test_what_came_before_a_restart_is_no_growth_and_a_leak_after_it_is_found():
+    steps = np.arange(1000)
+    with_graph = 500 * MB + noise(0, 1000) + 32 * MB * (steps >= 200)
+    plain, restarted = watched(with_graph[:500]), watched(with_graph[:500], restart_at=200)
+    assert abs(restarted.slope.bytes_per_step) < 1000 < plain.slope.bytes_per_step
+    assert restarted.leaks == []
+    assert len(watched(with_graph + 0.1 * MB * np.maximum(0, steps - 200), restart_at=200).leaks) == 1
+
+
+def test_a_restart_near_the_end_leaves_the_slope_of_the_samples_before_it():
+    leaks = watched(500 * MB + 2000 * np.arange(305), restart_at=300)
+    assert leaks.slope.bytes_per_step == pytest.approx(2000)
 
 
 @pytest.mark.usefixtures("few_objects")

@@ -29,6 +29,10 @@ for line in sys.stdin:
 STEPS, SETTLED = 160, 40
 """Steps of a training, and those after which its memory has come to its height: a tenth of the limit is left then."""
 
+LEARNING_RATE = 1e-4
+"""Small enough that training does not amplify rounding: at 1e-3 losses come to differ by up to 7e-5 in 160 steps,
+depending on the initial weights, and here by 2e-7."""
+
 
 class Balloon:
     def __init__(self, group):
@@ -54,6 +58,7 @@ def training(group, market, out, *options):
         out,
         "--model_size=tiny",
         "--batch_size=32",
+        f"--learning_rate={LEARNING_RATE}",
         "--epochs=100",
         "--checkpoint_every=2",
     ]
@@ -152,5 +157,5 @@ def test_losing_and_regaining_half_of_the_free_memory_costs_no_step_and_changes_
     assert result["effective_batch"] == 32
     for column in ("step", "samples", "valid_targets", "applied"):
         np.testing.assert_array_equal(*(read_column(path / "history.csv", column) for path in (plain, out)))
-    assert np.linalg.norm(weights_of(out) - weights_of(plain)) <= 1e-5 * np.linalg.norm(weights_of(plain))
-    np.testing.assert_allclose(*(read_column(path / "history.csv", "loss") for path in (out, plain)), rtol=1e-5)
+    assert np.linalg.norm(weights_of(out) - weights_of(plain)) <= 2e-7 * np.linalg.norm(weights_of(plain))
+    np.testing.assert_allclose(*(read_column(path / "history.csv", "loss") for path in (out, plain)), rtol=1e-6)
