@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,8 +11,22 @@ from .errors import SettingsError
 SECOND = 1_000_000_000
 """Nanoseconds in a second: times and durations are int64 nanoseconds throughout."""
 
-_BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+EXCHANGE_ERA = (
+    int(datetime(1980, 1, 1, tzinfo=UTC).timestamp()) * SECOND,
+    int(datetime(2032, 1, 1, tzinfo=UTC).timestamp()) * SECOND,
+)
+"""Times of market data, in ns: a number before it is no epoch number but something else, such as minutes since 1970;
+a time outside of it is named in a warning: ten digits such as 2024030409 are an epoch number of 2034."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)(?:(\d\d)(\d{3})?)?)?")
+"""20240304, 202403040930, 20240304093000 and 20240304093000250."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3])[0-5]\d[0-5]\d")
+_FRACTION = re.compile(r"(.*\d\d:?\d\d:?\d\d)[.,](\d{1,9})(?!\d)(.*)")
 _UNITS = ((86_400 * SECOND, "d"), (3600 * SECOND, "h"), (60 * SECOND, "m"))
+_SERIAL_EPOCH_DAYS = 25_569
+"""Days from 1899-12-30, from which spreadsheets count, to 1970-01-01."""
 
 
 class UnreadableTimeError(ValueError):
@@ -21,12 +34,19 @@ class UnreadableTimeError(ValueError):
 
 
 def read_time(text: str) -> int:
-    """Return nanoseconds since 1970 UTC from ISO 8601 text or an epoch number in s, ms, us or ns (by magnitude).
+    """Return nanoseconds since 1970 UTC from ISO 8601 text, compact digits, or an epoch number in s, ms, us or ns.
 
-    ISO text without an offset is UTC; eight digits are a date (20230101). Raises UnreadableTimeError for any other
-    text, and for times that int64 nanoseconds cannot hold (before 1678, after 2261).
+    ISO text without an offset is UTC, and keeps nine digits of a second. Digits that spell a date and time of the years
+    1900 to 2099 are one: 20240304, 202403040930, 20240304093000. Other numbers are epochs, their unit told by their
+    magnitude; they must lie in 1980 or later, or be negative: smaller ones are minutes, days, serials of a spreadsheet
+    or times of day.
+
+    Raises UnreadableTimeError for any other text, and for times that int64 nanoseconds cannot hold (before 1678, after
+    2261).
 
     >>> read_time("2023-01-01T00:00:00Z") == read_time("1672531200") == read_time("1672531200000")
+    True
+    >>> read_time("202301010000") == read_time("20230101")
     True
     """
     nanoseconds = _read_time(text)
@@ -36,17 +56,34 @@ def read_time(text: str) -> int:
 
 
 def _read_time(text: str) -> int:
-    if not _BASIC_DATE.fullmatch(text):
-        with suppress(ValueError, ArithmeticError):
-            return _epoch_nanoseconds(text)
+    if _NUMBER.fullmatch(text):
+        compact = _compact_nanoseconds(text)
+        return _epoch_nanoseconds(text) if compact is None else compact
+    whole, nanoseconds = text, 0
+    if fraction := _FRACTION.fullmatch(text):
+        whole, nanoseconds = fraction[1] + fraction[3], int(fraction[2].ljust(9, "0"))
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(whole)
     except ValueError:
         raise UnreadableTimeError(f"{text!r:.60} is neither an ISO 8601 time nor an epoch number") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return _since_epoch(moment) + nanoseconds
+
+
+def _since_epoch(moment: datetime) -> int:
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+
+
+def _compact_nanoseconds(text: str) -> int | None:
+    """Return ns from digits that spell a date and time; None if they do not."""
+    match = _COMPACT.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, millisecond = (int(part or 0) for part in match.groups())
+    try:
+        return _since_epoch(datetime(year, month, day, hour, minute, second, millisecond * 1000))
+    except ValueError:
+        return None
 
 
 def _epoch_nanoseconds(text: str) -> int:
@@ -54,12 +91,40 @@ def _epoch_nanoseconds(text: str) -> int:
     value = Decimal(text)
     for ceiling, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3), (2**63, 1)):
         if abs(value) < ceiling:
-            return int(value * factor)
-    raise ValueError(text)
+            nanoseconds = int(value * factor)
+            if 0 <= nanoseconds < EXCHANGE_ERA[0]:
+                raise UnreadableTimeError(_no_epoch(text, value, nanoseconds))
+            return nanoseconds
+    raise UnreadableTimeError(f"{text!r:.60} is neither an ISO 8601 time nor an epoch number")
+
+
+def _no_epoch(text: str, value: Decimal, nanoseconds: int) -> str:
+    """Return why a number is no epoch number, with what it probably is."""
+    serial = (value - _SERIAL_EPOCH_DAYS) * 86_400
+    meanings = [
+        ("a spreadsheet's serial day", serial),
+        ("minutes since 1970", value * 60),
+        ("hours since 1970", value * 3600),
+        ("days since 1970", value * 86_400),
+    ]
+    probable = [f"{name} ({_day(seconds)})" for name, seconds in meanings if _is_plausible(seconds)]
+    if _TIME_OF_DAY.fullmatch(text):
+        probable.insert(0, "a time of day without its date")
+    probably = f"it is probably {' or '.join(probable)}" if probable else "its unit is none of s, ms, us and ns"
+    year = _day(Decimal(nanoseconds) / SECOND)[:4]
+    return f"{text!r:.60} is no epoch number, it would be a time in {year}; {probably}; write ISO 8601 times"
+
+
+def _is_plausible(seconds: Decimal) -> bool:
+    return EXCHANGE_ERA[0] <= seconds * SECOND < EXCHANGE_ERA[1]
+
+
+def _day(seconds: Decimal) -> str:
+    return datetime.fromtimestamp(float(seconds), UTC).date().isoformat()
 
 
 def iso_time(time: int) -> str:
-    """Return nanoseconds since 1970 UTC as ISO 8601 text, in whole seconds.
+    """Return nanoseconds since 1970 UTC as ISO 8601 text, in whole seconds (rounded down).
 
     >>> iso_time(1_690_849_200 * SECOND)
     '2023-08-01T00:20:00+00:00'

@@ -55,6 +55,7 @@ def data_files(folder: str | Path) -> list[Path]:
     return sorted(
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
+        if not is_hidden(path)
         if (path.is_file() and path.name.lower().endswith(endings)) or path.name.endswith(".dtstore")
     )
 
@@ -62,16 +63,22 @@ def data_files(folder: str | Path) -> list[Path]:
 def _find_files(path: Path) -> list[Path]:
     if path.is_dir():
         endings = tuple(ending for endings in _KINDS for ending in endings)
-        paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings))
+        paths = sorted(file for file in path.iterdir() if file.name.lower().endswith(endings) and not is_hidden(file))
         if not paths:
             raise DataError(f"folder {path.name!r} holds no data files; expected {_ACCEPTED}")
         return paths
     if not path.exists():
-        matches = sorted(Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else []
+        found = (Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else ()
+        matches = sorted(match for match in found if not is_hidden(match))
         if not matches:
             raise DataError(f"{path} does not exist; give {_ACCEPTED}; or make one: deeptrade synth {path} --rows 2000")
         return matches
     return [path]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is no data by its name: ._NAME of macOS, .NAME, and _SUCCESS or _metadata beside Parquet files."""
+    return path.name.startswith((".", "_"))
 
 
 def _kind_of(path: Path) -> _Kind:

@@ -157,18 +157,23 @@ def test_blanks_between_tokens_do_not_matter():
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_records_are_found_whatever_the_line_breaks(tmp_path, mapped):
-    text = '\ufefftimestamp,arr_a,y_1\r\n1,"[1.0, 2.0]",0.5\r\n\r\n2,"[1.0,\r\n 2.0]",0.5\n3,"[3.0, 4.0]",0.25'
+    text = (
+        '\ufefftimestamp,arr_a,y_1\r\n1700000001,"[1.0, 2.0]",0.5\r\n\r\n'
+        '1700000002,"[1.0,\r\n 2.0]",0.5\n1700000003,"[3.0, 4.0]",0.25'
+    )
     path = tmp_path / "odd.csv"
     path.write_bytes(text.encode())
     with open_dataset(path, use_mmap=mapped) as data:
         np.testing.assert_array_equal(data.read(np.arange(3))["arr_a"], [[1, 2], [1, 2], [3, 4]])
-        assert (data.timestamps // 10**9).tolist() == [1, 2, 3]
+        assert (data.timestamps // 10**9).tolist() == [1_700_000_001, 1_700_000_002, 1_700_000_003]
         assert [data.entry(row, "", "", "").line for row in range(3)] == [2, 4, 6]
 
 
 def test_a_lost_closing_quote_costs_one_row_not_the_rest_of_the_file(tmp_path):
     path = tmp_path / "cut.csv"
-    path.write_text('timestamp,arr_a,y_1\n1,"[1.0, 2.0]",0.5\n2,"[1.0, 2.\n3,"[3.0, 4.0]",0.25\n')
+    path.write_text(
+        'timestamp,arr_a,y_1\n1700000001,"[1.0, 2.0]",0.5\n1700000002,"[1.0, 2.\n1700000003,"[3.0, 4.0]",0.25\n'
+    )
     with open_dataset(path, max_bad_rows=0.5) as data:
         assert [(entry.row, entry.line, entry.reason) for entry in data.ledger] == [(1, 3, "cut_off")]
         np.testing.assert_array_equal(data.read(np.array([0, 2]))["arr_a"], [[1, 2], [3, 4]])

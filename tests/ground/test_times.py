@@ -1,0 +1,90 @@
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeptrade.times import EXCHANGE_ERA, SECOND, UnreadableTimeError, read_time
+
+MOMENT = datetime(2024, 3, 4, 9, 30, tzinfo=UTC)
+NANOSECONDS = 1_709_544_600 * SECOND
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1709544600",
+        "1709544600.0",
+        "1.7095446e9",
+        "1709544600000",
+        "1709544600000000",
+        "1709544600000000000",
+        "2024-03-04 09:30",
+        "2024-03-04T09:30:00Z",
+        "2024-03-04T10:30:00+01:00",
+        "20240304T093000",
+        "202403040930",
+        "20240304093000",
+        "20240304093000000",
+    ],
+)
+def test_one_moment_in_every_form(text):
+    assert read_time(text) == NANOSECONDS
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("45355.39583333", "a spreadsheet's serial day (2024-03-04)"),
+        ("45355", "a spreadsheet's serial day (2024-03-04)"),
+        ("28492410", "minutes since 1970 (2024-03-04)"),
+        ("474873", "hours since 1970 (2024-03-04)"),
+        ("19786.395833", "days since 1970 (2024-03-04)"),
+        ("093000", "a time of day without its date"),
+        ("93000", "a time of day without its date"),
+        ("20241399", "minutes since 1970"),
+        ("12", "none of s, ms, us and ns"),
+        ("0", "none of s, ms, us and ns"),
+        ("120000000000", "none of s, ms, us and ns"),
+    ],
+)
+def test_a_number_that_is_no_epoch_is_refused_with_its_probable_cause(text, cause):
+    with pytest.raises(UnreadableTimeError) as found:
+        read_time(text)
+    assert f"{text!r} is no epoch number" in str(found.value)
+    assert cause in str(found.value)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "1e400", "2024-13-01", "03/04/2024", "99999999999999999999"])
+def test_text_that_is_no_time_is_refused(text):
+    with pytest.raises(UnreadableTimeError, match="neither an ISO 8601 time nor an epoch number"):
+        read_time(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "10000000000"])
+def test_times_that_int64_nanoseconds_cannot_hold_are_refused(text):
+    with pytest.raises(UnreadableTimeError, match="1678 to 2261"):
+        read_time(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-03-04T09:30:00.123456789", "2024-03-04 09:30:00,123456789Z", "20240304T093000.123456789"]
+)
+def test_nine_digits_of_a_second_are_kept(text):
+    assert read_time(text) == NANOSECONDS + 123_456_789
+
+
+def test_old_times_are_read_from_text():
+    assert read_time("1962-01-02") == int(pd.Timestamp("1962-01-02").value)
+
+
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2031, 12, 31)), st.integers(0, 999))
+def test_every_form_of_a_time_gives_what_pandas_reads(moment, nanoseconds):
+    expected = pd.Timestamp(moment).value + nanoseconds
+    assert read_time(f"{moment.isoformat(timespec='microseconds')}{nanoseconds:03}") == expected
+    assert read_time(str(expected)) == expected
+    whole = moment.replace(microsecond=0)
+    seconds = (whole - datetime(1970, 1, 1)) // timedelta(seconds=1)
+    assert EXCHANGE_ERA[0] <= read_time(str(seconds)) == seconds * SECOND < EXCHANGE_ERA[1]
+    assert read_time(str(seconds * 1000)) == read_time(whole.strftime("%Y%m%d%H%M%S")) == seconds * SECOND
