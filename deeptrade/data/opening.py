@@ -19,6 +19,7 @@ from ..sources.csv import CsvSource
 from ..sources.csv_rows import CsvRows
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
+from ..sources.time_order import TimeOrder
 from ..store import Located, compile_store, locate, read_store
 from ..store.ledger import LedgerEntry
 from ..store.summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
@@ -159,12 +160,13 @@ def read_directly(
     say_chunk(source, chunk_size, sink)
     summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
     summary.former_data_ids = source.former_content_ids()
-    blocks: list[BlockSummary] = []
+    summaries: list[BlockSummary] = []
     numbers, times, lines = [], [], [0] * len(source.paths)
     rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(limits)
     try:
         with reading_threads() as pool:
-            for block in read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size):
+            blocks = read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size)
+            for block in TimeOrder([path.name for path in source.paths], source.schema.features).check(blocks):
                 file = block.place.file
                 first_line = source.first_line(file) + lines[file]
                 lines[file] += block.lines
@@ -173,7 +175,7 @@ def read_directly(
                     detail = fault_detail(fault, file, len(source.paths))
                     summary.ledger.append(LedgerEntry(*place, fault.column, fault.reason, detail))
                 summary.rows += block.rows
-                blocks.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))
+                summaries.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))
                 numbers.append(block.numbers)
                 times.append(block.timestamps)
                 rows.add(block, first_line=first_line)
@@ -183,7 +185,7 @@ def read_directly(
                     break
         if not summary.rows:
             raise DataError(f"{source.name} has a header but no rows")
-        summary.blocks = blocks
+        summary.blocks = summaries
         targets = make_targets(source.schema, np.concatenate(numbers), summary.usable)
         timestamps = np.concatenate(times)
         rows.finish(timestamps, targets)

@@ -75,6 +75,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     usable = len(dataset.usable)
     statistics, examined = dataset.statistics(dataset.usable), examine(dataset)
     by_target = examine_targets(dataset.targets)
+    rejected = Counter(entry.reason for entry in dataset.ledger)
     return {
         "schema_version": 1,
         "name": dataset.name,
@@ -84,6 +85,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "rows": {"read": dataset.rows, "usable": usable, "rejected": dataset.rows - usable},
         "target_source": dataset.schema.target_source,
         **_describe_times(dataset.timestamps),
+        "duplicates": rejected["repeated"],
+        "backward": rejected["out_of_order"],
         "features": [
             {
                 "name": feature.name,
@@ -99,7 +102,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             _describe_target(f"y_{step + 1}", dataset.targets[:, step]) | asdict(by_target[step])
             for step in range(dataset.schema.horizons)
         ],
-        "rejected": dict(Counter(entry.reason for entry in dataset.ledger)),
+        "rejected": dict(rejected),
         "warnings": dataset.warnings,
     }
 
@@ -123,8 +126,6 @@ def _describe_times(times: np.ndarray) -> dict[str, Any]:
         "step_seconds": median,
         "gap_count": len(gaps),
         "gaps": [{"after": _iso(times[at]), "seconds": float(steps[at])} for at in gaps[:_MOST_GAPS]],
-        "duplicates": int((steps == 0).sum()),
-        "backward": int((steps < 0).sum()),
     }
 
 

@@ -7,7 +7,7 @@ reading, with any number of workers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -69,6 +69,40 @@ class Block:
         """Rows that are not rejected."""
         return len(self.timestamps)
 
+    def row_numbers(self) -> np.ndarray:
+        """Return the int64 (usable,) numbers of the usable rows, from 0 within the block."""
+        usable = np.ones(self.rows, bool)
+        usable[[fault.row for fault in self.faults]] = False
+        return np.flatnonzero(usable)
+
+    def rejecting(self, faults: Mapping[int, RowFault], features: Sequence[Feature]) -> Block:
+        """Return the block with more rows rejected: `faults` by position among the usable rows. Nothing is shared."""
+        rows = self.row_numbers()
+        kept = np.ones(self.usable, bool)
+        kept[list(faults)] = False
+        block = replace(
+            self,
+            features={name: values[kept] for name, values in self.features.items()},
+            numbers=self.numbers[kept],
+            timestamps=self.timestamps[kept],
+            positions=self.positions[kept],
+            moments={},
+            nonfinite={},
+        )
+        more = [_fault(int(rows[at]), self.positions[at], fault) for at, fault in faults.items()]
+        block.faults = sorted([*self.faults, *more], key=lambda fault: fault.row)
+        for feature in features:
+            values = block.features[feature.name]
+            block.nonfinite[feature.name] = int(np.count_nonzero(~np.isfinite(values)))
+            block.moments[feature.name] = Moments(feature)
+            block.moments[feature.name].add(values)
+        return block
+
+
+def _fault(row: int, position: np.ndarray, fault: RowFault) -> Fault:
+    line, offset = (int(value) for value in position[:2])
+    return Fault(row, line, offset, fault.column, fault.reason, fault.detail)
+
 
 def fault_detail(fault: Fault, file: int, files: int) -> str:
     """Return the detail of a rejected row, with its file number if there are several files."""
@@ -111,9 +145,7 @@ def make_block(
         timestamps=timestamps[kept],
         positions=positions[kept],
     )
-    for position, fault in sorted(faults.items()):
-        line, offset = (int(value) for value in positions[position, :2])
-        block.faults.append(Fault(position, line, offset, fault.column, fault.reason, fault.detail))
+    block.faults = [_fault(position, positions[position], fault) for position, fault in sorted(faults.items())]
     for slot, feature in enumerate(schema_features):
         block.nonfinite[feature.name] = int(non_finite[good, slot].sum())
         block.moments[feature.name] = Moments(feature)

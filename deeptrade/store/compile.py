@@ -23,6 +23,7 @@ from ..sources.identity import file_stats
 from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
+from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
 from ..units import format_bytes
 from .layout import (
     JOURNAL,
@@ -219,7 +220,13 @@ def _write(
         writer.keep(kept)
         file = kept[-1].place.file if kept else 0
         line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
-        for block in reading.blocks(source, after=kept[-1].place if kept else None):
+        order = TimeOrder(
+            [path.name for path in source.paths],
+            source.schema.features,
+            recent=writer.times(writer.usable - RECENT, writer.usable),
+            file=kept[-1].place.file if kept else 0,
+        )
+        for block in order.check(reading.blocks(source, after=kept[-1].place if kept else None)):
             if block.place.file != file:
                 file, line = block.place.file, source.first_line(block.place.file)
             writer.add(block, first_line=line)
@@ -240,9 +247,18 @@ def _usable_blocks(writer: StoreWriter, source: Source, old: Path | None, say: S
             with friendly_os_errors(f"copying {column.file}"):
                 shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
     kept = find_sound(source, list(writer.sound_blocks(records)))
+    if kept and _may_end_ahead(writer, kept):
+        kept.pop()
     if kept:
         say(f"resuming after row {sum(record.rows for record in kept)}: {len(kept)} blocks are done")
     return kept
+
+
+def _may_end_ahead(writer: StoreWriter, kept: Sequence[BlockRecord]) -> bool:
+    """Whether rows that have been appended may tell that the last rows of these blocks are outliers."""
+    stop = sum(record.usable for record in kept)
+    start = stop - kept[-1].usable
+    return may_end_ahead(writer.times(start, stop), writer.times(start - RECENT, start))
 
 
 def _check_disk(path: Path, source: Source, partial: Path) -> None:

@@ -11,9 +11,13 @@ from ..errors import DataError
 from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
+from ..times import EXCHANGE_ERA, SECOND, iso_time
 from ..units import count_of
 from .ledger import LedgerEntry
 from .row_range import RowRange
+
+_LEAST_STEP = SECOND // 10
+"""Rows closer than this, in ns, are probably times in another unit."""
 
 
 class TooManyBadRowsError(DataError):
@@ -81,16 +85,7 @@ def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -
 def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray, *, notes: Iterable[str]) -> list[str]:
     """Return what a user should know of data that was accepted, one line each; `notes` of the source come first."""
     lines = list(notes)
-    steps = np.diff(timestamps)
-    phrases = (("goes back in time", "go back in time"), ("repeats the one before", "repeat the one before"))
-    for found, (verb, verbs) in zip((steps < 0, steps == 0), phrases, strict=True):
-        count = int(found.sum())
-        if count:
-            first = int(summary.usable.at(np.array([found.argmax() + 1]))[0])
-            lines.append(
-                f"{count_of(count, 'timestamp')} {verb if count == 1 else verbs}, first at row {first}; "
-                f"their rows are kept"
-            )
+    lines += time_warnings(timestamps)
     missing = int(np.isnan(targets).sum())
     if missing:
         lines.append(f"{count_of(missing, 'target is', 'targets are')} missing and masked in the loss")
@@ -102,6 +97,24 @@ def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray,
                 f"the model sees the training mean there"
             )
     return lines
+
+
+def time_warnings(timestamps: np.ndarray) -> Iterator[str]:
+    """Yield what is odd about ascending times (int64 ns): far outside the exchange era, or too close to each other."""
+    if not len(timestamps):
+        return
+    for time, verb in ((int(timestamps[0]), "begin"), (int(timestamps[-1]), "end")):
+        if not EXCHANGE_ERA[0] <= time < EXCHANGE_ERA[1]:
+            yield (
+                f"the rows {verb} in {iso_time(time)[:4]}: are the timestamps ISO 8601, or epoch numbers in s, ms, us "
+                f"or ns? (Ten digits such as 2024030409 are an epoch number of 2034)"
+            )
+    step = float(np.median(np.diff(timestamps))) if len(timestamps) > 1 else SECOND
+    if step < _LEAST_STEP:
+        yield (
+            f"rows are {step / SECOND:.1g} seconds apart: are the timestamps in one unit? Numbers below 1e11 are read "
+            f"as s, below 1e14 as ms, below 1e17 as us, others as ns"
+        )
 
 
 def source_notes(source: Source) -> Iterator[str]:

@@ -44,7 +44,7 @@ class StoreWriter:
         self.folder, self.schema = folder, schema
         self.columns = written_columns(schema)
         self.records: list[BlockRecord] = []
-        self._usable = 0
+        self.usable = 0
         self._head = json.dumps(head, sort_keys=True)
         self._files: dict[str, int] = {}
         self._syncing: Future[None] | None = None
@@ -88,7 +88,7 @@ class StoreWriter:
                 os.ftruncate(self._files[JOURNAL], 0)
                 self._append(JOURNAL, 0, journal)
             os.ftruncate(self._files[JOURNAL], len(journal))
-        self.records, self._usable = list(records), sum(record.usable for record in records)
+        self.records, self.usable = list(records), sum(record.usable for record in records)
 
     def sound_blocks(self, records: list[BlockRecord]) -> Iterator[BlockRecord]:
         """Yield the blocks whose bytes in the files match their checksums, up to the first that does not."""
@@ -101,6 +101,11 @@ class StoreWriter:
                     return
                 ends[column.file] += size
             yield record
+
+    def times(self, start: int, stop: int) -> np.ndarray:
+        """Return the times of usable rows start..stop-1 (from 0 where start is negative): int64, ns UTC."""
+        start = max(0, start)
+        return np.frombuffer(os.pread(self._files[TIMESTAMPS], 8 * (stop - start), 8 * start), np.int64)
 
     def add(self, block: Block, *, first_line: int) -> BlockRecord:
         """Append a block and return its record; `first_line` is the number of its first line in its file."""
@@ -117,11 +122,11 @@ class StoreWriter:
         )
         with friendly_os_errors(f"writing the store {self.folder.name}"):
             for column in self.columns:
-                items = len(self.records) if column.per_block else self._usable
+                items = len(self.records) if column.per_block else self.usable
                 self._append(column.file, items * column.stride, parts[column.file])
             self._append(JOURNAL, os.fstat(self._files[JOURNAL]).st_size, (_line(record) + "\n").encode())
             self.records.append(record)
-            self._usable += record.usable
+            self.usable += record.usable
             self._unsynced += sum(values.nbytes for values in parts.values())
             if self._unsynced >= _SYNC_BYTES:
                 self._sync_in_background()

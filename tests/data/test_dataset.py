@@ -208,14 +208,16 @@ def test_several_files_are_one_dataset_in_time_order(tmp_path):
             )
 
 
-def test_time_that_goes_back_or_repeats_keeps_its_row_and_is_told(market):
+def test_a_row_that_goes_back_in_time_or_repeats_one_is_rejected_by_reason(market):
     market.cells[10][0] = market.cells[9][0]
     market.cells[20][0] = market.cells[3][0]
     market.write()
-    with open_dataset(market.path) as data:
-        assert len(data.usable) == data.rows
-        assert "1 timestamp goes back in time, first at row 20; their rows are kept" in data.warnings
-        assert "1 timestamp repeats the one before, first at row 10; their rows are kept" in data.warnings
+    with open_dataset(market.path, max_bad_rows=0.1) as data:
+        assert [(entry.row, entry.line, entry.reason) for entry in data.ledger] == [
+            (10, 12, "repeated"),
+            (20, 22, "out_of_order"),
+        ]
+        assert (np.diff(data.timestamps) > 0).all()
 
 
 def test_max_rows_uses_only_the_first(market):

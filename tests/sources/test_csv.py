@@ -94,11 +94,11 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(small, monkeypatch):
 
 
 def test_a_file_that_grows_while_it_is_compiled_is_one_line_and_the_next_compile_is_whole(small, tmp_path, monkeypatch):
-    plain, lines = module.CsvTask.run, small.lines()
+    plain, later = module.CsvTask.run, make_market(tmp_path / "later.csv", rows=2, start=12).lines()[1:]
 
     def growing(task):
         with open(small.path, "ab") as file:
-            file.write(lines[3])
+            file.write(later.pop(0))
         return plain(task)
 
     monkeypatch.setattr(module.CsvTask, "run", growing)

@@ -146,7 +146,7 @@ def test_datasets_of_different_length_are_one_line(tmp_path, market):
 def test_rows_appended_to_the_first_of_two_tables_are_stored(market, tmp_path):
     folder = tmp_path / "months"
     folder.mkdir()
-    to_parquet(market, folder / "b.parquet")
+    to_parquet(make_market(tmp_path / "later.csv", start=40), folder / "b.parquet")
     for rows in (20, 27, 28, 40):
         part = make_market(tmp_path / "part.csv", rows=rows)
         to_parquet(part, folder / "a.parquet", row_group_size=20)

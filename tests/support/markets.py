@@ -35,8 +35,10 @@ class Market:
         return self.path.read_bytes().splitlines(keepends=True)
 
 
-def make_market(path: Path, *, rows: int = 60, horizons: int = 2, shapes: dict | None = None, seed: int = 0) -> Market:
-    """Write a small seeded file of random numbers and return what it holds."""
+def make_market(
+    path: Path, *, rows: int = 60, horizons: int = 2, shapes: dict | None = None, seed: int = 0, start: int = 0
+) -> Market:
+    """Write a small seeded file of random numbers, its first row `start` steps on, and return what it holds."""
     generator = np.random.default_rng(seed)
     shapes = shapes or SHAPES
     features = {name: generator.normal(100, 5, (rows, *shape)) for name, shape in shapes.items()}
@@ -44,7 +46,7 @@ def make_market(path: Path, *, rows: int = 60, horizons: int = 2, shapes: dict |
     header = ["timestamp", *shapes, *(f"y_{step + 1}" for step in range(horizons))]
     cells = [
         [
-            str(1_700_000_000 + 1200 * row),
+            str(1_700_000_000 + 1200 * (start + row)),
             *(json.dumps(values[row].tolist()) for values in features.values()),
             *(repr(float(value)) for value in targets[row]),
         ]

@@ -1,0 +1,138 @@
+"""Rows that ascend in time: rows that go back or repeat are rejected, and files that run backwards or overlap refused.
+
+With targets from prices, a row out of order would turn past into future.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from ..errors import DataError
+from ..times import iso_time
+from .blocks import Block
+from .faults import RowFault
+from .schema import Feature
+
+RECENT = 64
+"""Latest accepted rows whose median step is the usual one."""
+
+_AHEAD = 16
+"""Rows after a row that tell whether it or they are out of order: up to seven stamps in a row may lie too far ahead."""
+
+_JUMP = 2.0
+"""A row at the end of a block that lies more usual steps ahead than this may be an outlier: later blocks tell."""
+
+_JUDGED_STEPS = 1000
+"""Steps from the start of the data that tell whether it runs backwards."""
+
+_NONE = np.empty(0, np.int64)
+
+
+class TimeOrder:
+    """Checks the blocks of a source one after the other.
+
+    names: of the files, for messages. recent: int64 ns, the times of the latest rows accepted (RECENT are enough) where
+    reading goes on after them; `file` is the one they are in.
+    """
+
+    def __init__(self, names: Sequence[str], features: Sequence[Feature], *, recent: np.ndarray = _NONE, file: int = 0):
+        self._names, self._features, self._recent, self._file = names, features, recent, file
+        self._rising, self._falling = (_JUDGED_STEPS if len(recent) else 0), 0
+
+    def check(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield every block, with its rows out of order rejected.
+
+        A block whose last rows may be outliers is held back until enough rows follow to tell. Raises DataError for a
+        file that runs backwards, and for one that begins before the end of the one before.
+        """
+        coming, held = iter(blocks), deque[Block]()
+        while True:
+            while not self._can_tell(held) and (block := next(coming, None)) is not None:
+                held.append(block)
+            if not held:
+                return
+            block = held.popleft()
+            yield self._checked(block, np.concatenate([_NONE, *(later.timestamps for later in held)])[:_AHEAD])
+
+    def _can_tell(self, held: Sequence[Block]) -> bool:
+        """Whether the first of these blocks can be judged."""
+        if not held:
+            return False
+        following = sum(block.usable for block in held) - held[0].usable
+        return following >= _AHEAD or not may_end_ahead(held[0].timestamps, self._recent)
+
+    def _checked(self, block: Block, following: np.ndarray) -> Block:
+        times = block.timestamps
+        self._refuse_backwards(block)
+        self._refuse_overlap(block)
+        if not (np.diff(np.concatenate([self._recent[-1:], times, following])) > 0).all():
+            block = block.rejecting(self._faults(times, following), self._features)
+        self._recent = np.concatenate([self._recent, block.timestamps])[-RECENT:]
+        return block
+
+    def _faults(self, times: np.ndarray, following: np.ndarray) -> dict[int, RowFault]:
+        """The rows to reject, by position."""
+        faults: dict[int, RowFault] = {}
+        last = int(self._recent[-1]) if len(self._recent) else None
+        around = np.concatenate([times, following])
+        for position, time in enumerate(times.tolist()):
+            if last is not None and time <= last:
+                faults[position] = _not_later(time, last)
+            elif _lies_ahead(time, around[position + 1 : position + 1 + _AHEAD], last):
+                detail = f"{iso_time(time)} is later than most rows after it"
+                faults[position] = RowFault("out_of_order", "timestamp", detail)
+            else:
+                last = time
+        return faults
+
+    def _refuse_backwards(self, block: Block) -> None:
+        if self._rising + self._falling >= _JUDGED_STEPS:
+            return
+        steps = np.diff(block.timestamps[:_JUDGED_STEPS])
+        self._rising, self._falling = self._rising + int((steps > 0).sum()), self._falling + int((steps < 0).sum())
+        if self._falling > max(1, self._rising):
+            first, second = block.timestamps[:2].tolist()
+            raise DataError(
+                f"{self._names[block.place.file]} runs backwards in time, from {iso_time(first)} to {iso_time(second)} "
+                f"and on; give --sort to take its rows by time"
+            )
+
+    def _refuse_overlap(self, block: Block) -> None:
+        """Compare the start of a new file with the end of the one before."""
+        if block.place.file == self._file or not block.usable:
+            return
+        before, self._file = self._names[self._file], block.place.file
+        times, last = block.timestamps, self._recent[-1:]
+        if (times[0] == last).any() or (len(last) and (times[:2] <= last).all()):
+            raise DataError(
+                f"{self._names[block.place.file]} begins at {iso_time(int(times[0]))}, before {before} ends at "
+                f"{iso_time(int(last[0]))}: leave one of them out, or give --duplicates first or --duplicates last to "
+                f"merge them by time; files of several markets need a 'market' column after 'timestamp'"
+            )
+
+
+def may_end_ahead(times: np.ndarray, before: np.ndarray) -> bool:
+    """Return whether the last of these rows may lie too far ahead, which only the rows after them can tell.
+
+    times, before: int64 ns, of the rows and of those before them.
+    """
+    steps = np.diff(np.concatenate([before[-1:], times]))[-_AHEAD:]
+    usual = np.diff(np.concatenate([before, times[:-_AHEAD]]))
+    return len(usual) < _AHEAD or bool((steps > _JUMP * np.median(usual)).any())
+
+
+def _lies_ahead(time: int, ahead: np.ndarray, last: int | None) -> bool:
+    """Whether accepting this time would reject most of the rows after it, which the last accepted one allows."""
+    between = (ahead < time) & (True if last is None else ahead > last)
+    return int(between.sum()) > max(1, len(ahead) // 2)
+
+
+def _not_later(time: int, last: int) -> RowFault:
+    if time == last:
+        return RowFault("repeated", "timestamp", f"{iso_time(time)} is the time of the row before")
+    return RowFault(
+        "out_of_order", "timestamp", f"{iso_time(time)} is before {iso_time(last)}, the time of an earlier row"
+    )
