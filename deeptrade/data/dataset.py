@@ -194,7 +194,7 @@ class Dataset:
         summary.blocks = blocks
         contents, targets = self._contents, self._contents.targets[: len(usable)]
         if self.schema.target_source == "price":  # what comes after the first rows is not known to them
-            contents = _KnownPrices(contents, summary.usable, targets)
+            contents = _KnownPrices(contents, summary.places, targets)
             targets = contents.targets
         summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], targets, notes=())
         return Dataset(summary, contents, self.budget)
@@ -223,7 +223,7 @@ class Dataset:
 class _KnownPrices:
     """The first rows of price data; their targets look no further than these rows."""
 
-    def __init__(self, contents: UsableRows, usable: RowRange, targets: np.ndarray):
+    def __init__(self, contents: UsableRows, places: np.ndarray, targets: np.ndarray):
         self._contents = contents
         self.read, self.locate, self.release, self.close = (
             contents.read,
@@ -231,7 +231,7 @@ class _KnownPrices:
             contents.release,
             contents.close,
         )
-        self.targets = known_targets(targets, usable)
+        self.targets = known_targets(targets, places)
 
     @property
     def timestamps(self) -> np.ndarray:

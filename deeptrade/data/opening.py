@@ -186,8 +186,8 @@ def read_directly(
         if not summary.rows:
             raise DataError(f"{source.name} has a header but no rows")
         summary.blocks = summaries
-        targets = make_targets(source.schema, np.concatenate(numbers), summary.usable)
         timestamps = np.concatenate(times)
+        targets = make_targets(source.schema, np.concatenate(numbers), timestamps, summary.places)
         rows.finish(timestamps, targets)
         summary.warnings = find_warnings(summary, timestamps, targets, notes=source_notes(source))
     except BaseException:

@@ -16,6 +16,9 @@ from .blocks import Block
 from .faults import RowFault
 from .schema import Feature
 
+ORDER_REASONS = ("out_of_order", "repeated")
+"""Reasons of rows that are rejected for their time alone: no step of time passes from such a row to the next."""
+
 RECENT = 64
 """Latest accepted rows whose median step is the usual one."""
 

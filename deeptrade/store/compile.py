@@ -287,8 +287,8 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
         BlockSummary(record.rows, record.usable, dict(zip(schema.names, record.nonfinite, strict=True)), {})
         for record in records
     ]
-    targets = _write_targets(writer, summary)
     timestamps = writer.written(next(column for column in writer.columns if column.file == TIMESTAMPS))
+    targets = _write_targets(writer, summary, timestamps)
     content = ledger_text(ledger).encode()
     with atomic_write(writer.folder / LEDGER) as file:
         file.write(content)
@@ -313,11 +313,11 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
     return manifest
 
 
-def _write_targets(writer: StoreWriter, summary: Summary) -> np.ndarray:
+def _write_targets(writer: StoreWriter, summary: Summary, timestamps: np.ndarray) -> np.ndarray:
     """Return the targets of all usable rows; where they come from prices, write them and their checksums first."""
     schema, records = writer.schema, writer.records
     numbers = writer.written(_number_column(writer, schema))
-    targets = make_targets(schema, numbers, summary.usable)
+    targets = make_targets(schema, numbers, timestamps, summary.places)
     for column in derived_columns(schema):
         with atomic_write(writer.folder / column.file) as file:
             file.write(np.ascontiguousarray(targets, column.dtype).data)

@@ -11,6 +11,7 @@ from ..errors import DataError
 from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
+from ..sources.time_order import ORDER_REASONS
 from ..times import EXCHANGE_ERA, SECOND, iso_time
 from ..units import count_of
 from .ledger import LedgerEntry
@@ -64,9 +65,24 @@ class Summary:
         return RowRange(0, self.rows, [entry.row for entry in self.ledger])
 
     @property
+    def places(self) -> np.ndarray:
+        """int64 (usable rows,): see `places_of`."""
+        return places_of(self.usable, self.ledger)
+
+    @property
     def nonfinite(self) -> dict[str, int]:
         """NaN or infinite numbers by feature, in usable rows."""
         return {name: sum(block.nonfinite[name] for block in self.blocks) for name in self.schema.names}
+
+
+def places_of(usable: RowRange, ledger: Sequence[LedgerEntry]) -> np.ndarray:
+    """Return int64 (usable rows,), which step of the data each usable row is, from 0.
+
+    A rejected row takes a step of its own, unless its time is the reason.
+    """
+    rows = usable.numbers()
+    no_step = np.array([entry.row for entry in ledger if entry.reason in ORDER_REASONS], np.int64)
+    return rows - np.searchsorted(no_step, rows)
 
 
 def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:

@@ -5,40 +5,54 @@ from __future__ import annotations
 import numpy as np
 
 from ..sources.schema import Schema
-from .row_range import RowRange
+from .gaps import find_gaps
 
 
-def returns_ahead(prices: np.ndarray, horizons: int) -> np.ndarray:
-    """Return y[t, i-1] = price[t+i] / price[t] - 1 clamped to [-1, 1], float32 (rows, horizons).
+def returns_ahead(prices: np.ndarray, horizons: int, *, segments: np.ndarray | None = None) -> np.ndarray:
+    """Return y[t, i-1] = price[t+i] / price[t] - 1 clamped to [-1, 1], float32 (steps, horizons).
 
-    NaN if either price is missing, infinite or not above zero, and at the end.
+    NaN if either price is missing, infinite or not above zero, at the end, and between steps of different segments:
+    int64 (steps,), numbers that rise after every gap.
     """
     prices = np.where(np.isfinite(prices) & (prices > 0), prices, np.nan).astype(np.float64)
     ahead = np.full((len(prices), horizons), np.nan)
     for step in range(1, min(horizons, len(prices) - 1) + 1):
         ahead[:-step, step - 1] = prices[step:] / prices[:-step] - 1
+        if segments is not None:
+            ahead[:-step, step - 1][segments[step:] != segments[:-step]] = np.nan
     return np.clip(ahead, -1, 1).astype(np.float32)
 
 
-def make_targets(schema: Schema, numbers: np.ndarray, usable: RowRange) -> np.ndarray:
+def make_targets(schema: Schema, numbers: np.ndarray, times: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
 
-    A price belongs to its row: a rejected row between two others still counts as a step, but has no price.
+    times, int64 ns, and places (see `places_of`) are those of the usable rows. A price belongs to its place: a rejected
+    row between two others still counts as a step, but has no price. No return is taken across a gap.
     """
     if schema.target_source == "columns":
         return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
-    prices = np.full(usable.stop, np.nan, np.float32)
-    prices[usable.numbers()] = numbers[:, 0]
-    return returns_ahead(prices, schema.horizons)[usable.numbers()]
+    steps = int(places[-1]) + 1 if len(places) else 0
+    prices, segments = np.full(steps, np.nan, np.float32), np.full(steps, -1, np.int64)
+    prices[places] = numbers[:, 0]
+    segments[places] = segments_of(times, places)
+    return returns_ahead(prices, schema.horizons, segments=segments)[places]
 
 
-def known_targets(targets: np.ndarray, usable: RowRange) -> np.ndarray:
-    """Return targets (usable rows, horizons) from prices in rows before `usable.stop` only, a fresh array.
+def segments_of(times: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return int64 (usable rows,): a number that rises by one after every gap."""
+    segments = np.zeros(len(times), np.int64)
+    segments[find_gaps(times, places).after + 1] = 1
+    return np.cumsum(segments)
+
+
+def known_targets(targets: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return targets (usable rows, horizons) from prices in these rows only, a fresh array.
 
     NaN if the price is in a later row.
     """
     known = targets.copy()
-    last = usable.numbers(max(0, len(usable) - targets.shape[1]))
-    steps = np.arange(1, targets.shape[1] + 1)
-    known[len(usable) - len(last) :][last[:, None] + steps >= usable.stop] = np.nan
+    if len(places):
+        steps = np.arange(1, targets.shape[1] + 1)
+        last = places[-targets.shape[1] :]
+        known[len(known) - len(last) :][last[:, None] + steps > places[-1]] = np.nan
     return known
