@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,37 @@ MATHS = (
 may change if the effective batch stays the same."""
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
+DUPLICATES = ("error", "first", "last")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What the user says about rows that do not simply ascend in time.
+
+    sort: take the rows by time, instead of rejecting those out of order. duplicates: which of the rows of one time
+    stays, 'first' or 'last'; files that overlap are then merged by time. 'error' rejects all but the first, as bad
+    rows.
+    """
+
+    sort: bool = False
+    duplicates: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.duplicates not in DUPLICATES:
+            raise SettingsError(f"duplicates={self.duplicates!r} is not accepted; choose from {', '.join(DUPLICATES)}")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether rows stay as they come, and any out of order are rejected."""
+        return self == Arrangement()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the choices as plain data; an empty list for the default."""
+        return [] if self.is_default else [asdict(self)]
+
+
+AS_THEY_COME = Arrangement()
 
 
 def _option(default: Any, help_text: str, **limits: Any) -> Any:
@@ -73,6 +103,10 @@ class FitSettings:
     fresh: bool = _option(False, "start over, even where a finished or started run exists")
     max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
     max_bad_rows: float = _option(0.01, "share of rejected rows above which the run stops", least=0, most=1)
+    sort: bool = _option(False, "take the rows by time, instead of rejecting those out of order")
+    duplicates: str = _option(
+        "error", "of rows with one time: reject all but the first, or keep the first or the last", choices=DUPLICATES
+    )
     early_stop_patience: int = _option(
         0, "epochs without a lower validation loss before stopping; 0 means never", least=0
     )
@@ -112,6 +146,11 @@ class FitSettings:
                 continue
             arguments.append(f"--{item.name}" if value is True else f"--{item.name}={value}")
         return arguments
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """What becomes of rows that do not ascend in time."""
+        return Arrangement(self.sort, self.duplicates)
 
     @property
     def feature_names(self) -> list[str] | None:

@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--full_check", action="store_true", help="compare every byte with what the store was made of")
     parser.add_argument("--fresh", action="store_true", help="start over")
-    add_settings(parser, "store", "memory_limit", "chunk_size", "max_bad_rows")
+    add_settings(parser, "store", "memory_limit", "chunk_size", "max_bad_rows", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> None:
             memory_limit=settings.memory_limit,
             chunk_size=settings.chunk_size,
             max_bad_rows=settings.max_bad_rows,
+            sort=settings.sort,
+            duplicates=settings.duplicates,
             full_check=options.full_check,
             fresh=options.fresh,
             sink=print_line,

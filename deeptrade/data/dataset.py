@@ -54,11 +54,11 @@ class UsableRows(Protocol):
 class Dataset:
     """Rows of one data file (or several in time order), numbered from 0 in file order; use as a context manager.
 
-    name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256-2:...' of the content;
-    former_data_ids: what earlier versions called it, which runs begun then go on with. rows: in the file.
-    rejected: int64, the numbers of the rows that are not usable; ledger: why. timestamps: int64 (usable rows,), ns
-    UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by feature,
-    in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
+    name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256-2:...' of the content; former_data_ids:
+    what earlier versions called it, which runs begun then go on with. rows: in the file. rejected: int64, the numbers
+    of the rows that are not usable; ledger: why; bad_rows: the entries that count as bad. timestamps: int64 (usable
+    rows,), ns UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by
+    feature, in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
     """
 
     def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
@@ -71,7 +71,7 @@ class Dataset:
         self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
         self.nonfinite, self.warnings = summary.nonfinite, summary.warnings
         self.rejected = np.array([entry.row for entry in summary.ledger], np.int64)
-        self.usable = summary.usable
+        self.usable, self.bad_rows = summary.usable, summary.bad_rows
 
     def __enter__(self) -> Dataset:
         return self

@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..files import user_path
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
-from ..settings import check_settings, limited
+from ..settings import AS_THEY_COME, Arrangement, check_settings, limited
 from ..sources.blocks import fault_detail
 from ..sources.csv import CsvSource
 from ..sources.csv_rows import CsvRows
@@ -45,6 +45,8 @@ def open_dataset(
     max_rows: int = 0,
     chunk_size: int = 10_000,
     horizons: int = 10,
+    sort: bool = False,
+    duplicates: str = "error",
     use_mmap: bool = True,
     load_all: bool = False,
     memory_limit: int | MemoryLimits = 0,
@@ -58,16 +60,19 @@ def open_dataset(
 
     Arguments: data, a store, what `open_source` takes, or where `locate` found it; store, where its store lies
     (default: beside it); max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first
-    (0: all); chunk_size, most rows parsed at once; horizons, targets computed where the data holds a price only;
-    use_mmap off reads plainly; load_all, keep all rows in memory; memory_limit in bytes or as `MemoryLimits`, for the
-    process (0: what is available); sink takes a line of text; progress takes (bytes read, bytes).
+    (0: all); chunk_size, most rows parsed at once; horizons, targets computed where the data holds a price only; sort
+    and duplicates, as `compile_store` has them; use_mmap off reads plainly; load_all, keep all rows in memory;
+    memory_limit in bytes or as `MemoryLimits`, for the process (0: what is available); sink takes a line of text;
+    progress takes (bytes read, bytes).
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
     check_settings(_Reading(max_rows, chunk_size, max_bad_rows))
-    located, limits = locate(data, store=store, horizons=horizons), MemoryLimits.of(memory_limit)
+    located = locate(data, store=store, horizons=horizons, arrangement=Arrangement(sort, duplicates))
+    limits = MemoryLimits.of(memory_limit)
     source, stored = located.source, located.is_stored
-    if source and not stored and (not source.seekable or (compiled and not max_rows)):
+    needs_store = source and (not source.seekable or not source.arrangement.is_default or (compiled and not max_rows))
+    if needs_store and not stored:
         compile_store(
             located,
             max_bad_rows=max_bad_rows,
@@ -92,7 +97,7 @@ def open_dataset(
     try:
         if max_rows:
             dataset = dataset.first(max_rows)
-        refuse_too_many(dataset.ledger, dataset.rows, max_bad_rows)
+        refuse_too_many(dataset.bad_rows, dataset.rows, max_bad_rows)
         if load_all:
             dataset.load()
     except BaseException:
@@ -127,9 +132,15 @@ class Head:
     former_data_ids: tuple[str, ...] = ()
 
 
-def look_at(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Head:
+def look_at(
+    data: str | Path | Located,
+    *,
+    store: str | Path = "",
+    horizons: int = 10,
+    arrangement: Arrangement = AS_THEY_COME,
+) -> Head:
     """Return what the data holds, from its first rows or from its store; DataError where it is no data."""
-    located = locate(data, store=store, horizons=horizons)
+    located = locate(data, store=store, horizons=horizons, arrangement=arrangement)
     if located.manifest is not None:
         manifest, known = located.manifest, located.manifest.source
         return Head(

@@ -37,6 +37,8 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
         store=settings.store,
         max_rows=settings.max_rows,
         max_bad_rows=settings.max_bad_rows,
+        sort=settings.sort,
+        duplicates=settings.duplicates,
         use_mmap=not settings.no_mmap,
         memory_limit=MemoryLimits.of(settings.memory_limit),
     ) as dataset:

@@ -54,7 +54,7 @@ def run(
             )
     values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
     settings = FitSettings(**values["03_train"])
-    located = locate(data, store=settings.store)
+    located = locate(data, store=settings.store, arrangement=settings.arrangement)
     head = look_at(located)
     head.schema.select(settings.feature_names)
     if values["02_auto_optimize"].get("effective_batch", 1) < 1:

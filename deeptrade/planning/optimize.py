@@ -34,6 +34,8 @@ def optimize(
     effective_batch: int = 0,
     model_size: str = "small",
     quick: bool = False,
+    sort: bool = False,
+    duplicates: str = "error",
     settings: FitSettings | None = None,
     sink: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -41,7 +43,8 @@ def optimize(
 
     Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
     effective_batch, rows per optimizer step (0: 32); quick, the rules for large files and the memory model alone, no
-    trial run; settings, what else the run will use (features, seed, ...); sink takes one line per decision and trial.
+    trial run; sort and duplicates, as `compile_store` has them; settings, all that the run will use (features, seed,
+    sort, ...); sink takes one line per decision and trial.
     Reads the head of the file only.
 
     Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
@@ -51,7 +54,11 @@ def optimize(
         raise SettingsError(f"effective_batch={effective_batch} is not accepted; use at least 1, or 0 for the default")
     limits = MemoryLimits.of(memory_limit)
     base = replace(
-        settings or FitSettings(), csv=str(data), store=str(store), model_size=model_size, memory_limit=limits.text
+        settings or FitSettings(sort=sort, duplicates=duplicates),
+        csv=str(data),
+        store=str(store),
+        model_size=model_size,
+        memory_limit=limits.text,
     )
     situation = read_situation(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
     folder = user_path(out)

@@ -71,7 +71,7 @@ class Situation:
 
 def read_situation(base: FitSettings, effective_batch: int, limits: MemoryLimits) -> Situation:
     """Return the situation of the data that the settings name, under these limits; reads the head of the file."""
-    head = look_at(base.csv, store=base.store)
+    head = look_at(base.csv, store=base.store, arrangement=base.arrangement)
     room_bytes = training_room(limits)
     return Situation(
         schema=head.schema,

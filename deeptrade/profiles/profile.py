@@ -34,15 +34,17 @@ def profile(
     max_rows: int = 0,
     max_bad_rows: float = 1.0,
     chunk_size: int = 10_000,
+    sort: bool = False,
+    duplicates: str = "error",
     memory_limit: str | MemoryLimits = "",
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Return the profile of data, read from its store if there is one; with `out`, write profile.json and ledger.csv.
 
-    Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any
-    share of rejected rows is accepted unless `max_bad_rows` sets a lower one. memory_limit, a size such as '2GiB',
-    bounds what is read at once.
+    Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any share
+    of rejected rows is accepted unless `max_bad_rows` sets a lower one. sort and duplicates: as `compile_store` has
+    them. memory_limit, a size such as '2GiB', bounds what is read at once.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
@@ -55,6 +57,8 @@ def profile(
             max_rows=max_rows,
             max_bad_rows=max_bad_rows,
             chunk_size=chunk_size,
+            sort=sort,
+            duplicates=duplicates,
             memory_limit=limits,
             sink=sink,
             progress=progress,

@@ -19,6 +19,7 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
+from ..settings import AS_THEY_COME, Arrangement
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
@@ -156,8 +157,10 @@ class CsvSource:
 
     kind = "csv"
 
-    def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
-        self.name, self.paths = name, list(paths)
+    def __init__(
+        self, paths: Sequence[Path], *, name: str, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME
+    ):
+        self.name, self.paths, self.arrangement = name, list(paths), arrangement
         with friendly_os_errors(f"reading {name}"):
             self.seen = file_stats(self.paths)
         self._files = [TextFile(path) for path in paths]
@@ -198,11 +201,11 @@ class CsvSource:
 
     def content_id(self) -> str:
         """Return 'sha256-2:...' over schema, sizes and samples of the files."""
-        return content_id(self.paths, ["csv 1", self.schema.to_json()])
+        return content_id(self.paths, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
         """Return the ids that earlier versions gave the same content."""
-        return former_content_ids(self.paths, ["csv 1", self.schema.to_json()])
+        return former_content_ids(self.paths, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the line number, from 1, of a file's first record."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path
-from ..settings import data_name
+from ..settings import AS_THEY_COME, Arrangement, data_name
 from .csv import CsvSource, first_timestamp
 from .protocol import Source
 from .tables import Hdf5Source, ParquetSource, TableSource
@@ -22,11 +22,12 @@ _KINDS: dict[tuple[str, ...], _Kind] = {
 _ACCEPTED = "a CSV (also .gz), Parquet or HDF5 file, a folder or glob of them, or a compiled store"
 
 
-def open_source(data: str | Path, *, horizons: int = 10) -> Source:
+def open_source(data: str | Path, *, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME) -> Source:
     """Open data for reading; only its schema and size are read yet.
 
     Several files must be of one kind. CSV files are ordered by their first timestamps, others by name. `horizons`
-    matters only where targets are computed from a price column. Raises DataError for data that is missing or of an
+    matters only where targets are computed from a price column; `arrangement` says what becomes of rows that do not
+    ascend in time. Raises DataError for data that is missing or of an
     unknown kind.
     """
     paths = find_files(data)
@@ -36,7 +37,7 @@ def open_source(data: str | Path, *, horizons: int = 10) -> Source:
     kind = kinds.pop()
     if len(paths) > 1 and kind is CsvSource:
         paths = sorted(paths, key=first_timestamp)
-    return kind(paths, name=data_name(data), horizons=horizons)
+    return kind(paths, name=data_name(data), horizons=horizons, arrangement=arrangement)
 
 
 def find_files(data: str | Path) -> list[Path]:

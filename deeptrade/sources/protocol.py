@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..settings import Arrangement
 from .blocks import Block, Place
 from .schema import Schema
 
@@ -45,13 +46,15 @@ class Task(Protocol):
 class Source(Protocol):
     """Data as blocks of checked rows, in a fixed order; opened by `kinds.open_source`.
 
-    kind: 'csv', 'parquet' or 'hdf5'. name: for messages. seen: size and modification time (ns) of each file when it
-    was opened. columns: all of them, in file order; unused_columns: those that no row uses. file_bytes: of all files.
-    row_text_bytes: bytes of text, or of the file, per row.
+    kind: 'csv', 'parquet' or 'hdf5'. name: for messages. arrangement: what the user says about the order of rows. seen:
+    size and modification time (ns) of each file when it was opened. columns: all of them, in file order;
+    unused_columns: those that no row uses. file_bytes: of all files. row_text_bytes: bytes of text, or of the file, per
+    row.
     """
 
     kind: str
     name: str
+    arrangement: Arrangement
     paths: list[Path]
     seen: list[list[int]]
     schema: Schema

@@ -18,6 +18,7 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
+from ..settings import AS_THEY_COME, Arrangement
 from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, read_timestamp
@@ -183,8 +184,10 @@ class TableSource(ABC):
     kind = ""
     seekable = False
 
-    def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
-        self.name, self.paths = name, list(paths)
+    def __init__(
+        self, paths: Sequence[Path], *, name: str, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME
+    ):
+        self.name, self.paths, self.arrangement = name, list(paths), arrangement
         with friendly_os_errors(f"reading {name}"):
             self.seen = file_stats(self.paths)
         self.file_bytes = sum(size for size, _ in self.seen)
@@ -219,11 +222,11 @@ class TableSource(ABC):
 
     def content_id(self) -> str:
         """Return 'sha256-2:...' over schema, sizes and samples of the files."""
-        return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+        return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
         """Return the ids that earlier versions gave the same content."""
-        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the number of the first row."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..errors import DataError
+from ..settings import AS_THEY_COME, Arrangement
 from ..times import iso_time
 from .blocks import Block
 from .faults import RowFault
@@ -38,10 +39,20 @@ class TimeOrder:
     """Checks the blocks of a source one after the other.
 
     names: of the files, for messages. recent: int64 ns, the times of the latest rows accepted (RECENT are enough) where
-    reading goes on after them; `file` is the one they are in.
+    reading goes on after them; `file` is the one they are in. With an `arrangement`, only what it does not allow is
+    rejected or refused: nothing if rows are sorted, else rows that go back within their file.
     """
 
-    def __init__(self, names: Sequence[str], features: Sequence[Feature], *, recent: np.ndarray = _NONE, file: int = 0):
+    def __init__(
+        self,
+        names: Sequence[str],
+        features: Sequence[Feature],
+        *,
+        arrangement: Arrangement = AS_THEY_COME,
+        recent: np.ndarray = _NONE,
+        file: int = 0,
+    ):
+        self._arrangement = arrangement
         self._names, self._features, self._recent, self._file = names, features, recent, file
         self._rising, self._falling = (_JUDGED_STEPS if len(recent) else 0), 0
 
@@ -51,6 +62,9 @@ class TimeOrder:
         A block whose last rows may be outliers is held back until enough rows follow to tell. Raises DataError for a
         file that runs backwards, and for one that begins before the end of the one before.
         """
+        if self._arrangement.sort:
+            yield from blocks
+            return
         coming, held = iter(blocks), deque[Block]()
         while True:
             while not self._can_tell(held) and (block := next(coming, None)) is not None:
@@ -70,7 +84,7 @@ class TimeOrder:
     def _checked(self, block: Block, following: np.ndarray) -> Block:
         times = block.timestamps
         self._refuse_backwards(block)
-        self._refuse_overlap(block)
+        self._begin_file(block)
         if not (np.diff(np.concatenate([self._recent[-1:], times, following])) > 0).all():
             block = block.rejecting(self._faults(times, following), self._features)
         self._recent = np.concatenate([self._recent, block.timestamps])[-RECENT:]
@@ -82,7 +96,7 @@ class TimeOrder:
         last = int(self._recent[-1]) if len(self._recent) else None
         around = np.concatenate([times, following])
         for position, time in enumerate(times.tolist()):
-            if last is not None and time <= last:
+            if last is not None and (time < last or (time == last and not self._may_repeat)):
                 faults[position] = _not_later(time, last)
             elif _lies_ahead(time, around[position + 1 : position + 1 + _AHEAD], last):
                 detail = f"{iso_time(time)} is later than most rows after it"
@@ -103,9 +117,16 @@ class TimeOrder:
                 f"and on; give --sort to take its rows by time"
             )
 
-    def _refuse_overlap(self, block: Block) -> None:
-        """Compare the start of a new file with the end of the one before."""
+    @property
+    def _may_repeat(self) -> bool:
+        return self._arrangement.duplicates != "error"
+
+    def _begin_file(self, block: Block) -> None:
+        """Compare the start of a new file with the end of the one before; files that are merged begin anew."""
         if block.place.file == self._file or not block.usable:
+            return
+        if self._may_repeat:
+            self._file, self._recent = block.place.file, _NONE
             return
         before, self._file = self._names[self._file], block.place.file
         times, last = block.timestamps, self._recent[-1:]

@@ -18,6 +18,7 @@ from ..errors import DataError, DiskFullError, SettingsError
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
+from ..settings import Arrangement
 from ..sources.blocks import Block, Place
 from ..sources.identity import file_stats
 from ..sources.protocol import Source
@@ -25,6 +26,7 @@ from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
 from ..units import format_bytes
+from .arrange import arrange
 from .layout import (
     JOURNAL,
     LEDGER,
@@ -46,6 +48,7 @@ from .locate import (
     find_manifest,
     find_sound,
     is_current,
+    is_in_time_order,
     locate,
     note_seen,
     partial_path,
@@ -57,6 +60,8 @@ from .targets import make_targets
 from .writer import StoreWriter
 
 Sink = Callable[[str], None]
+_CHECKED = {"in_time_order": True}
+"""Marks what was made since rows out of order are rejected."""
 
 
 def compile_store(
@@ -70,6 +75,8 @@ def compile_store(
     full_check: bool = False,
     fresh: bool = False,
     horizons: int = 10,
+    sort: bool = False,
+    duplicates: str = "error",
     executor: Executor | None = None,
     sink: Sink | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -79,10 +86,11 @@ def compile_store(
     Arguments: data, a file, folder or glob, or where `locate` found it; store, where it goes (default: beside the
     data); workers, blocks read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds
     the blocks held; chunk_size, most rows parsed at once; max_bad_rows, the share of rejected rows above which it
-    stops; full_check, compare every byte with what the store was made of; fresh, start over; executor, any of
-    concurrent.futures to read the blocks (default: threads; a pool of processes should be made with
-    initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives this process); sink takes a line of
-    text; progress takes (bytes read, bytes).
+    stops; sort, take rows by time instead of rejecting those out of order; duplicates, which of the rows of one time
+    stays, 'first' or 'last' ('error': the first, the others are rejected); full_check, compare every byte with what the
+    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; a
+    pool of processes should be made with initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives
+    this process); sink takes a line of text; progress takes (bytes read, bytes).
 
     After a kill it resumes after the last whole block; of data that was appended to, only the new rows are parsed.
     Equal data gives equal bytes in every file.
@@ -99,7 +107,7 @@ def compile_store(
         chunk_size=chunk_size,
         progress=progress,
     )
-    located = locate(data, store=store, horizons=horizons)
+    located = locate(data, store=store, horizons=horizons, arrangement=Arrangement(sort, duplicates))
     place = _Place.of(located)
 
     def is_there() -> bool:
@@ -215,7 +223,7 @@ def _write(
     """Write a whole store to the partial folder, going on with what is there; return its manifest and blocks kept."""
     say_chunk(source, reading.chunk_size, say)
     _check_disk(place.path, source, place.partial)
-    with StoreWriter(place.partial, source.schema, reading_of(source)) as writer:
+    with StoreWriter(place.partial, source.schema, reading_of(source) | _CHECKED) as writer:
         kept = _usable_blocks(writer, source, None if fresh else place.path, say)
         writer.keep(kept)
         file = kept[-1].place.file if kept else 0
@@ -223,6 +231,7 @@ def _write(
         order = TimeOrder(
             [path.name for path in source.paths],
             source.schema.features,
+            arrangement=source.arrangement,
             recent=writer.times(writer.usable - RECENT, writer.usable),
             file=kept[-1].place.file if kept else 0,
         )
@@ -241,17 +250,26 @@ def _usable_blocks(writer: StoreWriter, source: Source, old: Path | None, say: S
     """The blocks that exist already: from an unfinished compile, or from the store of an earlier state of the data."""
     records = writer.journaled()
     manifest = None if records or old is None else find_manifest(old)
-    if manifest and manifest.source["reading"] == reading_of(source) and is_complete(old, manifest):  # type: ignore[arg-type]
+    if manifest and old and _may_be_kept(old, manifest, source):
         records = list(manifest.blocks)
         for column in writer.columns:
             with friendly_os_errors(f"copying {column.file}"):
-                shutil.copyfile(old / column.file, writer.folder / column.file)  # type: ignore[operator]
+                shutil.copyfile(old / column.file, writer.folder / column.file)
     kept = find_sound(source, list(writer.sound_blocks(records)))
     if kept and _may_end_ahead(writer, kept):
         kept.pop()
     if kept:
         say(f"resuming after row {sum(record.rows for record in kept)}: {len(kept)} blocks are done")
     return kept
+
+
+def _may_be_kept(old: Path, manifest: Manifest, source: Source) -> bool:
+    """Whether the blocks of a store were made as those of this source would be."""
+    return (
+        manifest.source["reading"] == reading_of(source)
+        and is_complete(old, manifest)
+        and is_in_time_order(old, manifest)
+    )
 
 
 def _may_end_ahead(writer: StoreWriter, kept: Sequence[BlockRecord]) -> bool:
@@ -276,13 +294,17 @@ def _check_disk(path: Path, source: Source, partial: Path) -> None:
 
 def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifest:
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
+    if not source.arrangement.is_default:
+        arrange(writer, source)
     schema, records = writer.schema, writer.records
     ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
     rows = sum(record.rows for record in records)
     if not rows:
         raise DataError(f"{source.name} has a header but no rows")
-    refuse_too_many(ledger, rows, max_bad_rows)
-    summary = Summary(source.name, source.file_bytes, "", schema, rows=rows, ledger=ledger)
+    summary = Summary(
+        source.name, source.file_bytes, "", schema, arrangement=source.arrangement, rows=rows, ledger=ledger
+    )
+    refuse_too_many(summary.bad_rows, rows, max_bad_rows)
     summary.blocks = [
         BlockSummary(record.rows, record.usable, dict(zip(schema.names, record.nonfinite, strict=True)), {})
         for record in records
@@ -298,6 +320,7 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
         {
             "kind": source.kind,
             "reading": reading_of(source),
+            **_CHECKED,
             "data_id": source.content_id(),
             "former_data_ids": list(source.former_content_ids()),
             "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),

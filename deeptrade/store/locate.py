@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
 
 from ..errors import DataError, DoesNotFitError
 from ..files import read_json, user_path, write_json
-from ..settings import data_name
+from ..settings import AS_THEY_COME, Arrangement, data_name
 from ..sources.identity import file_stats
 from ..sources.kinds import open_source
 from ..sources.protocol import Source
-from .layout import ENDING, MANIFEST, BlockRecord, Manifest, is_complete, read_manifest
+from .layout import ENDING, MANIFEST, TIMESTAMPS, BlockRecord, Manifest, is_complete, read_manifest
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,31 @@ class Located:
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
         if self.source is None or file_stats(self.source.paths) != self.source.seen:
+            known = {} if self.source is None else {"arrangement": self.source.arrangement}
             horizons = self.source.schema.horizons if self.source else 10
-            return locate(self.data, store=self.store, horizons=horizons)
+            return locate(self.data, store=self.store, horizons=horizons, **known)
         return replace(self, manifest=_current_manifest(self.store, self.source))
 
 
-def locate(data: str | Path | Located, *, store: str | Path = "", horizons: int = 10) -> Located:
+def locate(
+    data: str | Path | Located,
+    *,
+    store: str | Path = "",
+    horizons: int = 10,
+    arrangement: Arrangement = AS_THEY_COME,
+) -> Located:
     """Open some data and find its store.
 
-    store: where it lies (default: beside the data); horizons: targets computed where the data holds a price only. What
-    is located already is returned as it is. Raises DataError where there is no data.
+    store: where it lies (default: beside the data); horizons: targets computed where the data holds a price only;
+    arrangement: of rows that do not ascend in time. What is located already is returned as it is. Raises DataError
+    where there is no data.
     """
     if isinstance(data, Located):
         return data
     path = store_path(data, store)
     if is_store(data):
         return Located(data, path, None, read_manifest(path))
-    source = open_source(data, horizons=horizons)
+    source = open_source(data, horizons=horizons, arrangement=arrangement)
     return Located(data, path, source, _current_manifest(path, source))
 
 
@@ -129,7 +138,8 @@ def find_manifest(store: Path) -> Manifest | None:
 
 def reading_of(source: Source) -> dict[str, Any]:
     """Return how a source's bytes are read; blocks made under another reading are useless."""
-    return {"kind": source.kind, "columns": list(source.columns), "schema": source.schema.to_json()}
+    reading = {"kind": source.kind, "columns": list(source.columns), "schema": source.schema.to_json()}
+    return reading if source.arrangement.is_default else reading | {"arrangement": source.arrangement.to_json()[0]}
 
 
 def is_current(store: Path, source: Source, *, full_check: bool = False) -> bool:
@@ -141,6 +151,8 @@ def is_current(store: Path, source: Source, *, full_check: bool = False) -> bool
     manifest = find_manifest(store)
     if manifest is None or manifest.source["reading"] != reading_of(source) or not is_complete(store, manifest):
         return False
+    if not is_in_time_order(store, manifest):
+        return False
     content_hash = manifest.source["content_hash"]
     if _is_seen(store, content_hash, source.seen) and not full_check:
         return True
@@ -150,6 +162,13 @@ def is_current(store: Path, source: Source, *, full_check: bool = False) -> bool
     with suppress(DataError, DoesNotFitError):  # not writable: the next check costs as much
         note_seen(store, content_hash, source.seen)
     return True
+
+
+def is_in_time_order(store: Path, manifest: Manifest) -> bool:
+    """Return whether rows ascend in time; stores of earlier versions kept rows out of order, so they are looked at."""
+    if "in_time_order" in manifest.source:
+        return True
+    return bool((np.diff(np.fromfile(store / TIMESTAMPS, "<i8")) > 0).all())
 
 
 def find_sound(source: Source, records: Sequence[BlockRecord]) -> list[BlockRecord]:

@@ -15,6 +15,7 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors, map_file, read_into
+from ..settings import Arrangement
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
 from .layout import (
@@ -51,6 +52,7 @@ def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows
             content_hash=manifest.source["content_hash"],
             former_data_ids=manifest.former_data_ids,
             schema=manifest.schema,
+            arrangement=Arrangement(**manifest.source["reading"].get("arrangement", {})),
             rows=manifest.rows,
             ledger=_ledger(path, manifest),
             blocks=_BlockSummaries(manifest, rows),

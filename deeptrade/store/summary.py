@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import DataError
+from ..settings import AS_THEY_COME, Arrangement
 from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
@@ -44,8 +45,9 @@ class Summary:
     """What one pass over a source found.
 
     name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of all bytes, ''
-    if not known. former_data_ids: ids from earlier versions for the same content. rows: usable and rejected. ledger:
-    the rejected ones. blocks in file order. warnings: what a user should know of data that was accepted, one line each.
+    if not known. former_data_ids: ids from earlier versions for the same content. arrangement: of rows that do not
+    ascend in time. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
+    should know of data that was accepted, one line each.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Summary:
     schema: Schema
     content_hash: str = ""
     former_data_ids: tuple[str, ...] = ()
+    arrangement: Arrangement = AS_THEY_COME
     rows: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     blocks: Sequence[BlockSummary] = field(default_factory=list)
@@ -66,8 +69,14 @@ class Summary:
 
     @property
     def places(self) -> np.ndarray:
-        """int64 (usable rows,): see `places_of`."""
-        return places_of(self.usable, self.ledger)
+        """int64 (usable rows,): see `places_of`; where rows are arranged by time, rejected ones take no step."""
+        return places_of(self.usable, self.ledger) if self.arrangement.is_default else np.arange(len(self.usable))
+
+    @property
+    def bad_rows(self) -> list[LedgerEntry]:
+        """The rejected rows that count as bad: not those of whose time the user keeps another."""
+        kept = ("repeated",) if self.arrangement.duplicates != "error" else ()
+        return [entry for entry in self.ledger if entry.reason not in kept]
 
     @property
     def nonfinite(self) -> dict[str, int]:
@@ -86,7 +95,7 @@ def places_of(usable: RowRange, ledger: Sequence[LedgerEntry]) -> np.ndarray:
 
 
 def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -> None:
-    """Raise TooManyBadRowsError if more than the share `max_bad_rows` of the rows, or all rows, are rejected."""
+    """Raise TooManyBadRowsError if more than the share `max_bad_rows` of the rows, or all rows, are bad."""
     rejected = len(ledger)
     if rejected > max_bad_rows * rows or rejected == rows:
         first = ledger[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,20 @@ class StoreWriter:
             if self._unsynced >= _SYNC_BYTES:
                 self._sync_in_background()
         return record
+
+    def rewrite(self, column: Column, parts: Iterable[np.ndarray]) -> None:
+        """Replace a column's file by these parts, one after the other; the old file can be read until then."""
+        path = self.folder / column.file
+        fresh = path.with_name(f"{path.name}.new")
+        with friendly_os_errors(f"writing the store {self.folder.name}"):
+            file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            os.close(self._files[column.file])
+            self._files[column.file], offset = file, 0
+            for part in parts:
+                data = np.ascontiguousarray(part, np.dtype(column.dtype))
+                self._append(column.file, offset, data)
+                offset += data.nbytes
+            os.replace(fresh, path)
 
     def _parts(self, block: Block, first_line: int) -> dict[str, np.ndarray]:
         """Return a block's part of every file, in the store's byte order."""

@@ -73,7 +73,7 @@ def fit(
         chosen = planned(settings.plan, given=given)
         settings, given = replace(settings, **chosen), {*given, *chosen}
         sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
-    located = locate(settings.csv, store=settings.store)
+    located = locate(settings.csv, store=settings.store, arrangement=settings.arrangement)
     head = look_at(located)
     head.schema.select(settings.feature_names)
     limits = limits or MemoryLimits.of(settings.memory_limit)
