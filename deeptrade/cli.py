@@ -16,12 +16,12 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from . import __version__
-from .commands import build, compare, compile, export, fit, optimize, profile, report, run, synth, verify
+from .commands import build, compare, compile, export, fit, optimize, predict, profile, report, run, synth, verify
 from .commands.console import OneLineParser, underscored
 from .errors import DeepTradeError, Interrupted
 from .files import FULL_DISK, told
 
-COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, run, report, compare)
+COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, predict, run, report, compare)
 """In the order of the help."""
 
 _NO_ROOM = (*FULL_DISK, errno.ENOMEM)

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import SettingsError
 from .files import user_path
+from .times import parse_duration
 from .units import parse_bytes
 
 MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
@@ -26,6 +27,8 @@ MATHS = (
     "features",
     "precision",
     "max_rows",
+    "embargo",
+    "target_step",
 )
 """Settings that change the weights: a run continues only if they are unchanged. The batch size
 may change if the effective batch stays the same."""
@@ -86,6 +89,8 @@ class FitSettings:
     clip_norm: float = _option(1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0)
     seed: int = _option(0, "seed of weights and row order", least=0)
     val_ratio: float = _option(0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1)
+    embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
+    target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
     features: str = _option("", "feature columns to use, separated by commas; empty means all")
     skip_rl: bool = _option(False, "leave out the reinforcement learning stage")
     chunk_size: int = _option(10_000, "most rows parsed at once; the byte budget may lower it", least=1)
@@ -117,6 +122,8 @@ class FitSettings:
             raise SettingsError("csv='' names no data; give a file, a folder, a glob or a store")
         if self.memory_limit:
             parse_bytes(self.memory_limit)
+        for duration in filter(None, (self.embargo, self.target_step)):
+            parse_duration(duration)
 
     @property
     def steps_per_update(self) -> int:

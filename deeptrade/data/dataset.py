@@ -12,13 +12,15 @@ from ..errors import DataError, DoesNotFitError, SettingsError
 from ..memory.budget import ByteBudget, Lease
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import FeatureStatistics, Moments, merge_all
+from ..store.gaps import Gaps, find_gaps
 from ..store.ledger import LedgerEntry
 from ..store.row_range import RowRange
 from ..store.summary import BlockSummary, Summary, find_warnings
-from ..store.targets import known_targets
+from ..store.targets import known_targets, label_ends
+from ..times import parse_duration
 from ..units import format_bytes
 from .batches import BatchReader
-from .split import Split, chronological_split
+from .split import Labels, Split, split_by_count, split_by_time
 
 SPLITS = ("train", "validation", "all")
 _LOAD_ROWS = 256
@@ -138,15 +140,44 @@ class Dataset:
             raise DataError(f"row {rows[bad][0]} is rejected; see the ledger, and read usable rows only")
         return rows - before
 
-    def split(self, val_ratio: float) -> Split:
-        """Return the chronological split with a purge gap of `horizons` rows on each side of its boundary."""
-        return chronological_split(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
+    @property
+    def places(self) -> np.ndarray:
+        """int64 (usable rows,), which step of the data each usable row is."""
+        return self._summary.places
 
-    def part(self, split: str, *, val_ratio: float = 0.1) -> RowRange:
-        """Return the rows of 'train', 'validation' or 'all'; SettingsError for another name."""
+    @property
+    def gaps(self) -> Gaps:
+        """The usual step between rows, and where rows are missing."""
+        return find_gaps(self.timestamps, self.places)
+
+    def split(
+        self, val_ratio: float = 0.1, *, embargo: str = "", target_step: str = "", by_count: bool = False
+    ) -> Split:
+        """Return the split at an instant, with the rows near it purged by the times of their labels.
+
+        embargo, such as '1D': more time left out after the purge. target_step, such as '1h': the time from one target
+        to the next where it is not that between rows. by_count: as runs begun by earlier versions split the rows.
+        """
+        if by_count:
+            return split_by_count(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
+        times, step = self.timestamps, parse_duration(target_step) if target_step else round(self.gaps.step)
+        labels = Labels(
+            self.usable.numbers(),
+            times,
+            label_ends(self.schema, times, self.places, target_step=step),
+            np.isfinite(self.targets).any(axis=1),
+            self.schema.horizons * step,
+            self.schema.horizons,
+        )
+        return split_by_time(
+            labels, self.rows, self.rejected, val_ratio=val_ratio, embargo=parse_duration(embargo) if embargo else 0
+        )
+
+    def part(self, split: str, **options: Any) -> RowRange:
+        """Return the rows of 'train', 'validation' or 'all'; `options` are those of `split`."""
         if split not in SPLITS:
             raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
-        return self.usable if split == "all" else getattr(self.split(val_ratio), split)
+        return self.usable if split == "all" else getattr(self.split(**options), split)
 
     def batches(self, *, split: str = "train", val_ratio: float = 0.1, **options: Any) -> BatchReader:
         """Return a reader of batches of one split; `options` are those of BatchOptions, no TensorFlow needed."""
@@ -156,15 +187,13 @@ class Dataset:
         """Return the statistics over exactly these rows: from whole blocks, and from parts read again."""
         chosen = self.schema.select(features).features
         parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
-        wanted = self._usable(rows.numbers(0, 1))
-        first = int(wanted[0]) if len(wanted) else 0
-        start = 0
+        wanted, start = self._usable(rows.numbers()), 0
         for block in self._summary.blocks:
             stop = start + block.usable
-            left, right = max(start, first), min(stop, first + len(rows))
+            left, right = np.searchsorted(wanted, (start, stop))
             if left < right:
                 whole = right - left == block.usable
-                moments = block.moments if whole else self._moments(np.arange(left, right), chosen)
+                moments = block.moments if whole else self._moments(wanted[left:right], chosen)
                 for name, list_of_parts in parts.items():
                     list_of_parts.append(moments[name])
             start = stop

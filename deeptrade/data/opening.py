@@ -47,6 +47,7 @@ def open_dataset(
     horizons: int = 10,
     sort: bool = False,
     duplicates: str = "error",
+    needs_targets: bool = True,
     use_mmap: bool = True,
     load_all: bool = False,
     memory_limit: int | MemoryLimits = 0,
@@ -61,14 +62,20 @@ def open_dataset(
     Arguments: data, a store, what `open_source` takes, or where `locate` found it; store, where its store lies
     (default: beside it); max_bad_rows, the share of rejected rows above which it stops; max_rows, use only the first
     (0: all); chunk_size, most rows parsed at once; horizons, targets computed where the data holds a price only; sort
-    and duplicates, as `compile_store` has them; use_mmap off reads plainly; load_all, keep all rows in memory;
-    memory_limit in bytes or as `MemoryLimits`, for the process (0: what is available); sink takes a line of text;
-    progress takes (bytes read, bytes).
+    and duplicates, as `compile_store` has them; needs_targets off accepts data to forecast, which has none; use_mmap
+    off reads plainly; load_all, keep all rows in memory; memory_limit in bytes or as `MemoryLimits`, for the process
+    (0: what is available); sink takes a line of text; progress takes (bytes read, bytes).
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
     check_settings(_Reading(max_rows, chunk_size, max_bad_rows))
-    located = locate(data, store=store, horizons=horizons, arrangement=Arrangement(sort, duplicates))
+    located = locate(
+        data,
+        store=store,
+        horizons=horizons,
+        arrangement=Arrangement(sort, duplicates),
+        needs_targets=needs_targets,
+    )
     limits = MemoryLimits.of(memory_limit)
     source, stored = located.source, located.is_stored
     needs_store = source and (not source.seekable or not source.arrangement.is_default or (compiled and not max_rows))

@@ -1,43 +1,109 @@
-"""The split into training and validation rows: by time, with the rows near the boundary purged."""
+"""The split into training and validation rows: at an instant, with rows near it purged by the times of their labels.
+
+A label y_i of a row at t ends at t + i times the target step; one computed from prices ends at the row i steps on. See
+Lopez de Prado, Advances in Financial Machine Learning (2018), chapter 7, for purging and embargo.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import SettingsError
+from ..errors import DataError, SettingsError
 from ..store.row_range import RowRange
+from ..times import iso_time
 from ..units import count_of
 
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of the three parts, each in ascending order."""
+    """The rows of every part, each in ascending order: those of training and validation, and the numbers of others.
+
+    purged: too close to the boundary. embargoed: in the time after it that the user leaves out. unused: without any
+    target; they are left for forecasts. All int64 row numbers.
+    """
 
     train: RowRange
     validation: RowRange
-    purged: RowRange
+    purged: np.ndarray
+    embargoed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    unused: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def chronological_split(
-    rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int
+@dataclass(frozen=True)
+class Labels:
+    """What the split must know of every usable row, all (usable rows,): number int64, time int64 ns, `end` the time at
+    which its last target is known, int64 ns, and `has_target`, whether it has any. horizon: ns, from a row to the end
+    of its last target as a rule. most_open: rows at the end that may have no target yet and still count in the share;
+    more of them are left out of it."""
+
+    numbers: np.ndarray
+    times: np.ndarray
+    ends: np.ndarray
+    has_target: np.ndarray
+    horizon: int
+    most_open: int
+
+
+def split_by_time(
+    labels: Labels, rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, embargo: int = 0
 ) -> Split:
-    """Return a split of `rows` rows by time: the latest share `val_ratio` is for validation.
+    """Return the split of `rows` rows at the instant from which on the latest share `val_ratio` of them lies.
 
-    `rejected` are ascending row numbers that belong to no part. The `horizons` rows on each side of the boundary are
-    purged, so that no training target reaches into validation and no past target of a validation row was trained on.
+    rejected: ascending row numbers that belong to no part. embargo: ns left out after the horizon that follows the
+    instant. A training row is purged if its last target is known only at the instant or later, a validation row if it
+    lies within a horizon after it. Raises SettingsError when training or validation would be empty, DataError where no
+    row has a target.
+    """
+    labelled = np.flatnonzero(labels.has_target)
+    if not len(labelled):
+        raise DataError("no training row has a target; nothing can be learned from this file")
+    counted = int(labels.numbers[labelled[-1]]) + 1
+    if rows - counted <= labels.most_open:
+        counted = rows
+    first = int(np.searchsorted(labels.numbers, counted - max(1, round(counted * val_ratio))))
+    if first == len(labels.times):
+        raise SettingsError(_empty(val_ratio, rows, "validation", "that is not rejected"))
+    instant = labels.times[first]
+    first = int(np.searchsorted(labels.times, instant))
+    boundary = int(labels.numbers[first])
+    later = np.arange(len(labels.times)) >= first
+    clear = instant + labels.horizon
+    fits = np.where(later, labels.times >= clear, labels.ends < instant)
+    held = fits & later & (labels.times < clear + embargo)
+    used = labels.has_target & fits & ~held
+    out = np.sort(np.concatenate([np.asarray(rejected, np.int64), labels.numbers[~used]]))
+    split = Split(
+        RowRange(0, boundary, out),
+        RowRange(boundary, rows, out),
+        purged=labels.numbers[labels.has_target & ~fits],
+        embargoed=labels.numbers[labels.has_target & held],
+        unused=labels.numbers[~labels.has_target],
+    )
+    for name, part in (("training", split.train), ("validation", split.validation)):
+        if not len(part):
+            why = f"after purging {count_of(len(split.purged), 'row')} around {iso_time(int(instant))}"
+            raise SettingsError(_empty(val_ratio, rows, name, why))
+    return split
+
+
+def _empty(val_ratio: float, rows: int, part: str, why: str) -> str:
+    counted = count_of(rows, "row")
+    return f"val_ratio={val_ratio} of {counted} leaves no {part} row {why}; use more rows or another val_ratio"
+
+
+def split_by_count(rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int) -> Split:
+    """Return the split by row numbers, with `horizons` rows purged on each side: that of runs begun before version 1.1.
 
     Raises SettingsError when training or validation would be empty.
     """
     boundary = rows - max(1, round(rows * val_ratio))
     left, right = max(0, boundary - horizons), min(rows, boundary + horizons)
-    split = Split(RowRange(0, left, rejected), RowRange(right, rows, rejected), RowRange(left, right, rejected))
+    purged = RowRange(left, right, rejected).numbers()
+    split = Split(RowRange(0, left, rejected), RowRange(right, rows, rejected), purged)
     if not len(split.train) or not len(split.validation):
-        empty = "validation" if len(split.train) else "training"
-        raise SettingsError(
-            f"val_ratio={val_ratio} of {count_of(rows, 'row')} leaves no {empty} row after purging "
-            f"{count_of(horizons, 'row')} on each side of the boundary; use more rows or another val_ratio"
-        )
+        part = "validation" if len(split.train) else "training"
+        raise SettingsError(_empty(val_ratio, rows, part, f"after purging {count_of(len(purged), 'row')}"))
     return split

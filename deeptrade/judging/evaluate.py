@@ -44,8 +44,13 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
     ) as dataset:
         if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
-        split = dataset.split(settings.val_ratio)
-        forecasts = predict(folder.model, dataset, split="validation", val_ratio=settings.val_ratio).to_numpy()
+        split = dataset.split(
+            settings.val_ratio,
+            embargo=settings.embargo,
+            target_step=settings.target_step,
+            by_count="embargo" not in result["settings"],
+        )
+        forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()
         rows = split.validation.numbers()
         targets = dataset.read_targets(rows)
         others = {

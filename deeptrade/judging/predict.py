@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError
+from ..errors import DataError, SettingsError
+from ..files import atomic_write, user_path
 from ..model import Forecaster
+from ..run_folder import TrainingFolder
+from ..store.row_range import RowRange
 from ..training.exactness import read_features
 from ..training.step import pad_rows
 
@@ -26,37 +30,67 @@ def predict(
     batch_size: int = 32,
     split: str = "all",
     val_ratio: float = 0.1,
+    rows: RowRange | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Return the forecasts for every usable row of a split, in file order.
+    """Return the forecasts for every usable row, those without targets included, in file order.
 
-    The index `row` is the row's number in the file, from 0; rejected rows are left out. Columns y_1..y_H are float32
-    returns 1..H steps ahead. Data is read batch by batch; only the forecasts are kept in memory.
+    The index has two levels: `row`, the row's number in the file, from 0 (rejected rows are left out), and `timestamp`
+    (UTC). Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch by batch; only the forecasts are
+    kept in memory.
 
     Arguments: model, a run's model.keras or any Keras model that maps a dict of features to one (rows, horizons)
-    output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; batch_size in rows; split,
-    'all', 'train' or 'validation', which is the latest share `val_ratio` of the rows.
+    output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; it needs no targets;
+    batch_size in rows; split, 'all', 'train' or 'validation', which is the latest share `val_ratio` of the rows; rows,
+    those to forecast instead of a split.
 
     Raises DataError where a feature that the model reads is missing or has another shape.
     """
     if not isinstance(model, keras.Model):
         model = _load(Path(model))
-    with nullcontext(data) if isinstance(data, Dataset) else open_dataset(data, **options) as dataset:
+    opened = {"needs_targets": False} | options
+    with nullcontext(data) if isinstance(data, Dataset) else open_dataset(data, **opened) as dataset:
         names = _check_features(model, dataset)
         traced = tf.function(lambda inputs: model(inputs, training=False))
-        reader = dataset.batches(batch_size=batch_size, split=split, val_ratio=val_ratio, shuffle=False, features=names)
-        parts, rows = [], []
+        chosen = dataset.part(split, **({} if split == "all" else {"val_ratio": val_ratio})) if rows is None else rows
+        reader = BatchReader(dataset, chosen, batch_size=batch_size, shuffle=False, features=names)
+        parts, numbers = [], []
         with reader:
             for batch in reader.stream(0):
                 inputs, _ = pad_rows(batch.inputs, batch.targets, batch_size)
                 parts.append(traced(inputs).numpy()[: len(batch.row_ids)])
-                rows.append(batch.row_ids)
+                numbers.append(batch.row_ids)
+        found = np.concatenate(numbers)
+        times = pd.to_datetime(dataset.read_times(found), utc=True)
     forecasts = np.concatenate(parts)
     columns = [f"y_{step}" for step in range(1, forecasts.shape[1] + 1)]
-    return pd.DataFrame(forecasts, pd.Index(np.concatenate(rows), name="row"), columns)
+    return pd.DataFrame(forecasts, pd.MultiIndex.from_arrays([found, times], names=["row", "timestamp"]), columns)
+
+
+def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
+    """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
+
+    Columns: timestamp (ISO 8601 in CSV), row, y_1..y_H. Raises SettingsError for another ending.
+    """
+    path = user_path(out)
+    table = forecasts.reset_index()[["timestamp", "row", *forecasts.columns]]
+    check_ending(path)
+    with atomic_write(path) as file:
+        if path.suffix == ".csv":
+            table["timestamp"] = table["timestamp"].map(pd.Timestamp.isoformat)
+            table.to_csv(file, index=False)
+        else:
+            table.to_parquet(file, index=False)
+
+
+def check_ending(path: Path) -> None:
+    """Raise SettingsError for a file that `write_forecasts` cannot write."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise SettingsError(f"out={path.name!r} has no ending that is known; give a .csv or a .parquet file")
 
 
 def _load(path: Path) -> keras.Model:
+    path = TrainingFolder(path).model if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"model {path} does not exist; give the model.keras of a run")
     try:

@@ -26,7 +26,7 @@ from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, spl
 from .identity import content_id, file_stats, former_content_ids
 from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
-from .schema import Feature, Schema, infer_columns, unused_columns
+from .schema import Feature, Schema, infer_columns, number_columns, unused_columns
 from .text import Scratch, TextFile, read_range
 
 LONGEST_RECORD = 64 << 20
@@ -158,7 +158,13 @@ class CsvSource:
     kind = "csv"
 
     def __init__(
-        self, paths: Sequence[Path], *, name: str, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME
+        self,
+        paths: Sequence[Path],
+        *,
+        name: str,
+        horizons: int = 10,
+        arrangement: Arrangement = AS_THEY_COME,
+        needs_targets: bool = True,
     ):
         self.name, self.paths, self.arrangement = name, list(paths), arrangement
         with friendly_os_errors(f"reading {name}"):
@@ -173,8 +179,8 @@ class CsvSource:
                     f"give files with the same columns"
                 )
         self.file_bytes = sum(file.size for file in self._files)
-        names, steps, target_source = infer_columns(self.columns)
-        self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
+        names, steps, target_source = infer_columns(self.columns, needs_targets=needs_targets)
+        self.number_columns = number_columns(steps, target_source)
         self.parser = RecordParser(tuple(self.columns), tuple(self.number_columns))
         records = self._first_records()
         self.schema = Schema(

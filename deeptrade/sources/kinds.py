@@ -22,13 +22,15 @@ _KINDS: dict[tuple[str, ...], _Kind] = {
 _ACCEPTED = "a CSV (also .gz), Parquet or HDF5 file, a folder or glob of them, or a compiled store"
 
 
-def open_source(data: str | Path, *, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME) -> Source:
+def open_source(
+    data: str | Path, *, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME, needs_targets: bool = True
+) -> Source:
     """Open data for reading; only its schema and size are read yet.
 
     Several files must be of one kind. CSV files are ordered by their first timestamps, others by name. `horizons`
     matters only where targets are computed from a price column; `arrangement` says what becomes of rows that do not
-    ascend in time. Raises DataError for data that is missing or of an
-    unknown kind.
+    ascend in time; with `needs_targets` off, data without targets is accepted. Raises DataError for data that is
+    missing or of an unknown kind.
     """
     paths = find_files(data)
     kinds = {_kind_of(path) for path in paths}
@@ -37,7 +39,7 @@ def open_source(data: str | Path, *, horizons: int = 10, arrangement: Arrangemen
     kind = kinds.pop()
     if len(paths) > 1 and kind is CsvSource:
         paths = sorted(paths, key=first_timestamp)
-    return kind(paths, name=data_name(data), horizons=horizons, arrangement=arrangement)
+    return kind(paths, name=data_name(data), horizons=horizons, arrangement=arrangement, needs_targets=needs_targets)
 
 
 def find_files(data: str | Path) -> list[Path]:

@@ -46,16 +46,20 @@ class Feature:
         return self.size // self.shape[0] if self.is_sequence else self.size
 
 
+TargetSource = Literal["columns", "price", "none"]
+
+
 @dataclass(frozen=True)
 class Schema:
     """The features, in column order, and where the targets come from.
 
-    `target_source` is 'columns' (y_1..y_H) or 'price' (returns of the price column, H steps ahead).
+    `target_source` is 'columns' (y_1..y_H), 'price' (returns of the price column, H steps ahead) or 'none': data to
+    forecast.
     """
 
     features: tuple[Feature, ...]
     horizons: int
-    target_source: Literal["columns", "price"] = "columns"
+    target_source: TargetSource = "columns"
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -101,10 +105,10 @@ class Schema:
         return cls(features, data["horizons"], data["target_source"])
 
 
-def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal["columns", "price"]]:
+def infer_columns(header: Sequence[str], *, needs_targets: bool = True) -> tuple[tuple[str, ...], int, TargetSource]:
     """Return the feature names, the number of horizons and the target source that a CSV header implies.
 
-    Horizons is 0 if there is only `price`: the caller chooses how many steps ahead.
+    Horizons is 0 if there is only `price`, or no target and none is needed: the caller chooses how many steps ahead.
 
     Raises DataError naming the column that is missing or repeated.
     """
@@ -131,9 +135,16 @@ def infer_columns(header: Sequence[str]) -> tuple[tuple[str, ...], int, Literal[
         return names, steps[-1], "columns"
     if "price" in header:
         return names, 0, "price"
+    if not needs_targets:
+        return names, 0, "none"
     raise DataError(
         f"no targets among {_shortened(header)}; add a 'price' column, from which returns are computed, or y_1..y_H"
     )
+
+
+def number_columns(steps: int, target_source: TargetSource) -> list[str]:
+    """Return the columns that targets come from: y_1..y_H, the price, or none."""
+    return ["price"] if target_source == "price" else [f"y_{step}" for step in range(1, steps + 1)]
 
 
 def _first_column_advice(first: str, header: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from .faults import RowFault, read_timestamp
 from .identity import content_id, file_stats, former_content_ids
 from .kernels import MAX_AXES
 from .protocol import CheckedPlace
-from .schema import Feature, Schema, array_shape, infer_columns, unused_columns
+from .schema import Feature, Schema, array_shape, infer_columns, number_columns, unused_columns
 
 _SAMPLE_ROWS = 8
 
@@ -54,7 +54,9 @@ class TableTask:
             [np.count_nonzero(~np.isfinite(values.reshape(rows, -1)), axis=1) for values in features.values()], axis=1
         )
         timestamps = _read_times(self.columns["timestamp"], faults)
-        numbers = np.stack([_read_numbers(self.columns[name], name) for name in self.number_columns], axis=1)
+        numbers = np.empty((rows, len(self.number_columns)), np.float32)
+        for place, name in enumerate(self.number_columns):
+            numbers[:, place] = _read_numbers(self.columns[name], name)
         lines = np.arange(rows)
         return make_block(
             self.place,
@@ -185,7 +187,13 @@ class TableSource(ABC):
     seekable = False
 
     def __init__(
-        self, paths: Sequence[Path], *, name: str, horizons: int = 10, arrangement: Arrangement = AS_THEY_COME
+        self,
+        paths: Sequence[Path],
+        *,
+        name: str,
+        horizons: int = 10,
+        arrangement: Arrangement = AS_THEY_COME,
+        needs_targets: bool = True,
     ):
         self.name, self.paths, self.arrangement = name, list(paths), arrangement
         with friendly_os_errors(f"reading {name}"):
@@ -198,8 +206,8 @@ class TableSource(ABC):
                 raise DataError(
                     f"{path.name} has different columns from {self.paths[0].name}; give files with the same columns"
                 )
-        names, steps, target_source = infer_columns(self.columns)
-        self.number_columns = [f"y_{step}" for step in range(1, steps + 1)] or ["price"]
+        names, steps, target_source = infer_columns(self.columns, needs_targets=needs_targets)
+        self.number_columns = number_columns(steps, target_source)
         if not any(self._rows):
             raise DataError(f"{name} has columns but no rows")
         self.unused_columns = unused_columns(self.columns)

@@ -53,9 +53,16 @@ class Located:
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
         if self.source is None or file_stats(self.source.paths) != self.source.seen:
-            known = {} if self.source is None else {"arrangement": self.source.arrangement}
-            horizons = self.source.schema.horizons if self.source else 10
-            return locate(self.data, store=self.store, horizons=horizons, **known)
+            if self.source is None:
+                return locate(self.data, store=self.store)
+            schema = self.source.schema
+            return locate(
+                self.data,
+                store=self.store,
+                horizons=schema.horizons,
+                arrangement=self.source.arrangement,
+                needs_targets=schema.target_source != "none",
+            )
         return replace(self, manifest=_current_manifest(self.store, self.source))
 
 
@@ -65,19 +72,20 @@ def locate(
     store: str | Path = "",
     horizons: int = 10,
     arrangement: Arrangement = AS_THEY_COME,
+    needs_targets: bool = True,
 ) -> Located:
     """Open some data and find its store.
 
     store: where it lies (default: beside the data); horizons: targets computed where the data holds a price only;
-    arrangement: of rows that do not ascend in time. What is located already is returned as it is. Raises DataError
-    where there is no data.
+    arrangement: of rows that do not ascend in time; needs_targets: refuse data without any. What is located already is
+    returned as it is. Raises DataError where there is no data.
     """
     if isinstance(data, Located):
         return data
     path = store_path(data, store)
     if is_store(data):
         return Located(data, path, None, read_manifest(path))
-    source = open_source(data, horizons=horizons, arrangement=arrangement)
+    source = open_source(data, horizons=horizons, arrangement=arrangement, needs_targets=needs_targets)
     return Located(data, path, source, _current_manifest(path, source))
 
 

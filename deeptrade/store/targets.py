@@ -29,6 +29,8 @@ def make_targets(schema: Schema, numbers: np.ndarray, times: np.ndarray, places:
     times, int64 ns, and places (see `places_of`) are those of the usable rows. A price belongs to its place: a rejected
     row between two others still counts as a step, but has no price. No return is taken across a gap.
     """
+    if schema.target_source == "none":
+        return np.full((len(numbers), schema.horizons), np.nan, np.float32)
     if schema.target_source == "columns":
         return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
     steps = int(places[-1]) + 1 if len(places) else 0
@@ -43,6 +45,20 @@ def segments_of(times: np.ndarray, places: np.ndarray) -> np.ndarray:
     segments = np.zeros(len(times), np.int64)
     segments[find_gaps(times, places).after + 1] = 1
     return np.cumsum(segments)
+
+
+def label_ends(schema: Schema, times: np.ndarray, places: np.ndarray, *, target_step: int) -> np.ndarray:
+    """Return int64 ns (usable rows,): the time at which each row's last target is known.
+
+    Targets in columns are `target_step` ns apart; those from prices end with the last row within H steps that no gap
+    separates from it.
+    """
+    if schema.target_source != "price":
+        return times + schema.horizons * target_step
+    segments = segments_of(times, places)
+    last_of_segment = np.searchsorted(segments, segments, side="right") - 1
+    within = np.searchsorted(places, places + schema.horizons, side="right") - 1
+    return times[np.minimum(within, last_of_segment)]
 
 
 def known_targets(targets: np.ndarray, places: np.ndarray) -> np.ndarray:

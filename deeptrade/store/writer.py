@@ -152,6 +152,8 @@ class StoreWriter:
         parts = {file: block.features[name] for file, name in zip(names, self.schema.names, strict=True)}
         if self.schema.target_source == "price":
             parts[PRICES] = block.numbers
+        elif self.schema.target_source == "none":
+            parts[TARGETS] = np.full((block.usable, self.schema.horizons), np.nan, np.float32)
         else:
             parts[TARGETS] = np.where(np.isfinite(block.numbers), block.numbers, np.float32(np.nan))
         parts[TIMESTAMPS] = block.timestamps

@@ -200,7 +200,7 @@ def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sin
 
 def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
     maths = maths_of(settings, choose_precision(settings.precision, gpus))
-    return RunState(data_id, maths, batch_size=settings.batch_size)
+    return RunState(data_id, maths, batch_size=settings.batch_size, splits_by_time=True)
 
 
 def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:

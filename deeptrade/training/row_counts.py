@@ -17,9 +17,10 @@ TimesLeftOut = Sequence[Mapping[str, Any]]
 
 
 def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[LedgerEntry]:
-    """Return rejected and purged rows by number, then rows the trainer left out, each once, in the order skipped."""
+    """Return rejected, purged and embargoed rows by number, then those the trainer left out, each once, as skipped."""
     why = "too close to the boundary between training and validation"
-    purged = [data.entry(int(row), "", "purged", why) for row in split.purged.numbers()]
+    purged = [data.entry(int(row), "", "purged", why) for row in split.purged]
+    purged += [data.entry(int(row), "", "embargo", "in the embargo after the boundary") for row in split.embargoed]
     first: dict[int, Mapping[str, Any]] = {}
     for one in left_out:
         first.setdefault(one["row"], one)
@@ -42,7 +43,7 @@ def count_rows(
         "read": data.rows,
         "trained": reached - never,
         "validation": len(split.validation) - unread,
-        "purged": len(split.purged),
+        "purged": len(split.purged) + len(split.embargoed),
         "rejected": len(data.rejected) + never + unread,
-        "unused": len(split.train) - reached,
+        "unused": len(split.train) - reached + len(split.unused),
     }

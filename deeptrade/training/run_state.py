@@ -23,6 +23,7 @@ class RunState:
     `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: row, reason and detail
     of rows left out permanently after a rollback. `unread`: the same of validation rows that cannot be read.
     `validations`: epoch, step and loss at the end of each epoch. `activities`: seconds by activity between steps.
+    `splits_by_time`: False for runs begun by earlier versions, which keep their split by row numbers.
     """
 
     data_id: str
@@ -47,6 +48,7 @@ class RunState:
     peak_anon_bytes: int = 0
     validations: list[dict[str, float]] = field(default_factory=list)
     activities: dict[str, float] = field(default_factory=dict)
+    splits_by_time: bool = False
 
     @property
     def step(self) -> int:
@@ -133,11 +135,12 @@ def check_same_run(
                 f"{out} holds a run of other data ({was[:15]}, given {now[:15]}); "
                 f"give another --out, or --fresh to start over"
             )
+    unless_known = FitSettings()
     for name, value in maths.items():
-        if state.maths.get(name) != value:
+        was = state.maths.get(name, getattr(unless_known, name))  # a run of an earlier version has no newer settings
+        if was != value:
             raise RunConflictError(
-                f"{out} holds a run with {name}={state.maths.get(name)!r}, given {value!r}; "
-                f"give another --out, or --fresh to start over"
+                f"{out} holds a run with {name}={was!r}, given {value!r}; give another --out, or --fresh to start over"
             )
 
 

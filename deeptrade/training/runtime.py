@@ -22,7 +22,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def _quiet_start() -> Iterator[None]:
+def quiet_start() -> Iterator[None]:
     """Hold back what TensorFlow's libraries print at startup; it is shown only if startup fails.
 
     They write to the file descriptor before their log level takes effect. Setting TF_CPP_MIN_LOG_LEVEL shows it all.
@@ -66,7 +66,7 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
     uses_malloc = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
-    with _quiet_start():
+    with quiet_start():
         import tensorflow as tf
         from tensorflow.python.util import _pywrap_util_port
 

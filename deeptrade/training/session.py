@@ -60,7 +60,12 @@ class Session:
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
         self.folder = TrainingFolder(settings.out_dir)
-        self.split = data.split(settings.val_ratio)
+        self.split = data.split(
+            settings.val_ratio,
+            embargo=settings.embargo,
+            target_step=settings.target_step,
+            by_count=not state.splits_by_time,
+        )
         self.started = started
         self.validation: dict[str, Any] = {}
         self._spikes = SpikeDetector()

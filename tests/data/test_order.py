@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.data.order import BLOCK_ROWS, _std_bias, batch_spread, epoch_order, read_amplification, windowed_order
-from deeptrade.data.split import chronological_split
+from deeptrade.data.split import split_by_count
 from deeptrade.errors import SettingsError
 from deeptrade.store.row_range import RowRange
 
@@ -49,9 +49,9 @@ def test_shuffled_neighbors_are_far_apart():
 
 
 def test_the_split_is_by_time_with_a_gap_of_horizons_on_each_side():
-    split = chronological_split(100, val_ratio=0.2, horizons=10)
+    split = split_by_count(100, val_ratio=0.2, horizons=10)
     assert split.train.numbers().tolist() == list(range(70))
-    assert split.purged.numbers().tolist() == list(range(70, 90))
+    assert split.purged.tolist() == list(range(70, 90))
     assert split.validation.numbers().tolist() == list(range(90, 100))
 
 
@@ -74,10 +74,10 @@ def test_no_training_target_reaches_into_validation(rows, val_ratio, horizons, r
     train, validation = numbers[numbers < boundary - horizons], numbers[numbers >= boundary + horizons]
     if not len(train) or not len(validation):
         with pytest.raises(SettingsError, match="leaves no"):
-            chronological_split(rows, np.flatnonzero(~usable), **arguments)
+            split_by_count(rows, np.flatnonzero(~usable), **arguments)
         return
-    split = chronological_split(rows, np.flatnonzero(~usable), **arguments)
-    parts = [part.numbers() for part in (split.train, split.purged, split.validation)]
+    split = split_by_count(rows, np.flatnonzero(~usable), **arguments)
+    parts = [split.train.numbers(), split.purged, split.validation.numbers()]
     assert parts[0][-1] + horizons < parts[2][0]
     np.testing.assert_array_equal(parts[0], train)
     np.testing.assert_array_equal(parts[2], validation)
@@ -86,8 +86,8 @@ def test_no_training_target_reaches_into_validation(rows, val_ratio, horizons, r
 
 
 def test_too_few_rows_are_refused():
-    with pytest.raises(SettingsError, match="leaves no validation row after purging 10 rows"):
-        chronological_split(100, val_ratio=0.05, horizons=10)
+    with pytest.raises(SettingsError, match="leaves no validation row after purging 15 rows"):
+        split_by_count(100, val_ratio=0.05, horizons=10)
 
 
 @given(st.integers(1, 700), st.integers(1, 300), st.integers(0, 5))

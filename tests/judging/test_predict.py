@@ -1,8 +1,12 @@
+import gzip
+
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from deeptrade import compile_store, open_dataset, predict
+from deeptrade.cli import main
 from deeptrade.errors import DataError
 from deeptrade.model import build_forecaster
 from tests.support.forecasters import scrambled
@@ -24,15 +28,16 @@ def test_every_usable_row_is_forecast_in_file_order(market, forecaster, tmp_path
     market.write()
     store = compile_store(market.path, max_bad_rows=0.1)
     found = predict(tmp_path / "model.keras", store, batch_size=batch_size, max_bad_rows=0.1)
-    assert found.index.tolist() == [row for row in range(60) if row != 10]
-    assert found.index.name == "row"
+    assert found.index.get_level_values("row").tolist() == [row for row in range(60) if row != 10]
+    assert found.index.names == ["row", "timestamp"]
     assert list(found.columns) == ["y_1", "y_2"]
     assert set(found.dtypes) == {np.dtype(np.float32)}
     with open_dataset(store, max_bad_rows=0.1) as data:
+        assert found.index.get_level_values("timestamp").as_unit("ns").asi8.tolist() == data.timestamps.tolist()
         expected = np.asarray(forecaster(data.read(data.usable.numbers())))
         np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-4, atol=1e-6)
         part = predict(forecaster, data, split="validation", val_ratio=0.2, batch_size=batch_size)
-    assert part.index.tolist() == list(range(50, 60))
+    assert part.index.get_level_values("row").tolist() == list(range(50, 60))
     np.testing.assert_allclose(part.to_numpy(), found.loc[50:].to_numpy(), rtol=1e-4, atol=1e-6)
 
 
@@ -61,3 +66,58 @@ def test_any_keras_model_of_a_dict_of_features_forecasts(tmp_path):
     assert list(found.columns) == ["y_1", "y_2", "y_3"]
     expected = np.asarray(model({"arr_ctx": market.features["arr_ctx"][:, 0].astype(np.float32)}))
     np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def drop_targets(market):
+    market.header = market.header[:-2]
+    market.cells = [cells[:-2] for cells in market.cells]
+
+
+def empty_targets(market):
+    market.cells = [[*cells[:-2], "", ""] for cells in market.cells]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+@pytest.mark.parametrize("change", [drop_targets, empty_targets])
+def test_rows_without_targets_are_forecast_as_those_with_targets(market, forecaster, tmp_path, ending, change):
+    expected = predict(forecaster, market.path)
+    live = make_market(tmp_path / "live.csv")
+    change(live)
+    live.write()
+    path = tmp_path / f"live{ending}"
+    if ending == ".csv.gz":
+        path.write_bytes(gzip.compress(live.path.read_bytes()))
+    if ending == ".parquet":
+        columns = {"timestamp": [int(cells[0]) for cells in live.cells]}
+        columns |= {name: values.tolist() for name, values in live.features.items()}
+        columns |= {name: [None] * 60 for name in live.header if name.startswith("y_")}
+        pd.DataFrame(columns).astype({n: float for n in columns if n.startswith("y_")}).to_parquet(path)
+    found = predict(forecaster, path)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
+    assert found.index.get_level_values("timestamp")[-1] == pd.Timestamp(1_700_000_000 + 59 * 1200, unit="s", tz="UTC")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_the_command_writes_the_newest_row(market, forecaster, tmp_path, ending, capsys):
+    forecaster.save(tmp_path / "model.keras")
+    drop_targets(market)
+    market.write()
+    out = tmp_path / f"forecasts{ending}"
+    assert main(["predict", str(tmp_path / "model.keras"), str(market.path), "--out", str(out)]) == 0
+    table = pd.read_csv(out, parse_dates=["timestamp"]) if ending == ".csv" else pd.read_parquet(out)
+    assert list(table.columns) == ["timestamp", "row", "y_1", "y_2"]
+    assert table["timestamp"].iloc[-1] == pd.Timestamp(1_700_000_000 + 59 * 1200, unit="s", tz="UTC")
+    assert "60 forecasts, the newest of 2023-11-15T17:53:20+00:00" in capsys.readouterr().out
+    np.testing.assert_allclose(table[["y_1", "y_2"]], predict(forecaster, market.path), rtol=1e-6)
+
+
+def test_another_ending_is_refused_before_the_model_is_loaded(market, tmp_path, capsys):
+    assert main(["predict", "no.keras", str(market.path), "--out", str(tmp_path / "f.xlsx")]) == 2
+    assert "out='f.xlsx' has no ending that is known; give a .csv or a .parquet file" in capsys.readouterr().err
+
+
+def test_training_refuses_data_without_targets(market, tmp_path, capsys):
+    drop_targets(market)
+    market.write()
+    assert main(["fit", "--csv", str(market.path), "--out", str(tmp_path / "run")]) == 2
+    assert "no targets among" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def data():
     return Data()
 
 
-SPLIT = Split(train=RowRange(0, 6, [1, 2]), validation=RowRange(8, 10), purged=RowRange(6, 8))
+SPLIT = Split(train=RowRange(0, 6, [1, 2]), validation=RowRange(8, 10), purged=np.arange(6, 8))
 
 
 def left_out_of(epoch, *rows, reason="non_finite_step"):
@@ -78,7 +78,7 @@ def test_the_ledger_has_each_row_once_and_knows_its_line(market):
     market.write()
     with open_dataset(market.path, max_bad_rows=0.1) as dataset:
         left_out = [*left_out_of(0, 2, 9), *left_out_of(1, 9), *left_out_of(1, 3, reason="read_error")]
-        split = Split(train=RowRange(0, 40), validation=RowRange(50, 60), purged=RowRange(45, 47))
+        split = Split(train=RowRange(0, 40), validation=RowRange(50, 60), purged=np.arange(45, 47))
         unread = {"row": 55, "reason": "read_error", "detail": "damaged"}
         entries = ledger_entries(dataset, split, [*left_out, unread])
     rows = [(entry.row, entry.reason, entry.detail) for entry in entries if entry.reason != "shape"]

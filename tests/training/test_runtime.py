@@ -103,8 +103,8 @@ assert lines == [], lines
 def test_the_output_of_a_failed_start_is_shown():
     code = """
 import os
-from deeptrade.training.runtime import _quiet_start
-with _quiet_start():
+from deeptrade.training.runtime import quiet_start
+with quiet_start():
     os.write(2, b"no such library")
     raise ImportError("tensorflow")
 """

@@ -101,16 +101,21 @@ def test_a_result_names_its_commit_if_there_is_one(settings):
     assert train(settings(max_steps=1))["versions"]["commit"] == told.stdout.strip()
 
 
-def test_a_file_whose_latest_rows_have_no_target_is_not_judged_and_not_stopped_early(market, settings):
-    for cells in market.cells[40:]:
+def test_the_latest_rows_with_a_target_are_validated_and_those_without_are_unused(market, settings):
+    for cells in market.cells[30:]:
         cells[-2:] = ["", ""]
     market.write()
     lines = []
-    result = train(settings(epochs=3, early_stop_patience=1), lines)
-    assert (result["epochs"], result["stopped_early"]) == (3, False)
-    assert result["validation"]["loss"] is None
-    assert "no validation row has a target" in lines[-1]
-    assert not any("MAE below" in line for line in lines)
+    result = train(settings(epochs=1, val_ratio=0.2), lines)
+    assert result["validation"]["loss"] > 0
+    assert result["rows"] == {
+        "read": 60,
+        "trained": 22,
+        "validation": 4,
+        "purged": 4,
+        "rejected": 0,
+        "unused": 30,
+    }
 
 
 def test_the_time_of_a_run_is_that_of_the_whole_call_and_adds_up(settings, monkeypatch):
