@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ def dataset_columns(file: Any, path: Path) -> tuple[list[str], int]:
 
     Raises DataError for a column that is no dataset with an entry per row; what is no column by its name is not opened.
     """
-    names = list(file)
-    if "timestamp" not in names:
-        _refuse_other_layout(file, path)
+    with told_damage(path, "its list of datasets"):
+        names = list(file)
+        if "timestamp" not in names:
+            _refuse_other_layout(file, path)
     names = ["timestamp"] * ("timestamp" in names) + [name for name in names if name != "timestamp"]
-    lengths = {name: _length(file, name, path) for name in needed_columns(names)}
+    lengths = {}
+    for name in needed_columns(names):
+        with told_damage(path, f"dataset {name!r}"):
+            lengths[name] = _length(file, name, path)
     if len(set(lengths.values())) > 1:
         short = min(lengths, key=lambda name: lengths[name])
         raise DataError(
@@ -31,13 +36,19 @@ def dataset_columns(file: Any, path: Path) -> tuple[list[str], int]:
 
 def read_dataset(file: Any, name: str, start: int, stop: int, path: Path) -> Any:
     """Return rows [start, stop) of a dataset as a numpy array; raises DataError where they cannot be read."""
-    try:
+    with told_damage(path, f"rows {start} to {stop} of dataset {name!r}"):
         return file[name][start:stop]
+
+
+@contextmanager
+def told_damage(path: Path, part: str) -> Iterator[None]:
+    """Raise DataError, one line, for what the HDF5 library raises where a file is damaged or needs a missing filter."""
+    try:
+        yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path.name}: rows {start} to {stop} of dataset {name!r} cannot be read ({line}); write the file again, "
-            f"without compression or with gzip"
+            f"{path.name}: {part} cannot be read ({line}); write the file again, without compression or with gzip"
         ) from None
 
 

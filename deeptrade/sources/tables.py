@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ class ParquetSource(TableSource):
     kind = "parquet"
 
     def _open(self, path: Path) -> tuple[list[str], int]:
-        with self._file(path) as file:
+        with self._file(path) as file, _told_damage(path, "its schema"):
             names = sorted(file.schema_arrow.names, key=lambda name: name != "timestamp")  # an index comes last
             return names, file.metadata.num_rows
 
@@ -224,7 +225,9 @@ class ParquetSource(TableSource):
             try:
                 # Without these two options it holds a whole row group, which may be the whole file.
                 return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                if getattr(error, "errno", None):  # the system's error, not one of the file's content
+                    raise
                 line = " ".join(str(error).split())[:200]
                 raise DataError(
                     f"{path.name} is not a complete Parquet file ({line}); create or download it again"
@@ -248,13 +251,20 @@ class ParquetSource(TableSource):
 
 def _batches(file: Any, rows: int, group: int, columns: Sequence[str], path: Path) -> Iterator[Any]:
     """Yield batches of a row group; raises DataError where it cannot be read."""
+    with _told_damage(path, f"row group {group}"):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)
+
+
+@contextmanager
+def _told_damage(path: Path, part: str) -> Iterator[None]:
+    """Raise DataError, one line, for what Arrow raises where a file is damaged."""
     import pyarrow as pa
 
     try:
-        yield from file.iter_batches(rows, row_groups=[group], columns=columns)
-    except (pa.ArrowException, OSError) as error:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())[:200]
-        raise DataError(f"{path.name}: row group {group} cannot be read ({line}); write the file again") from None
+        raise DataError(f"{path.name}: {part} cannot be read ({line}); write the file again") from None
 
 
 class Hdf5Source(TableSource):
