@@ -79,6 +79,22 @@ def is_text(kind: Any) -> bool:
     return any(test(kind) for test in tests)
 
 
+def is_number(kind: Any) -> bool:
+    """Return whether an Arrow type is an integer or a float."""
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(kind) or kinds.is_floating(kind))
+
+
+def leaf_type(kind: Any) -> Any:
+    """Return the Arrow type inside all lists."""
+    import pyarrow.types as kinds
+
+    while kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
 def with_leaf(kind: Any, test: Any, leaf: Any) -> Any:
     """Return an Arrow type in which the type inside all lists, if it passes the test, is `leaf`."""
     import pyarrow as pa
@@ -100,9 +116,7 @@ def type_name(column: Any) -> str:
         return f"{word} ({column.dtype!s:.60} of shape {'x'.join(map(str, column.shape[1:])) or 'one per row'})"
     import pyarrow.types as kinds
 
-    leaf, depth = column.type, 0
-    while kinds.is_list(leaf) or kinds.is_large_list(leaf) or kinds.is_fixed_size_list(leaf):
-        leaf, depth = leaf.value_type, depth + 1
+    leaf = leaf_type(column.type)
     names = (
         (is_text, "text"),
         (kinds.is_decimal, "decimal"),
@@ -110,7 +124,7 @@ def type_name(column: Any) -> str:
         (kinds.is_map, "map"),
         (kinds.is_temporal, "times"),
         (kinds.is_boolean, "booleans"),
-        (lambda kind: kinds.is_integer(kind) or kinds.is_floating(kind), "numbers"),
+        (is_number, "numbers"),
     )
     word = next((word for test, word in names if test(leaf)), "values")
-    return f"{'lists of ' if depth else ''}{word} ({column.type!s:.60})"
+    return f"{'lists of ' if leaf != column.type else ''}{word} ({column.type!s:.60})"

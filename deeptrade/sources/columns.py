@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .column_types import Cells, decoded, text_cells, type_name, with_leaf
+from .column_types import Cells, decoded, is_number, leaf_type, text_cells, type_name, with_leaf
 from .faults import RowFault, infer_cell_shape, read_cell, read_number
 from .kernels import MAX_AXES
 from .records import RecordParser, Text
@@ -34,6 +34,7 @@ def read_feature(column: Any, feature: Feature, rows: int, faults: dict[int, Row
                 f"column {feature.name!r} has shape {given} here and {expected} before; use one shape for all rows"
             )
         return _single(column).reshape(rows, *feature.shape)
+    _refuse_other_lists(column, feature.name)
     flat = None if isinstance(column, np.ndarray) else _flatten(column, feature.cell_shape)
     if flat is not None:
         return _single(flat).reshape(rows, *feature.shape)
@@ -77,6 +78,7 @@ def infer_feature(name: str, column: Any) -> Feature:
         column = _numeric(column, name, {})
         if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
             shapes[column.shape[1:]] += 1
+        _refuse_other_lists(column, name)
     for cell in _lists(column) if text is None and not shapes else text or ():
         try:
             if text is not None:
@@ -90,10 +92,7 @@ def infer_feature(name: str, column: Any) -> Feature:
         advice = "" if HOW_TO_WRITE in fault else f"; {HOW_TO_WRITE}"
         raise DataError(f"column {name!r} holds text, but no JSON array in the first rows ({fault}){advice}")
     if not shape or 0 in shape:
-        raise DataError(
-            f"column {name!r} holds {type_name(column)}, no arrays of numbers in the first rows; "
-            f"write lists of numbers, or JSON text by json.dumps(array.tolist())"
-        )
+        raise _no_arrays(column, name)
     if len(shape) > MAX_AXES:
         raise DataError(f"column {name!r} has {len(shape)} axes; at most {MAX_AXES} are accepted")
     return Feature(name, tuple(shape))
@@ -184,6 +183,19 @@ def _lists(column: Any) -> list[Any]:
     return [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in column.tolist()]
 
 
+def _refuse_other_lists(column: Any, name: str) -> None:
+    """Raise DataError for a column of lists of anything but numbers, by its type alone."""
+    if not isinstance(column, np.ndarray) and not is_number(leaf_type(column.type)):
+        raise _no_arrays(column, name)
+
+
+def _no_arrays(column: Any, name: str) -> DataError:
+    return DataError(
+        f"column {name!r} holds {type_name(column)}, no arrays of numbers in the first rows; "
+        f"write lists of numbers, or JSON text by json.dumps(array.tolist())"
+    )
+
+
 def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
     """Return the numbers of an Arrow list array; None unless every row has exactly this shape."""
     import pyarrow as pa
@@ -201,6 +213,4 @@ def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
         if not (np.diff(column.offsets.to_numpy()) == length).all():
             return None
         column = column.flatten()
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        return None
-    return _leaves(column)
+    return _leaves(column) if is_number(column.type) else None
