@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,23 @@ def dataset_columns(file: Any, path: Path) -> tuple[list[str], int]:
             f"{path.name}: dataset {short!r} has {count_of(lengths[short], 'row')}, others have more; fix the file"
         )
     return names, next(iter(lengths.values()), 0)
+
+
+def linked_files(file: Any, path: Path) -> list[Path]:
+    """Return the other files that columns of an open HDF5 file lie in, by a link or as parts of a virtual dataset."""
+    import h5py
+
+    found = []
+    with told_damage(path, "its list of datasets"):
+        names = needed_columns(list(file))
+    for name in names:
+        with suppress(KeyError, OSError, RuntimeError, ValueError):  # `dataset_columns` says what cannot be opened
+            link, item = file.get(name, getlink=True), file[name]
+            if isinstance(link, h5py.ExternalLink):
+                found.append(path.parent / link.filename)
+            if isinstance(item, h5py.Dataset):
+                found += [path.parent / source for source in _source_files(item)]
+    return [other for other in found if other.exists()]
 
 
 def read_dataset(file: Any, name: str, start: int, stop: int, path: Path) -> Any:

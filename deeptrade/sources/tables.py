@@ -18,10 +18,11 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
+from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .column_types import decoded, refuse_unreadable_times, text_cells
 from .columns import infer_feature, read_feature, read_numbers
-from .datasets import dataset_columns, read_dataset
+from .datasets import dataset_columns, linked_files, read_dataset
 from .faults import RowFault, read_timestamp
 from .identity import content_id, file_stats, former_content_ids
 from .protocol import CheckedPlace
@@ -115,8 +116,9 @@ class TableSource(ABC):
 
     def __init__(self, paths: Sequence[Path], *, name: str, horizons: int = 10):
         self.name, self.paths = name, list(paths)
+        self.watched = [*self.paths, *self._linked_files()]
         with friendly_os_errors(f"reading {name}"):
-            self.seen = file_stats(self.paths)
+            self.seen = file_stats(self.watched)
         self.file_bytes = sum(size for size, _ in self.seen)
         heads = [self._open(path) for path in self.paths]
         self.columns, self._rows = heads[0][0], [rows for _, rows in heads]
@@ -154,11 +156,11 @@ class TableSource(ABC):
 
     def content_id(self) -> str:
         """Return 'sha256-2:...' over schema, sizes and samples of the files."""
-        return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+        return content_id(self.watched, [f"{self.kind} 1", self.schema.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
         """Return the ids that earlier versions gave the same content."""
-        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json()])
+        return former_content_ids(self.watched, [f"{self.kind} 1", self.schema.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the number of the first row."""
@@ -192,6 +194,10 @@ class TableSource(ABC):
                 ends_file = task.place.stop == self._rows[number]
                 yield CheckedPlace(task.run().source_hash, ends_block=task.place == place, ends_file=ends_file)
 
+    def _linked_files(self) -> list[Path]:
+        """Return the other files that hold numbers of these."""
+        return []
+
     @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:
         """Return the columns of one file and its number of rows."""
@@ -208,7 +214,7 @@ def _text_row_bytes(sample: Mapping[str, Any]) -> int:
 
 
 class ParquetSource(TableSource):
-    """Parquet files whose feature columns are nested lists."""
+    """Parquet files; a column of features holds nested lists, tensors or JSON text."""
 
     kind = "parquet"
 
@@ -247,6 +253,11 @@ class ParquetSource(TableSource):
                     if at >= start:
                         yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
                     at += batch.num_rows
+        if at != self._rows[number]:
+            raise DataError(
+                f"{self.paths[number].name} holds {count_of(at, 'row')}, its schema says {self._rows[number]}; "
+                f"write the file again"
+            )
 
 
 def _batches(file: Any, rows: int, group: int, columns: Sequence[str], path: Path) -> Iterator[Any]:
@@ -275,6 +286,13 @@ class Hdf5Source(TableSource):
     def _open(self, path: Path) -> tuple[list[str], int]:
         with self._file(path) as file:
             return dataset_columns(file, path)
+
+    def _linked_files(self) -> list[Path]:
+        found: dict[Path, None] = {}
+        for path in self.paths:
+            with self._file(path) as file:
+                found.update(dict.fromkeys(linked_files(file, path)))
+        return list(found)
 
     def _file(self, path: Path) -> Any:
         import h5py

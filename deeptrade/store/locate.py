@@ -51,7 +51,7 @@ class Located:
 
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
-        if self.source is None or file_stats(self.source.paths) != self.source.seen:
+        if self.source is None or file_stats(self.source.watched) != self.source.seen:
             horizons = self.source.schema.horizons if self.source else 10
             return locate(self.data, store=self.store, horizons=horizons)
         return replace(self, manifest=_current_manifest(self.store, self.source))

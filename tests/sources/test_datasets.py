@@ -63,6 +63,18 @@ def test_a_link_that_leads_to_a_dataset_is_followed(tmp_path):
     np.testing.assert_array_equal(features["arr_b"], features["arr_a"])
 
 
+def test_a_store_is_made_again_when_a_file_that_is_linked_to_has_changed(tmp_path):
+    for content in (ARRAYS, ARRAYS + 1):
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            file["x"] = content
+        path = tmp_path / "m.h5"
+        if not path.exists():
+            write_hdf5(path, arr_a=h5py.ExternalLink("other.h5", "/x"))
+        store = compile_store(path)
+        stored = np.fromfile(next(store.glob("*0*.f32")), np.float32)
+        np.testing.assert_array_equal(stored.reshape(ARRAYS.shape), content.astype(np.float32))
+
+
 def test_a_virtual_dataset_whose_file_is_gone_is_refused_because_hdf5_would_make_up_its_numbers(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = ARRAYS
