@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,21 @@ def test_python_m_deeptrade_passes_over_a_module_of_the_working_folder(tmp_path,
     command = [sys.executable, "-m", "deeptrade", "synth", "market.csv", "--rows", "5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("entry", "module"), [("", "random"), (".", "csv"), ("", "tempfile")])
+def test_a_module_in_pythonpath_that_stands_in_for_pythons_own_is_one_line_that_names_it(tmp_path, entry, module):
+    (tmp_path / f"{module}.py").write_text("import time  # the user's own helpers\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([entry, PACKAGE_FOLDER])}
+    code = "from deeptrade.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-P", "-c", code, "synth", "market.csv", "--rows=5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode:
+        assert f"{module}.py is imported in place of Python's own module {module!r}" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert (tmp_path / "market.csv").exists()
 
 
 def test_fitter_passes_over_a_module_beside_it(tmp_path):
