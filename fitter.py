@@ -2,6 +2,8 @@
 
 import sys
 
+sys.path.append(sys.path.pop(0))  # this folder last, so that a user's random.py does not stand in for Python's own
+
 from deeptrade.cli import main
 
 if __name__ == "__main__":

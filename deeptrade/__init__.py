@@ -1,7 +1,12 @@
 """DeepTrade: research on market data files too large for the machine they are on."""
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # `python -m deeptrade` comes here before a typing.py in the working folder is out of the way
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

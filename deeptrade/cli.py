@@ -16,10 +16,17 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from . import __version__
-from .commands import build, compare, compile, export, fit, optimize, predict, profile, report, run, synth, verify
-from .commands.console import OneLineParser, underscored
-from .errors import DeepTradeError, Interrupted
-from .files import FULL_DISK, told
+from .errors import DeepTradeError, Interrupted, standing_in
+
+try:
+    from .commands import build, compare, compile, export, fit, optimize, predict, profile, report, run, synth, verify
+    from .commands.console import OneLineParser, underscored
+    from .files import FULL_DISK, told
+except (ImportError, AttributeError) as error:
+    if not standing_in(error):
+        raise
+    sys.stderr.write(f"deeptrade: {standing_in(error)}\n")
+    raise SystemExit(DeepTradeError.exit_code) from None
 
 COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, predict, run, report, compare)
 """In the order of the help."""
@@ -39,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.run(options)
     except DeepTradeError as error:
         return _tell(options.command, error)
+    except (ImportError, AttributeError) as error:
+        line = standing_in(error)
+        if not line:
+            raise
+        return _tell(options.command, DeepTradeError(line))
     except OSError as error:
         if not _is_the_users(error):
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,3 +48,21 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")
         self.exit_code = 128 + signal_number
+
+
+def standing_in(error: Exception) -> str:
+    """Return a line on a module of the user's that was imported in place of one of Python's own; empty if none was.
+
+    That happens where a folder with such a file is in PYTHONPATH, which comes before Python's library; an empty entry
+    there is the working folder.
+    """
+    library = os.path.dirname(os.__file__)
+    ahead = [os.path.abspath(folder) for folder in sys.path[: sys.path.index(library) if library in sys.path else 0]]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if name in sys.stdlib_module_names and os.path.dirname(file.removesuffix("/__init__.py")) in ahead:
+            return (
+                f"{file} is imported in place of Python's own module {name!r} ({' '.join(str(error).split())[:120]}); "
+                f"rename it, or take its folder out of PYTHONPATH"
+            )
+    return ""

@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import keras
 import numpy as np
 
 from ..errors import SettingsError
+from .backend import keras
 from .batch_cache import Batch
 from .batches import BatchOptions, BatchReader
 from .dataset import SPLITS, Dataset

@@ -6,11 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
+from ..data.backend import keras, tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset

@@ -14,9 +14,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
+from ..data.backend import keras, refuse_other_settings
 from ..mixing import draw
 from ..planning.sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
 from ..sources.schema import Feature, Schema
@@ -41,7 +41,9 @@ def build_forecaster(
     initial weights, which are a function of it alone.
 
     Inputs: dict of float32 (rows, *shape) by feature name. Output: float32 (rows, horizons), in units of returns.
+    Raises SettingsError if Keras has settings in this process that would change the forecaster.
     """
+    refuse_other_settings()
     size = SIZES[model_size]
     layers = _Layers(precision, seed)
     inputs = [keras.Input(feature.shape, name=f"feature_{n}") for n, feature in enumerate(schema.features)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
+from ..data.backend import keras
 from ..sources.statistics import FeatureStatistics
 
 CLIP = 10.0
@@ -39,10 +38,10 @@ class _Normalization(keras.layers.Layer):
         return {"name": self.name}
 
     def _filled(self, inputs: Any) -> Any:
-        return ops.where(ops.isfinite(inputs), inputs, self.mean)
+        return keras.ops.where(keras.ops.isfinite(inputs), inputs, self.mean)
 
     def _standard(self, filled: Any) -> Any:
-        return ops.clip((filled - self.mean) / self.std, -CLIP, CLIP)
+        return keras.ops.clip((filled - self.mean) / self.std, -CLIP, CLIP)
 
 
 @keras.saving.register_keras_serializable("deeptrade")
@@ -75,12 +74,12 @@ class SequenceNormalization(_Normalization):
     def call(self, inputs: Any) -> Any:
         """Return both views side by side."""
         filled = self._filled(inputs)
-        scale = ops.mean(ops.abs(filled), axis=1, keepdims=True)
-        scale = ops.where(scale > 0, scale, 1.0) * self.relative_std
+        scale = keras.ops.mean(keras.ops.abs(filled), axis=1, keepdims=True)
+        scale = keras.ops.where(scale > 0, scale, 1.0) * self.relative_std
         relative = (filled - filled[:, -1:]) / scale
         # Numbers near the largest float32 overflow to infinity over infinity: no usable view, so it says nothing.
-        relative = ops.where(ops.isnan(relative), 0.0, relative)
-        return ops.concatenate([self._standard(filled), ops.clip(relative, -CLIP, CLIP)], axis=-1)
+        relative = keras.ops.where(keras.ops.isnan(relative), 0.0, relative)
+        return keras.ops.concatenate([self._standard(filled), keras.ops.clip(relative, -CLIP, CLIP)], axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with twice the channels."""

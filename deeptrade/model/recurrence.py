@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import tensorflow as tf
+from ..data.backend import keras, tf
 
 
 @keras.saving.register_keras_serializable("deeptrade")

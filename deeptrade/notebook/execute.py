@@ -21,6 +21,7 @@ import psutil
 
 from ..errors import DataError, DeepTradeError, Interrupted
 from ..files import read_json, shorten_home
+from ..planning.children import PACKAGE_FOLDER
 
 Execute = Callable[[Path, Path, dict[str, Any]], None]
 """Runs a notebook (first path) with parameters, and leaves it executed at the second."""
@@ -59,7 +60,7 @@ def execute_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
         logging.getLogger(logger).setLevel(logging.ERROR)
     unfinished, noted = out.with_name(f".{out.name}"), out.with_name(f".{out.name}.error")
     try:
-        with _this_interpreters_kernel(), _named_when_whole(unfinished, out):
+        with _kernel_environment(), _named_when_whole(unfinished, out):
             papermill.execute_notebook(
                 str(notebook),
                 str(unfinished),
@@ -81,10 +82,18 @@ def execute_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
 
 def _kernel_arguments(noted: Path) -> list[str]:
-    """Without these, a kernel's note on TCP and what it says of its own sockets when it is stopped would be shown."""
+    """Without these, a kernel's note on TCP and what it says of its own sockets when it is stopped would be shown.
+
+    The user's PYTHONSTARTUP is for an interactive Python: what it prints or raises is no part of a report.
+    """
     quiet = "import logging; logging.getLogger('tornado.general').setLevel(logging.CRITICAL)"
+    finding = f"import sys; sys.path.append({PACKAGE_FOLDER!r})"
     noting = f"from deeptrade.notebook.execute import note_errors; note_errors({str(noted.absolute())!r})"
-    return ["--IPKernelApp.log_level=40", f"--IPKernelApp.exec_lines={quiet}; {noting}"]
+    return [
+        "--IPKernelApp.log_level=40",
+        "--IPKernelApp.exec_PYTHONSTARTUP=False",
+        f"--IPKernelApp.exec_lines={quiet}; {finding}; {noting}",
+    ]
 
 
 def note_errors(path: str) -> None:
@@ -157,15 +166,21 @@ def signals_to_kernel() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _this_interpreters_kernel() -> Iterator[None]:
-    """Let 'python3' mean this interpreter: a user's own kernel of that name may be another environment's."""
-    folder = str(Path(sys.prefix) / "share" / "jupyter")
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
+def _kernel_environment() -> Iterator[None]:
+    """Let 'python3' mean this interpreter, and let kernels import nothing from the working folder.
+
+    A user's own kernel of that name may be another environment's, and a module in the folder may bear the name of one
+    of Python's own.
+    """
+    paths = (str(Path(sys.prefix) / "share" / "jupyter"), os.environ.get("JUPYTER_PATH"))
+    changed = {"JUPYTER_PATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

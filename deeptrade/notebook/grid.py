@@ -6,12 +6,12 @@ import hashlib
 import itertools
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, user_path
+from ..planning.children import module_command
 from ..report.compare_page import write_comparison
 from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
@@ -102,7 +102,7 @@ def run_grid(
     parameters: Mapping[str, str] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    command: Sequence[str] = (sys.executable, "-m", "deeptrade"),
+    command: Sequence[str] = tuple(module_command("deeptrade")),
 ) -> Path:
     """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
 

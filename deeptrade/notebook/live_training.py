@@ -5,13 +5,13 @@ from __future__ import annotations
 import atexit
 import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from ..planning.children import module_command
 from ..report.run_files import RunFiles
 from ..settings import FitSettings
 
@@ -41,7 +41,7 @@ class LiveTraining:
         folder = Path(self._folder.name)
         self._out, self._log = folder / "train", folder / "log.txt"
         settings = replace(settings, out=str(self._out), epochs=max(settings.epochs, settings.max_steps), skip_rl=True)
-        command = [sys.executable, "-m", "deeptrade", *settings.as_arguments(settings.changed)]
+        command = [*module_command("deeptrade"), *settings.as_arguments(settings.changed)]
         with open(self._log, "wb") as log:
             self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         atexit.register(self.stop)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ..files import read_json
 from ..memory.timeline import phase_table, read_timeline
 from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
+from .children import module_command
 from .plan import Trial
 from .rules import batch_settings
 
@@ -37,7 +37,7 @@ def run_trial(
     predicted_peak_bytes: int,
     folder: Path,
     room_bytes: int = 0,
-    command: Sequence[str] = (sys.executable, "-m", "deeptrade.commands.limited_fit"),
+    command: Sequence[str] = tuple(module_command("deeptrade.commands.limited_fit")),
     timeout_seconds: float = TRIAL_SECONDS,
 ) -> Trial:
     """Train for a few steps on the first rows in a child process and return what it measured.

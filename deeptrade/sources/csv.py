@@ -169,6 +169,7 @@ class CsvSource:
         self.name, self.paths, self.arrangement = name, list(paths), arrangement
         with friendly_os_errors(f"reading {name}"):
             self.seen = file_stats(self.paths)
+        self.watched = self.paths
         self._files = [TextFile(path) for path in paths]
         headers = [_read_header(file) for file in self._files]
         self.columns, self._data_starts = headers[0][0], [start for _, start in headers]

@@ -12,6 +12,7 @@ import numpy as np
 from ..times import UnreadableTimeError, read_time
 from ..units import count_of
 from .schema import Feature, array_shape
+from .spellings import HOW_TO_WRITE, explain_spelling, is_shortened
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
@@ -106,15 +107,20 @@ def _load_array(text: str, column: str) -> Any:
     if text.lower() in _MISSING or text == "[]":
         raise RowFault("missing", column, f"the cell is {text!r}" if text else "the cell is empty")
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()) or text.count("[") > text.count("]"):
+        ends_early = error.pos >= len(text.rstrip()) or text.count("[") > text.count("]")
+        if ends_early and not is_shortened(text):
             raise RowFault("cut_off", column, f"the array ends after {count_of(len(text), 'character')}") from None
-        raise RowFault("encoding", column, f"not JSON at character {error.pos}: {error.msg}") from None
+        detail = f"not JSON at character {error.pos}: {explain_spelling(text) or error.msg}"
+        raise RowFault("cut_off" if ends_early else "encoding", column, detail) from None
     except RecursionError:
         raise RowFault("shape", column, "lists are nested too deeply") from None
     except ValueError as error:  # an integer of thousands of digits
         raise RowFault("encoding", column, str(error)[:80]) from None
+    if isinstance(value, str):
+        raise RowFault("encoding", column, f"the array is JSON text within JSON text; {HOW_TO_WRITE}, once")
+    return value
 
 
 def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ def open_source(
 ) -> Source:
     """Open data for reading; only its schema and size are read yet.
 
-    Several files must be of one kind. CSV files are ordered by their first timestamps, others by name. `horizons`
+    Several files must be of one kind. They are ordered by their first timestamps. `horizons`
     matters only where targets are computed from a price column; `arrangement` says what becomes of rows that do not
     ascend in time; with `needs_targets` off, data without targets is accepted. Raises DataError for data that is
     missing or of an unknown kind.

@@ -46,16 +46,17 @@ class Task(Protocol):
 class Source(Protocol):
     """Data as blocks of checked rows, in a fixed order; opened by `kinds.open_source`.
 
-    kind: 'csv', 'parquet' or 'hdf5'. name: for messages. arrangement: what the user says about the order of rows. seen:
-    size and modification time (ns) of each file when it was opened. columns: all of them, in file order;
-    unused_columns: those that no row uses. file_bytes: of all files. row_text_bytes: bytes of text, or of the file, per
-    row.
+    kind: 'csv', 'parquet' or 'hdf5'. name: for messages. arrangement: what the user says about the order of rows.
+    watched: the paths, then the files they link to. seen: size and modification time (ns) of each of these when it was
+    opened. columns: all of them, in file order; unused_columns: those that no row uses. file_bytes: of all files.
+    row_text_bytes: bytes of text, or of the file, per row.
     """
 
     kind: str
     name: str
     arrangement: Arrangement
     paths: list[Path]
+    watched: list[Path]
     seen: list[list[int]]
     schema: Schema
     columns: list[str]

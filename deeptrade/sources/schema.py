@@ -192,3 +192,10 @@ def unused_columns(header: Iterable[str]) -> list[str]:
     """Return the header's columns that are neither timestamp, feature, target nor price."""
     known = ("timestamp", "price")
     return [n for n in header if n not in known and not n.startswith(FEATURE_PREFIX) and not _TARGET.fullmatch(n)]
+
+
+def needed_columns(header: Iterable[str]) -> list[str]:
+    """Return the header's columns that rows are read from: not the unused ones, nor a price beside targets."""
+    names = list(header)
+    spare = {*unused_columns(names), *(["price"] if any(_TARGET.fullmatch(name) for name in names) else [])}
+    return [name for name in names if name not in spare]

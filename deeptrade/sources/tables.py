@@ -7,8 +7,8 @@ not bytes: a row's line is its number from 1, its byte offset -1.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from ..files import friendly_os_errors
 from ..settings import AS_THEY_COME, Arrangement
 from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
+from .column_types import decoded, refuse_unreadable_times, text_cells
+from .columns import infer_feature, read_feature, read_numbers
+from .datasets import dataset_columns, linked_files, read_dataset
 from .faults import RowFault, read_timestamp
 from .identity import content_id, file_stats, former_content_ids
-from .kernels import MAX_AXES
 from .protocol import CheckedPlace
-from .schema import Feature, Schema, array_shape, infer_columns, number_columns, unused_columns
+from .schema import Feature, Schema, infer_columns, needed_columns, number_columns, unused_columns
 
 _SAMPLE_ROWS = 8
 
@@ -49,14 +51,14 @@ class TableTask:
         """Convert and check the rows."""
         rows = self.place.stop - self.place.start
         faults: dict[int, RowFault] = {}
-        features = {f.name: _read_feature(self.columns[f.name], f, rows, faults) for f in self.features}
+        features = {f.name: read_feature(self.columns[f.name], f, rows, faults) for f in self.features}
         non_finite = np.stack(
             [np.count_nonzero(~np.isfinite(values.reshape(rows, -1)), axis=1) for values in features.values()], axis=1
         )
-        timestamps = _read_times(self.columns["timestamp"], faults)
         numbers = np.empty((rows, len(self.number_columns)), np.float32)
         for place, name in enumerate(self.number_columns):
-            numbers[:, place] = _read_numbers(self.columns[name], name)
+            numbers[:, place] = read_numbers(self.columns[name], name, faults)
+        timestamps = _read_times(decoded(self.columns["timestamp"]), faults)
         lines = np.arange(rows)
         return make_block(
             self.place,
@@ -77,77 +79,6 @@ def _hash(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data if array.size else b"")
     return digest.hexdigest()
-
-
-def _read_feature(column: Any, feature: Feature, rows: int, faults: dict[int, RowFault]) -> np.ndarray:
-    """Return float32 (rows, *shape); missing or ragged rows, or rows of another shape, are noted and left NaN."""
-    if isinstance(column, np.ndarray):
-        if column.shape[1:] != feature.cell_shape:
-            given, expected = ("x".join(map(str, shape)) for shape in (column.shape[1:], feature.cell_shape))
-            raise DataError(
-                f"column {feature.name!r} has shape {given} here and {expected} before; use one shape for all rows"
-            )
-        return _single(column).reshape(rows, *feature.shape)
-    flat = _flatten(column, feature.cell_shape)
-    if flat is not None:
-        return _single(flat).reshape(rows, *feature.shape)
-    values = np.full((rows, *feature.shape), np.nan, np.float32)
-    for row, cell in enumerate(column.to_pylist()):
-        try:
-            values[row] = _single(np.array(_checked_cell(cell, feature), np.float64)).reshape(feature.shape)
-        except RowFault as fault:
-            faults.setdefault(row, fault)
-    return values
-
-
-def _single(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.asarray(values).astype(np.float32)
-
-
-def _checked_cell(cell: Any, feature: Feature) -> Any:
-    if cell is None or cell == []:
-        raise RowFault("missing", feature.name, "the cell is empty")
-    try:
-        shape = array_shape(cell)
-    except ValueError as error:
-        raise RowFault("ragged", feature.name, str(error)) from None
-    if shape != feature.cell_shape:
-        given, expected = ("x".join(map(str, s)) or "one number" for s in (shape, feature.cell_shape))
-        raise RowFault("shape", feature.name, f"shape {given}, expected {expected}")
-    return cell
-
-
-def _flatten(column: Any, shape: Sequence[int]) -> np.ndarray | None:
-    """Return the numbers of an Arrow list array; None unless every row has exactly this shape."""
-    import pyarrow as pa
-
-    for length in shape:
-        if column.null_count:
-            return None
-        if pa.types.is_fixed_size_list(column.type):
-            if column.type.list_size != length:
-                return None
-            column = column.flatten()
-            continue
-        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-            return None
-        if not (np.diff(column.offsets.to_numpy()) == length).all():
-            return None
-        column = column.flatten()
-    if pa.types.is_nested(column.type):
-        return None
-    numbers: np.ndarray = column.to_numpy(zero_copy_only=False)  # a null number becomes NaN
-    return numbers
-
-
-def _read_numbers(column: Any, name: str) -> np.ndarray:
-    values = column if isinstance(column, np.ndarray) else column.to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "fiu" or values.ndim != 1:
-        raise DataError(
-            f"column {name!r} holds {values.dtype} of shape {values.shape[1:]}; expected one number per row"
-        )
-    return _single(values)
 
 
 def _nanoseconds(times: np.ndarray, unit: str, faults: dict[int, RowFault]) -> np.ndarray:
@@ -181,7 +112,7 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
 
 
 class TableSource(ABC):
-    """Rows of table files of one kind, in order of file name; see `ParquetSource` and `Hdf5Source`."""
+    """Rows of table files of one kind, in order of their first times; see `ParquetSource` and `Hdf5Source`."""
 
     kind = ""
     seekable = False
@@ -196,13 +127,16 @@ class TableSource(ABC):
         needs_targets: bool = True,
     ):
         self.name, self.paths, self.arrangement = name, list(paths), arrangement
+        if len(self.paths) > 1:
+            self.paths.sort(key=lambda path: (self._first_time(path), path.name))
+        self.watched = [*self.paths, *self._linked_files()]
         with friendly_os_errors(f"reading {name}"):
-            self.seen = file_stats(self.paths)
+            self.seen = file_stats(self.watched)
         self.file_bytes = sum(size for size, _ in self.seen)
         heads = [self._open(path) for path in self.paths]
         self.columns, self._rows = heads[0][0], [rows for _, rows in heads]
         for path, (columns, _) in zip(self.paths, heads, strict=True):
-            if sorted(columns) != sorted(self.columns):
+            if sorted(needed_columns(columns)) != sorted(needed_columns(self.columns)):
                 raise DataError(
                     f"{path.name} has different columns from {self.paths[0].name}; give files with the same columns"
                 )
@@ -210,19 +144,24 @@ class TableSource(ABC):
         self.number_columns = number_columns(steps, target_source)
         if not any(self._rows):
             raise DataError(f"{name} has columns but no rows")
-        self.unused_columns = unused_columns(self.columns)
+        self.unused_columns = unused_columns(dict.fromkeys(name for columns, _ in heads for name in columns))
         _, sample = next(self._chunks(int(np.flatnonzero(self._rows)[0]), 0, _SAMPLE_ROWS))
-        features = tuple(_infer_feature(name, sample[name]) for name in names)
+        features = tuple(infer_feature(name, sample[name]) for name in names)
         for name in self.number_columns:
-            _read_numbers(sample[name], name)
+            read_numbers(sample[name], name, {})
+        refuse_unreadable_times(sample["timestamp"])
         self.schema = Schema(features, steps or horizons, target_source)
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
+        self._text_row_bytes = _text_row_bytes(sample)
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of memory that reading one block takes: its columns as float64 at most, and twice as float32."""
-        return 4 * self._block_rows * self.schema.row_bytes
+        """Bytes of memory that reading one block takes: its columns as float64 at most, and twice as float32.
+
+        Text is held three times: as read, as cells, and as the parser's lines.
+        """
+        return self._block_rows * (4 * self.schema.row_bytes + 3 * self._text_row_bytes)
 
     def estimate_rows(self) -> int:
         """Return the number of rows."""
@@ -230,11 +169,11 @@ class TableSource(ABC):
 
     def content_id(self) -> str:
         """Return 'sha256-2:...' over schema, sizes and samples of the files."""
-        return content_id(self.paths, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
+        return content_id(self.watched, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
         """Return the ids that earlier versions gave the same content."""
-        return former_content_ids(self.paths, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
+        return former_content_ids(self.watched, [f"{self.kind} 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the number of the first row."""
@@ -268,40 +207,47 @@ class TableSource(ABC):
                 ends_file = task.place.stop == self._rows[number]
                 yield CheckedPlace(task.run().source_hash, ends_block=task.place == place, ends_file=ends_file)
 
+    def _first_time(self, path: Path) -> int:
+        """Return the first time in a file that can be read among its first rows, int64 ns; 0 if there is none."""
+        names, rows = self._open(path)
+        if "timestamp" not in names or not rows:
+            return 0
+        faults: dict[int, RowFault] = {}
+        times = _read_times(decoded(self._first_cells(path, "timestamp", min(rows, _SAMPLE_ROWS))), faults)
+        return next((int(time) for row, time in enumerate(times) if row not in faults), 0)
+
+    def _linked_files(self) -> list[Path]:
+        """Return the other files that hold numbers of these."""
+        return []
+
     @abstractmethod
     def _open(self, path: Path) -> tuple[list[str], int]:
         """Return the columns of one file and its number of rows."""
+
+    @abstractmethod
+    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
+        """Return the first rows of one column of a file, as `_chunks` gives them."""
 
     @abstractmethod
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield (first row, columns) of at most `rows` rows from `start` on, always cut at the same places."""
 
 
-def _infer_feature(name: str, column: Any) -> Feature:
-    """Return the feature with the most common shape in the first rows, so that one bad row does not decide."""
-    if isinstance(column, np.ndarray):
-        shape = column.shape[1:]
-    else:
-        shapes = Counter[tuple[int, ...]]()
-        for cell in column.to_pylist():
-            try:
-                shapes[array_shape(cell)] += cell is not None
-            except ValueError:
-                continue
-        shape = shapes.most_common(1)[0][0] if shapes else ()
-    if not shape or 0 in shape or len(shape) > MAX_AXES:
-        raise DataError(f"column {name!r} holds no arrays of numbers in the first rows; found shape {shape}")
-    return Feature(name, tuple(shape))
+def _text_row_bytes(sample: Mapping[str, Any]) -> int:
+    """Return the bytes of text in one row, the largest of the sample."""
+    columns = [cells for column in sample.values() if (cells := text_cells(column)) is not None]
+    return max((sum(len(cell or b"") for cell in cells) for cells in zip(*columns, strict=True)), default=0)
 
 
 class ParquetSource(TableSource):
-    """Parquet files whose feature columns are nested lists."""
+    """Parquet files; a column of features holds nested lists, tensors or JSON text."""
 
     kind = "parquet"
 
     def _open(self, path: Path) -> tuple[list[str], int]:
-        with self._file(path) as file:
-            return list(file.schema_arrow.names), file.metadata.num_rows
+        with self._file(path) as file, _told_damage(path, "its schema"):
+            names = sorted(file.schema_arrow.names, key=lambda name: name != "timestamp")  # an index comes last
+            return names, file.metadata.num_rows
 
     def _file(self, path: Path) -> Any:
         import pyarrow as pa
@@ -311,26 +257,59 @@ class ParquetSource(TableSource):
             try:
                 # Without these two options it holds a whole row group, which may be the whole file.
                 return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                if getattr(error, "errno", None):  # the system's error, not one of the file's content
+                    raise
                 line = " ".join(str(error).split())[:200]
                 raise DataError(
                     f"{path.name} is not a complete Parquet file ({line}); create or download it again"
                 ) from None
 
+    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
+        import pyarrow as pa
+
+        with self._file(path) as file, _told_damage(path, f"column {column!r}"):
+            for batch in file.iter_batches(rows, columns=[column]):
+                return pa.concat_arrays([batch.column(column)])
+        return pa.array([])
+
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         import pyarrow as pa
 
-        wanted = [name for name in self.columns if name not in self.unused_columns]
+        wanted = needed_columns(self.columns)
         at = 0
         with self._file(self.paths[number]) as file:
             for group in range(file.metadata.num_row_groups):
                 if at + file.metadata.row_group(group).num_rows <= start:
                     at += file.metadata.row_group(group).num_rows
                     continue
-                for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
+                for batch in _batches(file, rows, group, wanted, self.paths[number]):
                     if at >= start:
                         yield at, {name: pa.concat_arrays([batch.column(name)]) for name in batch.schema.names}
                     at += batch.num_rows
+        if at != self._rows[number]:
+            raise DataError(
+                f"{self.paths[number].name} holds {count_of(at, 'row')}, its schema says {self._rows[number]}; "
+                f"write the file again"
+            )
+
+
+def _batches(file: Any, rows: int, group: int, columns: Sequence[str], path: Path) -> Iterator[Any]:
+    """Yield batches of a row group; raises DataError where it cannot be read."""
+    with _told_damage(path, f"row group {group}"):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)
+
+
+@contextmanager
+def _told_damage(path: Path, part: str) -> Iterator[None]:
+    """Raise DataError, one line, for what Arrow raises where a file is damaged."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise DataError(f"{path.name}: {part} cannot be read ({line}); write the file again") from None
 
 
 class Hdf5Source(TableSource):
@@ -340,18 +319,14 @@ class Hdf5Source(TableSource):
 
     def _open(self, path: Path) -> tuple[list[str], int]:
         with self._file(path) as file:
-            names = [name for name in file if hasattr(file[name], "shape")]
-            columns = ["timestamp"] * ("timestamp" in names) + [name for name in names if name != "timestamp"]
-            for name in columns:
-                if not file[name].shape:
-                    raise DataError(f"{path.name}: dataset {name!r} is a single value; expected one entry per row")
-            lengths = {name: len(file[name]) for name in columns}
-        if len(set(lengths.values())) > 1:
-            short = min(lengths, key=lambda name: lengths[name])
-            raise DataError(
-                f"{path.name}: dataset {short!r} has {count_of(lengths[short], 'row')}, others have more; fix the file"
-            )
-        return columns, next(iter(lengths.values()), 0)
+            return dataset_columns(file, path)
+
+    def _linked_files(self) -> list[Path]:
+        found: dict[Path, None] = {}
+        for path in self.paths:
+            with self._file(path) as file:
+                found.update(dict.fromkeys(linked_files(file, path)))
+        return list(found)
 
     def _file(self, path: Path) -> Any:
         import h5py
@@ -362,10 +337,14 @@ class Hdf5Source(TableSource):
             line = " ".join(str(error).split())[:200]
             raise DataError(f"{path.name} cannot be read as HDF5 ({line}); create or download it again") from None
 
+    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
+        with self._file(path) as file:
+            return read_dataset(file, column, 0, rows, path)
+
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with self._file(self.paths[number]) as file:
-            wanted = [name for name in self.columns if name not in self.unused_columns]
+            wanted = needed_columns(self.columns)
             while start < self._rows[number]:
                 stop = min((start // rows + 1) * rows, self._rows[number])
-                yield start, {name: file[name][start:stop] for name in wanted}
+                yield start, {name: read_dataset(file, name, start, stop, self.paths[number]) for name in wanted}
                 start = stop

@@ -241,7 +241,7 @@ def _write(
             writer.add(block, first_line=line)
             line += block.lines
         manifest = _finish(writer, source, max_bad_rows)
-    if file_stats(source.paths) != source.seen:
+    if file_stats(source.watched) != source.seen:
         raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
     return manifest, len(kept)
 

@@ -52,7 +52,7 @@ class Located:
 
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
-        if self.source is None or file_stats(self.source.paths) != self.source.seen:
+        if self.source is None or file_stats(self.source.watched) != self.source.seen:
             if self.source is None:
                 return locate(self.data, store=self.store)
             schema = self.source.schema

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 
+from ..data.backend import keras
 from ..errors import SettingsError
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev")

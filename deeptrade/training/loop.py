@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import keras
 import numpy as np
 
+from ..data.backend import keras
 from ..data.batch_cache import Batch
 from ..data.batches import BatchReader
 from ..data.generator import MemoryEfficientGenerator

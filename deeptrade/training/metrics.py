@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from ..data.backend import keras, tf
 from ..data.batch_cache import Batch
 from ..memory.collection import trimming
 from ..units import count_of

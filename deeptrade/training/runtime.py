@@ -61,16 +61,19 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
     processors with AVX-512).
 
     If TensorFlow has already run in this process (a notebook), its allocator and thread counts stay, and the latter are
-    reported.
+    reported. Raises SettingsError if Keras was imported there with settings that change results.
     """
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
     uses_malloc = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
     with quiet_start():
-        import tensorflow as tf
-        from tensorflow.python.util import _pywrap_util_port
+        from ..data.backend import left_aside, refuse_other_settings, tf
 
         gpus = tf.config.list_physical_devices("GPU")
+        from tensorflow.python.util import _pywrap_util_port  # only now: tensorflow itself imports Keras
+    refuse_other_settings()
+    for line in left_aside():
+        sink(line)
     has_pool = _pywrap_util_port.IsMklEnabled() and not uses_malloc
     gives_back = (give_back or uses_malloc) and not has_pool
     if gives_back:
@@ -106,11 +109,10 @@ def choose_precision(asked: str, gpus: int) -> str:
 
 def versions() -> dict[str, str]:
     """Return the package versions that a result depends on."""
-    import keras
     import numpy as np
-    import tensorflow as tf
 
     from .. import __version__
+    from ..data.backend import keras, tf
 
     return {
         "deeptrade": __version__,

@@ -8,8 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-import tensorflow as tf
-
+from ..data.backend import tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError

@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework import ops
 
+from ..data.backend import keras, tf
 from ..errors import SettingsError
 from ..memory.collection import trimming
 
@@ -104,6 +102,8 @@ def _forgetting_gradients() -> Iterator[None]:
     Each would keep its whole graph alive as long as the process: 45 MB for every run in one notebook. Keras's
     optimizers register one through `all_reduce`. They are not used after tracing.
     """
+    from tensorflow.python.framework import ops
+
     known = getattr(ops.gradient_registry, "_registry", {})
     before = set(known)
     try:

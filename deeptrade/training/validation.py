@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
+from ..data.backend import keras
 from ..data.batch_cache import Batch
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset

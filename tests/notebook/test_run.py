@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from deeptrade.notebook.run import _open_state
 from deeptrade.run_folder import NOTEBOOKS
 from tests.support.markets import make_market
 from tests.support.notebooks import StandIn
+from tests.support.shadows import write_shadows
 
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
 
@@ -265,3 +267,37 @@ def test_the_limit_of_a_run_bounds_its_compile_too(market, tmp_path):
         run(market.path, out=tmp_path / "out", parameters={"memory_limit": "1KiB"})
     assert not (tmp_path / "market.dtstore").exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_kernel_imports_nothing_from_the_working_folder_and_runs_no_startup_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_shadows(tmp_path))
+    (tmp_path / "startup.py").write_text("print('at startup'); raise SystemExit('startup')\n")
+    for name in ("ipython_config", "ipython_kernel_config", "jupyter_config", "jupyter_client_config"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('config')\n")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("MPLBACKEND", "Qt5Agg")
+    before = dict(os.environ)
+    code = "import csv, queue, random, types, numpy, pandas\nprint(random.Random, csv.reader, numpy.float32)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {})
+    (output,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
+    assert "random.Random" in output.text
+    assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_in_a_folder_with_modules_of_pythons_names_gives_the_weights_it_gives_elsewhere(tmp_path):
+    hashes = []
+    for folder in (tmp_path / "plain", tmp_path / "shadowed"):
+        folder.mkdir()
+        make_market(folder / "market.csv", rows=120)
+        if folder.name == "shadowed":
+            write_shadows(folder)
+        given = [part for name, value in PARAMETERS.items() for part in ("-r", name, str(value))]
+        command = [sys.executable, "-m", "deeptrade", "run", "market.csv", "--out", "run", *given]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        hashes.append(json.loads((folder / "run" / "train" / "result.json").read_text())["weights_sha256"])
+    assert hashes[0] == hashes[1]

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -202,7 +203,7 @@ def test_a_missing_time_changes_no_other(market, tmp_path):
 
 def test_columns_that_hold_no_numbers_are_one_line(market, tmp_path):
     path = to_parquet(market, tmp_path / "m.parquet", change=lambda c: c.update(y_1=["up"] * 60))
-    with pytest.raises(DataError, match=r"column 'y_1' holds object .*expected one number per row"):
+    with pytest.raises(DataError, match=r"column 'y_1', encoding: 'up' is not a number"):
         open_dataset(path)
     with h5py.File(to_hdf5(market, tmp_path / "m.h5"), "a") as file:
         del file["y_1"]
@@ -221,3 +222,26 @@ def test_a_task_of_a_table_can_start_at_a_later_row(market, tmp_path, kind):
     np.testing.assert_array_equal(rest.timestamps, whole.timestamps[3:])
     for name in source.schema.names:
         np.testing.assert_array_equal(rest.features[name], whole.features[name][3:])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "h5"])
+@pytest.mark.parametrize(
+    "names", [[f"part.{n}" for n in range(12)], ["Jan-2024", "Apr-2024", "2024-02"], ["b", "a", "c"]]
+)
+def test_files_of_a_folder_are_taken_in_time_order(tmp_path, kind, names):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    write = to_parquet if kind == "parquet" else to_hdf5
+    for number, name in enumerate(names):
+        part = make_market(tmp_path / "part.csv", rows=10, start=10 * number, seed=number)
+        write(part, folder / f"{name}.{kind}")
+    for hidden in ("._part.0", "_metadata", ".part.1"):
+        (folder / f"{hidden}.{kind}").write_bytes(b"no data")
+    (folder / "_SUCCESS").write_bytes(b"")
+    with open_store(compile_store(folder)) as data:
+        assert (np.diff(data.timestamps) > 0).all()
+        assert data.rows == 10 * len(names)
+    part = make_market(tmp_path / "part.csv", rows=10, start=5)
+    write(part, folder / f"again.{kind}")
+    with pytest.raises(DataError, match=rf"again\.{kind} begins at .* before {re.escape(names[0])}\.{kind} ends at"):
+        compile_store(folder)

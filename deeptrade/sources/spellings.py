@@ -1,0 +1,46 @@
+"""What a cell that is no JSON looks like: the text other programs write for arrays, and how to write it instead."""
+
+from __future__ import annotations
+
+import re
+
+HOW_TO_WRITE = "write cells with json.dumps(array.tolist())"
+
+_SPELLINGS = (
+    (r"\.\.\.|…", "numbers were left out where it says '...'"),
+    (r"\bnp\.\w+\(", "this is Python's str() of a list of numpy numbers"),
+    (r"^b['\"]", "this is Python's str() of bytes, which have to be decoded first"),
+    (r"[A-Za-z_][\w.]*\(", "this is how Python prints an object, {found}...)"),
+    (r"^<", "this is how Python prints an object"),
+    (r"\(", "this is Python's str() of a tuple"),
+    (r"\d\.?\s+[-+]?[.\da-z]|\]\s*\[", "numbers are separated by blanks, not commas, as numpy's str() does"),
+    (r"(?<!\w)[-+]?(np\.|math\.)?nan(?!\w)", "{found!r} is no JSON (NaN is)"),
+    (r"(?<!\w)[-+]?(np\.|math\.)?inf(inity)?(?!\w)", "{found!r} is no JSON (Infinity is)"),
+    (r"(?<!\w)(None|NaT|NA)(?!\w)", "{found!r} is no JSON (null is)"),
+    (r";", "rows are separated by semicolons"),
+    (r"^\{[-+.\d{\s]", "braces stand where JSON has square brackets"),
+    (r"'", "the numbers stand in single quotes"),
+    (r"^[^\[]*\d[^\[]*,", "the array has no square brackets"),
+    (r"\d\.(?!\d)|(?<!\d)\.\d|\+\d", "numbers are written as 1. or .5 or +1, which is no JSON"),
+)
+"""Patterns of spellings and what to say of them, the most telling first."""
+
+
+def is_shortened(text: str) -> bool:
+    """Return whether a program left out numbers of an array when it printed it."""
+    return "..." in text or "…" in text
+
+
+def explain_spelling(text: str) -> str:
+    """Return why text that is no JSON is none, and how to write it; empty if its spelling is none that we know.
+
+    >>> explain_spelling("(1.0, 2.0)")
+    "this is Python's str() of a tuple; write cells with json.dumps(array.tolist())"
+    >>> explain_spelling("[1.0, nan]")
+    "'nan' is no JSON (NaN is); write cells with json.dumps(array.tolist())"
+    """
+    for pattern, cause in _SPELLINGS:
+        found = re.search(pattern, text.replace("NaN", "null").replace("Infinity", "null"), re.IGNORECASE)
+        if found:
+            return f"{cause.format(found=found[0])}; {HOW_TO_WRITE}"
+    return ""
