@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from ..store.ledger import write_ledger
 from .examination import examine, examine_targets
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
-_GAP_FACTOR = 1.5
 _MOST_GAPS = 100
 
 
@@ -88,7 +88,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "sizes": {"csv_bytes": dataset.file_bytes, "float32_bytes": usable * dataset.schema.row_bytes},
         "rows": {"read": dataset.rows, "usable": usable, "rejected": dataset.rows - usable},
         "target_source": dataset.schema.target_source,
-        **_describe_times(dataset.timestamps),
+        **_describe_times(dataset),
         "duplicates": rejected["repeated"],
         "backward": rejected["out_of_order"],
         "features": [
@@ -120,16 +120,30 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
     }
 
 
-def _describe_times(times: np.ndarray) -> dict[str, Any]:
-    """Return span, median step and gaps (over 1.5 times the median) of int64 ns timestamps in file order."""
-    steps = np.diff(times) / 1e9
-    median = float(np.median(steps)) if len(steps) else None
-    gaps = np.flatnonzero(steps > _GAP_FACTOR * median) if median and median > 0 else np.empty(0, np.int64)
+def _describe_times(dataset: Dataset) -> dict[str, Any]:
+    """Return span, median step and gaps; of the first gaps where each begins and ends, and what it cost.
+
+    `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns.
+    """
+    times, gaps = dataset.timestamps, dataset.gaps
+    from_prices = dataset.schema.target_source == "price"
+    lost = np.isnan(dataset.targets) if from_prices else None
+    edges = [-1, *gaps.after.tolist()]
+    described = [
+        {
+            "after": _iso(times[at]),
+            "until": _iso(times[at + 1]),
+            "seconds": float(times[at + 1] - times[at]) / 1e9,
+            "missing_rows": round((times[at + 1] - times[at]) / gaps.step) - 1 if gaps.is_grid else None,
+            "lost_targets": None if lost is None else int(lost[before + 1 : at + 1].sum()),
+        }
+        for before, at in pairwise(edges[: _MOST_GAPS + 1])
+    ]
     return {
         "span": {"start": _iso(times.min()), "end": _iso(times.max())},
-        "step_seconds": median,
-        "gap_count": len(gaps),
-        "gaps": [{"after": _iso(times[at]), "seconds": float(steps[at])} for at in gaps[:_MOST_GAPS]],
+        "step_seconds": gaps.step / 1e9 if gaps.step else None,
+        "gap_count": len(gaps.after),
+        "gaps": described,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from deeptrade import profile
 from deeptrade.errors import DoesNotFitError
+from tests.support.markets import make_market
 
 
 def test_counts_times_and_moments_equal_plain_numpy(market):
@@ -30,7 +31,9 @@ def test_gaps_repeats_and_steps_back_are_counted(market):
     market.write()
     result = profile(market.path)
     after = datetime.fromtimestamp(1_700_000_000 + 29 * 1200, UTC).isoformat()
-    assert {"after": after, "seconds": 4800.0} in result["gaps"]
+    until = datetime.fromtimestamp(1_700_000_000 + 33 * 1200, UTC).isoformat()
+    gap = {"after": after, "until": until, "seconds": 4800.0, "missing_rows": 3, "lost_targets": None}
+    assert gap in result["gaps"]
     assert result["duplicates"] == 1
     assert result["backward"] == 1
 
@@ -59,3 +62,14 @@ def test_one_row_and_no_known_target_have_a_profile(market):
 def test_a_memory_limit_bounds_what_a_profile_reads(market):
     with pytest.raises(DoesNotFitError, match=r"reading a block of market needs .* may be used"):
         profile(market.path, memory_limit="1KiB")
+
+
+def test_what_a_gap_cost_is_told_where_targets_come_from_prices(tmp_path):
+    market = make_market(tmp_path / "m.csv", horizons=1, rows=40)
+    market.header[-1] = "price"
+    for row, cells in enumerate(market.cells):
+        cells[-1] = str(100 + row)
+    del market.cells[20:25]
+    market.write()
+    (gap,) = profile(market.path)["gaps"]
+    assert (gap["missing_rows"], gap["lost_targets"]) == (5, 10 * 11 // 2)

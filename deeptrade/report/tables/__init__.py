@@ -2,7 +2,18 @@
 
 from .common import as_html, settings_table, versions_table
 from .comparison import comparison, differing_settings
-from .data import alerts, data_verdict, examined, features, independence, nonfinite_places, overview, rejected, targets
+from .data import (
+    alerts,
+    data_verdict,
+    examined,
+    features,
+    gaps,
+    independence,
+    nonfinite_places,
+    overview,
+    rejected,
+    targets,
+)
 from .memory import (
     growth_verdict,
     memory_verdict,
@@ -37,6 +48,7 @@ __all__ = [
     "evaluation_verdict",
     "examined",
     "features",
+    "gaps",
     "growth_verdict",
     "independence",
     "limits",

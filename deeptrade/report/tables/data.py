@@ -12,6 +12,7 @@ from ..findings import data as findings
 from ..findings.data import Alert
 from .common import Json, number, pairs, percent, span
 
+_MOST_GAPS = 20
 _MOST_ALIKE = 4
 """Alerts of one kind that are listed one by one; the rest are counted, since a file may have hundreds of features."""
 
@@ -64,6 +65,25 @@ def alerts(profile: Json) -> pd.DataFrame:
     """Return alerts as (level, finding, threshold, next step), warnings first; empty where there are none."""
     lines = [(alert.level, *_IN_WORDS[alert.kind](alert)) for alert in findings.alerts(profile)]
     return pd.DataFrame(_counted(lines), columns=["level", "finding", "threshold", "next step"])
+
+
+def gaps(profile: Json) -> pd.DataFrame:
+    """Return where each of the first gaps begins and ends, and what it cost; empty where there are none."""
+    return pd.DataFrame(
+        [
+            {
+                "last row before": gap["after"],
+                "first row after": gap["until"],
+                "rows missing": _or_dash(gap["missing_rows"]),
+                "targets lost": _or_dash(gap["lost_targets"]),
+            }
+            for gap in profile["gaps"][:_MOST_GAPS]
+        ]
+    )
+
+
+def _or_dash(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 _IN_WORDS: dict[str, Callable[[Alert], tuple[str, str, str]]] = {
