@@ -25,17 +25,44 @@ class CutRow:
 
 @dataclass
 class Cells:
-    """Chosen columns by position: numbers float64 (rows,), texts as written. `rows` count data rows from 0, int64.
+    """Chosen columns: values float64 (rows, columns), NaN for what stands for no number; texts by position, as written.
 
-    `lines` count lines of text from 1, int64; None for files that have no lines. `cut` are the rows left out because
-    cells are missing at their end.
+    `rows` count data rows from 0, int64. `lines` count lines of text from 1, int64; None for files that have no lines.
+    `cut` are the rows left out because cells are missing at their end.
     """
 
     rows: np.ndarray
     lines: np.ndarray | None
-    numbers: dict[int, np.ndarray]
+    values: np.ndarray
     texts: dict[int, pd.Series]
     cut: list[CutRow] = field(default_factory=list)
+
+
+class GrowingTable:
+    """A table of numbers that grows in place, so that a long one is never held twice."""
+
+    def __init__(self, columns: int, rows: int):
+        self._table, self._rows = np.empty((max(1, rows), columns)), 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append float64 (rows, columns)."""
+        end = self._rows + len(rows)
+        if end > len(self._table):
+            self._table.resize((end + end // 4, self._table.shape[1]), refcheck=False)
+        self._table[self._rows : end] = rows
+        self._rows = end
+
+    def table(self) -> np.ndarray:
+        """Return all rows, float64 (rows, columns)."""
+        return self._table[: self._rows]
+
+
+def keep_rows(table: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return some rows of a table, by their indices or a mask, in the memory of the table, a column at a time."""
+    indices = np.flatnonzero(kept) if kept.dtype == bool else kept
+    for column in range(table.shape[1]):
+        table[: len(indices), column] = table[indices, column]
+    return table[: len(indices)]
 
 
 def numbers_of(column: Sequence | pd.Series, *, file: str, name: str, rows: np.ndarray | None = None) -> np.ndarray:

@@ -56,7 +56,7 @@ _BY_NAME = {spelling: name for name, spellings in _NAMES.items() for spelling in
 _PRICES = CHANNELS[:4]
 
 _TIME_NAMES = (
-    "opentime unix unixtimestamp unixtime epoch timestamp opentimestamp ts t starttime startat start windowstart "
+    "opentime unix unixtimestamp unixtime epoch timestamp opentimestamp mts ts t starttime startat start windowstart "
     "timeperiodstart periodstart timeopen begin gmttime utctime timeutc timestamputc datetimeutc localtime datetime "
     "dateandtime date time dt candlebegintime bucket tsevent"
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..times import iso_time
-from .kline_cells import Cells
+from .kline_cells import Cells, CutRow, keep_rows
 from .kline_columns import Roles, find_roles
 from .kline_files import UNREADABLE, KlineFile, unreadable
 from .kline_law import check_order, fault, lawful
@@ -67,23 +67,29 @@ def read_file(file: KlineFile) -> FileRead:
         name=roles.names[roles.time],
         rows=cells.rows,
     )
-    values = np.column_stack([cells.numbers.pop(index) for index in roles.channels.values()])
+    values = cells.values
     if not len(times):
         raise DataError(f"{file.name} holds no bar; give a file with bars")
-    for name, part in _by_symbol(cells, roles, len(times)):
-        check_order(times[part], values[part], roles, f"{file.name}{name}", has_header=file.names is not None)
+    symbols = list(_by_symbol(cells, roles, len(times)))
+    for name, part in symbols:
+        check_order(*_of(times, values, part), roles, f"{file.name}{name}", has_header=file.names is not None)
     good = lawful(values)
     everything = FileBars(file.name, symbol_of(file.name), times, values, cells.rows, cells.lines)
     bad = [_cut(file.name, one) for one in cells.cut]
     for index in np.flatnonzero(~good).tolist():
         found = fault(values[index])
         bad.append(everything.entry(index, "bad_bar", f"{iso_time(int(times[index]))}: {found.detail}", found.column))
-    bars = [_part(everything, good & part, name.strip(" ()")) for name, part in _by_symbol(cells, roles, len(times))]
+    alone = len(symbols) == 1
+    bars = [_part(everything, good & part, name.strip(" ()"), alone=alone) for name, part in symbols]
     bad.sort(key=lambda entry: entry.row or 0)
     return FileRead(bars, bad, tuple(roles.channels), roles.left_out)
 
 
-def _cut(file: str, row) -> KlineEntry:
+def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (times, values) if part.all() else (times[part], values[part])
+
+
+def _cut(file: str, row: CutRow) -> KlineEntry:
     return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
 
 
@@ -98,9 +104,11 @@ def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.
         yield (f" ({name})" if name else ""), codes == code
 
 
-def _part(bars: FileBars, kept: np.ndarray, market: str) -> FileBars:
+def _part(bars: FileBars, kept: np.ndarray, market: str, *, alone: bool) -> FileBars:
+    """The kept bars as those of a market, where they are all of the file in the same memory."""
     market = market or bars.market
     if kept.all():
         return FileBars(bars.file, market, bars.times, bars.values, bars.rows, bars.lines)
+    values = keep_rows(bars.values, kept) if alone else bars.values[kept]
     lines = None if bars.lines is None else bars.lines[kept]
-    return FileBars(bars.file, market, bars.times[kept], bars.values[kept], bars.rows[kept], lines)
+    return FileBars(bars.file, market, bars.times[kept], values, bars.rows[kept], lines)

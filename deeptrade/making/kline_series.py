@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DataError
 from ..times import duration_name, iso_time
 from .bars import NEVER, Bars
+from .kline_cells import keep_rows
 from .kline_ledger import KlineEntry
 from .kline_reading import FileBars
 
@@ -69,11 +70,25 @@ def join(market: str, parts: Sequence[FileBars], *, duplicates: str = "error") -
         raise DataError(f"{market or 'the files'}: {held}; give files with more bars")
     was_sorted = bool((np.diff(times) >= 0).all())
     order = np.arange(len(times)) if was_sorted else np.argsort(times, kind="stable")
-    values = np.concatenate([part.values for part in parts]) if len(parts) > 1 else parts[0].values
+    values = _joined(parts)
     keep, drop, equal = _choose(times, values, order, parts, duplicates)
     interval = _interval(times[keep], parts, market)
-    bars = Bars(times[keep], values[keep], interval)
-    return Series(market, bars, _by_part(parts, drop, equal), was_sorted)
+    if not was_sorted or len(drop):
+        times, values = times[keep], keep_rows(values, keep)
+    return Series(market, Bars(times, values, interval), _by_part(parts, drop, equal), was_sorted)
+
+
+def _joined(parts: Sequence[FileBars]) -> np.ndarray:
+    """The values of all parts; each part's own are let go as soon as they are copied."""
+    if len(parts) == 1:
+        return parts[0].values
+    values = np.empty((sum(len(part.times) for part in parts), parts[0].values.shape[1]))
+    first = 0
+    for part in parts:
+        values[first : first + len(part.times)] = part.values
+        part.values = np.empty((0, 0))
+        first += len(part.times)
+    return values
 
 
 def _choose(

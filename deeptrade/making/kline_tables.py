@@ -48,14 +48,14 @@ class ArrowFile:
             table = pq.read_table(self._path, columns=wanted)
         else:
             table = pyarrow.feather.read_table(self._path, columns=wanted, memory_map=True)
-        found = Cells(np.arange(len(table)), None, {}, {})
-        for index, name in numbers.items():
+        found = Cells(np.arange(len(table)), None, np.empty((len(table), len(numbers))), {})
+        for place, (index, name) in enumerate(numbers.items()):
             column = table.column(self._columns[index])
             kind = column.type
             if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-                found.numbers[index] = column.cast(pa.float64(), safe=False).to_numpy()
+                found.values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
             else:
-                found.numbers[index] = numbers_of(column.to_pandas(), file=self.name, name=name)
+                found.values[:, place] = numbers_of(column.to_pandas(), file=self.name, name=name)
         for index in texts:
             found.texts[index] = _times(table.column(self._columns[index]))
         return found
@@ -105,9 +105,9 @@ class JsonFile:
 
     def read(self, numbers: Mapping[int, str], texts: Sequence[int]) -> Cells:
         """Return the cells of some columns. Raises DataError for text among numbers."""
-        found = Cells(np.arange(self.rows), None, {}, {})
-        for index, name in numbers.items():
-            found.numbers[index] = numbers_of(list(self._columns[index]), file=self.name, name=name)
+        found = Cells(np.arange(self.rows), None, np.empty((self.rows, len(numbers))), {})
+        for place, (index, name) in enumerate(numbers.items()):
+            found.values[:, place] = numbers_of(list(self._columns[index]), file=self.name, name=name)
         for index in texts:
             found.texts[index] = pd.Series(list(self._columns[index]))
         return found

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..errors import DataError
-from .kline_cells import NULLS, Cells, CutRow, numbers_of
+from .kline_cells import NULLS, Cells, CutRow, GrowingTable, numbers_of
 from .kline_columns import price_names
 
 _SEPARATORS = (",", "\t", ";", "|")
@@ -70,37 +70,51 @@ class TextFile:
 
     def _cells(self, numbers: Mapping[int, str], texts: Sequence[int], *, strings: bool) -> Cells:
         short: list[tuple[int, str]] = []
-        batches = self._batches([*numbers, *texts], set() if strings else set(numbers), short)
-        table = pa.Table.from_batches(list(batches))
-        columns = {index: table.column(str(index)) for index in [*numbers, *texts]}
-        lines = np.arange(self._first_line + 1, self._first_line + 1 + len(table) + len(short))
-        lines = np.delete(lines, [number - 1 - self._first_line for number, _ in short])
-        filled = ~_all_empty(columns.values(), len(table))
+        values = GrowingTable(len(numbers), self.rows)
+        chunks: dict[int, list[pa.Array]] = {index: [] for index in texts}
+        filled: list[np.ndarray] = []
+        first = 0
+        for batch in self._batches([*numbers, *texts], set() if strings else set(numbers), short):
+            columns = {index: batch.column(str(index)) for index in [*numbers, *texts]}
+            filled.append(~_all_empty(columns.values(), len(batch)))
+            columns = {index: column.filter(pa.array(filled[-1])) for index, column in columns.items()}
+            places = np.arange(first, first + int(filled[-1].sum()))
+            cells = [
+                numbers_of(columns[index].to_pandas(), file=self.name, name=name, rows=places)
+                for index, name in numbers.items()
+            ]
+            values.add(np.column_stack(cells))
+            for index in texts:
+                chunks[index].append(columns[index])
+            first = int(places[-1]) + 1 if len(places) else first
+        rows, lines, cut = self._places(np.concatenate(filled or [np.empty(0, bool)]), short)
+        found = {index: pa.chunked_array(chunks[index], pa.string()).to_pandas().astype("str") for index in texts}
+        return Cells(rows, lines, values.table(), found, cut)
+
+    def _places(
+        self, filled: np.ndarray, short: Sequence[tuple[int, str]]
+    ) -> tuple[np.ndarray, np.ndarray, list[CutRow]]:
+        """Numbers of the rows that are whole, their lines, and the rows that are cut; blank lines are no rows."""
+        lines = np.arange(self._first_line + 1, self._first_line + 1 + len(filled) + len(short))
+        lines = np.delete(lines, [number - 1 - self._first_line for number, _ in short])[filled]
         cut = [CutRow(-1, number, text) for number, text in short if text.strip()]
-        order = np.sort(np.concatenate([lines[filled], [one.line for one in cut]]).astype(np.int64))
-        cut = [CutRow(int(np.searchsorted(order, one.line)), one.line, one.text) for one in cut]
+        order = np.sort(np.concatenate([lines, [one.line for one in cut]]).astype(np.int64))
         if len(cut) > _MOST_CUT * len(order):
             raise DataError(
                 f"{self.name} line {cut[0].line}: {cut[0].text!r:.60} has too few cells, {self._width} are expected "
                 f"({len(cut)} such lines); remove these lines"
             )
-        rows = np.searchsorted(order, lines[filled])
-        keep = pa.array(filled)
-        kept = {index: column.filter(keep) for index, column in columns.items()}
-        found = Cells(rows, lines[filled], {}, {index: kept[index].to_pandas().astype("str") for index in texts}, cut)
-        for index, name in numbers.items():
-            column = kept[index].to_pandas()
-            found.numbers[index] = numbers_of(column, file=self.name, name=name, rows=rows)
-        return found
+        cut = [CutRow(int(np.searchsorted(order, one.line)), one.line, one.text) for one in cut]
+        return np.searchsorted(order, lines), lines, cut
 
     def _batches(self, columns: Sequence[int], floats: set[int], short: list[tuple[int, str]]):
-        def handle(row: pa_csv.InvalidRow) -> str:
+        long: list[tuple[int, int]] = []
+
+        def handle(row: pa_csv.InvalidRow) -> str:  # an error raised here would be lost
             if row.actual_columns > row.expected_columns:
-                raise DataError(
-                    f"{self.name} line {row.number}: {row.actual_columns} cells, {row.expected_columns} are expected; "
-                    f"correct or remove the line"
-                )
-            short.append((row.number, row.text))
+                long.append((row.number, row.actual_columns))
+            else:
+                short.append((row.number, row.text))
             return "skip"
 
         kinds = {str(index): pa.float64() if index in floats else pa.string() for index in columns}
@@ -121,7 +135,15 @@ class TextFile:
                     column_types=kinds, include_columns=list(kinds), null_values=list(NULLS), strings_can_be_null=False
                 ),
             )
-            yield from reader
+            for batch in reader:
+                if long:
+                    break
+                yield batch
+        if long:
+            line, cells = min(long)
+            raise DataError(
+                f"{self.name} line {line}: {cells} cells, {self._width} are expected; correct or remove the line"
+            )
 
 
 def _decoded(head: bytes, encoding: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 
 from ..errors import DataError, SettingsError
 from ..files import atomic_write
@@ -170,6 +171,7 @@ def _read(
     reads: list[FileRead] = []
     while files:
         reads.append(read_file(files.pop(0)))
+        pa.default_memory_pool().release_unused()
     if len({read.channels for read in reads}) > 1:
         few, many = (choose(reads, key=lambda read: len(read.channels)).bars[0].file for choose in (min, max))
         raise DataError(f"{few} has other columns than {many}; build from files of one kind")
