@@ -100,7 +100,7 @@ def _named(names: Sequence[str], sample: Sequence[Sequence[str]], file: str) -> 
     for index, name in enumerate(names):
         found.setdefault(_role(name), []).append(index)
     _prefer_huobi(found, names)
-    _prefer_base_volume(found, names)
+    _prefer_base_volume(found, names, sample)
     for role, indices in found.items():
         if role in (*CHANNELS, *_TIMES, "symbol") and len(indices) > 1:
             first, second = (names[index] for index in indices[:2])
@@ -147,11 +147,14 @@ def _prefer_huobi(found: dict[str, list[int]], names: Sequence[str]) -> None:
         found["quote_volume"] = [plain.index("vol")]
 
 
-def _prefer_base_volume(found: dict[str, list[int]], names: Sequence[str]) -> None:
-    """Of `Volume BTC`, `Volume USDT` the first is in the market's own units; of ticks and volume, the ticks count."""
+def _prefer_base_volume(found: dict[str, list[int]], names: Sequence[str], sample: Sequence[Sequence[str]]) -> None:
+    """Of `Volume BTC`, `Volume USDT` that of the coin with which the symbol begins, else the first; of ticks and volume
+    the ticks."""
     coins = found.pop("coin_volume", [])
     if "volume" not in found and coins:
-        found["volume"] = coins[:1]
+        symbol = plain_name(sample[0][found["symbol"][0]]) if "symbol" in found else ""
+        own = [index for index in coins if symbol.startswith(plain_name(names[index]).removeprefix("volume"))]
+        found["volume"] = (own or coins)[:1]
     ticks = [index for index in found.get("volume", []) if plain_name(names[index]) in ("tickvol", "tickvolume")]
     if len(ticks) == 1:
         found["volume"] = ticks
@@ -161,15 +164,14 @@ def _date_and_clock(
     found: dict[str, list[int]], times: list[int], sample: Sequence[Sequence[str]]
 ) -> tuple[int, int | None]:
     """The column of times; where the date stands in one and the time of day in another, both."""
-    if times[0] in (found.get("date", [-1])[0], found.get("dt", [-1])[0]) and "time" in found:
-        clock = found["time"][0]
-        cell = sample[0][clock] if clock < len(sample[0]) else ""
-        date = sample[0][times[0]] if times[0] < len(sample[0]) else ""
-        if is_clock(cell) and ":" not in date:
-            return times[0], clock
-        if (is_time(cell) and ":" in cell) or (cell.replace(".", "").isdigit() and ":" not in date and len(cell) >= 10):
-            return clock, None
-    return times[0], None
+    date = next((found[name][0] for name in ("date", "dt") if name in found), None)
+    clock = next((found[name][0] for name in ("time", "timestamp") if name in found), None)
+    if date is None or clock is None or times[0] not in (date, clock):
+        return times[0], None
+    if is_clock(sample[0][clock]) and ":" not in sample[0][date]:
+        return date, clock
+    is_whole = is_time(sample[0][clock]) or len(sample[0][clock].replace(".", "")) >= 10
+    return (clock, None) if is_whole else (times[0], None)
 
 
 UNNAMED_ORDERS = {

@@ -22,7 +22,16 @@ ACCEPTED = (
     "klines as CSV (also .gz, .zip), JSON, Feather or Parquet with open time, open, high, low, close, volume, "
     "under these names or in this order"
 )
-UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, UnicodeError)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    NotImplementedError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    pa.ArrowException,
+    UnicodeError,
+)
 """What reading a damaged file raises, whatever its kind."""
 
 _OTHER_KINDS = (

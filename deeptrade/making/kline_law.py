@@ -25,7 +25,6 @@ KNOWN_ORDERS: dict[tuple[str, ...], str] = {
     ("volume", "close", "high", "low", "open"): "Gate",
     ("open", "close", "low", "high", "volume"): "HTX",
     ("high", "low", "open", "close", "volume"): "Bitstamp",
-    ("close", "high", "low", "open", "volume"): "no exchange we know",
 }
 """Orders of the five columns after the time, with who writes them."""
 
@@ -101,8 +100,11 @@ def _advice(roles: Roles, order: Sequence[str] | None, *, swapped: bool, has_hea
     if has_header:
         return f"columns {','.join(place)} probably hold {names}: correct the names in its header"
     maker = KNOWN_ORDERS.get(probable)
-    known = f", as {maker} write{'' if ' and ' in maker else 's'} them" if maker and " we " not in maker else ""
-    return f"its columns are probably time,{names}{known}: put a header above the first line, timestamp,{names}"
+    header = ["timestamp" if index == roles.time else name for index, name in enumerate(roles.names)]
+    for name, truth in zip(place, probable, strict=True):
+        header[roles.channels[name]] = truth
+    known = f", as {maker} write{'' if ' and ' in maker else 's'} them" if maker else ""
+    return f"its columns are probably time,{names}{known}: put a header above the first line, {','.join(header)}"
 
 
 def _lawful_order(times: np.ndarray, values: np.ndarray, moving: np.ndarray) -> tuple[str, ...] | None:

@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..errors import DataError
+from ..units import count_of
 from .kline_cells import NULLS, Cells, CutRow, GrowingTable, numbers_of
 from .kline_columns import price_names
 
+_UTF8 = "utf-8-sig"
+"""Not pyarrow's own decoder: that one prints a traceback for bad bytes in a row of too few cells."""
 _SEPARATORS = (",", "\t", ";", "|")
 _HEAD_LINES = 40
 _BLOCK_BYTES = 1 << 20
@@ -31,7 +34,7 @@ class TextFile:
 
     def __init__(self, name: str, opener: Callable[[], IO[bytes]], head: bytes, *, size: int):
         self.name, self._opener = name, opener
-        self._encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf8"
+        self._encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _UTF8
         text = _decoded(head, self._encoding)
         if "\0" in text:
             raise DataError(f"{name} is not a text file; give klines as CSV, JSON, Feather or Parquet")
@@ -102,7 +105,7 @@ class TextFile:
         if len(cut) > _MOST_CUT * len(order):
             raise DataError(
                 f"{self.name} line {cut[0].line}: {cut[0].text!r:.60} has too few cells, {self._width} are expected "
-                f"({len(cut)} such lines); remove these lines"
+                f"({count_of(len(cut), 'such line')}); remove them"
             )
         cut = [CutRow(int(np.searchsorted(order, one.line)), one.line, one.text) for one in cut]
         return np.searchsorted(order, lines), lines, cut
@@ -149,7 +152,7 @@ class TextFile:
 def _decoded(head: bytes, encoding: str) -> str:
     if encoding == "utf-16":
         return head[: len(head) // 2 * 2].decode(encoding, errors="replace")
-    return head.decode("utf-8-sig", errors="replace")
+    return head.decode(encoding, errors="replace")
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -169,7 +172,7 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
             return None, index
         if price_names(cells) >= 3:
             return index, index + 1
-        if len(cells) >= _FEWEST_CELLS and all(re.fullmatch(r"\d+", cell) for cell in cells):
+        if len(cells) >= _FEWEST_CELLS and _counts([cell for cell in cells if cell]):
             raise DataError(
                 f"{name}: the header {','.join(cells):.40} numbers the columns and names none; name them "
                 f"(open_time,open,high,low,close,volume), or remove the line"
@@ -183,8 +186,12 @@ def _is_bar(cells: Sequence[str]) -> bool:
     """Whether most cells of a line are numbers and the line does not just number its columns."""
     filled = [cell for cell in cells if cell]
     numbers = sum(bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN", cell)) for cell in filled)
-    counted = [str(number) for number in range(len(cells) + 1)]
-    return numbers >= 4 and 2 * numbers > len(filled) and list(cells) not in (counted[:-1], counted[1:])
+    return numbers >= 4 and 2 * numbers > len(filled) and not _counts(filled)
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return list(cells) in ([str(number + first) for number in range(len(cells))] for first in (0, 1))
 
 
 def _complete(split: Sequence[Sequence[str]], header: int) -> tuple[list[str], int]:

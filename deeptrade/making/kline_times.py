@@ -15,6 +15,7 @@ from ..times import SECOND, iso_time
 _DAY = 86_400 * SECOND
 _SLICE_ROWS = 50_000
 _FIRST_EPOCH, _LAST_TIME = (int(np.datetime64(year, "ns").astype(np.int64)) for year in ("1980", "2100"))
+_WRONG_UNIT = 31 * _DAY
 _CEILINGS = ((1e11, SECOND), (1e14, 1_000_000), (1e17, 1_000), (np.inf, 1))
 """Below each an epoch number is in seconds, ms, us, else ns: as `times.read_time` takes them."""
 
@@ -35,6 +36,7 @@ _DATES = (
 )
 _FORMS = tuple(f"^{date}(?:[T ,;]+{_CLOCK})?{_ZONE}$" for date in _DATES)
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?")
+_MIDNIGHT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]00:00(:00(\.0{1,9})?)?[+-]\d{2}:?\d{2}")
 _STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 8: "%Y%m%d"}
 
 
@@ -50,7 +52,8 @@ def read_times(column: pd.Series) -> np.ndarray:
     """Return int64 ns since 1970 UTC from a column of times, numbers or text; times without an offset are UTC.
 
     Epoch numbers are in s, ms, us or ns by magnitude; YYYYMMDD, YYYYMMDDHHMM and YYYYMMDDHHMMSS are dates. Text is ISO
-    8601 or another form of a date, one for the whole column, with a clock or without.
+    8601 or another form of a date, one for the whole column, with a clock or without. Where all are midnights of a
+    place with an offset, as daily bars have them, they are the dates themselves.
 
     Raises UnreadableColumnError for other text, for numbers that are no epoch, and for dates like 04/03/2024 where no
     day above 12 says which part is the day.
@@ -62,6 +65,11 @@ def read_times(column: pd.Series) -> np.ndarray:
         times = _of_numbers(column.to_numpy())
     else:
         times = _of_text(column.astype("str"))
+    if len(times) and times.min() >= 0 and times.max() < _WRONG_UNIT:
+        raise UnreadableColumnError(
+            f"{iso_time(int(times[0]))} and all others lie in January 1970, probably epoch numbers that were read in "
+            f"the wrong unit; write the numbers themselves"
+        )
     late = np.flatnonzero(times >= _LAST_TIME)
     if len(late):
         raise UnreadableColumnError(f"{iso_time(int(times[late[0]]))} is no time of a market", int(late[0]))
@@ -69,7 +77,7 @@ def read_times(column: pd.Series) -> np.ndarray:
 
 
 def read_clock(column: pd.Series) -> np.ndarray:
-    """Return int64 ns since midnight from a column of clock times: 12:05, 12:05:30, 1205, 120530, also as numbers.
+    """Return int64 ns since midnight from a column of clock times: 12:05, 12:05:30, 1205, 120530 or such numbers.
 
     Raises UnreadableColumnError for anything else.
     """
@@ -103,6 +111,9 @@ def _all_there(column: pd.Series) -> None:
 
 def _of_timestamps(column: pd.Series) -> np.ndarray:
     _all_there(column)
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        local = column.dt.tz_localize(None)
+        column = local if (local == local.dt.normalize()).all() else column
     utc = pd.to_datetime(column, utc=True)
     return np.array(utc.dt.tz_localize(None).astype("datetime64[ns]").to_numpy().view(np.int64))
 
@@ -116,6 +127,8 @@ def _of_text(text: pd.Series) -> np.ndarray:
     first = str(text.iloc[0]).strip() if len(text) and pd.notna(text.iloc[0]) else ""
     if _is_number(first):
         return _of_numbers(_in_slices(text, _numbers))
+    if _MIDNIGHT.fullmatch(first) and text.str.strip().str.fullmatch(_MIDNIGHT.pattern).all():
+        text, first = text.str.strip().str.slice(0, 10), first[:10]
     if _ISO.fullmatch(first):
         try:
             return _in_slices(text, lambda part: _of_timestamps(pd.to_datetime(part, format="ISO8601", utc=True)))
@@ -168,8 +181,9 @@ def _of_numbers(values: np.ndarray) -> np.ndarray:
             values = values.astype(np.int64)
     if values.dtype.kind in "iu" and (stamps := _of_stamps(values)) is not None:
         return stamps
-    if (np.abs(values.astype(np.float64)) >= 2**63).any():
-        raise UnreadableColumnError(f"{values[0]} is no epoch number", 0)
+    large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2**63)
+    if len(large):
+        raise UnreadableColumnError(f"{values[large[0]]} is no epoch number", int(large[0]))
     times = np.zeros(len(values), np.int64)
     floor = -1.0
     for ceiling, factor in _CEILINGS:

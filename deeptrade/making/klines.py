@@ -25,8 +25,8 @@ from .kline_memory import check_memory
 from .kline_reading import FileBars, FileRead, read_file
 from .kline_series import POLICIES, Series, join
 from .market_names import check_market, market_key
-from .rows import Layout, Row, RowMaker, array_cell, default_lengths, target_cells
-from .sessions import describe_breaks, known_breaks
+from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
+from .sessions import WEEK, describe_breaks, known_breaks
 
 __all__ = ["CHANNELS", "COLUMNS", "SESSIONS", "Build", "build"]
 
@@ -113,10 +113,10 @@ def build(
         raise _too_few(klines, layout)
     columns = _columns(layout, klines.channels, klines.has_market)
     with atomic_write(ledger_path(out)) as ledger, atomic_write(out) as file:
-        rows = (
-            ((row.time, series.market, row) for row in maker.rows(plan))
+        rows = [
+            _rows_of(series.market, maker, plan)
             for series, maker, plan in zip(klines.series, makers, plans, strict=True)
-        )
+        ]
         count, open_rows = _write_rows(file, rows, columns, has_market=klines.has_market)
         write_entries(ledger, _entries(klines, known))
         size = file.tell()
@@ -253,7 +253,8 @@ def _too_few(klines: Klines, layout: Layout) -> DataError:
 
 def _session_hint(klines: Klines, layout: Layout) -> str:
     if layout.breaks:
-        return ""
+        short = max(int(np.ptp(series.bars.open_times)) for series in klines.series) < 3 * WEEK
+        return "; closed hours are known after two weeks of bars" if short else ""
     breaks = next((text for series in klines.series if (text := describe_breaks(series.bars))), "")
     return (
         f"; the gaps look like regular closing hours, {breaks} UTC: --session auto lets windows cross them"
@@ -276,8 +277,14 @@ def _columns(layout: Layout, channels: int, has_market: bool) -> tuple[str, ...]
     )
 
 
+def _rows_of(market: str, maker: RowMaker, plan: Plan) -> Iterator[tuple[int, str, Row]]:
+    """The rows of one market with what they are sorted by."""
+    for row in maker.rows(plan):
+        yield row.time, market, row
+
+
 def _write_rows(
-    file: BinaryIO, rows: Iterator[Iterator[tuple[int, str, Row]]], columns: Sequence[str], *, has_market: bool
+    file: BinaryIO, rows: Sequence[Iterator[tuple[int, str, Row]]], columns: Sequence[str], *, has_market: bool
 ) -> tuple[int, int]:
     """Write the rows of all markets by time, then market; return their number, and that of rows without targets."""
     file.write((",".join(columns) + "\n").encode())

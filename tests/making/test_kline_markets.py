@@ -111,7 +111,7 @@ def test_files_without_names_that_differ_are_refused_with_the_way_to_name_them(t
 def test_a_file_without_a_name_among_named_ones_is_refused(tmp_path):
     names = ("BTCUSDT.csv", "ETHUSDT.csv", "k.csv")
     paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(names)]
-    with pytest.raises(DataError, match="k.csv names no market, the other files name BTCUSDT, ETHUSDT"):
+    with pytest.raises(DataError, match=r"k.csv names no market, the other files name BTCUSDT, ETHUSDT"):
         build_rows(tmp_path, paths)
 
 
@@ -172,12 +172,12 @@ def test_the_newest_row_is_written_without_targets(tmp_path):
 
 
 def test_lost_rows_are_counted_by_cause_and_windows_ask_only_for_their_own_bars(tmp_path):
-    bars = make_bars(4000).drop(index=range(2000, 2015))  # an outage of 75 minutes
+    bars = make_bars(8000).drop(index=range(4000, 4015))  # an outage of 75 minutes
     path = write(tmp_path, "k.csv", bars)
     said = []
     options = {"timeframes": ("5min", "1h"), "window": 100, "step": "15min", "horizons": 2}
     result = build([path], out=tmp_path / "rows.csv", sink=said.append, **options)
-    grid = 4000 * 5 // 15
+    grid = 8000 * 5 // 15
     assert result.rows + sum(result.lost.values()) == grid
     around = result.lost["no bar closes"] + sum(count for cause, count in result.lost.items() if "gap in" in cause)
     assert 100 * 4 < around < 103 * 4 + 6

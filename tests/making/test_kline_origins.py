@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from deeptrade.errors import DataError
@@ -147,6 +148,14 @@ def test_numbers_that_are_no_epoch_are_refused_with_their_probable_cause(tmp_pat
         build_text(tmp_path, text)
 
 
+def test_epoch_numbers_that_were_read_in_the_wrong_unit_are_refused(tmp_path, bars):
+    for unit in ("s", "ms", "us"):
+        bars["wrong"] = pd.to_datetime(bars["ms"] * {"s": 1, "ms": 1000, "us": 1_000_000}[unit] // 1000)
+        bars.rename(columns={"wrong": "date"}).drop(columns="time").to_parquet(tmp_path / "k.parquet")
+        with pytest.raises(DataError, match=r"date: .* all others lie in January 1970, probably epoch numbers"):
+            build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT)
+
+
 def test_ambiguous_dates_are_refused(tmp_path, bars):
     text = lines(bars, "{when},{open},{high},{low},{close},{volume}", HEADER, "%d/%m/%Y %H:%M")
     with pytest.raises(DataError, match="'04/03/2024 00:00' is ambiguous: day or month may come first"):
@@ -197,6 +206,9 @@ REFUSED = {
         line + ",7" if number == 3 else line for number, line in enumerate(text.splitlines())
     ),
     "the header 0,1,2,3,4,5 numbers the columns": lambda text: text.replace(HEADER, "0,1,2,3,4,5"),
+    "the header ,0,1,2,3,4,5 numbers the columns": lambda text: "\n".join(
+        "," + line if number else ",0,1,2,3,4,5" for number, line in enumerate(text.splitlines())
+    ),
     "the header 1,2,3,4,5,6 numbers the columns": lambda text: text.replace(HEADER, "1,2,3,4,5,6"),
     "column 'volume' is there twice, as 'Volume' and 'volume'": lambda text: text.replace("\n", ",1\n").replace(
         HEADER + ",1", HEADER.replace("volume", "Volume") + ",volume"
@@ -251,3 +263,52 @@ def test_two_different_dates_for_a_bar_use_the_exact_one(tmp_path, bars, plain):
     found, said = build_text(tmp_path, text)
     assert found == plain[5]
     assert "left out: Date" in said
+
+
+def test_seven_columns_of_kucoin_get_a_header_of_seven_names(tmp_path, bars, plain):
+    text = lines(bars, "{s},{open},{close},{high},{low},{volume},{quote}")
+    header = "timestamp,open,close,high,low,volume,column 7"
+    with pytest.raises(
+        DataError, match=f"as Bitfinex and KuCoin write them: put a header above the first line, {header}$"
+    ):
+        build_text(tmp_path, text)
+    assert build_text(tmp_path, header + "\n" + text)[0] == plain[5]
+
+
+def test_the_volume_of_the_markets_own_coin_is_read_wherever_it_stands(tmp_path, bars, plain):
+    form, header = "{s},BTC/USDT,{open},{high},{low},{close},{quote},{volume}", "unix,symbol,open,high,low,close,"
+    found, said = build_text(tmp_path, lines(bars, form, header + "Volume USDT,Volume BTC"))
+    assert found == plain[5]
+    assert "left out: Volume USDT" in said
+
+
+@pytest.mark.parametrize(
+    ("header", "clock"),
+    [
+        ("date,time", "%Y-%m-%d,%H:%M"),
+        ("Date,Timestamp", "%Y%m%d,%H:%M:%S"),
+        ("<DATE>,<TIME>", "%Y%m%d,%H%M"),
+        ("time,date", "%H%M%S,%Y%m%d"),
+        ("date,time", "%Y-%m-%d,%Y-%m-%dT%H:%M:%SZ"),
+        ("date,time", "%d.%m.%Y,%I:%M %p"),
+    ],
+)
+def test_date_and_time_may_stand_in_two_columns(tmp_path, bars, plain, header, clock):
+    text = lines(bars, "{when},{open},{high},{low},{close},{volume}", header + ",open,high,low,close,volume", clock)
+    assert build_text(tmp_path, text)[0] == plain[5]
+
+
+def test_daily_bars_that_begin_at_midnight_of_a_place_are_dates(tmp_path):
+    bars = make_bars(400, 1440)
+    options = {"timeframes": ("1D",), "step": "1D"}
+    form = "{when},{open},{high},{low},{close},{volume}"
+    expected, _ = build_text(tmp_path, lines(bars, form, HEADER, "%Y-%m-%d"), **options)
+    summer = bars["time"].dt.month.between(4, 10)
+    text = lines(bars[~summer], form, HEADER, "%Y-%m-%d 00:00:00-05:00") + lines(
+        bars[summer], form, "", "%Y-%m-%d 00:00:00-04:00"
+    )
+    assert build_text(tmp_path, text, **options)[0] == expected
+    local = bars.assign(date=bars["time"].dt.tz_localize(None).dt.tz_localize("America/New_York"))
+    local[["date", "open", "high", "low", "close", "volume"]].to_parquet(tmp_path / "k.parquet")
+    build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **(LAYOUT | options))
+    assert (tmp_path / "rows.csv").read_bytes() == expected

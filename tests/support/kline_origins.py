@@ -147,7 +147,8 @@ ORIGINS = (
         lambda bars: lines(
             bars[::-1],
             "{s},{when},BTCUSDT," + OHLCV + ",{quote},{count}",
-            "https://www.CryptoDataDownload.com\nUnix,Date,Symbol,Open,High,Low,Close,Volume BTC,Volume USDT,tradecount",
+            "https://www.CryptoDataDownload.com\n"
+            "Unix,Date,Symbol,Open,High,Low,Close,Volume BTC,Volume USDT,tradecount",
         ),
         5,
         "Date, Volume USDT, tradecount",
