@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,37 +82,43 @@ def _families() -> tuple[_Family, ...]:
     """
     import talib
 
-    def last(*series: np.ndarray) -> list[float]:
-        return [float(values[-1]) for values in series]
+    def plain(name: str) -> Callable:
+        """TA-Lib's own function: the wrapper around it looks for tables of pandas, which takes as long as the work."""
+        return inspect.unwrap(getattr(talib, name))
+
+    rsi, adx, atr, sma, ema, cci = map(plain, ("RSI", "ADX", "ATR", "SMA", "EMA", "CCI"))
+    mfi, willr, midprice, sar = map(plain, ("MFI", "WILLR", "MIDPRICE", "SAR"))
+    macds, bbands, stoch = map(plain, ("MACD", "BBANDS", "STOCH"))
 
     def macd(high, low, close, volume):
-        line, _, histogram = talib.MACD(close, 12, 26, 9)
-        return last(line, histogram)
+        line, _, histogram = macds(close, 12, 26, 9)
+        return line[-1], histogram[-1]
 
     def bands(high, low, close, volume):
-        upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
-        return last(upper, middle, lower, middle)
+        upper, middle, lower = bbands(close, 20, 2.0, 2.0)
+        return upper[-1], middle[-1], lower[-1], middle[-1]
 
     def stochastic(high, low, close, volume):
-        return last(*talib.STOCH(high, low, close, 14, slowk_period=3, slowd_period=3))
+        fast, slow = stoch(high, low, close, 14, slowk_period=3, slowd_period=3)
+        return fast[-1], slow[-1]
 
     return (
-        _Family(("rsi_14",), 109, lambda h, lo, c, v: last(talib.RSI(c, 14))),
+        _Family(("rsi_14",), 109, lambda h, lo, c, v: (rsi(c, 14)[-1],)),
         _Family(("macd_12_26", "macd_histogram_9"), 124, macd),
         _Family(("bollinger_upper_20", "bollinger_middle_20", "bollinger_lower_20", "sma_20"), 20, bands),
         _Family(("stochastic_k_14_3", "stochastic_d_3"), 18, stochastic),
-        _Family(("adx_14",), 154, lambda h, lo, c, v: last(talib.ADX(h, lo, c, 14))),
-        _Family(("obv_change_14",), 15, lambda h, lo, c, v: [_obv_change(c[-15:], v[-14:])]),
-        _Family(("atr_14",), 109, lambda h, lo, c, v: last(talib.ATR(h, lo, c, 14))),
-        _Family(("sma_50",), 50, lambda h, lo, c, v: last(talib.SMA(c, 50))),
-        _Family(("ema_20",), 90, lambda h, lo, c, v: last(talib.EMA(c, 20))),
-        _Family(("ema_50",), 223, lambda h, lo, c, v: last(talib.EMA(c, 50))),
-        _Family(("cci_20",), 20, lambda h, lo, c, v: last(talib.CCI(h, lo, c, 20))),
-        _Family(("mfi_14",), 15, lambda h, lo, c, v: last(talib.MFI(h, lo, c, v, 14))),
-        _Family(("williams_r_14",), 14, lambda h, lo, c, v: last(talib.WILLR(h, lo, c, 14))),
-        _Family(("ichimoku_conversion_9",), 9, lambda h, lo, c, v: last(talib.MIDPRICE(h, lo, 9))),
-        _Family(("ichimoku_base_26",), 26, lambda h, lo, c, v: last(talib.MIDPRICE(h, lo, 26))),
-        _Family(("parabolic_sar",), 120, lambda h, lo, c, v: last(talib.SAR(h, lo, 0.02, 0.2))),
+        _Family(("adx_14",), 154, lambda h, lo, c, v: (adx(h, lo, c, 14)[-1],)),
+        _Family(("obv_change_14",), 15, lambda h, lo, c, v: (_obv_change(c[-15:], v[-14:]),)),
+        _Family(("atr_14",), 109, lambda h, lo, c, v: (atr(h, lo, c, 14)[-1],)),
+        _Family(("sma_50",), 50, lambda h, lo, c, v: (sma(c, 50)[-1],)),
+        _Family(("ema_20",), 90, lambda h, lo, c, v: (ema(c, 20)[-1],)),
+        _Family(("ema_50",), 223, lambda h, lo, c, v: (ema(c, 50)[-1],)),
+        _Family(("cci_20",), 20, lambda h, lo, c, v: (cci(h, lo, c, 20)[-1],)),
+        _Family(("mfi_14",), 15, lambda h, lo, c, v: (mfi(h, lo, c, v, 14)[-1],)),
+        _Family(("williams_r_14",), 14, lambda h, lo, c, v: (willr(h, lo, c, 14)[-1],)),
+        _Family(("ichimoku_conversion_9",), 9, lambda h, lo, c, v: (midprice(h, lo, 9)[-1],)),
+        _Family(("ichimoku_base_26",), 26, lambda h, lo, c, v: (midprice(h, lo, 26)[-1],)),
+        _Family(("parabolic_sar",), 120, lambda h, lo, c, v: (sar(h, lo, 0.02, 0.2)[-1],)),
     )
 
 
@@ -130,10 +137,9 @@ class Indicators:
     def __init__(self, window: int = INDICATOR_BARS):
         places = {name: index for index, name in enumerate(INDICATOR_NAMES)}
         least = min(window, INDICATOR_BARS)
-        self._parts = [
-            (family, max(least, family.bars), [places[name] for name in family.names]) for family in _families()
-        ]
-        self.bars = max(count for _, count, _ in self._parts)
+        parts = [(max(least, family.bars), family, [places[name] for name in family.names]) for family in _families()]
+        self.bars = max(count for count, _, _ in parts)
+        self._by_count = {count: [part[1:] for part in parts if part[0] == count] for count, _, _ in parts}
 
     def __call__(self, bars: np.ndarray) -> np.ndarray:
         """Return the indicators after the last bar, float64 (21,), NaN where undefined or where bars are too few.
@@ -142,11 +148,15 @@ class Indicators:
         TA-Lib's; Ichimoku's lines are the middle of the highest high and the lowest low.
         """
         series = [np.ascontiguousarray(bars[:, channel]) for channel in (HIGH, LOW, CLOSE, VOLUME)]
-        found = np.full(len(INDICATOR_NAMES), np.nan)
-        for family, count, places in self._parts:
-            if count <= len(bars):
-                found[places] = family.values(*(values[-count:] for values in series))
-        return found
+        found = [np.nan] * len(INDICATOR_NAMES)
+        for count, parts in self._by_count.items():
+            if count > len(bars):
+                continue
+            latest = [values[-count:] for values in series]
+            for family, places in parts:
+                for place, value in zip(places, family.values(*latest), strict=True):
+                    found[place] = value
+        return np.array(found)
 
 
 def context(bars: np.ndarray, *, step_bars: int, seconds_of_day: float) -> np.ndarray:
