@@ -10,8 +10,8 @@ from ..units import count_of, format_bytes
 from .kline_files import KlineFile
 from .kline_tables import JsonFile
 
-_BYTES_PER_BAR = 450
-"""Measured with nine channels: what reading, sorting and aggregating a bar hold at their peak, for a single market."""
+_BYTES_PER_BAR = 250
+"""With nine channels: what reading, sorting and aggregating a bar hold at their peak (benchmarks/build_rate.py)."""
 _FIXED_BYTES = 64 << 20
 """Blocks of text, the texts of windows, and the libraries."""
 
