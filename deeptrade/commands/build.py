@@ -9,7 +9,7 @@ from .console import add_settings, print_line
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `deeptrade build`."""
-    by_bars = "by the bars: 5min,15min,1h and 20min for those of 5 minutes and less"
+    by_bars = "by the bars: 5min,15min,1h and 20min for those of 1 or 5 minutes"
     parser.add_argument(
         "klines", nargs="+", metavar="KLINES", help="klines as CSV (also .gz, .zip), JSON, Feather or Parquet"
     )
