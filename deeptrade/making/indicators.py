@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 INDICATOR_BARS = 241
-"""Indicators are computed from exactly this many bars, so that they depend only on a row's own past; the starting value
-then makes up less than 0.1% of a 50-bar exponential average."""
+"""The most bars an indicator is computed from: the starting value then makes up less than 0.1% of a 50-bar exponential
+average."""
 
 INDICATOR_NAMES = (
     "rsi_14",
@@ -18,7 +22,7 @@ INDICATOR_NAMES = (
     "stochastic_k_14_3",
     "stochastic_d_3",
     "adx_14",
-    "obv",
+    "obv_change_14",
     "atr_14",
     "sma_20",
     "sma_50",
@@ -31,6 +35,9 @@ INDICATOR_NAMES = (
     "ichimoku_base_26",
     "parabolic_sar",
 )
+
+"""On-balance volume has no level of its own, for it starts at 0 wherever its first bar is: `obv_change_14` is its
+change over 14 bars divided by the volume of those bars, from -1 (every close fell) to 1 (every close rose)."""
 
 SHORT, MIDDLE, LONG = 3, 12, 72
 """Context looks back 1, 3, 12 and 72 steps: 20 minutes, 1, 4 and 24 hours at the usual step."""
@@ -48,46 +55,108 @@ CONTEXT_NAMES = (
     "taker_buy_share_1_step",
     "taker_buy_share_12_steps",
 )
+"""The context; without taker volumes the last two are absent."""
+
+BREAK_NAME = "steps_since_break"
+"""One number more, the last, where windows may cross the breaks of a session market: trading steps since the latest
+break, at most 72, which says that nothing the context looks back on crossed one."""
 
 HIGH, LOW, CLOSE, VOLUME, TAKER_VOLUME = 1, 2, 3, 4, 7
 
 
-def indicators(bars: np.ndarray) -> np.ndarray:
-    """Return the 21 indicators after the last bar, float64 (21,), NaN where undefined.
+@dataclass(frozen=True)
+class _Family:
+    """Indicators that are computed together: their names, the bars they need, and their latest values."""
 
-    `bars` is float64 (bars, channels) with open, high, low, close, volume first, oldest bar first. The formulas
-    are TA-Lib's; Ichimoku's lines are the middle of the highest high and the lowest low.
+    names: tuple[str, ...]
+    bars: int
+    values: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Sequence[float]]
+
+
+def _families() -> tuple[_Family, ...]:
+    """The indicators by TA-Lib's functions, with the bars from which each is computed at least.
+
+    Those with an endless memory get so many that the value they start with weighs at most 0.1%: (1 - 2/51)^173 for
+    ema_50 after its first 50 bars, (13/14)^94 for Wilder's averages, twice such for adx_14. The parabolic SAR forgets
+    all at its second turn, which comes within 120 bars in nearly every market.
     """
     import talib
 
-    high, low, close, volume = (np.ascontiguousarray(bars[:, channel]) for channel in (HIGH, LOW, CLOSE, VOLUME))
-    macd, _, histogram = talib.MACD(close, 12, 26, 9)
-    upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
-    fast, slow = talib.STOCH(high, low, close, 14, slowk_period=3, slowd_period=3)
-    series = (
-        talib.RSI(close, 14),
-        macd,
-        histogram,
-        upper,
-        middle,
-        lower,
-        fast,
-        slow,
-        talib.ADX(high, low, close, 14),
-        talib.OBV(close, volume),
-        talib.ATR(high, low, close, 14),
-        middle,
-        talib.SMA(close, 50),
-        talib.EMA(close, 20),
-        talib.EMA(close, 50),
-        talib.CCI(high, low, close, 20),
-        talib.MFI(high, low, close, volume, 14),
-        talib.WILLR(high, low, close, 14),
-        talib.MIDPRICE(high, low, 9),
-        talib.MIDPRICE(high, low, 26),
-        talib.SAR(high, low, 0.02, 0.2),
+    def plain(name: str) -> Callable:
+        """TA-Lib's own function: the wrapper around it looks for tables of pandas, which takes as long as the work."""
+        return inspect.unwrap(getattr(talib, name))
+
+    rsi, adx, atr, sma, ema, cci = map(plain, ("RSI", "ADX", "ATR", "SMA", "EMA", "CCI"))
+    mfi, willr, midprice, sar = map(plain, ("MFI", "WILLR", "MIDPRICE", "SAR"))
+    macds, bbands, stoch = map(plain, ("MACD", "BBANDS", "STOCH"))
+
+    def macd(high, low, close, volume):
+        line, _, histogram = macds(close, 12, 26, 9)
+        return line[-1], histogram[-1]
+
+    def bands(high, low, close, volume):
+        upper, middle, lower = bbands(close, 20, 2.0, 2.0)
+        return upper[-1], middle[-1], lower[-1], middle[-1]
+
+    def stochastic(high, low, close, volume):
+        fast, slow = stoch(high, low, close, 14, slowk_period=3, slowd_period=3)
+        return fast[-1], slow[-1]
+
+    return (
+        _Family(("rsi_14",), 109, lambda h, lo, c, v: (rsi(c, 14)[-1],)),
+        _Family(("macd_12_26", "macd_histogram_9"), 124, macd),
+        _Family(("bollinger_upper_20", "bollinger_middle_20", "bollinger_lower_20", "sma_20"), 20, bands),
+        _Family(("stochastic_k_14_3", "stochastic_d_3"), 18, stochastic),
+        _Family(("adx_14",), 154, lambda h, lo, c, v: (adx(h, lo, c, 14)[-1],)),
+        _Family(("obv_change_14",), 15, lambda h, lo, c, v: (_obv_change(c[-15:], v[-14:]),)),
+        _Family(("atr_14",), 109, lambda h, lo, c, v: (atr(h, lo, c, 14)[-1],)),
+        _Family(("sma_50",), 50, lambda h, lo, c, v: (sma(c, 50)[-1],)),
+        _Family(("ema_20",), 90, lambda h, lo, c, v: (ema(c, 20)[-1],)),
+        _Family(("ema_50",), 223, lambda h, lo, c, v: (ema(c, 50)[-1],)),
+        _Family(("cci_20",), 20, lambda h, lo, c, v: (cci(h, lo, c, 20)[-1],)),
+        _Family(("mfi_14",), 15, lambda h, lo, c, v: (mfi(h, lo, c, v, 14)[-1],)),
+        _Family(("williams_r_14",), 14, lambda h, lo, c, v: (willr(h, lo, c, 14)[-1],)),
+        _Family(("ichimoku_conversion_9",), 9, lambda h, lo, c, v: (midprice(h, lo, 9)[-1],)),
+        _Family(("ichimoku_base_26",), 26, lambda h, lo, c, v: (midprice(h, lo, 26)[-1],)),
+        _Family(("parabolic_sar",), 120, lambda h, lo, c, v: (sar(h, lo, 0.02, 0.2)[-1],)),
     )
-    return np.array([values[-1] for values in series])
+
+
+def _obv_change(close: np.ndarray, volume: np.ndarray) -> float:
+    """Volume of bars whose close rose less that of those whose close fell, over all of it."""
+    return _share(float((np.sign(np.diff(close)) * volume).sum()), float(volume.sum()))
+
+
+class Indicators:
+    """The 21 indicators for windows of some length.
+
+    Each is a function of a fixed number of bars, whatever lies before them: as many as the window has, up to
+    INDICATOR_BARS, and at least those it needs. `bars` is the number for the one with the longest memory.
+    """
+
+    def __init__(self, window: int = INDICATOR_BARS):
+        places = {name: index for index, name in enumerate(INDICATOR_NAMES)}
+        least = min(window, INDICATOR_BARS)
+        parts = [(max(least, family.bars), family, [places[name] for name in family.names]) for family in _families()]
+        self.bars = max(count for count, _, _ in parts)
+        self._by_count = {count: [part[1:] for part in parts if part[0] == count] for count, _, _ in parts}
+
+    def __call__(self, bars: np.ndarray) -> np.ndarray:
+        """Return the indicators after the last bar, float64 (21,), NaN where undefined or where bars are too few.
+
+        `bars` is float64 (bars, channels) with open, high, low, close, volume first, oldest bar first. The formulas are
+        TA-Lib's; Ichimoku's lines are the middle of the highest high and the lowest low.
+        """
+        series = [np.ascontiguousarray(bars[:, channel]) for channel in (HIGH, LOW, CLOSE, VOLUME)]
+        found = [np.nan] * len(INDICATOR_NAMES)
+        for count, parts in self._by_count.items():
+            if count > len(bars):
+                continue
+            latest = [values[-count:] for values in series]
+            for family, places in parts:
+                for place, value in zip(places, family.values(*latest), strict=True):
+                    found[place] = value
+        return np.array(found)
 
 
 def context(bars: np.ndarray, *, step_bars: int, seconds_of_day: float) -> np.ndarray:

@@ -1,60 +1,45 @@
-"""Exchange klines to DeepTrade rows: a row at t holds what was known at t, and nothing crosses a missing bar."""
+"""Klines of any origin to DeepTrade rows: a row at t holds what was known at t, and nothing crosses a missing bar."""
 
 from __future__ import annotations
 
 import glob
-import gzip
-import zlib
+import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from ..errors import DataError
+from ..errors import DataError, SettingsError
 from ..files import atomic_write
-from ..times import UnreadableTimeError, duration_name, iso_time, parse_duration, read_time
-from ..units import format_bytes
-from .bars import Bars, Layout, Row, RowMaker, array_cell, target_cells
-from .indicators import CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
+from ..memory.limits import MemoryLimits
+from ..times import duration_name, iso_time, parse_duration
+from ..units import count_of, format_bytes
+from .indicators import BREAK_NAME, CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
+from .kline_columns import CHANNELS, COLUMNS
+from .kline_files import ACCEPTED, open_klines
+from .kline_ledger import KlineEntry, ledger_path, write_entries
+from .kline_memory import check_memory
+from .kline_reading import FileBars, FileRead, read_file
+from .kline_series import POLICIES, Series, join
+from .market_names import check_market, market_key
+from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
+from .sessions import WEEK, describe_breaks, known_breaks
 
-COLUMNS = (
-    "open_time",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "close_time",
-    "quote_volume",
-    "count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-    "ignore",
-)
-"""The twelve columns of the exchange; a file without a header has these, or the first six."""
+__all__ = ["CHANNELS", "COLUMNS", "SESSIONS", "Build", "build"]
 
-CHANNELS = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-)
-"""The channels of a window; a source with six columns gives the first five, and the others are left out."""
-
-_TIME_NAMES = ("open_time", "timestamp", "time", "date", "datetime")
-_ACCEPTED = "exchange klines as .csv or .csv.gz: open time, open, high, low, close, volume, and six more or none"
+SESSIONS = ("none", "auto")
 
 
 @dataclass(frozen=True)
 class Build:
-    """What `build` read and wrote: `repeated` bars were dropped; `gaps` counts places where bars are missing."""
+    """What `build` read and wrote.
+
+    `repeated` bars were dropped, `bad` ones became gaps; `gaps` counts places where bars are missing; `lost` counts
+    times on the grid without a row, by cause; `open_rows` have no target yet.
+    """
 
     rows: int
     bytes: int
@@ -62,62 +47,228 @@ class Build:
     gaps: int
     repeated: int
     columns: tuple[str, ...]
+    bad: int = 0
+    markets: tuple[str, ...] = ()
+    lost: dict[str, int] = field(default_factory=dict)
+    open_rows: int = 0
+
+
+@dataclass
+class Klines:
+    """All that was read: a series per market, in order of their names, and what was found on the way."""
+
+    series: list[Series]
+    bad: list[KlineEntry]
+    channels: int
+    has_market: bool
 
 
 def build(
     paths: Sequence[str | Path],
     *,
     out: str | Path,
-    timeframes: Sequence[str] = ("5min", "15min", "1h"),
+    timeframes: Sequence[str] | None = None,
     window: int = 241,
-    step: str = "20min",
+    step: str | None = None,
     horizons: int = 10,
+    market: str = "",
+    session: str = "none",
+    duplicates: str = "error",
+    memory_limit: str | MemoryLimits = "",
     sink: Callable[[str], None] | None = None,
 ) -> Build:
-    """Write one row per step on the calendar grid, from the klines of one market.
+    """Write one row per step on the calendar grid from klines, and OUT.ledger.csv of what was not used.
 
-    Arguments: paths, files or globs; timeframes, bar lengths of the windows, multiples of the source's bar
-    length that divide a day; window, bars per window; step, time between rows and between horizons; horizons, targets.
+    Arguments: paths, files or globs; timeframes, bar lengths of the windows, multiples of the source's bar length that
+    divide a day; window, bars per window; step, time between rows and between horizons (both: by the bars given, see
+    rows.default_lengths); horizons, targets; market, the one market of all files; session, 'auto' lets windows cross
+    regular breaks; duplicates, which of two different bars of one time is kept ('error': none).
 
-    Columns: timestamp; arr_5m, ... per timeframe, shape [1, window, 9] (see CHANNELS); arr_ta_N, 21 indicators per
-    timeframe (indicators.INDICATOR_NAMES); arr_ctx_11 (indicators.CONTEXT_NAMES); price, the last close; y_i,
-    the return i steps ahead, empty if a gap or the end of the data lies in between. Rows without any target are
-    left out.
+    Columns: timestamp; market, where it is named or there are several; arr_5m, ... per timeframe, shape
+    [1, window, 9] (see CHANNELS); arr_ta_N, 21 indicators per timeframe (indicators.INDICATOR_NAMES); arr_ctx_11
+    (indicators.CONTEXT_NAMES, and BREAK_NAME with session 'auto'); price, the last close; y_i, the return i steps
+    ahead, empty if a gap, a closed hour or the end of the data is there.
 
-    Raises DataError for files that are not klines, SettingsError for lengths that do not fit them.
+    Raises DataError for files that are not klines, SettingsError for options that do not fit them, DoesNotFitError
+    where the bars need more memory than there is.
     """
-    layout = Layout(tuple(parse_duration(text.strip()) for text in timeframes), window, parse_duration(step), horizons)
-    if Path(out).exists() and any(Path(out).samefile(path) for path in _expand(paths)):
+    _check_choice("session", session, SESSIONS)
+    _check_choice("duplicates", duplicates, POLICIES)
+    say = sink or (lambda line: None)
+    given = None if timeframes is None else tuple(parse_duration(text.strip()) for text in timeframes)
+    given_step = None if step is None else parse_duration(step)
+    files = _expand(paths)
+    if any(Path(target).exists() and any(Path(target).samefile(path) for path in files) for target in _targets(out)):
         raise DataError(f"--out {out} is one of the input files; give another file")
-    base, repeated = read_klines(paths, sink=sink)
-    layout.check(base.interval)
-    columns = _columns(layout, base.values.shape[1])
-    maker = RowMaker(base, layout)
-    rows = 0
-    with atomic_write(out) as file:
-        file.write((",".join(columns) + "\n").encode())
-        for row in _rows_with_target(maker):
-            file.write(_line(row).encode())
-            rows += 1
+    market = check_market(market) if market else ""
+    klines = _read(files, market=market, duplicates=duplicates, limits=MemoryLimits.of(memory_limit), say=say)
+    layout = _layout(klines, given, given_step, window, horizons, breaks=session == "auto", say=say)
+    makers, plans, known = [], [], []
+    for series in klines.series:
+        layout.check(series.bars.interval)
+        known.append(known_breaks(series.bars) if layout.breaks else None)
+        makers.append(RowMaker(series.bars, layout, known[-1]))
+        plans.append(makers[-1].plan())
+    if not any(len(plan.times) for plan in plans):
+        raise _too_few(klines, layout)
+    columns = _columns(layout, klines.channels, klines.has_market)
+    with atomic_write(ledger_path(out)) as ledger, atomic_write(out) as file:
+        rows = [
+            _rows_of(series.market, maker, plan)
+            for series, maker, plan in zip(klines.series, makers, plans, strict=True)
+        ]
+        count, open_rows = _write_rows(file, rows, columns, has_market=klines.has_market)
+        write_entries(ledger, _entries(klines, known))
         size = file.tell()
-        if not rows:
-            raise DataError(
-                f"{len(base.open_times)} bars of {duration_name(base.interval)} are too few for a row: "
-                f"{layout.past // base.interval} bars without a gap are needed; use more files or shorter timeframes"
-            )
-    found = Build(rows, size, len(base.open_times), int(base.segments()[-1]), repeated, columns)
-    if sink:
-        sink(
-            f"{out}: {found.rows} rows, {format_bytes(found.bytes)}, from {found.bars} bars of "
-            f"{duration_name(base.interval)} with {found.gaps} gaps; {found.repeated} repeated bars dropped"
-        )
+    lost: dict[str, int] = {}
+    for plan in plans:
+        lost = {cause: lost.get(cause, 0) + plan.lost.get(cause, 0) for cause in {**lost, **plan.lost}}
+    found = Build(
+        count,
+        size,
+        sum(len(series.bars.open_times) for series in klines.series),
+        sum(len(series.bars.gaps()) for series in klines.series),
+        sum(series.repeated for series in klines.series),
+        columns,
+        len(klines.bad),
+        tuple(series.market for series in klines.series),
+        lost,
+        open_rows,
+    )
+    _report(found, klines, layout, out, say)
     return found
 
 
-def _columns(layout: Layout, channels: int) -> tuple[str, ...]:
+def _targets(out: str | Path) -> tuple[Path, Path]:
+    return Path(out), ledger_path(out)
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise SettingsError(f"{name}={value!r} is not one of {', '.join(choices)}")
+
+
+def _expand(paths: Sequence[str | Path]) -> list[Path]:
+    """The files that paths and globs name, each once, without hidden ones."""
+    found: list[Path] = []
+    for path in paths:
+        matches = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) and not Path(path).exists() else [str(path)]
+        if not matches or not Path(matches[0]).exists():
+            raise DataError(f"{path} does not exist; expected {ACCEPTED}")
+        if Path(matches[0]).is_dir():
+            raise DataError(f"{path} is a folder; give its files, such as {path}/*.csv.gz")
+        found += [Path(match) for match in matches if not Path(match).name.startswith(".") and Path(match).is_file()]
+    if not found:
+        raise DataError(f"{', '.join(map(str, paths)):.200}: only hidden files; expected {ACCEPTED}")
+    return list(dict.fromkeys(found))
+
+
+def _read(
+    paths: Sequence[Path], *, market: str, duplicates: str, limits: MemoryLimits, say: Callable[[str], None]
+) -> Klines:
+    files = [open_klines(path) for path in paths]
+    check_memory(files, limits)
+    reads: list[FileRead] = []
+    while files:
+        reads.append(read_file(files.pop(0)))
+        pa.default_memory_pool().release_unused()
+    if len({read.channels for read in reads}) > 1:
+        few, many = (choose(reads, key=lambda read: len(read.channels)).bars[0].file for choose in (min, max))
+        raise DataError(f"{few} has other columns than {many}; build from files of one kind")
+    left_out = list(dict.fromkeys(name for read in reads for name in read.left_out))
+    if left_out:
+        say(f"left out: {', '.join(repr(name) if ',' in name else name for name in left_out)}")
+    groups = _by_market([bars for read in reads for bars in read.bars], market)
+    bad, channels = [entry for read in reads for entry in read.bad], len(reads[0].channels)
+    reads.clear()
+    series = []
+    for name in sorted(groups):
+        series.append(join(name, groups.pop(name), duplicates=duplicates))
+    unsorted = sum(not one.was_sorted for one in series)
+    if unsorted:
+        say("the bars were not in time order and have been sorted")
+    if bad:
+        say(f"{count_of(len(bad), 'bad bar')} became gaps, such as {bad[0].detail}; all are in the ledger")
+    return Klines(series, bad, channels, bool(market) or len(series) > 1)
+
+
+def _by_market(parts: Sequence[FileBars], market: str) -> dict[str, list[FileBars]]:
+    """The bars of each market by its name; spellings of one name, such as BTC/USDT and BTCUSDT, are one market."""
+    if market:
+        return {market: list(parts)}
+    names: dict[str, str] = {}
+    for part in parts:
+        if part.market:
+            names.setdefault(market_key(part.market), check_market(part.market))
+    nameless = next((part for part in parts if not part.market), None)
+    if nameless and len(names) > 1:
+        raise DataError(
+            f"{nameless.file} names no market, the other files name {', '.join(sorted(names.values())):.80}; name it "
+            f"by its symbol, such as BTCUSDT-1m.csv, or build it apart with --market NAME"
+        )
+    if len(names) <= 1:
+        return {next(iter(names.values()), ""): list(parts)}
+    groups: dict[str, list[FileBars]] = {}
+    for part in parts:
+        groups.setdefault(names[market_key(part.market)], []).append(part)
+    return groups
+
+
+def _layout(
+    klines: Klines,
+    timeframes: tuple[int, ...] | None,
+    step: int | None,
+    window: int,
+    horizons: int,
+    *,
+    breaks: bool,
+    say: Callable[[str], None],
+) -> Layout:
+    """The layout of the rows; what is not given follows from the longest bars."""
+    if timeframes is None or step is None:
+        interval = max(series.bars.interval for series in klines.series)
+        usual, usual_step = default_lengths(interval)
+        chosen = []
+        if timeframes is None:
+            timeframes = usual
+            chosen.append(f"timeframes {','.join(map(duration_name, timeframes))}")
+        if step is None:
+            step = usual_step
+            chosen.append(f"step {duration_name(step)}")
+        say(f"{' and '.join(chosen)}, chosen for bars of {duration_name(interval)}")
+    return Layout(timeframes, window, step, horizons, breaks)
+
+
+def _too_few(klines: Klines, layout: Layout) -> DataError:
+    """Why no row could be made, for the market with the most bars."""
+    series = max(klines.series, key=lambda series: len(series.bars.open_times))
+    base = series.bars
+    where = f"{series.market}: " if klines.has_market else ""
+    return DataError(
+        f"{where}{len(base.open_times)} bars of {duration_name(base.interval)} are too few for a row: "
+        f"{layout.past // base.interval} bars without a gap are needed; use more files, shorter timeframes or a "
+        f"smaller window{_session_hint(klines, layout)}"
+    )
+
+
+def _session_hint(klines: Klines, layout: Layout) -> str:
+    if layout.breaks:
+        short = max(int(np.ptp(series.bars.open_times)) for series in klines.series) < 3 * WEEK
+        return "; closed hours are known after two weeks of bars" if short else ""
+    breaks = next((text for series in klines.series if (text := describe_breaks(series.bars))), "")
+    return (
+        f"; the gaps look like regular closing hours, {breaks} UTC: --session auto lets windows cross them"
+        if breaks
+        else ""
+    )
+
+
+def _columns(layout: Layout, channels: int, has_market: bool) -> tuple[str, ...]:
     context = len(CONTEXT_NAMES) if channels > TAKER_VOLUME else len(CONTEXT_NAMES) - 2
+    context += len((BREAK_NAME,)) if layout.breaks else 0
     return (
         "timestamp",
+        *(("market",) if has_market else ()),
         *(f"arr_{duration_name(length)}" for length in layout.timeframes),
         f"arr_ta_{len(INDICATOR_NAMES) * len(layout.timeframes)}",
         f"arr_ctx_{context}",
@@ -126,16 +277,29 @@ def _columns(layout: Layout, channels: int) -> tuple[str, ...]:
     )
 
 
-def _rows_with_target(maker: RowMaker) -> Iterator[Row]:
-    for time in maker.times():
-        row = maker.make(int(time))
-        if row is not None and not np.isnan(row.targets).all():
-            yield row
+def _rows_of(market: str, maker: RowMaker, plan: Plan) -> Iterator[tuple[int, str, Row]]:
+    """The rows of one market with what they are sorted by."""
+    for row in maker.rows(plan):
+        yield row.time, market, row
 
 
-def _line(row: Row) -> str:
+def _write_rows(
+    file: BinaryIO, rows: Sequence[Iterator[tuple[int, str, Row]]], columns: Sequence[str], *, has_market: bool
+) -> tuple[int, int]:
+    """Write the rows of all markets by time, then market; return their number, and that of rows without targets."""
+    file.write((",".join(columns) + "\n").encode())
+    count = open_rows = 0
+    for _, market, row in heapq.merge(*rows, key=lambda one: one[:2]):
+        file.write(_line(row, (market,) if has_market else ()).encode())
+        count += 1
+        open_rows += bool(np.isnan(row.targets).all())
+    return count, open_rows
+
+
+def _line(row: Row, market: tuple[str, ...]) -> str:
     cells = [
         iso_time(row.time),
+        *market,
         *(f'"{text}"' for text in row.windows),
         array_cell(row.indicators),
         array_cell(row.context),
@@ -145,109 +309,23 @@ def _line(row: Row) -> str:
     return ",".join(cells) + "\n"
 
 
-def read_klines(paths: Sequence[str | Path], *, sink: Callable[[str], None] | None = None) -> tuple[Bars, int]:
-    """Return the bars of all files in time order, and how many repeated ones were dropped.
-
-    Two different bars at one time are an error: there is no telling which one is right.
-    """
-    frames = [_read_file(path) for path in _expand(paths)]
-    if len({len(frame.columns) for frame in frames}) > 1:
-        raise DataError("the files have different columns; build from files of one kind")
-    table = pd.concat(frames, ignore_index=True)
-    total = len(table)
-    table = table.drop_duplicates()
-    doubled = table["open_time"][table["open_time"].duplicated()]
-    if len(doubled):
-        raise DataError(
-            f"two different bars open at {iso_time(int(doubled.iloc[0]))} ({len(doubled)} such times); "
-            f"remove one of each and build again"
-        )
-    if not table["open_time"].is_monotonic_increasing:
-        table = table.sort_values("open_time")
-        if sink:
-            sink("the bars were not in time order and have been sorted")
-    times = table["open_time"].to_numpy(np.int64)
-    if len(times) < 2:
-        raise DataError(f"the files hold a single bar; expected {_ACCEPTED}")
-    steps = np.diff(times)
-    interval = int(steps.min())
-    if (steps % interval).any():
-        raise DataError(
-            f"bars open at {iso_time(int(times[0]))} and later, but not on a grid of {duration_name(interval)}; "
-            f"build from bars of one length"
-        )
-    return Bars(times, table[list(table.columns[1:])].to_numpy(np.float64), interval), total - len(table)
+def _entries(klines: Klines, known: Sequence[np.ndarray | None]) -> Iterator[KlineEntry]:
+    yield from klines.bad
+    for series, breaks in zip(klines.series, known, strict=True):
+        yield from series.duplicates()
+        yield from series.gaps(breaks)
 
 
-def _expand(paths: Sequence[str | Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        matches = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) else [str(path)]
-        if not matches or not Path(matches[0]).exists():
-            raise DataError(f"{path} does not exist; expected {_ACCEPTED}")
-        if Path(matches[0]).is_dir():
-            raise DataError(f"{path} is a folder; give its files, such as {path}/*.csv.gz")
-        found += [Path(match) for match in matches]
-    return found
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    """One file as open_time (int64 ns) and the channels it has (float64)."""
-    try:
-        first = _first_line(path)
-        header = not first[:1].isdigit()
-        names = [name.strip().lower() for name in first.split(",")] if header else list(COLUMNS)
-        table = pd.read_csv(path, header=0 if header else None, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (
-        UnicodeDecodeError,
-        OSError,
-        EOFError,
-        zlib.error,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-    ) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read ({reason}); expected {_ACCEPTED}") from None
-    if table.shape[1] not in (6, 12) and not header:
-        raise DataError(f"{path.name} has {table.shape[1]} columns; expected {_ACCEPTED}")
-    table.columns = pd.Index(names[: table.shape[1]])
-    time = next((name for name in _TIME_NAMES if name in table.columns), None)
-    missing = [name for name in CHANNELS[:5] if name not in table.columns]
-    if time is None or missing:
-        raise DataError(f"{path.name} has no column {missing[0] if missing else 'open_time'!r}; expected {_ACCEPTED}")
-    if table.empty:
-        raise DataError(f"{path.name} has a header but no rows; expected {_ACCEPTED}")
-    channels = [name for name in CHANNELS if name in table.columns]
-    channels = channels if channels == list(CHANNELS) else list(CHANNELS[:5])
-    numbers = {name: _numbers(table[name], path) for name in channels}
-    return pd.DataFrame({"open_time": _times(table[time], path), **numbers})
-
-
-def _first_line(path: Path) -> str:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        line = file.readline(4096)
-    if not line.strip():
-        raise DataError(f"{path.name} is empty; expected {_ACCEPTED}")
-    if "\0" in line:
-        raise DataError(f"{path.name} is not a text file; expected {_ACCEPTED}")
-    return line.strip()
-
-
-def _numbers(column: pd.Series, path: Path) -> np.ndarray:
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise DataError(
-            f"{path.name} row {bad[0]}: {column.name}={column.iloc[bad[0]]!r:.40} is not a number; remove the row "
-            f"(its bar becomes a gap)"
-        )
-    return values
-
-
-def _times(column: pd.Series, path: Path) -> np.ndarray:
-    """Open times in any of the forms `read_time` knows, as int64 ns."""
-    try:
-        return np.array([read_time(text.strip()) for text in column], np.int64)
-    except UnreadableTimeError as error:
-        raise DataError(f"{path.name}: open time: {error}; expected {_ACCEPTED}") from None
+def _report(found: Build, klines: Klines, layout: Layout, out: str | Path, say: Callable[[str], None]) -> None:
+    causes = [f"{count} {cause}" for cause, count in found.lost.items() if count]
+    if causes:
+        times = count_of(sum(found.lost.values()), "time")
+        say(f"no row at {times}: {', '.join(causes)}{_session_hint(klines, layout)}")
+    if found.open_rows:
+        say(f"{count_of(found.open_rows, 'row')} without a target: written for forecasts, not for training")
+    lengths = ", ".join(sorted({duration_name(series.bars.interval) for series in klines.series}))
+    markets = f" of {len(found.markets)} markets" if len(found.markets) > 1 else ""
+    say(
+        f"{out}: {found.rows} rows{markets}, {format_bytes(found.bytes)}, from {found.bars} bars of {lengths} with "
+        f"{found.gaps} gaps; {found.repeated} repeated bars dropped"
+    )

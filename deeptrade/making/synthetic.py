@@ -19,7 +19,8 @@ from ..errors import SettingsError
 from ..files import atomic_write
 from ..times import SECOND, iso_time
 from ..units import format_bytes
-from .bars import Bars, Layout, RowMaker, array_cell, target_cells
+from .bars import Bars
+from .rows import Layout, RowMaker, array_cell, target_cells
 
 TREND_HOURS, SENTIMENTS = 24, 12
 _MINUTE = 60 * SECOND
@@ -105,21 +106,23 @@ def _lines(rows: int, seed: int, signal: float) -> Iterator[str]:
         market.drop_before(time - _LAYOUT.past)
         market.extend_to(time + ahead)
         maker = RowMaker(market.bars(), _LAYOUT)
-        while row < rows and (time := first + row * _LAYOUT.step) + ahead <= market.end:
-            made = maker.make(time)
-            if made is None:
-                raise RuntimeError(f"no row at {iso_time(time)}: the simulated market has a gap")
+        last = min(market.end - ahead, first + (rows - 1) * _LAYOUT.step)
+        times = np.arange(time, last + 1, _LAYOUT.step)
+        plan = maker.plan(times)
+        if len(plan.times) < len(times):
+            raise RuntimeError(f"only {len(plan.times)} of {len(times)} rows: the simulated market has a gap")
+        for made in maker.rows(plan):
             cells = [
-                iso_time(time),
+                iso_time(made.time),
                 *(f'"{text}"' for text in made.windows),
-                array_cell(market.trend(time)[:, None]),
-                array_cell(market.sentiment(time)),
+                array_cell(market.trend(made.time)[:, None]),
+                array_cell(market.sentiment(made.time)),
                 array_cell(made.indicators),
                 array_cell(made.context),
                 *target_cells(made.targets),
             ]
             yield ",".join(cells) + "\n"
-            row += 1
+        row += len(times)
 
 
 class _Market:

@@ -80,8 +80,11 @@ def _find_files(path: Path) -> list[Path]:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is no data by its name: ._NAME of macOS, .NAME, and _SUCCESS or _metadata beside Parquet files."""
-    return path.name.startswith((".", "_"))
+    """Whether a file is no data by its name.
+
+    ._NAME of macOS, .NAME, _SUCCESS or _metadata beside Parquet files, and NAME.ledger.csv that `build` writes.
+    """
+    return path.name.startswith((".", "_")) or path.name.endswith(".ledger.csv")
 
 
 def _kind_of(path: Path) -> _Kind:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.making.indicators import CONTEXT_NAMES, INDICATOR_BARS, INDICATOR_NAMES, LONG, context, indicators
+from deeptrade.making.indicators import CONTEXT_NAMES, INDICATOR_BARS, INDICATOR_NAMES, LONG, Indicators, context
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def by_name(values):
 
 
 def test_there_are_21_indicators_and_11_context_numbers(bars):
-    assert len(INDICATOR_NAMES) == len(set(INDICATOR_NAMES)) == len(indicators(bars[:INDICATOR_BARS])) == 21
+    assert len(INDICATOR_NAMES) == len(set(INDICATOR_NAMES)) == len(Indicators()(bars[:INDICATOR_BARS])) == 21
     assert len(CONTEXT_NAMES) == len(set(CONTEXT_NAMES)) == 11
     assert len(context(bars, step_bars=4, seconds_of_day=0)) == 11
     assert len(context(bars[:, :5], step_bars=4, seconds_of_day=0)) == 9
@@ -28,7 +28,7 @@ def test_there_are_21_indicators_and_11_context_numbers(bars):
 
 def test_indicators_equal_their_textbook_formulas(bars):
     window = bars[:INDICATOR_BARS]
-    found = by_name(indicators(window))
+    found = by_name(Indicators()(window))
     high, low, close, volume = (pd.Series(window[:, channel]) for channel in (1, 2, 3, 4))
     mean, deviation = close.rolling(20).mean().iloc[-1], close.rolling(20).std(ddof=0).iloc[-1]
     change = close.diff()[1:]
@@ -40,7 +40,7 @@ def test_indicators_equal_their_textbook_formulas(bars):
         "bollinger_middle_20": mean,
         "bollinger_lower_20": mean - 2 * deviation,
         "rsi_14": 100 - 100 / (1 + gain / loss),
-        "obv": volume[0] + (np.sign(close.diff()) * volume)[1:].sum(),
+        "obv_change_14": (np.sign(close.diff()) * volume)[-14:].sum() / volume[-14:].sum(),
         "williams_r_14": -100 * (top - close.iloc[-1]) / (top - bottom),
         "ichimoku_conversion_9": (high.iloc[-9:].max() + low.iloc[-9:].min()) / 2,
         "ichimoku_base_26": (high.iloc[-26:].max() + low.iloc[-26:].min()) / 2,
@@ -72,3 +72,34 @@ def test_a_share_of_no_volume_is_not_a_number(bars):
     found = dict(zip(CONTEXT_NAMES, context(bars, step_bars=4, seconds_of_day=0), strict=True))
     assert np.isnan(found["taker_buy_share_1_step"])
     assert np.isnan(found["relative_volume_1_step"])
+
+
+def test_no_indicator_depends_on_where_its_bars_start(bars):
+    late, early = (by_name(Indicators()(bars[start : start + 241])) for start in (0, 1))
+    assert late["obv_change_14"] != early["obv_change_14"]
+    scaled = by_name(Indicators()(bars[:241] * np.array([1, 1, 1, 1, 7, 7, 7, 7, 7])))
+    assert scaled["obv_change_14"] == pytest.approx(late["obv_change_14"])
+    assert abs(late["obv_change_14"]) <= 1
+
+
+@pytest.mark.parametrize("window", [1, 20, 64, 120, 241, 300])
+def test_an_indicator_is_a_function_of_a_fixed_number_of_bars(bars, window):
+    compute = Indicators(window)
+    np.testing.assert_array_equal(compute(bars), compute(bars[-compute.bars :]))
+    changed = bars.copy()
+    changed[: -compute.bars] *= 3
+    np.testing.assert_array_equal(compute(bars), compute(changed))
+
+
+def test_indicators_of_short_windows_differ_from_those_of_long_ones_by_what_they_start_with(bars):
+    short, long = (by_name(Indicators(window)(bars)) for window in (20, 241))
+    for name in ("rsi_14", "macd_12_26", "adx_14", "atr_14", "ema_20", "ema_50", "cci_20", "sma_50", "parabolic_sar"):
+        assert short[name] == pytest.approx(long[name], rel=3e-3), name
+
+
+def test_an_indicator_without_enough_bars_is_not_a_number(bars):
+    found = by_name(Indicators(64)(bars[:64]))
+    missing = {name for name, value in found.items() if np.isnan(value)}
+    assert missing == {
+        "rsi_14", "macd_12_26", "macd_histogram_9", "adx_14", "atr_14", "ema_20", "ema_50", "parabolic_sar"
+    }  # fmt: skip

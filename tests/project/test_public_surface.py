@@ -28,7 +28,7 @@ NAMES = [
 
 OPTIONS = {
     "synth": "--rows --seed --signal out",
-    "build": "--horizons --out --step --timeframes --window klines",
+    "build": "--duplicates --horizons --market --memory_limit --out --session --step --timeframes --window klines",
     "compile": "--chunk_size --fresh --full_check --max_bad_rows --memory_limit --store --workers data",
     "verify": "store",
     "export": "out store",

@@ -1,0 +1,84 @@
+"""The cells of a file's columns, and text cells as numbers: what every kind of file gives to `klines`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+
+NULLS = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "none", "N/A", "n/a", "NA", "<NA>", "-nan", "#N/A")
+"""Cells that stand for no number: such a bar is a gap. Any other text among numbers is an error."""
+
+
+@dataclass(frozen=True)
+class CutRow:
+    """A row with too few cells."""
+
+    row: int
+    line: int
+    text: str
+
+
+@dataclass
+class Cells:
+    """Chosen columns: values float64 (rows, columns), NaN for what stands for no number; texts by position, as written.
+
+    `rows` count data rows from 0, int64. `lines` count lines of text from 1, int64; None for files that have no lines.
+    `cut` are the rows left out because cells are missing at their end.
+    """
+
+    rows: np.ndarray
+    lines: np.ndarray | None
+    values: np.ndarray
+    texts: dict[int, pd.Series]
+    cut: list[CutRow] = field(default_factory=list)
+
+
+class GrowingTable:
+    """A table of numbers that grows in place, so that a long one is never held twice."""
+
+    def __init__(self, columns: int, rows: int):
+        self._table, self._rows = np.empty((max(1, rows), columns)), 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append float64 (rows, columns)."""
+        end = self._rows + len(rows)
+        if end > len(self._table):
+            self._table.resize((end + end // 4, self._table.shape[1]), refcheck=False)
+        self._table[self._rows : end] = rows
+        self._rows = end
+
+    def table(self) -> np.ndarray:
+        """Return all rows, float64 (rows, columns)."""
+        return self._table[: self._rows]
+
+
+def keep_rows(table: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return some rows of a table, by their indices or a mask, in the memory of the table, a column at a time."""
+    indices = np.flatnonzero(kept) if kept.dtype == bool else kept
+    for column in range(table.shape[1]):
+        table[: len(indices), column] = table[indices, column]
+    return table[: len(indices)]
+
+
+def numbers_of(column: Sequence | pd.Series, *, file: str, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return a column of numbers or of their text as float64, NaN for what stands for none.
+
+    Raises DataError that names file, row and column for any other text.
+    """
+    cells = pd.Series(column)
+    if cells.dtype == object or isinstance(cells.dtype, pd.StringDtype):
+        cells = cells.map(str, na_action="ignore").str.strip()
+    values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    bad = np.flatnonzero(np.isnan(values) & ~(cells.isna() | cells.isin(NULLS)).to_numpy())
+    if len(bad):
+        row = rows[bad[0]] if rows is not None else bad[0]
+        raise DataError(
+            f"{file} row {row}: {name}={str(cells.iloc[bad[0]])!r:.40} is not a number; write numbers as 1234.5, "
+            f"or remove the row (its bar becomes a gap)"
+        )
+    return values

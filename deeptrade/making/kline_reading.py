@@ -1,0 +1,114 @@
+"""The bars of one file, lawful ones only, with an entry for each that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError
+from ..times import iso_time
+from .kline_cells import Cells, CutRow, keep_rows
+from .kline_columns import Roles, find_roles
+from .kline_files import UNREADABLE, KlineFile, unreadable
+from .kline_law import check_order, fault, lawful
+from .kline_ledger import KlineEntry
+from .kline_times import times_of_table
+from .market_names import symbol_of
+
+
+@dataclass
+class FileBars:
+    """Bars of one market in one file, in the file's order.
+
+    times int64 ns (bars,); values float64 (bars, channels); rows int64 (bars,), and lines where the file has lines.
+    `market` is '' where neither the file's name nor a column of it names one.
+    """
+
+    file: str
+    market: str
+    times: np.ndarray
+    values: np.ndarray
+    rows: np.ndarray
+    lines: np.ndarray | None
+
+    def entry(self, index: int, reason: str, detail: str, column: str = "") -> KlineEntry:
+        """The entry of a bar, by its index here."""
+        line = None if self.lines is None else int(self.lines[index])
+        return KlineEntry(int(self.rows[index]), line, None, column, reason, f"{self.file}: {detail}")
+
+
+@dataclass
+class FileRead:
+    """What a file gave: bars by market, entries for bad bars, names of the channels, and of the columns left out."""
+
+    bars: list[FileBars]
+    bad: list[KlineEntry]
+    channels: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def read_file(file: KlineFile) -> FileRead:
+    """Return the bars of a file.
+
+    Raises DataError where a column is missing or unreadable, or where most bars break the law of bars.
+    """
+    roles = find_roles(file.names, file.sample, file.name)
+    texts = [index for index in (roles.time, roles.clock, roles.symbol) if index is not None]
+    try:
+        cells = file.read({index: name for name, index in roles.channels.items()}, texts)
+    except UNREADABLE as error:
+        raise unreadable(file.name, error) from None
+    times = times_of_table(
+        cells.texts[roles.time],
+        clock=None if roles.clock is None else cells.texts[roles.clock],
+        file=file.name,
+        name=roles.names[roles.time],
+        rows=cells.rows,
+    )
+    values = cells.values
+    if not len(times):
+        raise DataError(f"{file.name} holds no bar; give a file with bars")
+    symbols = list(_by_symbol(cells, roles, len(times)))
+    for name, part in symbols:
+        check_order(*_of(times, values, part), roles, f"{file.name}{name}", has_header=file.names is not None)
+    good = lawful(values)
+    everything = FileBars(file.name, symbol_of(file.name), times, values, cells.rows, cells.lines)
+    bad = [_cut(file.name, one) for one in cells.cut]
+    for index in np.flatnonzero(~good).tolist():
+        found = fault(values[index])
+        bad.append(everything.entry(index, "bad_bar", f"{iso_time(int(times[index]))}: {found.detail}", found.column))
+    alone = len(symbols) == 1
+    bars = [_part(everything, good & part, name.strip(" ()"), alone=alone) for name, part in symbols]
+    bad.sort(key=lambda entry: entry.row or 0)
+    return FileRead(bars, bad, tuple(roles.channels), roles.left_out)
+
+
+def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (times, values) if part.all() else (times[part], values[part])
+
+
+def _cut(file: str, row: CutRow) -> KlineEntry:
+    return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
+
+
+def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Each symbol of a file as ' (symbol)', with the rows it has: bool (rows,); one '' where no column names any."""
+    if roles.symbol is None:
+        yield "", np.ones(rows, bool)
+        return
+    symbols = cells.texts[roles.symbol].astype("str").str.strip().fillna("")
+    codes, names = symbols.factorize()
+    for code, name in enumerate(names):
+        yield (f" ({name})" if name else ""), codes == code
+
+
+def _part(bars: FileBars, kept: np.ndarray, market: str, *, alone: bool) -> FileBars:
+    """The kept bars as those of a market, where they are all of the file in the same memory."""
+    market = market or bars.market
+    if kept.all():
+        return FileBars(bars.file, market, bars.times, bars.values, bars.rows, bars.lines)
+    values = keep_rows(bars.values, kept) if alone else bars.values[kept]
+    lines = None if bars.lines is None else bars.lines[kept]
+    return FileBars(bars.file, market, bars.times[kept], values, bars.rows[kept], lines)

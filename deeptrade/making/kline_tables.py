@@ -1,0 +1,129 @@
+"""Klines in files that are tables already: Feather, Parquet, and JSON as exchanges and other tools write it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+
+from ..errors import DataError
+from .kline_cells import Cells, numbers_of
+
+_SAMPLE_ROWS = 40
+
+
+class ArrowFile:
+    """A Feather or Parquet file; an index that pandas stored is a column like the others."""
+
+    def __init__(self, path: Path):
+        self.name, self._path = path.name, path
+        with open(path, "rb") as file:
+            self._is_parquet = file.read(4) == b"PAR1"
+        if self._is_parquet:
+            with pq.ParquetFile(path) as parquet:
+                schema, self.rows = parquet.schema_arrow, parquet.metadata.num_rows
+                first = next(parquet.iter_batches(_SAMPLE_ROWS), None)
+        else:
+            table = pyarrow.feather.read_table(path, memory_map=True)
+            schema, self.rows = table.schema, len(table)
+            first = table.slice(0, _SAMPLE_ROWS)
+        if not self.rows or first is None:
+            raise DataError(f"{self.name} has columns but no rows; give a file with bars")
+        self.names: tuple[str, ...] | None = tuple(_index_name(field) for field in schema)
+        self._columns = schema.names
+        columns = [[str(cell) for cell in column.to_pylist()] for column in first.columns]
+        self.sample = [list(row) for row in zip(*columns, strict=True)]
+
+    def read(self, numbers: Mapping[int, str], texts: Sequence[int]) -> Cells:
+        """Return the cells of some columns. Raises DataError for text among numbers."""
+        wanted = [self._columns[index] for index in [*numbers, *texts]]
+        if self._is_parquet:
+            table = pq.read_table(self._path, columns=wanted)
+        else:
+            table = pyarrow.feather.read_table(self._path, columns=wanted, memory_map=True)
+        found = Cells(np.arange(len(table)), None, np.empty((len(table), len(numbers))), {})
+        for place, (index, name) in enumerate(numbers.items()):
+            column = table.column(self._columns[index])
+            kind = column.type
+            if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+                found.values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
+            else:
+                found.values[:, place] = numbers_of(column.to_pandas(), file=self.name, name=name)
+        for index in texts:
+            found.texts[index] = _times(table.column(self._columns[index]))
+        return found
+
+
+def _index_name(field: pa.Field) -> str:
+    unnamed = field.name.startswith("__index_level_") and pa.types.is_temporal(field.type)
+    return "timestamp" if unnamed else field.name
+
+
+def _times(column: pa.ChunkedArray) -> pd.Series:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s"))
+    elif pa.types.is_time(kind):
+        column = column.cast(pa.string())
+    elif pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    return column.to_pandas()
+
+
+class JsonFile:
+    """JSON with one array or object per bar, or one array per column, also inside the envelope of an exchange."""
+
+    def __init__(self, name: str, content: bytes):
+        self.name = name
+        try:
+            rows = _rows(json.loads(content.decode("utf-8-sig")))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name} cannot be read (JSON: {error}); give one array of bars") from None
+        if not rows:
+            raise DataError(f"{name} holds no array of bars; give [[time, open, high, low, close, volume], ...]")
+        self.names: tuple[str, ...] | None = None
+        if isinstance(rows[0], dict):
+            names = list(dict.fromkeys(str(key) for row in rows if isinstance(row, dict) for key in row))
+            self.names = tuple(names)
+            rows = [[row.get(key) for key in names] if isinstance(row, dict) else row for row in rows]
+        width = len(rows[0])
+        odd = next((index for index, row in enumerate(rows) if not isinstance(row, list) or len(row) != width), None)
+        if odd is not None:
+            raise DataError(f"{name} row {odd}: not {width} cells as in the first row; correct or remove it")
+        self.rows = len(rows)
+        self._columns = list(zip(*rows, strict=True))
+        self.sample = [["" if cell is None else str(cell) for cell in row] for row in rows[:_SAMPLE_ROWS]]
+
+    def read(self, numbers: Mapping[int, str], texts: Sequence[int]) -> Cells:
+        """Return the cells of some columns. Raises DataError for text among numbers."""
+        found = Cells(np.arange(self.rows), None, np.empty((self.rows, len(numbers))), {})
+        for place, (index, name) in enumerate(numbers.items()):
+            found.values[:, place] = numbers_of(list(self._columns[index]), file=self.name, name=name)
+        for index in texts:
+            found.texts[index] = pd.Series(list(self._columns[index]))
+        return found
+
+
+def _rows(content: Any) -> list:
+    """The bars in a JSON document: the array itself, or the one that an envelope like {"data": [...]} holds."""
+    if isinstance(content, list):
+        return content if content and isinstance(content[0], (list, dict)) else []
+    if not isinstance(content, dict):
+        return []
+    arrays = {key: value for key, value in content.items() if isinstance(value, list)}
+    flat = {key: value for key, value in arrays.items() if value and not isinstance(value[0], (list, dict))}
+    if len(flat) >= 5 and len({len(value) for value in flat.values()}) == 1:
+        return [dict(zip(flat, cells, strict=True)) for cells in zip(*flat.values(), strict=True)]
+    for value in content.values():
+        if isinstance(value, (list, dict)) and (found := _rows(value)):
+            return found
+    return []
