@@ -27,6 +27,7 @@ MATHS = (
     "features",
     "precision",
     "max_rows",
+    "markets",
     "embargo",
     "target_step",
 )
@@ -89,6 +90,7 @@ class FitSettings:
     clip_norm: float = _option(1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0)
     seed: int = _option(0, "seed of weights and row order", least=0)
     val_ratio: float = _option(0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1)
+    markets: str = _option("", "markets to use, separated by commas; empty means all")
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
     target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
     features: str = _option("", "feature columns to use, separated by commas; empty means all")
@@ -163,6 +165,11 @@ class FitSettings:
     def feature_names(self) -> list[str] | None:
         """The chosen features, or None for all."""
         return [name.strip() for name in self.features.split(",")] if self.features else None
+
+    @property
+    def market_names(self) -> list[str] | None:
+        """The chosen markets, or None for all."""
+        return [name.strip() for name in self.markets.split(",")] if self.markets else None
 
     @property
     def out_dir(self) -> Path:

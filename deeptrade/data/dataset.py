@@ -16,7 +16,7 @@ from ..store.gaps import Gaps, find_gaps
 from ..store.ledger import LedgerEntry
 from ..store.row_range import RowRange
 from ..store.summary import BlockSummary, Summary, find_warnings
-from ..store.targets import known_targets, label_ends
+from ..store.targets import known_targets, label_ends, market_rows
 from ..times import parse_duration
 from ..units import format_bytes
 from .batches import BatchReader
@@ -36,6 +36,10 @@ class UsableRows(Protocol):
     @property
     def targets(self) -> np.ndarray:
         """float32 (usable rows, horizons), NaN where missing."""
+
+    @property
+    def market_codes(self) -> np.ndarray | None:
+        """int32 (usable rows,), which of the markets each row is of; None where rows name none."""
 
     def read_targets(self, usable: np.ndarray) -> np.ndarray:
         """Return float32 (rows, horizons), a fresh array."""
@@ -58,9 +62,10 @@ class Dataset:
 
     name, file_bytes: of the data. schema: what a row holds. data_id: 'sha256-2:...' of the content; former_data_ids:
     what earlier versions called it, which runs begun then go on with. rows: in the file. rejected: int64, the numbers
-    of the rows that are not usable; ledger: why; bad_rows: the entries that count as bad. timestamps: int64 (usable
-    rows,), ns UTC. targets: float32 (usable rows, horizons), NaN where missing. nonfinite: NaN or infinite numbers by
-    feature, in usable rows. warnings: one line each. budget: of bytes, which all readers of these rows share.
+    of the rows that are not usable; ledger: why; bad_rows: the entries that count as bad. markets: names, none where
+    rows name none. timestamps: int64 (usable rows,), ns UTC. targets: float32 (usable rows, horizons), NaN where
+    missing. nonfinite: NaN or infinite numbers by feature, in usable rows. warnings: one line each. budget: of bytes,
+    which all readers of these rows share.
     """
 
     def __init__(self, summary: Summary, contents: UsableRows, budget: ByteBudget):
@@ -73,7 +78,7 @@ class Dataset:
         self.schema, self.rows, self.ledger = summary.schema, summary.rows, summary.ledger
         self.nonfinite, self.warnings = summary.nonfinite, summary.warnings
         self.rejected = np.array([entry.row for entry in summary.ledger], np.int64)
-        self.usable, self.bad_rows = summary.usable, summary.bad_rows
+        self.usable, self.bad_rows, self.markets = summary.usable, summary.bad_rows, summary.markets
 
     def __enter__(self) -> Dataset:
         return self
@@ -125,6 +130,13 @@ class Dataset:
         """Return int64 (len(row_ids),), ns UTC."""
         return np.take(self.timestamps, self._usable(row_ids))
 
+    def read_markets(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return the names of the rows' markets, objects (len(row_ids),), '' where rows name none."""
+        codes = self.market_codes
+        if codes is None:
+            return np.full(len(row_ids), "", object)
+        return np.array(self.markets, object)[np.take(codes, self._usable(row_ids))]
+
     def _usable(self, row_ids: np.ndarray) -> np.ndarray:
         """The positions of rows among the usable ones."""
         rows = np.asarray(row_ids, np.int64)
@@ -141,37 +153,67 @@ class Dataset:
         return rows - before
 
     @property
-    def places(self) -> np.ndarray:
-        """int64 (usable rows,), which step of the data each usable row is."""
-        return self._summary.places
+    def market_codes(self) -> np.ndarray | None:
+        """int32 (usable rows,), which of `markets` each row is of; None where rows name none."""
+        codes = self._contents.market_codes
+        return None if codes is None else codes[: len(self.usable)]
 
     @property
-    def gaps(self) -> Gaps:
-        """The usual step between rows, and where rows are missing."""
-        return find_gaps(self.timestamps, self.places)
+    def places(self) -> np.ndarray:
+        """int64 (usable rows,), which step of its market each usable row is."""
+        return self._summary.places(self.market_codes)
+
+    def gaps(self) -> dict[str, tuple[np.ndarray, Gaps]]:
+        """Return by market ('' where rows name none) its usable rows, the usual step, and where rows are missing."""
+        times, places, codes = self.timestamps, self.places, self.market_codes
+        return {
+            "" if codes is None else self.markets[codes[rows[0]]]: (rows, find_gaps(times[rows], places[rows]))
+            for rows in market_rows(codes, len(times))
+        }
 
     def split(
-        self, val_ratio: float = 0.1, *, embargo: str = "", target_step: str = "", by_count: bool = False
+        self,
+        val_ratio: float = 0.1,
+        *,
+        embargo: str = "",
+        target_step: str = "",
+        markets: Sequence[str] | None = None,
+        by_count: bool = False,
     ) -> Split:
         """Return the split at an instant, with the rows near it purged by the times of their labels.
 
         embargo, such as '1D': more time left out after the purge. target_step, such as '1h': the time from one target
-        to the next where it is not that between rows. by_count: as runs begun by earlier versions split the rows.
+        to the next where it is not that between rows. markets: only their rows are used, None for all; the instant is
+        that of all. by_count: as runs begun by earlier versions split the rows.
         """
         if by_count:
             return split_by_count(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
-        times, step = self.timestamps, parse_duration(target_step) if target_step else round(self.gaps.step)
+        times, codes = self.timestamps, self.market_codes
+        steps = [gaps.step for _, gaps in self.gaps().values()]
+        step = parse_duration(target_step) if target_step else round(max(steps, default=0.0))
         labels = Labels(
             self.usable.numbers(),
             times,
-            label_ends(self.schema, times, self.places, target_step=step),
-            np.isfinite(self.targets).any(axis=1),
+            label_ends(self.schema, times, self.places, target_step=step, markets=codes),
+            np.isfinite(self.targets).any(axis=1) & self._is_of(markets),
             self.schema.horizons * step,
-            self.schema.horizons,
+            self.schema.horizons * max(1, len(self.markets)),
         )
         return split_by_time(
             labels, self.rows, self.rejected, val_ratio=val_ratio, embargo=parse_duration(embargo) if embargo else 0
         )
+
+    def _is_of(self, markets: Sequence[str] | None) -> np.ndarray:
+        """Whether each usable row is of one of these markets."""
+        codes = self.market_codes
+        if markets is None:
+            return np.ones(len(self.usable), bool)
+        for name in markets:
+            if name not in self.markets:
+                known = f"choose from {', '.join(self.markets)}" if self.markets else "its rows name no market"
+                raise SettingsError(f"markets={name!r} is not in the data; {known}")
+        wanted = [code for code, name in enumerate(self.markets) if name in markets]
+        return np.isin(codes, wanted) if codes is not None else np.ones(len(self.usable), bool)
 
     def part(self, split: str, **options: Any) -> RowRange:
         """Return the rows of 'train', 'validation' or 'all'; `options` are those of `split`."""
@@ -223,7 +265,9 @@ class Dataset:
         summary.blocks = blocks
         contents, targets = self._contents, self._contents.targets[: len(usable)]
         if self.schema.target_source == "price":  # what comes after the first rows is not known to them
-            contents = _KnownPrices(contents, summary.places, targets)
+            codes = self.market_codes
+            codes = None if codes is None else codes[: len(usable)]
+            contents = _KnownPrices(contents, summary.places(codes), targets, codes)
             targets = contents.targets
         summary.warnings = find_warnings(summary, contents.timestamps[: len(usable)], targets, notes=())
         return Dataset(summary, contents, self.budget)
@@ -252,15 +296,15 @@ class Dataset:
 class _KnownPrices:
     """The first rows of price data; their targets look no further than these rows."""
 
-    def __init__(self, contents: UsableRows, places: np.ndarray, targets: np.ndarray):
-        self._contents = contents
+    def __init__(self, contents: UsableRows, places: np.ndarray, targets: np.ndarray, markets: np.ndarray | None):
+        self._contents, self.market_codes = contents, markets
         self.read, self.locate, self.release, self.close = (
             contents.read,
             contents.locate,
             contents.release,
             contents.close,
         )
-        self.targets = known_targets(targets, places)
+        self.targets = known_targets(targets, places, markets=markets)
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -274,7 +318,7 @@ class _LoadedRows:
     """All usable rows in memory."""
 
     def __init__(self, contents: UsableRows, schema: Schema, rows: int):
-        self._contents = contents
+        self._contents, self.market_codes = contents, contents.market_codes
         self._arrays = {f.name: np.empty((rows, *f.shape), np.float32) for f in schema.features}
         for start in range(0, rows, _LOAD_ROWS):
             some = np.arange(start, min(start + _LOAD_ROWS, rows))

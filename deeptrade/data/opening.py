@@ -78,7 +78,12 @@ def open_dataset(
     )
     limits = MemoryLimits.of(memory_limit)
     source, stored = located.source, located.is_stored
-    needs_store = source and (not source.seekable or not source.arrangement.is_default or (compiled and not max_rows))
+    needs_store = source and (
+        not source.seekable
+        or not source.arrangement.is_default
+        or source.schema.has_markets
+        or (compiled and not max_rows)
+    )
     if needs_store and not stored:
         compile_store(
             located,
@@ -205,7 +210,7 @@ def read_directly(
             raise DataError(f"{source.name} has a header but no rows")
         summary.blocks = summaries
         timestamps = np.concatenate(times)
-        targets = make_targets(source.schema, np.concatenate(numbers), timestamps, summary.places)
+        targets = make_targets(source.schema, np.concatenate(numbers), timestamps, summary.places())
         rows.finish(timestamps, targets)
         summary.warnings = find_warnings(summary, timestamps, targets, notes=source_notes(source))
     except BaseException:

@@ -48,6 +48,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
             settings.val_ratio,
             embargo=settings.embargo,
             target_step=settings.target_step,
+            markets=settings.market_names,
             by_count="embargo" not in result["settings"],
         )
         forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()

@@ -34,9 +34,9 @@ def predict(
 ) -> pd.DataFrame:
     """Return the forecasts for every usable row, those without targets included, in file order.
 
-    The index has two levels: `row`, the row's number in the file, from 0 (rejected rows are left out), and `timestamp`
-    (UTC). Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch by batch; only the forecasts are
-    kept in memory.
+    The index has the levels `row`, the row's number in the file, from 0 (rejected rows are left out), `timestamp` (UTC)
+    and, where rows name one, `market`. Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch by
+    batch; only the forecasts are kept in memory.
 
     Arguments: model, a run's model.keras or any Keras model that maps a dict of features to one (rows, horizons)
     output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; it needs no targets;
@@ -60,19 +60,23 @@ def predict(
                 parts.append(traced(inputs).numpy()[: len(batch.row_ids)])
                 numbers.append(batch.row_ids)
         found = np.concatenate(numbers)
-        times = pd.to_datetime(dataset.read_times(found), utc=True)
+        levels: dict[str, Any] = {"row": found, "timestamp": pd.to_datetime(dataset.read_times(found), utc=True)}
+        if dataset.markets:
+            levels["market"] = dataset.read_markets(found)
     forecasts = np.concatenate(parts)
     columns = [f"y_{step}" for step in range(1, forecasts.shape[1] + 1)]
-    return pd.DataFrame(forecasts, pd.MultiIndex.from_arrays([found, times], names=["row", "timestamp"]), columns)
+    return pd.DataFrame(forecasts, pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels)), columns)
 
 
 def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
     """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
 
-    Columns: timestamp (ISO 8601 in CSV), row, y_1..y_H. Raises SettingsError for another ending.
+    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
+    ending.
     """
     path = user_path(out)
-    table = forecasts.reset_index()[["timestamp", "row", *forecasts.columns]]
+    table = forecasts.reset_index()
+    table = table[["timestamp", *(["market"] if "market" in table else []), "row", *forecasts.columns]]
     check_ending(path)
     with atomic_write(path) as file:
         if path.suffix == ".csv":

@@ -19,6 +19,7 @@ from ..files import user_path, write_json
 from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
+from ..store.gaps import Gaps
 from ..store.ledger import write_ledger
 from .examination import examine, examine_targets
 
@@ -89,6 +90,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "rows": {"read": dataset.rows, "usable": usable, "rejected": dataset.rows - usable},
         "target_source": dataset.schema.target_source,
         **_describe_times(dataset),
+        "markets": _describe_markets(dataset),
         "duplicates": rejected["repeated"],
         "backward": rejected["out_of_order"],
         "features": [
@@ -123,28 +125,51 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
 def _describe_times(dataset: Dataset) -> dict[str, Any]:
     """Return span, median step and gaps; of the first gaps where each begins and ends, and what it cost.
 
-    `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns.
+    `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns, `market`
+    where rows name none.
     """
-    times, gaps = dataset.timestamps, dataset.gaps
-    from_prices = dataset.schema.target_source == "price"
-    lost = np.isnan(dataset.targets) if from_prices else None
-    edges = [-1, *gaps.after.tolist()]
-    described = [
+    times, by_market = dataset.timestamps, dataset.gaps()
+    gaps = [gap for market in by_market for gap in _describe_gaps(dataset, market, *by_market[market])]
+    step = max(gaps_of_one.step for _, gaps_of_one in by_market.values())
+    return {
+        "span": {"start": _iso(times.min()), "end": _iso(times.max())},
+        "step_seconds": step / 1e9 if step else None,
+        "gap_count": sum(len(gaps_of_one.after) for _, gaps_of_one in by_market.values()),
+        "gaps": sorted(gaps, key=lambda gap: gap["after"])[:_MOST_GAPS],
+    }
+
+
+def _describe_gaps(dataset: Dataset, market: str, rows: np.ndarray, gaps: Gaps) -> list[dict[str, Any]]:
+    times = dataset.timestamps[rows]
+    lost = np.isnan(dataset.targets[rows]) if dataset.schema.target_source == "price" else None
+    return [
         {
+            "market": market or None,
             "after": _iso(times[at]),
             "until": _iso(times[at + 1]),
             "seconds": float(times[at + 1] - times[at]) / 1e9,
             "missing_rows": round((times[at + 1] - times[at]) / gaps.step) - 1 if gaps.is_grid else None,
             "lost_targets": None if lost is None else int(lost[before + 1 : at + 1].sum()),
         }
-        for before, at in pairwise(edges[: _MOST_GAPS + 1])
+        for before, at in pairwise([-1, *gaps.after[:_MOST_GAPS].tolist()])
     ]
-    return {
-        "span": {"start": _iso(times.min()), "end": _iso(times.max())},
-        "step_seconds": gaps.step / 1e9 if gaps.step else None,
-        "gap_count": len(gaps.after),
-        "gaps": described,
-    }
+
+
+def _describe_markets(dataset: Dataset) -> list[dict[str, Any]]:
+    """Return rows, span and missing targets of every market; empty where rows name none."""
+    if not dataset.markets:
+        return []
+    return [
+        {
+            "name": market,
+            "rows": len(rows),
+            "start": _iso(dataset.timestamps[rows[0]]),
+            "end": _iso(dataset.timestamps[rows[-1]]),
+            "step_seconds": gaps.step / 1e9 or None,
+            "gap_count": len(gaps.after),
+        }
+        for market, (rows, gaps) in dataset.gaps().items()
+    ]
 
 
 def _iso(nanoseconds: np.int64) -> str:

@@ -47,9 +47,10 @@ class Block:
 
     place: where it really begins and ends. rows: usable and rejected. lines: text lines, including blank ones.
     source_hash: XXH3-128 of the block's bytes in the source. features: float32 (usable, *shape) by name. numbers:
-    float32 (usable, horizons) targets, or (usable, 1) prices. timestamps: int64 (usable,) ns UTC. positions: int64
-    (usable, 3): line from 0 within the block, byte offsets of the row's start and end within the file. nonfinite:
-    count of NaN or infinite numbers by feature. moments: by feature.
+    float32 (usable, horizons) targets, or (usable, 1) prices. timestamps: int64 (usable,) ns UTC. markets: names,
+    objects (usable,), '' where rows have none. positions: int64 (usable, 3): line from 0 within the block, byte offsets
+    of the row's start and end within the file. nonfinite: count of NaN or infinite numbers by feature. moments: by
+    feature.
     """
 
     place: Place
@@ -59,6 +60,7 @@ class Block:
     features: dict[str, np.ndarray]
     numbers: np.ndarray
     timestamps: np.ndarray
+    markets: np.ndarray
     positions: np.ndarray
     faults: list[Fault] = field(default_factory=list)
     nonfinite: dict[str, int] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Block:
             features={name: values[kept] for name, values in self.features.items()},
             numbers=self.numbers[kept],
             timestamps=self.timestamps[kept],
+            markets=self.markets[kept],
             positions=self.positions[kept],
             moments={},
             nonfinite={},
@@ -119,6 +122,7 @@ def make_block(
     non_finite: np.ndarray,
     numbers: np.ndarray,
     timestamps: np.ndarray,
+    markets: np.ndarray,
     positions: np.ndarray,
     faults: Mapping[int, RowFault],
 ) -> Block:
@@ -143,6 +147,7 @@ def make_block(
         features={feature.name: features[feature.name][kept] for feature in schema_features},
         numbers=numbers[kept],
         timestamps=timestamps[kept],
+        markets=markets[kept],
         positions=positions[kept],
     )
     block.faults = [_fault(position, positions[position], fault) for position, fault in sorted(faults.items())]

@@ -22,11 +22,11 @@ from ..files import friendly_os_errors
 from ..settings import AS_THEY_COME, Arrangement
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
-from .faults import RowFault, check_cells, infer_cell_shape, read_timestamp, split_record
+from .faults import RowFault, check_cells, infer_cell_shape, read_market, read_timestamp, split_record
 from .identity import content_id, file_stats, former_content_ids
 from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
-from .schema import Feature, Schema, infer_columns, number_columns, unused_columns
+from .schema import MARKET, Feature, Schema, infer_columns, number_columns, unused_columns
 from .text import Scratch, TextFile, read_range
 
 LONGEST_RECORD = 64 << 20
@@ -84,10 +84,13 @@ class CsvTask:
         text = Text(data, starts, ends)
         parsed = _parse_in_chunks(self.parser, text, self.features, self.chunk_size)
         timestamps, faults = np.zeros(count, np.int64), dict(parsed.faults)
+        markets = np.full(count, "", object)
         for position, stamp in enumerate(parsed.timestamps):
             if position not in faults:
                 try:
                     timestamps[position] = read_timestamp(stamp)
+                    if self.parser.has_markets:
+                        markets[position] = read_market(parsed.markets[position])
                 except RowFault as fault:
                     faults[position] = fault
         return make_block(
@@ -99,6 +102,7 @@ class CsvTask:
             non_finite=parsed.non_finite[:, : len(self.features)],
             numbers=parsed.numbers,
             timestamps=timestamps,
+            markets=markets,
             positions=np.stack([row_lines, begin + starts, begin + ends], axis=1),
             faults=faults,
         )
@@ -131,6 +135,7 @@ def _parse_in_chunks(parser: RecordParser, text: Text, features: Sequence[Featur
         {f.name: np.concatenate([part.features[f.name] for _, part in parts]) for f in features},
         np.concatenate([part.numbers for _, part in parts]),
         [stamp for _, part in parts for stamp in part.timestamps],
+        [market for _, part in parts for market in part.markets],
         np.concatenate([part.non_finite for _, part in parts]),
         {start + position: fault for start, part in parts for position, fault in part.faults.items()},
     )
@@ -185,7 +190,10 @@ class CsvSource:
         self.parser = RecordParser(tuple(self.columns), tuple(self.number_columns))
         records = self._first_records()
         self.schema = Schema(
-            tuple(self._infer_feature(name, records) for name in names), steps or horizons, target_source
+            tuple(self._infer_feature(name, records) for name in names),
+            steps or horizons,
+            target_source,
+            has_markets=MARKET in self.columns,
         )
         self.row_text_bytes = sum(map(len, records)) / len(records)
         self.unused_columns = unused_columns(self.columns)

@@ -74,7 +74,7 @@ class CsvRows:
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._index = np.empty((0, 3), np.int64)
         self._file_of = np.empty(0, np.int32)
-        self.timestamps = np.empty(0, np.int64)
+        self.timestamps, self.market_codes = np.empty(0, np.int64), None
         self.targets = np.empty((0, source.schema.horizons), np.float32)
 
     def add(self, block: Block, *, first_line: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..times import UnreadableTimeError, read_time
 from ..units import count_of
-from .schema import Feature, array_shape
+from .schema import MARKET, Feature, array_shape
 from .spellings import HOW_TO_WRITE, explain_spelling, is_shortened
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
@@ -147,6 +147,14 @@ def read_number(cell: bytes, column: str) -> float:
         return float(text)
     except ValueError:
         raise RowFault("encoding", column, f"{text!r:.60} is not a number") from None
+
+
+def read_market(cell: bytes) -> str:
+    """Return the name of a market; raises RowFault for an empty cell, and for bytes that are not UTF-8."""
+    name = decode(cell, MARKET)
+    if not name:
+        raise RowFault("missing", MARKET, "the cell is empty")
+    return name
 
 
 def read_timestamp(cell: bytes) -> int:

@@ -438,8 +438,8 @@ def _parse_record(
             if after < 0:
                 return column
             if kind == TEXT:
-                spans[row, 0] = position - start + quoted
-                spans[row, 1] = after - start - quoted
+                spans[row, 2 * slot] = position - start + quoted
+                spans[row, 2 * slot + 1] = after - start - quoted
             position = after
     return -1 if position == end else columns
 
@@ -462,8 +462,8 @@ def parse_records(
 
     Arguments: data uint8 (bytes,); starts, ends, rows int64 (records,); plan int64 (columns, 5) of kind, slot,
     axes, size, base; lengths int64 (features, MAX_AXES); out float32 (all features' values, one block per
-    feature from its base); numbers float32 (rows, numbers); spans int64 (rows, 2) of the TEXT column relative to
-    the record; faults int64 (rows, features) of non-finite numbers; trouble int64 (rows,): -1, or the column
+    feature from its base); numbers float32 (rows, numbers); spans int64 (rows, 2 per TEXT column) relative to the
+    record; faults int64 (rows, features) of non-finite numbers; trouble int64 (rows,): -1, or the column
     that needs the slow path.
     """
     for index in range(len(starts)):
@@ -473,7 +473,7 @@ def parse_records(
 
 @njit(nogil=True, cache=True)
 def _starts_record(data: Any, position: int) -> bool:
-    """Return whether a record begins here: numbers and dates, then a quote that opens an array.
+    """Return whether a record begins here: a time, perhaps a market's name, then a quote that opens an array.
 
     `"[` cannot occur inside a quoted cell, so this never splits a valid record; it ends one without its closing quote.
     """
@@ -483,8 +483,7 @@ def _starts_record(data: Any, position: int) -> bool:
         byte = _byte(data, seen)
         if byte == _QUOTE:
             return seen > position and _byte(data, seen - 1) == _COMMA and _byte(data, seen + 1) == _OPEN
-        plain = _ZERO <= byte <= _NINE or byte in (_COMMA, _MINUS, _PLUS, _POINT)
-        if not (plain or byte in (_SPACE, 58, 84, 90, 101)):  # : T Z e
+        if byte in (_NEWLINE, _OPEN, 93):  # 93 is the bracket that closes
             return False
         seen += 1
     return False

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import kernels
 from .faults import RowFault, check_cells, decode, read_cell, read_number, split_record
-from .schema import Feature
+from .schema import MARKET, Feature
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class Text:
 class Parsed:
     """Records as numbers: `features` float32 (records, *shape) each, `numbers` float32 (records, columns).
 
-    `timestamps` holds each record's timestamp text (empty unless asked for), `non_finite` int64
-    (records, features), `faults` why a record could not be read, by its position.
+    `timestamps` holds each record's timestamp text, `markets` that of its market (empty unless asked for), `non_finite`
+    int64 (records, features), `faults` why a record could not be read, by its position.
     """
 
     features: dict[str, np.ndarray]
     numbers: np.ndarray
     timestamps: list[bytes]
+    markets: list[bytes]
     non_finite: np.ndarray
     faults: dict[int, RowFault]
 
@@ -87,6 +88,11 @@ class RecordParser:
     columns: tuple[str, ...]
     number_columns: tuple[str, ...]
 
+    @property
+    def has_markets(self) -> bool:
+        """Whether records name their market."""
+        return MARKET in self.columns
+
     def parse(
         self, texts: Sequence[tuple[Text, np.ndarray]], features: Sequence[Feature], *, timestamps: bool = False
     ) -> Parsed:
@@ -99,7 +105,7 @@ class RecordParser:
         plan, lengths, bases = self._plan(features, count)
         out = pages.take(int(bases[-1]))
         numbers = np.full((count, len(self.number_columns)), np.nan, np.float32)
-        spans = np.zeros((count, 2), np.int64)
+        spans = np.zeros((count, 4), np.int64)
         non_finite = np.zeros((count, max(1, len(features))), np.int64)
         trouble = np.full(count, -1, np.int64)
         for text, where in texts:
@@ -110,20 +116,21 @@ class RecordParser:
             feature.name: out[base : base + count * feature.size].reshape(count, *feature.shape)
             for feature, base in zip(features, bases[:-1], strict=True)
         }
-        parsed = Parsed(values, numbers, [b""] * count, non_finite, {})
+        parsed = Parsed(values, numbers, [b""] * count, [b""] * count, non_finite, {})
         for text, where in texts:
             for index in np.flatnonzero(trouble[where] >= 0):
                 position = int(where[index])
                 try:
-                    parsed.timestamps[position] = self._parse_slowly(
-                        parsed, position, text.record(int(index)), features
-                    )
+                    cells = self._parse_slowly(parsed, position, text.record(int(index)), features)
+                    parsed.timestamps[position] = cells["timestamp"]
+                    parsed.markets[position] = cells.get(MARKET, b"")
                 except RowFault as fault:
                     parsed.faults[position] = fault
             if timestamps:
                 for index in np.flatnonzero((trouble[where] < 0) & (spans[where, 1] > 0)):
-                    start, stop = text.starts[index] + spans[where[index]]
+                    start, stop, first, last = text.starts[index] + spans[where[index]]
                     parsed.timestamps[where[index]] = text.data[start:stop].tobytes()
+                    parsed.markets[where[index]] = text.data[first:last].tobytes()
         return parsed
 
     def _plan(self, features: Sequence[Feature], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,6 +139,8 @@ class RecordParser:
         lengths = np.zeros((max(1, len(features)), kernels.MAX_AXES), np.int64)
         bases = np.cumsum([0] + [feature.size * count for feature in features])
         plan[0, 0] = kernels.TEXT
+        if MARKET in self.columns:
+            plan[self.columns.index(MARKET), :2] = kernels.TEXT, 1
         for slot, name in enumerate(self.number_columns):
             plan[self.columns.index(name), :2] = kernels.NUMBER, slot
         for slot, feature in enumerate(features):
@@ -140,8 +149,10 @@ class RecordParser:
             plan[self.columns.index(feature.name)] = kernels.FEATURE, slot, axes, feature.size, bases[slot]
         return plan, lengths, bases
 
-    def _parse_slowly(self, parsed: Parsed, position: int, text: bytes, features: Sequence[Feature]) -> bytes:
-        """Fill one position by the slow exact path and return its timestamp text; raises RowFault for a bad row."""
+    def _parse_slowly(
+        self, parsed: Parsed, position: int, text: bytes, features: Sequence[Feature]
+    ) -> dict[str, bytes]:
+        """Fill one position by the slow exact path and return its cells; raises RowFault for a bad row."""
         record = split_record(text)
         check_cells(record, self.columns)
         cells = dict(zip(self.columns, record.cells, strict=True))
@@ -152,4 +163,4 @@ class RecordParser:
             parsed.non_finite[position, slot] = np.count_nonzero(~np.isfinite(values))
         for slot, name in enumerate(self.number_columns):
             parsed.numbers[position, slot] = read_number(cells[name], name)
-        return cells["timestamp"]
+        return cells

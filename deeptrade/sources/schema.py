@@ -46,12 +46,15 @@ class Feature:
         return self.size // self.shape[0] if self.is_sequence else self.size
 
 
+MARKET = "market"
+"""The column that names a row's market; it follows `timestamp`."""
+
 TargetSource = Literal["columns", "price", "none"]
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The features, in column order, and where the targets come from.
+    """The features, in column order, where the targets come from, and whether rows name their market.
 
     `target_source` is 'columns' (y_1..y_H), 'price' (returns of the price column, H steps ahead) or 'none': data to
     forecast.
@@ -60,6 +63,7 @@ class Schema:
     features: tuple[Feature, ...]
     horizons: int
     target_source: TargetSource = "columns"
+    has_markets: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ class Schema:
         if not names:
             raise SettingsError(f"features is empty; {self._hint('')}")
         chosen = tuple(feature for feature in self.features if feature.name in set(names))
-        return Schema(chosen, self.horizons, self.target_source)
+        return Schema(chosen, self.horizons, self.target_source, self.has_markets)
 
     def _hint(self, name: str) -> str:
         near = get_close_matches(name, self.names, n=1)
@@ -96,13 +100,14 @@ class Schema:
             "features": [{"name": f.name, "cell_shape": list(f.cell_shape)} for f in self.features],
             "horizons": self.horizons,
             "target_source": self.target_source,
+            **({"has_markets": True} if self.has_markets else {}),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Schema:
         """Return the schema that `to_json` wrote."""
         features = tuple(Feature(f["name"], tuple(f["cell_shape"])) for f in data["features"])
-        return cls(features, data["horizons"], data["target_source"])
+        return cls(features, data["horizons"], data["target_source"], data.get("has_markets", False))
 
 
 def infer_columns(header: Sequence[str], *, needs_targets: bool = True) -> tuple[tuple[str, ...], int, TargetSource]:
@@ -190,7 +195,7 @@ def _array_shape(value: Any) -> tuple[int, ...]:
 
 def unused_columns(header: Iterable[str]) -> list[str]:
     """Return the header's columns that are neither timestamp, feature, target nor price."""
-    known = ("timestamp", "price")
+    known = ("timestamp", MARKET, "price")
     return [n for n in header if n not in known and not n.startswith(FEATURE_PREFIX) and not _TARGET.fullmatch(n)]
 
 

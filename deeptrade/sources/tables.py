@@ -24,10 +24,10 @@ from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .column_types import decoded, refuse_unreadable_times, text_cells
 from .columns import infer_feature, read_feature, read_numbers
 from .datasets import dataset_columns, linked_files, read_dataset
-from .faults import RowFault, read_timestamp
+from .faults import RowFault, read_market, read_timestamp
 from .identity import content_id, file_stats, former_content_ids
 from .protocol import CheckedPlace
-from .schema import Feature, Schema, infer_columns, needed_columns, number_columns, unused_columns
+from .schema import MARKET, Feature, Schema, infer_columns, needed_columns, number_columns, unused_columns
 
 _SAMPLE_ROWS = 8
 
@@ -59,16 +59,18 @@ class TableTask:
         for place, name in enumerate(self.number_columns):
             numbers[:, place] = read_numbers(self.columns[name], name, faults)
         timestamps = _read_times(decoded(self.columns["timestamp"]), faults)
+        markets = _read_markets(self.columns.get(MARKET), rows, faults)
         lines = np.arange(rows)
         return make_block(
             self.place,
             lines=rows,
-            source_hash=_hash(timestamps, numbers, *features.values()),
+            source_hash=_hash(timestamps, numbers, *features.values(), *_as_bytes(markets)),
             schema_features=self.features,
             features=features,
             non_finite=non_finite,
             numbers=numbers,
             timestamps=timestamps,
+            markets=markets,
             positions=np.stack([lines, np.full(rows, -1), np.full(rows, -1)], axis=1),
             faults=faults,
         )
@@ -111,6 +113,25 @@ def _read_times(column: Any, faults: dict[int, RowFault]) -> np.ndarray:
     return times
 
 
+def _read_markets(column: Any, rows: int, faults: dict[int, RowFault]) -> np.ndarray:
+    """Return the names of the rows' markets, objects (rows,), '' without such a column; missing ones are noted."""
+    names = np.full(rows, "", object)
+    cells = None if column is None else text_cells(column)
+    if column is not None and cells is None:
+        raise DataError("column 'market' holds no text; write the markets' names as text")
+    for row, cell in enumerate(cells or ()):
+        try:
+            names[row] = read_market(cell or b"")
+        except RowFault as fault:
+            faults.setdefault(row, fault)
+    return names
+
+
+def _as_bytes(markets: np.ndarray) -> list[np.ndarray]:
+    """Return what a hash should know of the markets: nothing where rows name none."""
+    return [np.frombuffer("\0".join(markets).encode(), np.uint8)] if any(markets) else []
+
+
 class TableSource(ABC):
     """Rows of table files of one kind, in order of their first times; see `ParquetSource` and `Hdf5Source`."""
 
@@ -150,7 +171,8 @@ class TableSource(ABC):
         for name in self.number_columns:
             read_numbers(sample[name], name, {})
         refuse_unreadable_times(sample["timestamp"])
-        self.schema = Schema(features, steps or horizons, target_source)
+        has_markets = MARKET in self.columns
+        self.schema = Schema(features, steps or horizons, target_source, has_markets)
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
         self._text_row_bytes = _text_row_bytes(sample)

@@ -6,7 +6,8 @@ With targets from prices, a row out of order would turn past into future.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,15 +33,19 @@ _JUMP = 2.0
 _JUDGED_STEPS = 1000
 """Steps from the start of the data that tell whether it runs backwards."""
 
+_MOST_HELD = 4
+"""Blocks held back at most: a market that ends, or whose next rows are far away, is judged by what is there."""
+
 _NONE = np.empty(0, np.int64)
 
 
 class TimeOrder:
-    """Checks the blocks of a source one after the other.
+    """Checks the blocks of a source one after the other; every market has an order of its own.
 
-    names: of the files, for messages. recent: int64 ns, the times of the latest rows accepted (RECENT are enough) where
-    reading goes on after them; `file` is the one they are in. With an `arrangement`, only what it does not allow is
-    rejected or refused: nothing if rows are sorted, else rows that go back within their file.
+    names: of the files, for messages. recent: by market, '' where rows name none, the times of the latest rows accepted
+    (int64 ns, RECENT are enough) where reading goes on after them; `file` is the one they are in. With an
+    `arrangement`, only what it does not allow is rejected or refused: nothing if rows are sorted, else rows that go
+    back within their file.
     """
 
     def __init__(
@@ -49,12 +54,12 @@ class TimeOrder:
         features: Sequence[Feature],
         *,
         arrangement: Arrangement = AS_THEY_COME,
-        recent: np.ndarray = _NONE,
+        recent: Mapping[str, np.ndarray] | None = None,
         file: int = 0,
     ):
         self._arrangement = arrangement
-        self._names, self._features, self._recent, self._file = names, features, recent, file
-        self._rising, self._falling = (_JUDGED_STEPS if len(recent) else 0), 0
+        self._names, self._features, self._recent, self._file = names, features, dict(recent or {}), file
+        self._rising, self._falling = (_JUDGED_STEPS if recent else 0), 0
 
     def check(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Yield every block, with its rows out of order rejected.
@@ -71,29 +76,36 @@ class TimeOrder:
                 held.append(block)
             if not held:
                 return
-            block = held.popleft()
-            yield self._checked(block, np.concatenate([_NONE, *(later.timestamps for later in held)])[:_AHEAD])
+            yield self._checked(held.popleft(), held)
 
     def _can_tell(self, held: Sequence[Block]) -> bool:
         """Whether the first of these blocks can be judged."""
-        if not held:
-            return False
-        following = sum(block.usable for block in held) - held[0].usable
-        return following >= _AHEAD or not may_end_ahead(held[0].timestamps, self._recent)
+        if not held or len(held) > _MOST_HELD:
+            return bool(held)
+        return all(
+            len(_following(market, held)) >= _AHEAD or not may_end_ahead(times, self._recent.get(market, _NONE))
+            for market, times in _times_by_market(held[0])
+        )
 
-    def _checked(self, block: Block, following: np.ndarray) -> Block:
-        times = block.timestamps
+    def _checked(self, block: Block, later: Iterable[Block]) -> Block:
         self._refuse_backwards(block)
         self._begin_file(block)
-        if not (np.diff(np.concatenate([self._recent[-1:], times, following])) > 0).all():
-            block = block.rejecting(self._faults(times, following), self._features)
-        self._recent = np.concatenate([self._recent, block.timestamps])[-RECENT:]
+        faults: dict[int, RowFault] = {}
+        for market, rows in rows_by_market(block.markets):
+            times, following = block.timestamps[rows], _following(market, [block, *later])
+            recent = self._recent.get(market, _NONE)
+            if not (np.diff(np.concatenate([recent[-1:], times, following])) > 0).all():
+                faults |= {int(rows[at]): fault for at, fault in self._faults(times, following, recent).items()}
+        if faults:
+            block = block.rejecting(faults, self._features)
+        for market, times in _times_by_market(block):
+            self._recent[market] = np.concatenate([self._recent.get(market, _NONE), times])[-RECENT:]
         return block
 
-    def _faults(self, times: np.ndarray, following: np.ndarray) -> dict[int, RowFault]:
-        """The rows to reject, by position."""
+    def _faults(self, times: np.ndarray, following: np.ndarray, recent: np.ndarray) -> dict[int, RowFault]:
+        """The rows of one market to reject, by position among these."""
         faults: dict[int, RowFault] = {}
-        last = int(self._recent[-1]) if len(self._recent) else None
+        last = int(recent[-1]) if len(recent) else None
         around = np.concatenate([times, following])
         for position, time in enumerate(times.tolist()):
             if last is not None and (time < last or (time == last and not self._may_repeat)):
@@ -106,16 +118,17 @@ class TimeOrder:
         return faults
 
     def _refuse_backwards(self, block: Block) -> None:
-        if self._rising + self._falling >= _JUDGED_STEPS:
-            return
-        steps = np.diff(block.timestamps[:_JUDGED_STEPS])
-        self._rising, self._falling = self._rising + int((steps > 0).sum()), self._falling + int((steps < 0).sum())
-        if self._falling > max(1, self._rising):
-            first, second = block.timestamps[:2].tolist()
-            raise DataError(
-                f"{self._names[block.place.file]} runs backwards in time, from {iso_time(first)} to {iso_time(second)} "
-                f"and on; give --sort to take its rows by time"
-            )
+        for _, times in _times_by_market(block):
+            if self._rising + self._falling >= _JUDGED_STEPS:
+                return
+            steps = np.diff(times[:_JUDGED_STEPS])
+            self._rising, self._falling = self._rising + int((steps > 0).sum()), self._falling + int((steps < 0).sum())
+            if self._falling > max(1, self._rising):
+                first, second = times[:2].tolist()
+                raise DataError(
+                    f"{self._names[block.place.file]} runs backwards in time, from {iso_time(first)} to "
+                    f"{iso_time(second)} and on; give --sort to take its rows by time"
+                )
 
     @property
     def _may_repeat(self) -> bool:
@@ -125,17 +138,41 @@ class TimeOrder:
         """Compare the start of a new file with the end of the one before; files that are merged begin anew."""
         if block.place.file == self._file or not block.usable:
             return
-        if self._may_repeat:
-            self._file, self._recent = block.place.file, _NONE
-            return
         before, self._file = self._names[self._file], block.place.file
-        times, last = block.timestamps, self._recent[-1:]
-        if (times[0] == last).any() or (len(last) and (times[:2] <= last).all()):
-            raise DataError(
-                f"{self._names[block.place.file]} begins at {iso_time(int(times[0]))}, before {before} ends at "
-                f"{iso_time(int(last[0]))}: leave one of them out, or give --duplicates first or --duplicates last to "
-                f"merge them by time; files of several markets need a 'market' column after 'timestamp'"
-            )
+        if self._may_repeat:
+            self._recent = {}
+            return
+        for market, times in _times_by_market(block):
+            last = self._recent.get(market, _NONE)[-1:]
+            if (times[0] == last).any() or (len(last) and (times[:2] <= last).all()):
+                named = f" of {market}" if market else ""
+                advice = "" if market else "; files of several markets need a 'market' column after 'timestamp'"
+                raise DataError(
+                    f"{self._names[self._file]} begins at {iso_time(int(times[0]))}{named}, before {before} ends at "
+                    f"{iso_time(int(last[0]))}: leave one of them out, or give --duplicates first or --duplicates last "
+                    f"to merge them by time{advice}"
+                )
+
+
+def rows_by_market(markets: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield every market of these rows' (names or codes, (rows,)), as it first occurs, and its int64 rows."""
+    if not len(markets):
+        return
+    if (markets == markets[0]).all():
+        yield markets[0], np.arange(len(markets))
+        return
+    for market in dict.fromkeys(markets.tolist()):
+        yield market, np.flatnonzero(markets == market)
+
+
+def _times_by_market(block: Block) -> Iterator[tuple[str, np.ndarray]]:
+    for market, rows in rows_by_market(block.markets):
+        yield market, block.timestamps[rows]
+
+
+def _following(market: str, held: Sequence[Block]) -> np.ndarray:
+    """The times of a market in the blocks after the first, as many as tell."""
+    return np.concatenate([_NONE, *(b.timestamps[b.markets == market] for b in list(held)[1:])])[:_AHEAD]
 
 
 def may_end_ahead(times: np.ndarray, before: np.ndarray) -> bool:

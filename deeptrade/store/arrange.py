@@ -15,7 +15,7 @@ from ..sources.blocks import Fault
 from ..sources.protocol import Source
 from ..sources.statistics import Moments
 from ..times import iso_time
-from .layout import POSITIONS, STATISTICS, TIMESTAMPS, BlockRecord, Column, feature_columns
+from .layout import MARKETS, POSITIONS, STATISTICS, TIMESTAMPS, BlockRecord, Column, feature_columns
 from .reader import checksum
 from .writer import StoreWriter
 
@@ -23,9 +23,17 @@ _COPY_BYTES = 8 << 20
 
 
 def arrange(writer: StoreWriter, source: Source) -> None:
-    """Rewrite the files of a store, and the records of its blocks, in the order of `source.arrangement`."""
+    """Rewrite the files of a store, and the records of its blocks, in the order of `source.arrangement`.
+
+    Rows of several markets are always in order of time, so that a split at an instant cuts all of them.
+    """
+    if source.arrangement.is_default and len(writer.markets) < 2:
+        return
     times = writer.written(_column(writer, TIMESTAMPS))
-    order, repeated = arranged(times, source.arrangement)
+    codes = writer.written(_column(writer, MARKETS)) if writer.schema.has_markets else np.zeros(len(times), np.int32)
+    if source.arrangement.is_default and (np.diff(times) >= 0).all():
+        return
+    order, repeated = arranged(times, source.arrangement, markets=codes)
     if not len(repeated) and (np.diff(order) == 1).all():
         return
     records = _without(writer, source, repeated, times)
@@ -35,14 +43,19 @@ def arrange(writer: StoreWriter, source: Source) -> None:
     writer.records = _described(writer, records)
 
 
-def arranged(times: np.ndarray, arrangement: Arrangement) -> tuple[np.ndarray, np.ndarray]:
+def arranged(
+    times: np.ndarray, arrangement: Arrangement, *, markets: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows that stay, in order of time, and the others that repeat a time, ascending: int64 positions.
+
+    markets: codes of the rows' markets, (rows,); rows of one time are in their order.
 
     >>> [found.tolist() for found in arranged(np.array([5, 3, 5]), Arrangement(sort=True, duplicates="last"))]
     [[1, 2], [0]]
     """
-    order = np.argsort(times, kind="stable")
-    repeats = np.diff(times[order]) == 0
+    codes = np.zeros(len(times), np.int32) if markets is None else markets
+    order = np.lexsort((codes, times))
+    repeats = (np.diff(times[order]) == 0) & (np.diff(codes[order]) == 0)
     edge = np.ones(1, bool)
     last_stays = arrangement.duplicates == "last"
     stays = np.concatenate([~repeats, edge] if last_stays else [edge, ~repeats]) if len(order) else np.ones(0, bool)

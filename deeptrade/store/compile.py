@@ -31,6 +31,7 @@ from .layout import (
     JOURNAL,
     LEDGER,
     MANIFEST,
+    MARKETS,
     TIMESTAMPS,
     BlockRecord,
     BlockTable,
@@ -232,7 +233,7 @@ def _write(
             [path.name for path in source.paths],
             source.schema.features,
             arrangement=source.arrangement,
-            recent=writer.times(writer.usable - RECENT, writer.usable),
+            recent=_latest(writer.times_by_market(0, writer.usable, writer.markets)),
             file=kept[-1].place.file if kept else 0,
         )
         for block in order.check(reading.blocks(source, after=kept[-1].place if kept else None)):
@@ -276,7 +277,16 @@ def _may_end_ahead(writer: StoreWriter, kept: Sequence[BlockRecord]) -> bool:
     """Whether rows that have been appended may tell that the last rows of these blocks are outliers."""
     stop = sum(record.usable for record in kept)
     start = stop - kept[-1].usable
-    return may_end_ahead(writer.times(start, stop), writer.times(start - RECENT, start))
+    markets = [name for record in kept for name in record.markets]
+    before = writer.times_by_market(0, start, markets)
+    return any(
+        may_end_ahead(times, before.get(market, times[:0]))
+        for market, times in writer.times_by_market(start, stop, markets).items()
+    )
+
+
+def _latest(times: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {market: of_market[-RECENT:] for market, of_market in times.items()}
 
 
 def _check_disk(path: Path, source: Source, partial: Path) -> None:
@@ -294,15 +304,21 @@ def _check_disk(path: Path, source: Source, partial: Path) -> None:
 
 def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifest:
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
-    if not source.arrangement.is_default:
-        arrange(writer, source)
+    arrange(writer, source)
     schema, records = writer.schema, writer.records
     ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
     rows = sum(record.rows for record in records)
     if not rows:
         raise DataError(f"{source.name} has a header but no rows")
     summary = Summary(
-        source.name, source.file_bytes, "", schema, arrangement=source.arrangement, rows=rows, ledger=ledger
+        source.name,
+        source.file_bytes,
+        "",
+        schema,
+        arrangement=source.arrangement,
+        markets=tuple(writer.markets),
+        rows=rows,
+        ledger=ledger,
     )
     refuse_too_many(summary.bad_rows, rows, max_bad_rows)
     summary.blocks = [
@@ -310,7 +326,9 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
         for record in records
     ]
     timestamps = writer.written(next(column for column in writer.columns if column.file == TIMESTAMPS))
-    targets = _write_targets(writer, summary, timestamps)
+    of_markets = next((column for column in writer.columns if column.file == MARKETS), None)
+    markets = None if of_markets is None else writer.written(of_markets)
+    targets = _write_targets(writer, summary, timestamps, markets)
     content = ledger_text(ledger).encode()
     with atomic_write(writer.folder / LEDGER) as file:
         file.write(content)
@@ -329,18 +347,20 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
             "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
         },
         BlockTable.of(records),
-        find_warnings(summary, timestamps, targets, notes=source_notes(source)),
+        find_warnings(summary, timestamps, targets, notes=source_notes(source), markets=markets),
     )
     write_json(writer.folder / MANIFEST, manifest.to_json())
     writer.sync()
     return manifest
 
 
-def _write_targets(writer: StoreWriter, summary: Summary, timestamps: np.ndarray) -> np.ndarray:
+def _write_targets(
+    writer: StoreWriter, summary: Summary, timestamps: np.ndarray, markets: np.ndarray | None
+) -> np.ndarray:
     """Return the targets of all usable rows; where they come from prices, write them and their checksums first."""
     schema, records = writer.schema, writer.records
     numbers = writer.written(_number_column(writer, schema))
-    targets = make_targets(schema, numbers, timestamps, summary.places)
+    targets = make_targets(schema, numbers, timestamps, summary.places(markets), markets=markets)
     for column in derived_columns(schema):
         with atomic_write(writer.folder / column.file) as file:
             file.write(np.ascontiguousarray(targets, column.dtype).data)

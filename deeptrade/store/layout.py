@@ -5,6 +5,7 @@
     targets.f32        float32 (usable rows, horizons), NaN where missing
     prices.f32         float32 (usable rows,), only where targets are computed from prices
     timestamps.i64     int64 (usable rows,), ns UTC
+    markets.i32        int32 (usable rows,), which of the manifest's markets; only where rows name theirs
     positions.i64      int64 (usable rows, 2), line from 1 and byte offset in the source
     statistics.f64     float64 (blocks, numbers), mergeable moments of every feature
     ledger.csv         the rejected rows
@@ -34,7 +35,7 @@ from .ledger import LedgerEntry
 FORMAT, VERSION = "deeptrade store", 2
 MANIFEST, LEDGER, JOURNAL = "manifest.json", "ledger.csv", "journal.jsonl"
 TARGETS, PRICES, TIMESTAMPS, POSITIONS = "targets.f32", "prices.f32", "timestamps.i64", "positions.i64"
-STATISTICS = "statistics.f64"
+MARKETS, STATISTICS = "markets.i32", "statistics.f64"
 ENDING = ".dtstore"
 CHECKSUM_DIGITS, SOURCE_HASH_DIGITS = 16, 32
 """Of XXH3-64 and XXH3-128, in hexadecimal."""
@@ -68,6 +69,7 @@ def written_columns(schema: Schema) -> list[Column]:
         *feature_columns(schema),
         numbers,
         Column(TIMESTAMPS, "<i8", ()),
+        *([Column(MARKETS, "<i4", ())] if schema.has_markets else []),
         Column(POSITIONS, "<i8", (2,)),
         Column(STATISTICS, "<f8", (width,), per_block=True),
     ]
@@ -89,7 +91,10 @@ def _targets(schema: Schema) -> Column:
 
 @dataclass
 class BlockRecord:
-    """One block as the journal records it; `checksums` are XXH3-64 of its part of each file."""
+    """One block as the journal records it; `checksums` are XXH3-64 of its part of each file.
+
+    markets: names of those that occur first in this block.
+    """
 
     place: Place
     rows: int
@@ -99,6 +104,7 @@ class BlockRecord:
     nonfinite: list[int]
     checksums: dict[str, str]
     faults: list[Fault] = field(default_factory=list)
+    markets: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; `from_json` reverses it."""
@@ -118,6 +124,7 @@ class BlockTable(Sequence[BlockRecord]):
         self._places, self._nonfinite = (np.array(table[name], np.int64) for name in ("places", "nonfinite"))
         self.rows, self.usable, self._lines = (np.array(table[name], np.int64) for name in ("rows", "usable", "lines"))
         self._source_hashes, self._checksums = table["source_hashes"], table["checksums"]
+        self._markets = {int(block): names for block, names in table.get("markets", {}).items()}
         self._faults = {int(block): [Fault(**fault) for fault in faults] for block, faults in table["faults"].items()}
 
     @classmethod
@@ -134,6 +141,7 @@ class BlockTable(Sequence[BlockRecord]):
                 "source_hashes": "".join(record.source_hash for record in records),
                 "checksums": {file: "".join(record.checksums[file] for record in records) for file in files},
                 "faults": {n: [asdict(f) for f in record.faults] for n, record in enumerate(records) if record.faults},
+                "markets": {n: record.markets for n, record in enumerate(records) if record.markets},
             }
         )
 
@@ -148,6 +156,7 @@ class BlockTable(Sequence[BlockRecord]):
             "source_hashes": self._source_hashes,
             "checksums": self._checksums,
             "faults": {block: [asdict(fault) for fault in faults] for block, faults in self._faults.items()},
+            **({"markets": self._markets} if self._markets else {}),
         }
 
     def __len__(self) -> int:
@@ -167,7 +176,13 @@ class BlockTable(Sequence[BlockRecord]):
             nonfinite=self._nonfinite[index].tolist(),
             checksums={file: self.checksum(file, index) for file in self._checksums},
             faults=self._faults.get(index, []),
+            markets=self._markets.get(index, []),
         )
+
+    @property
+    def markets(self) -> tuple[str, ...]:
+        """The names of all markets, as they first occur; none where rows name none."""
+        return tuple(name for block in sorted(self._markets) for name in self._markets[block])
 
     def checksum(self, file: str, block: int) -> str:
         """Return the checksum of a block's part of a file."""
@@ -223,7 +238,7 @@ def _checksum_of(content: dict[str, Any]) -> str:
 
 
 _STORE_FILE = re.compile(
-    r"feature_\d+\.f32|targets\.f32|prices\.f32|\w+\.[if]64|manifest\.json|ledger\.csv|journal\.jsonl"
+    r"feature_\d+\.f32|targets\.f32|prices\.f32|markets\.i32|\w+\.[if]64|manifest\.json|ledger\.csv|journal\.jsonl"
 )
 
 

@@ -21,6 +21,7 @@ from ..sources.statistics import Moments
 from .layout import (
     ENDING,
     LEDGER,
+    MARKETS,
     POSITIONS,
     STATISTICS,
     TARGETS,
@@ -52,6 +53,7 @@ def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows
             content_hash=manifest.source["content_hash"],
             former_data_ids=manifest.former_data_ids,
             schema=manifest.schema,
+            markets=manifest.blocks.markets,
             arrangement=Arrangement(**manifest.source["reading"].get("arrangement", {})),
             rows=manifest.rows,
             ledger=_ledger(path, manifest),
@@ -228,6 +230,11 @@ class StoreRows:
     def targets(self) -> np.ndarray:
         """float32 (usable rows, horizons), NaN where missing."""
         return self._files[TARGETS].whole()
+
+    @property
+    def market_codes(self) -> np.ndarray | None:
+        """int32 (usable rows,), which of the markets each row is of; None where rows name none."""
+        return self._files[MARKETS].whole() if MARKETS in self._files else None
 
     def read_targets(self, usable: np.ndarray) -> np.ndarray:
         """Return float32 (rows, horizons), a fresh array."""

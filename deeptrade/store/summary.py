@@ -17,6 +17,7 @@ from ..times import EXCHANGE_ERA, SECOND, iso_time
 from ..units import count_of
 from .ledger import LedgerEntry
 from .row_range import RowRange
+from .targets import market_rows
 
 _LEAST_STEP = SECOND // 10
 """Rows closer than this, in ns, are probably times in another unit."""
@@ -46,8 +47,8 @@ class Summary:
 
     name, file_bytes: of the source. data_id: 'sha256-2:...' of its content by samples; content_hash: of all bytes, ''
     if not known. former_data_ids: ids from earlier versions for the same content. arrangement: of rows that do not
-    ascend in time. rows: usable and rejected. ledger: the rejected ones. blocks in file order. warnings: what a user
-    should know of data that was accepted, one line each.
+    ascend in time. markets: names, none where rows name none. rows: usable and rejected. ledger: the rejected ones.
+    blocks in file order. warnings: what a user should know of data that was accepted, one line each.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Summary:
     content_hash: str = ""
     former_data_ids: tuple[str, ...] = ()
     arrangement: Arrangement = AS_THEY_COME
+    markets: tuple[str, ...] = ()
     rows: int = 0
     ledger: list[LedgerEntry] = field(default_factory=list)
     blocks: Sequence[BlockSummary] = field(default_factory=list)
@@ -67,10 +69,17 @@ class Summary:
         """The rows that are not rejected."""
         return RowRange(0, self.rows, [entry.row for entry in self.ledger])
 
-    @property
-    def places(self) -> np.ndarray:
-        """int64 (usable rows,): see `places_of`; where rows are arranged by time, rejected ones take no step."""
-        return places_of(self.usable, self.ledger) if self.arrangement.is_default else np.arange(len(self.usable))
+    def places(self, markets: np.ndarray | None = None) -> np.ndarray:
+        """Return int64 (usable rows,): see `places_of`; `markets` holds the rows' codes, None where they name none.
+
+        Where rows are arranged by time, or are of several markets, rejected ones take no step.
+        """
+        if self.arrangement.is_default and len(self.markets) < 2:
+            return places_of(self.usable, self.ledger)
+        places = np.empty(len(self.usable), np.int64)
+        for rows in market_rows(markets, len(places)):
+            places[rows] = np.arange(len(rows))
+        return places
 
     @property
     def bad_rows(self) -> list[LedgerEntry]:
@@ -107,10 +116,18 @@ def refuse_too_many(ledger: list[LedgerEntry], rows: int, max_bad_rows: float) -
         )
 
 
-def find_warnings(summary: Summary, timestamps: np.ndarray, targets: np.ndarray, *, notes: Iterable[str]) -> list[str]:
+def find_warnings(
+    summary: Summary,
+    timestamps: np.ndarray,
+    targets: np.ndarray,
+    *,
+    notes: Iterable[str],
+    markets: np.ndarray | None = None,
+) -> list[str]:
     """Return what a user should know of data that was accepted, one line each; `notes` of the source come first."""
     lines = list(notes)
-    lines += time_warnings(timestamps)
+    for rows in market_rows(markets, len(timestamps)):
+        lines += (line for line in time_warnings(timestamps[rows]) if line not in lines)
     missing = int(np.isnan(targets).sum())
     if missing:
         lines.append(f"{count_of(missing, 'target is', 'targets are')} missing and masked in the loss")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..sources.schema import Schema
+from ..sources.time_order import rows_by_market
 from .gaps import find_gaps
 
 
@@ -23,21 +24,37 @@ def returns_ahead(prices: np.ndarray, horizons: int, *, segments: np.ndarray | N
     return np.clip(ahead, -1, 1).astype(np.float32)
 
 
-def make_targets(schema: Schema, numbers: np.ndarray, times: np.ndarray, places: np.ndarray) -> np.ndarray:
+def make_targets(
+    schema: Schema, numbers: np.ndarray, times: np.ndarray, places: np.ndarray, *, markets: np.ndarray | None = None
+) -> np.ndarray:
     """Return float32 (usable rows, horizons) from target columns, or from prices (usable rows, 1); NaN where missing.
 
-    times, int64 ns, and places (see `places_of`) are those of the usable rows. A price belongs to its place: a rejected
-    row between two others still counts as a step, but has no price. No return is taken across a gap.
+    times (int64 ns), places (see `places_of`) and markets (codes; None: all rows are of one) are those of the usable
+    rows. A price belongs to its place: a rejected row between two others still counts as a step, but has no price. No
+    return is taken across a gap or from one market to another.
     """
-    if schema.target_source == "none":
-        return np.full((len(numbers), schema.horizons), np.nan, np.float32)
     if schema.target_source == "columns":
         return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
-    steps = int(places[-1]) + 1 if len(places) else 0
-    prices, segments = np.full(steps, np.nan, np.float32), np.full(steps, -1, np.int64)
-    prices[places] = numbers[:, 0]
+    targets = np.full((len(numbers), schema.horizons), np.nan, np.float32)
+    if schema.target_source == "price":
+        for rows in market_rows(markets, len(numbers)):
+            targets[rows] = _returns_of_one(numbers[rows, 0], schema.horizons, times[rows], places[rows])
+    return targets
+
+
+def _returns_of_one(prices: np.ndarray, horizons: int, times: np.ndarray, places: np.ndarray) -> np.ndarray:
+    steps = int(places[-1]) + 1
+    at_places, segments = np.full(steps, np.nan, np.float32), np.full(steps, -1, np.int64)
+    at_places[places] = prices
     segments[places] = segments_of(times, places)
-    return returns_ahead(prices, schema.horizons, segments=segments)[places]
+    return returns_ahead(at_places, horizons, segments=segments)[places]
+
+
+def market_rows(markets: np.ndarray | None, rows: int) -> list[np.ndarray]:
+    """Return the int64 rows of every market, as it first occurs; all rows where `markets` is None."""
+    if markets is None:
+        return [np.arange(rows)] if rows else []
+    return [found for _, found in rows_by_market(markets)]
 
 
 def segments_of(times: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -47,28 +64,33 @@ def segments_of(times: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.cumsum(segments)
 
 
-def label_ends(schema: Schema, times: np.ndarray, places: np.ndarray, *, target_step: int) -> np.ndarray:
+def label_ends(
+    schema: Schema, times: np.ndarray, places: np.ndarray, *, target_step: int, markets: np.ndarray | None = None
+) -> np.ndarray:
     """Return int64 ns (usable rows,): the time at which each row's last target is known.
 
-    Targets in columns are `target_step` ns apart; those from prices end with the last row within H steps that no gap
-    separates from it.
+    Targets in columns are `target_step` ns apart; those from prices end with the last row of the market within H steps
+    that no gap separates from it.
     """
     if schema.target_source != "price":
         return times + schema.horizons * target_step
-    segments = segments_of(times, places)
-    last_of_segment = np.searchsorted(segments, segments, side="right") - 1
-    within = np.searchsorted(places, places + schema.horizons, side="right") - 1
-    return times[np.minimum(within, last_of_segment)]
+    ends = np.empty(len(times), np.int64)
+    for rows in market_rows(markets, len(times)):
+        segments = segments_of(times[rows], places[rows])
+        last_of_segment = np.searchsorted(segments, segments, side="right") - 1
+        within = np.searchsorted(places[rows], places[rows] + schema.horizons, side="right") - 1
+        ends[rows] = times[rows][np.minimum(within, last_of_segment)]
+    return ends
 
 
-def known_targets(targets: np.ndarray, places: np.ndarray) -> np.ndarray:
+def known_targets(targets: np.ndarray, places: np.ndarray, *, markets: np.ndarray | None = None) -> np.ndarray:
     """Return targets (usable rows, horizons) from prices in these rows only, a fresh array.
 
     NaN if the price is in a later row.
     """
     known = targets.copy()
-    if len(places):
-        steps = np.arange(1, targets.shape[1] + 1)
-        last = places[-targets.shape[1] :]
-        known[len(known) - len(last) :][last[:, None] + steps > places[-1]] = np.nan
+    steps = np.arange(1, targets.shape[1] + 1)
+    for rows in market_rows(markets, len(places)):
+        last = rows[-len(steps) :]
+        known[last] = np.where(places[last][:, None] + steps > places[rows[-1]], np.nan, known[last])
     return known

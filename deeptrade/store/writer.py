@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import numpy as np
 from ..files import friendly_os_errors, sync_folder
 from ..sources.blocks import Block
 from ..sources.schema import Schema
+from ..sources.time_order import rows_by_market
 from .layout import (
     JOURNAL,
+    MARKETS,
     POSITIONS,
     PRICES,
     STATISTICS,
@@ -45,6 +47,7 @@ class StoreWriter:
         self.columns = written_columns(schema)
         self.records: list[BlockRecord] = []
         self.usable = 0
+        self.markets: list[str] = []
         self._head = json.dumps(head, sort_keys=True)
         self._files: dict[str, int] = {}
         self._syncing: Future[None] | None = None
@@ -89,6 +92,7 @@ class StoreWriter:
                 self._append(JOURNAL, 0, journal)
             os.ftruncate(self._files[JOURNAL], len(journal))
         self.records, self.usable = list(records), sum(record.usable for record in records)
+        self.markets = [name for record in records for name in record.markets]
 
     def sound_blocks(self, records: list[BlockRecord]) -> Iterator[BlockRecord]:
         """Yield the blocks whose bytes in the files match their checksums, up to the first that does not."""
@@ -102,13 +106,18 @@ class StoreWriter:
                 ends[column.file] += size
             yield record
 
-    def times(self, start: int, stop: int) -> np.ndarray:
-        """Return the times of usable rows start..stop-1 (from 0 where start is negative): int64, ns UTC."""
-        start = max(0, start)
-        return np.frombuffer(os.pread(self._files[TIMESTAMPS], 8 * (stop - start), 8 * start), np.int64)
+    def times_by_market(self, start: int, stop: int, markets: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the times of usable rows start..stop-1 by market ('' where rows name none): int64, ns UTC."""
+        times = np.frombuffer(os.pread(self._files[TIMESTAMPS], 8 * (stop - start), 8 * start), np.int64)
+        if not self.schema.has_markets:
+            return {"": times} if len(times) else {}
+        codes = np.frombuffer(os.pread(self._files[MARKETS], 4 * (stop - start), 4 * start), np.int32)
+        return {markets[code]: times[rows] for code, rows in rows_by_market(codes)}
 
     def add(self, block: Block, *, first_line: int) -> BlockRecord:
         """Append a block and return its record; `first_line` is the number of its first line in its file."""
+        new = [name for name in dict.fromkeys(filter(None, block.markets)) if name not in self.markets]
+        self.markets += new
         parts = self._parts(block, first_line)
         record = BlockRecord(
             place=block.place,
@@ -119,6 +128,7 @@ class StoreWriter:
             nonfinite=[block.nonfinite[name] for name in self.schema.names],
             checksums={name: checksum(values) for name, values in parts.items()},
             faults=block.faults,
+            markets=new,
         )
         with friendly_os_errors(f"writing the store {self.folder.name}"):
             for column in self.columns:
@@ -157,6 +167,9 @@ class StoreWriter:
         else:
             parts[TARGETS] = np.where(np.isfinite(block.numbers), block.numbers, np.float32(np.nan))
         parts[TIMESTAMPS] = block.timestamps
+        if self.schema.has_markets:
+            codes = {name: code for code, name in enumerate(self.markets)}
+            parts[MARKETS] = np.array([codes[name] for name in block.markets], np.int32)
         parts[POSITIONS] = block.positions[:, :2] + np.array([first_line, 0])
         parts[STATISTICS] = np.concatenate([block.moments[name].numbers() for name in self.schema.names])
         return {

@@ -63,6 +63,7 @@ class Session:
             settings.val_ratio,
             embargo=settings.embargo,
             target_step=settings.target_step,
+            markets=settings.market_names,
             by_count=not state.splits_by_time,
         )
         self.started = started

@@ -98,7 +98,7 @@ def test_no_training_label_ends_at_or_after_the_boundary_over_uneven_rows(
     with open_dataset(market.path, horizons=horizons) as data:
         with suppress(SettingsError):  # too few rows for such targets and embargo
             split = data.split(val_ratio, target_step=target_step, embargo=embargo)
-        step = {"": round(data.gaps.step), "1h": 3600 * 10**9, "7min": 420 * 10**9}[target_step]
+        step = {"": round(data.gaps()[""][1].step), "1h": 3600 * 10**9, "7min": 420 * 10**9}[target_step]
         targets = data.targets
     if split is None:
         return

@@ -32,7 +32,7 @@ def test_gaps_repeats_and_steps_back_are_counted(market):
     result = profile(market.path)
     after = datetime.fromtimestamp(1_700_000_000 + 29 * 1200, UTC).isoformat()
     until = datetime.fromtimestamp(1_700_000_000 + 33 * 1200, UTC).isoformat()
-    gap = {"after": after, "until": until, "seconds": 4800.0, "missing_rows": 3, "lost_targets": None}
+    gap = {"market": None, "after": after, "until": until, "seconds": 4800.0, "missing_rows": 3, "lost_targets": None}
     assert gap in result["gaps"]
     assert result["duplicates"] == 1
     assert result["backward"] == 1
