@@ -33,8 +33,8 @@ _JUMP = 2.0
 _JUDGED_STEPS = 1000
 """Steps from the start of the data that tell whether it runs backwards."""
 
-_MOST_HELD = 4
-"""Blocks held back at most: a market that ends, or whose next rows are far away, is judged by what is there."""
+_MOST_HELD = 4 * _AHEAD
+"""Rows per market held back at most: a market that ends, or whose next rows are far away, is judged by what is there."""
 
 _NONE = np.empty(0, np.int64)
 
@@ -80,9 +80,10 @@ class TimeOrder:
 
     def _can_tell(self, held: Sequence[Block]) -> bool:
         """Whether the first of these blocks can be judged."""
-        if not held or len(held) > _MOST_HELD:
-            return bool(held)
-        return all(
+        if not held:
+            return False
+        following = sum(block.usable for block in held) - held[0].usable
+        return following >= _MOST_HELD * max(1, len(self._recent)) or all(
             len(_following(market, held)) >= _AHEAD or not may_end_ahead(times, self._recent.get(market, _NONE))
             for market, times in _times_by_market(held[0])
         )

@@ -35,6 +35,7 @@ def make_blocks(times, sizes, file=0):
             non_finite=np.zeros((len(rows), 1), np.int64),
             numbers=np.zeros((len(rows), 1), np.float32),
             timestamps=np.asarray(times[start:stop], np.int64),
+            markets=np.full(stop - start, "", object),
             positions=np.stack([rows - start, 10 * rows, 10 * rows + 10], axis=1),
             faults={},
         )
