@@ -34,7 +34,7 @@ _JUDGED_STEPS = 1000
 """Steps from the start of the data that tell whether it runs backwards."""
 
 _MOST_HELD = 4 * _AHEAD
-"""Rows per market held back at most: a market that ends, or whose next rows are far away, is judged by what is there."""
+"""Rows per market held back at most: a market that ends, or whose next rows are far away, is judged without them."""
 
 _NONE = np.empty(0, np.int64)
 
