@@ -113,32 +113,32 @@ class Dataset:
 
     def entry(self, row: int, column: str, reason: str, detail: str) -> LedgerEntry:
         """Return a ledger entry for a usable row."""
-        return LedgerEntry(row, *self._contents.locate(int(self._usable(np.array([row]))[0])), column, reason, detail)
+        return LedgerEntry(row, *self._contents.locate(int(self.positions(np.array([row]))[0])), column, reason, detail)
 
     def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Return float32 (len(row_ids), *shape) by feature name, fresh arrays; safe from several threads.
 
         Raises DataError for a row that is rejected or has changed since it was checked.
         """
-        return self._contents.read(self._usable(row_ids), self.schema.select(features).features)
+        return self._contents.read(self.positions(row_ids), self.schema.select(features).features)
 
     def read_targets(self, row_ids: np.ndarray) -> np.ndarray:
         """Return float32 (len(row_ids), horizons), NaN where missing, a fresh array."""
-        return self._contents.read_targets(self._usable(row_ids))
+        return self._contents.read_targets(self.positions(row_ids))
 
     def read_times(self, row_ids: np.ndarray) -> np.ndarray:
         """Return int64 (len(row_ids),), ns UTC."""
-        return np.take(self.timestamps, self._usable(row_ids))
+        return np.take(self.timestamps, self.positions(row_ids))
 
     def read_markets(self, row_ids: np.ndarray) -> np.ndarray:
         """Return the names of the rows' markets, objects (len(row_ids),), '' where rows name none."""
         codes = self.market_codes
         if codes is None:
             return np.full(len(row_ids), "", object)
-        return np.array(self.markets, object)[np.take(codes, self._usable(row_ids))]
+        return np.array(self.markets, object)[np.take(codes, self.positions(row_ids))]
 
-    def _usable(self, row_ids: np.ndarray) -> np.ndarray:
-        """The positions of rows among the usable ones."""
+    def positions(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return the int64 positions of rows among the usable ones; DataError for a rejected row."""
         rows = np.asarray(row_ids, np.int64)
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
             raise IndexError(
@@ -229,7 +229,7 @@ class Dataset:
         """Return the statistics over exactly these rows: from whole blocks, and from parts read again."""
         chosen = self.schema.select(features).features
         parts: dict[str, list[Moments]] = {feature.name: [] for feature in chosen}
-        wanted, start = self._usable(rows.numbers()), 0
+        wanted, start = self.positions(rows.numbers()), 0
         for block in self._summary.blocks:
             stop = start + block.usable
             left, right = np.searchsorted(wanted, (start, stop))

@@ -21,21 +21,20 @@ _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 def last_values(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps, known at the row.
 
-    That is the target of the row h steps earlier; NaN where that row was rejected, or rows are not evenly spaced in
-    time.
+    That is the target of the row h steps earlier in the same market; NaN where there is none, or rows are not evenly
+    spaced in time.
     """
     targets = np.full((len(rows), dataset.schema.horizons), np.nan, np.float32)
-    times = dataset.read_times(rows)
-    usable = dataset.usable.numbers()
-    step = np.median(np.diff(dataset.read_times(usable[:1001]))) if len(usable) > 1 else 0
-    for horizon in range(1, dataset.schema.horizons + 1):
-        earlier = rows - horizon
-        exists = (earlier >= 0) & np.isin(earlier, usable)
-        if not exists.any():
-            continue
-        follows = times[exists] - dataset.read_times(earlier[exists]) == horizon * step
-        found = dataset.read_targets(earlier[exists])[:, horizon - 1]
-        targets[exists, horizon - 1] = np.where(follows, found, np.nan)
+    places, wanted = dataset.places, dataset.positions(rows)
+    for of_market, gaps in dataset.gaps().values():
+        asked = np.flatnonzero(np.isin(wanted, of_market))
+        there, times = places[of_market], dataset.timestamps[of_market]
+        for horizon in range(1, dataset.schema.horizons + 1):
+            earlier = np.searchsorted(there, places[wanted[asked]] - horizon)
+            exists = there[earlier] == places[wanted[asked]] - horizon
+            exists &= dataset.timestamps[wanted[asked]] - times[earlier] == horizon * round(gaps.step)
+            found = asked[exists]
+            targets[found, horizon - 1] = dataset.targets[of_market[earlier[exists]], horizon - 1]
     return targets
 
 

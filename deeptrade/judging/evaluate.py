@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from ..files import read_json, user_path, write_json
 from ..memory import MemoryLimits
 from ..run_folder import TrainingFolder
 from ..settings import FitSettings
+from ..sources.time_order import rows_by_market
 from .baselines import last_values, ridge_forecasts
 from .scores import HorizonScore, judge
 
 
 def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[HorizonScore]:
     """Return the scores of a run's model on its validation rows, one per horizon, and write them to evaluation.json.
+
+    Of several markets the scores are over all rows together; evaluation.json has those of each market too.
 
     `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
 
@@ -59,7 +63,21 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
             "last value": last_values(dataset, rows),
             "ridge": ridge_forecasts(dataset, split.train, split.validation, settings.feature_names),
         }
+        markets = dataset.read_markets(rows)
     scores = judge(forecasts, targets, others, seed=seed)
-    content = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
-    write_json(folder.evaluation, content | {"horizons": [asdict(score) for score in scores]})
+    content: dict[str, Any] = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
+    content["horizons"] = [asdict(score) for score in scores]
+    content["markets"] = [
+        {"name": name, "rows": len(of_one), "horizons": [asdict(score) for score in of_market]}
+        for name, of_one in rows_by_market(markets)
+        if name
+        for of_market in [_judge_some(of_one, forecasts, targets, others, seed=seed)]
+    ]
+    write_json(folder.evaluation, content)
     return scores
+
+
+def _judge_some(
+    rows: np.ndarray, forecasts: np.ndarray, targets: np.ndarray, others: dict[str, np.ndarray], *, seed: int
+) -> list[HorizonScore]:
+    return judge(forecasts[rows], targets[rows], {name: other[rows] for name, other in others.items()}, seed=seed)
