@@ -19,14 +19,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the forecasts."""
+    from ..judging.forecast_file import check_ending, write_forecasts
     from ..memory import MemoryLimits
     from ..training.runtime import quiet_start
 
     given = given_settings(options, without=["out", "batch_size"])
     limits = MemoryLimits.of(given.pop("memory_limit", ""))
-    with quiet_start():
-        from ..judging.predict import check_ending, predict, write_forecasts
     check_ending(user_path(options.out))
+    with quiet_start():
+        from ..data.backend import tf
+        from ..judging.predict import predict
+
+        tf.config.list_physical_devices("GPU")  # what it says when it first looks for one, too
     forecasts = predict(
         options.model, options.data, batch_size=options.batch_size, memory_limit=limits, sink=print_line, **given
     )

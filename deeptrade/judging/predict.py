@@ -13,8 +13,7 @@ from ..data.backend import keras, tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError, SettingsError
-from ..files import atomic_write, user_path
+from ..errors import DataError
 from ..model import Forecaster
 from ..run_folder import TrainingFolder
 from ..store.row_range import RowRange
@@ -66,30 +65,6 @@ def predict(
     forecasts = np.concatenate(parts)
     columns = [f"y_{step}" for step in range(1, forecasts.shape[1] + 1)]
     return pd.DataFrame(forecasts, pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels)), columns)
-
-
-def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
-    """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
-
-    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
-    ending.
-    """
-    path = user_path(out)
-    table = forecasts.reset_index()
-    table = table[["timestamp", *(["market"] if "market" in table else []), "row", *forecasts.columns]]
-    check_ending(path)
-    with atomic_write(path) as file:
-        if path.suffix == ".csv":
-            table["timestamp"] = table["timestamp"].map(pd.Timestamp.isoformat)
-            table.to_csv(file, index=False)
-        else:
-            table.to_parquet(file, index=False)
-
-
-def check_ending(path: Path) -> None:
-    """Raise SettingsError for a file that `write_forecasts` cannot write."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise SettingsError(f"out={path.name!r} has no ending that is known; give a .csv or a .parquet file")
 
 
 def _load(path: Path) -> keras.Model:

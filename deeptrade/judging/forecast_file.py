@@ -1,0 +1,34 @@
+"""Forecasts as a file, CSV or Parquet; needs no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import SettingsError
+from ..files import atomic_write, user_path
+
+
+def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
+    """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
+
+    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
+    ending.
+    """
+    path = user_path(out)
+    table = forecasts.reset_index()
+    table = table[["timestamp", *(["market"] if "market" in table else []), "row", *forecasts.columns]]
+    check_ending(path)
+    with atomic_write(path) as file:
+        if path.suffix == ".csv":
+            table["timestamp"] = table["timestamp"].map(pd.Timestamp.isoformat)
+            table.to_csv(file, index=False)
+        else:
+            table.to_parquet(file, index=False)
+
+
+def check_ending(path: Path) -> None:
+    """Raise SettingsError for a file that `write_forecasts` cannot write."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise SettingsError(f"out={path.name!r} has no ending that is known; give a .csv or a .parquet file")
