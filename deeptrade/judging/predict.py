@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import DataError
 from ..model import Forecaster
-from ..run_folder import TrainingFolder
+from ..run_folder import RunFolder
 from ..store.row_range import RowRange
 from ..training.exactness import read_features
 from ..training.step import pad_rows
@@ -68,7 +68,7 @@ def predict(
 
 
 def _load(path: Path) -> keras.Model:
-    path = TrainingFolder(path).model if path.is_dir() else path
+    path = RunFolder(path).training.model if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"model {path} does not exist; give the model.keras of a run")
     try:

@@ -97,6 +97,13 @@ def test_rows_without_targets_are_forecast_as_those_with_targets(market, forecas
     assert found.index.get_level_values("timestamp")[-1] == pd.Timestamp(1_700_000_000 + 59 * 1200, unit="s", tz="UTC")
 
 
+@pytest.mark.parametrize("folder", ["run", "run/train"])
+def test_the_folder_of_a_run_or_a_training_is_a_model_too(market, forecaster, tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    forecaster.save(tmp_path / folder / "model.keras")
+    pd.testing.assert_frame_equal(predict(tmp_path / "run", market.path), predict(forecaster, market.path), rtol=1e-5)
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_the_command_writes_the_newest_row(market, forecaster, tmp_path, ending, capsys):
     forecaster.save(tmp_path / "model.keras")
