@@ -71,7 +71,8 @@ def gaps(profile: Json) -> pd.DataFrame:
     """Return where each of the first gaps begins and ends, and what it cost; empty where there are none."""
     return pd.DataFrame(
         [
-            {
+            ({"market": gap["market"]} if gap["market"] else {})
+            | {
                 "last row before": gap["after"],
                 "first row after": gap["until"],
                 "rows missing": _or_dash(gap["missing_rows"]),
