@@ -95,7 +95,7 @@ def _empty(val_ratio: float, rows: int, part: str, why: str) -> str:
 
 
 def split_by_count(rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, horizons: int) -> Split:
-    """Return the split by row numbers, with `horizons` rows purged on each side: that of runs begun before version 1.1.
+    """Return the split by row numbers, `horizons` of them purged on each side; runs of earlier versions keep it.
 
     Raises SettingsError when training or validation would be empty.
     """

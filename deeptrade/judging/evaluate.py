@@ -64,20 +64,17 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
             "ridge": ridge_forecasts(dataset, split.train, split.validation, settings.feature_names),
         }
         markets = dataset.read_markets(rows)
-    scores = judge(forecasts, targets, others, seed=seed)
+
+    def scores_of(some: np.ndarray) -> list[HorizonScore]:
+        return judge(forecasts[some], targets[some], {name: other[some] for name, other in others.items()}, seed=seed)
+
+    scores = scores_of(np.arange(len(rows)))
+    by_market = [(name, some) for name, some in rows_by_market(markets) if name]
     content: dict[str, Any] = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
     content["horizons"] = [asdict(score) for score in scores]
     content["markets"] = [
-        {"name": name, "rows": len(of_one), "horizons": [asdict(score) for score in of_market]}
-        for name, of_one in rows_by_market(markets)
-        if name
-        for of_market in [_judge_some(of_one, forecasts, targets, others, seed=seed)]
+        {"name": name, "rows": len(some), "horizons": [asdict(score) for score in scores_of(some)]}
+        for name, some in by_market
     ]
     write_json(folder.evaluation, content)
     return scores
-
-
-def _judge_some(
-    rows: np.ndarray, forecasts: np.ndarray, targets: np.ndarray, others: dict[str, np.ndarray], *, seed: int
-) -> list[HorizonScore]:
-    return judge(forecasts[rows], targets[rows], {name: other[rows] for name, other in others.items()}, seed=seed)
