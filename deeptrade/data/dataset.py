@@ -158,6 +158,14 @@ class Dataset:
         codes = self._contents.market_codes
         return None if codes is None else codes[: len(self.usable)]
 
+    def rows_of(self, market: str) -> RowRange:
+        """Return the usable rows of one market, '' where rows name none."""
+        if self.market_codes is None:
+            return self.usable
+        numbers, is_of = self.usable.numbers(), self._is_of([market])
+        first, last = numbers[is_of][[0, -1]].tolist()
+        return RowRange(first, last + 1, np.union1d(self.rejected, numbers[~is_of]))
+
     @property
     def places(self) -> np.ndarray:
         """int64 (usable rows,), which step of its market each usable row is."""

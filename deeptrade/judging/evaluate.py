@@ -16,13 +16,11 @@ from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..sources.time_order import rows_by_market
 from .baselines import last_values, ridge_forecasts
-from .scores import HorizonScore, judge
+from .scores import Evaluation, HorizonScore, judge
 
 
-def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[HorizonScore]:
-    """Return the scores of a run's model on its validation rows, one per horizon, and write them to evaluation.json.
-
-    Of several markets the scores are over all rows together; evaluation.json has those of each market too.
+def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evaluation:
+    """Return the scores of a run's model on its validation rows, together and by market; write evaluation.json.
 
     `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
 
@@ -65,16 +63,20 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> list[H
         }
         markets = dataset.read_markets(rows)
 
-    def scores_of(some: np.ndarray) -> list[HorizonScore]:
-        return judge(forecasts[some], targets[some], {name: other[some] for name, other in others.items()}, seed=seed)
+    def scores_of(some: np.ndarray, count: int = 1) -> list[HorizonScore]:
+        compared = {name: other[some] for name, other in others.items()}
+        return judge(forecasts[some], targets[some], compared, markets=count, seed=seed)
 
-    scores = scores_of(np.arange(len(rows)))
-    by_market = [(name, some) for name, some in rows_by_market(markets) if name]
+    by_market = {name: some for name, some in rows_by_market(markets) if name}
+    evaluation = Evaluation(
+        scores_of(np.arange(len(rows)), max(1, len(by_market))),
+        {name: scores_of(some) for name, some in by_market.items()},
+    )
     content: dict[str, Any] = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
-    content["horizons"] = [asdict(score) for score in scores]
+    content["horizons"] = [asdict(score) for score in evaluation.scores]
     content["markets"] = [
-        {"name": name, "rows": len(some), "horizons": [asdict(score) for score in scores_of(some)]}
-        for name, some in by_market
+        {"name": name, "rows": len(by_market[name]), "horizons": [asdict(score) for score in scores]}
+        for name, scores in evaluation.by_market.items()
     ]
     write_json(folder.evaluation, content)
-    return scores
+    return evaluation

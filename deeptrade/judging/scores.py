@@ -6,8 +6,8 @@ Neighbouring rows share most of their targets, so intervals come from resampling
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,24 @@ class HorizonScore:
     calibration: list[tuple[float, float]]
 
 
-def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
-    """Return the scores in an evaluation.json; an empty list where it is missing or is of other weights."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores by horizon over all validation rows, and over those of each market; no markets where rows name none."""
+
+    scores: list[HorizonScore]
+    by_market: dict[str, list[HorizonScore]] = field(default_factory=dict)
+
+
+def read_evaluation(path: Path, *, weights_sha256: str) -> Evaluation:
+    """Return the scores in an evaluation.json; none where it is missing or is of other weights."""
     content = read_json(path) if path.exists() else {}
     if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256:
-        return []
+        return Evaluation([])
+    by_market = {market["name"]: _scores(market["horizons"]) for market in content.get("markets", [])}
+    return Evaluation(_scores(content.get("horizons", [])), by_market)
 
+
+def _scores(horizons: Sequence[dict[str, Any]]) -> list[HorizonScore]:
     def interval(content: dict[str, Any] | None) -> Interval | None:
         return None if content is None else Interval(**content)
 
@@ -74,15 +86,18 @@ def read_scores(path: Path, *, weights_sha256: str) -> list[HorizonScore]:
             direction=interval(one["direction"]),
             calibration=[(forecast, target) for forecast, target in one["calibration"]],
         )
-        for one in content.get("horizons", [])
+        for one in horizons
     ]
 
 
 def judge(
-    forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, seed: int = 0
+    forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, markets: int = 1, seed: int = 0
 ) -> list[HorizonScore]:
-    """Return a score per horizon; arrays are float (rows, horizons) in file order, NaN where not known."""
-    block = max(LEAST_BLOCK, 2 * targets.shape[1])
+    """Return a score per horizon; arrays are float (rows, horizons) in order of time, NaN where not known.
+
+    Rows of several markets stand together by time, so that a block spans as much time as one of a single market.
+    """
+    block = markets * max(LEAST_BLOCK, 2 * targets.shape[1])
     scores = []
     for horizon in range(targets.shape[1]):
         target, forecast = targets[:, horizon].astype(float), forecasts[:, horizon].astype(float)

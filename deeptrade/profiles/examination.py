@@ -1,7 +1,8 @@
 """Examine rows in one pass: missing numbers, outliers, stretches without change, overlap, drift, correlations.
 
 Neighbouring rows share most of their windows, so only a row's last step is new: distributions, stretches and
-correlations use that step. Rows are read in chunks, and only a sample of them is kept.
+correlations use that step. A row's neighbour is the next row of its market. Rows are read in chunks, and only a sample
+of them is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..sources.schema import Feature
 from ..sources.statistics import FeatureStatistics
+from ..sources.time_order import rows_by_market
+from ..store.row_range import RowRange
 
 HISTOGRAM_EDGES = np.linspace(-5, 5, 41)
 """Bin edges in standard deviations from the mean; values beyond them count in the first and last bin."""
@@ -56,25 +59,28 @@ class FeatureExamination:
     correlated_horizon: int | None
 
 
-def examine(dataset: Dataset) -> dict[str, FeatureExamination]:
-    """Return the findings of one pass over all usable rows, by feature."""
+def examine(
+    dataset: Dataset, rows: RowRange, statistics: dict[str, FeatureStatistics]
+) -> dict[str, FeatureExamination]:
+    """Return the findings of one pass over these rows, by feature; `statistics` are theirs."""
     features = dataset.schema.features
-    statistics = dataset.statistics(dataset.usable)
     passes = {feature.name: _Pass(feature, statistics[feature.name]) for feature in features}
-    every = max(1, -(-len(dataset.usable) // SAMPLE_ROWS))
+    every = max(1, -(-len(rows) // SAMPLE_ROWS))
     chunk = max(1, _CHUNK_BYTES // max(1, dataset.schema.row_bytes))
-    for start in range(0, len(dataset.usable), chunk):
-        rows = dataset.usable.numbers(start, min(start + chunk, len(dataset.usable)))
-        for name, values in dataset.read(rows).items():
-            passes[name].add(values, sampled=np.arange(-start % every, len(rows), every))
-    targets = dataset.read_targets(dataset.usable.numbers()[::every])
-    parts = dataset.usable.parts(max(1, min(10, len(dataset.usable))))
-    first, last = (dataset.statistics(part) for part in (parts[0], parts[-1]))
+    for start in range(0, len(rows), chunk):
+        some = rows.numbers(start, min(start + chunk, len(rows)))
+        by_market = list(rows_by_market(dataset.read_markets(some)))
+        for name, values in dataset.read(some).items():
+            passes[name].add(values, by_market, sampled=np.arange(-start % every, len(some), every))
+    targets = dataset.read_targets(rows.numbers()[::every])
+    tenth = max(1, round(len(rows) / 10))
+    first, last = (dataset.statistics(rows.part(at, at + tenth)) for at in (0, len(rows) - tenth))
+    pairs = _neighbours(dataset, rows)
     return {
         feature.name: passes[feature.name].result(
             targets,
             drift=_drift(first[feature.name], last[feature.name], statistics[feature.name]),
-            shared_steps=_shared_steps(dataset, feature),
+            shared_steps=_shared_steps(dataset, feature, *pairs),
         )
         for feature in features
     }
@@ -95,6 +101,22 @@ class _Stretch:
         self._running = lengths[-1]
 
 
+class _Stretches:
+    """Find the longest stretches in which last steps of one market stay the same or are 0."""
+
+    def __init__(self, channels: int):
+        self.still, self.zero, self.all_still = _Stretch(channels), _Stretch(channels), _Stretch(1)
+        self._before = np.full(channels, np.nan, np.float32)
+
+    def add(self, last: np.ndarray) -> None:
+        """Add the next last steps, float32 (rows, channels)."""
+        same = last == np.concatenate([self._before[None], last[:-1]])
+        self.still.add(same)
+        self.all_still.add(same.all(axis=1, keepdims=True))
+        self.zero.add(last == 0)
+        self._before = last[-1].copy()
+
+
 class _Pass:
     """Count what one feature holds, chunk by chunk."""
 
@@ -106,12 +128,11 @@ class _Pass:
         self._outliers = self._known = self._rows = 0
         self._nonfinite = np.zeros((self._steps, self._channels), np.int64)
         self._zeros = np.zeros(self._channels, np.int64)
-        self._still, self._zero, self._all_still = _Stretch(self._channels), _Stretch(self._channels), _Stretch(1)
-        self._before = np.full(self._channels, np.nan, np.float32)
+        self._stretches: dict[str, _Stretches] = {}
         self._sample: list[np.ndarray] = []
 
-    def add(self, values: np.ndarray, *, sampled: np.ndarray) -> None:
-        """Add the next rows in file order, float32 (rows, *shape); keep those with the indices `sampled`."""
+    def add(self, values: np.ndarray, by_market: list[tuple[str, np.ndarray]], *, sampled: np.ndarray) -> None:
+        """Add the next rows, float32 (rows, *shape), with the indices of each market's; keep the `sampled` indices."""
         rows = values.reshape(len(values), self._steps, self._channels)
         self._nonfinite += (~np.isfinite(rows)).sum(axis=0)
         last = rows[:, -1]
@@ -120,26 +141,24 @@ class _Pass:
         self._outliers += int((np.abs(scores) > OUTLIER).sum())
         self._known += len(scores)
         self._rows += len(rows)
-        same = last == np.concatenate([self._before[None], last[:-1]])
-        self._still.add(same)
-        self._all_still.add(same.all(axis=1, keepdims=True))
-        self._zero.add(last == 0)
         self._zeros += (last == 0).sum(axis=0)
-        self._before = last[-1].copy()
+        for market, some in by_market:
+            self._stretches.setdefault(market, _Stretches(self._channels)).add(last[some])
         self._sample.append(last[sampled].copy())
 
     def result(self, targets: np.ndarray, *, drift: list[float], shared_steps: int | None) -> FeatureExamination:
         correlation = _largest_correlation(np.concatenate(self._sample), targets)
         size, channel, horizon = correlation or (None, None, None)
+        stretches = self._stretches.values()
         return FeatureExamination(
             histogram=self._histogram.tolist(),
             outlier_share=self._outliers / max(1, self._known),
             nonfinite_by_step=self._nonfinite.sum(axis=1).tolist(),
             nonfinite_by_channel=self._nonfinite.sum(axis=0).tolist(),
-            longest_still=(self._still.longest + 1).tolist(),
-            longest_still_rows=int(self._all_still.longest[0]) + 1,
+            longest_still=(np.max([one.still.longest for one in stretches], axis=0) + 1).tolist(),
+            longest_still_rows=max(int(one.all_still.longest[0]) for one in stretches) + 1,
             zero_share=(self._zeros / max(1, self._rows)).tolist(),
-            longest_zero=self._zero.longest.tolist(),
+            longest_zero=np.max([one.zero.longest for one in stretches], axis=0).tolist(),
             drift=drift,
             shared_steps=shared_steps,
             correlation=size,
@@ -174,14 +193,20 @@ def _standardized(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centered / np.where(deviation > 0, deviation, np.inf), known
 
 
-def _shared_steps(dataset: Dataset, feature: Feature) -> int | None:
+def _neighbours(dataset: Dataset, rows: RowRange) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 numbers of some evenly spaced rows and of the next row of the same market after each."""
+    numbers = rows.numbers()
+    by_market = [numbers[some] for _, some in rows_by_market(dataset.read_markets(numbers))]
+    before, after = (np.concatenate([some[part] for some in by_market]) for part in (slice(-1), slice(1, None)))
+    chosen = np.unique(np.linspace(0, len(before) - 1, min(_PAIRS, len(before))).astype(np.int64))
+    return before[chosen], after[chosen]
+
+
+def _shared_steps(dataset: Dataset, feature: Feature, rows: np.ndarray, next_rows: np.ndarray) -> int | None:
     """Return the median number of steps that a window shares with the next; None where windows do not overlap."""
-    rows = len(dataset.usable)
-    if not feature.is_sequence or rows < 2:
+    if not feature.is_sequence or not len(rows):
         return None
-    starts = np.unique(np.linspace(0, rows - 2, min(_PAIRS, rows - 1)).astype(np.int64))
-    pairs = (dataset.usable.at(positions) for positions in (starts, starts + 1))
-    before, after = (dataset.read(numbers, [feature.name])[feature.name] for numbers in pairs)
+    before, after = (dataset.read(numbers, [feature.name])[feature.name] for numbers in (rows, next_rows))
     shared = [_overlap(one, other) for one, other in zip(before, after, strict=True)]
     middle = int(np.median(shared))
     return middle or None
@@ -200,8 +225,10 @@ def _overlap(before: np.ndarray, after: np.ndarray) -> int:
 class TargetExamination:
     """How the targets of a horizon depend on earlier ones: autocorrelation by lag, and the effective number of rows.
 
-    `independent_rows` is n / (1 + 2 sum over lags below the horizon of (1 - lag/n) autocorrelation), the effective
-    sample size of a mean (Bayley and Hammersley 1946): returns over h steps, taken at every step, share h - 1 of them.
+    `autocorrelation` is between rows of one market, `lags` rows of that market apart. `independent_rows` is the
+    effective sample size of a mean (Bayley and Hammersley 1946): n² over the sum of the correlations of all pairs of
+    rows less than the horizon apart. Returns over h steps, taken at every step, share h - 1 of them with the next, and
+    markets move together.
     """
 
     lags: list[int]
@@ -209,18 +236,31 @@ class TargetExamination:
     independent_rows: float
 
 
-def examine_targets(targets: np.ndarray) -> list[TargetExamination]:
-    """Return the autocorrelation of float32 (rows, horizons) in file order; pairs with a NaN are left out."""
-    rows, horizons = targets.shape
-    lags = [lag for lag in range(1, max(10, horizons) + 1) if lag < rows - 1]
+def examine_targets(targets: np.ndarray, by_market: list[np.ndarray], times: np.ndarray) -> list[TargetExamination]:
+    """Return the findings by horizon; pairs with a NaN are left out.
+
+    targets: float32 (rows, horizons), in order of time; by_market: the positions of each market's rows; times: (rows,).
+    """
+    longest = max(len(rows) for rows in by_market)
+    lags = [lag for lag in range(1, max(10, targets.shape[1]) + 1) if lag < longest - 1]
     standard, all_known = _standardized(targets)
+    step_of_row = np.unique(times, return_inverse=True)[1]
     found = []
-    for horizon in range(horizons):
+    for horizon in range(targets.shape[1]):
         values, known = standard[:, horizon], all_known[:, horizon]
+        products, pairs = np.zeros(len(lags)), np.zeros(len(lags), np.int64)
+        for rows in by_market:
+            for at, lag in enumerate(lags):
+                products[at] += values[rows[:-lag]] @ values[rows[lag:]]
+                pairs[at] += int((known[rows[:-lag]] & known[rows[lag:]]).sum())
+        correlation = (products / np.maximum(1, pairs)).tolist()
         count = int(known.sum())
-        correlation = [
-            float(values[:-lag] @ values[lag:] / max(1, int((known[:-lag] & known[lag:]).sum()))) for lag in lags
-        ]
-        overlap = sum((1 - lag / rows) * r for lag, r in zip(lags, correlation, strict=True) if lag <= horizon)
-        found.append(TargetExamination(lags, correlation, min(count, count / max(1e-9, 1 + 2 * overlap))))
+        alike = _pairs_alike(np.bincount(step_of_row, weights=values), horizon) if count else 1.0
+        found.append(TargetExamination(lags, correlation, min(count, count**2 / max(1e-9, alike))))
     return found
+
+
+def _pairs_alike(sums: np.ndarray, most_steps: int) -> float:
+    """Return the sum of z_i z_j over all pairs of rows at most `most_steps` apart, from the sum of z at each step."""
+    after = (sums[:-lag] @ sums[lag:] for lag in range(1, min(most_steps, len(sums) - 1) + 1))
+    return float(sums @ sums + 2 * sum(after))

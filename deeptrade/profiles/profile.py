@@ -19,8 +19,10 @@ from ..files import user_path, write_json
 from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
+from ..sources.time_order import rows_by_market
 from ..store.gaps import Gaps
 from ..store.ledger import write_ledger
+from ..store.row_range import RowRange
 from .examination import examine, examine_targets
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
@@ -78,8 +80,6 @@ def profile(
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the profile of an open dataset."""
     usable = len(dataset.usable)
-    statistics, examined = dataset.statistics(dataset.usable), examine(dataset)
-    by_target = examine_targets(dataset.targets)
     rejected = Counter(entry.reason for entry in dataset.ledger)
     return {
         "schema_version": 1,
@@ -93,23 +93,36 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "markets": _describe_markets(dataset),
         "duplicates": rejected["repeated"],
         "backward": rejected["out_of_order"],
+        **_describe_columns(dataset, dataset.usable),
+        "rejected": dict(rejected),
+        "warnings": dataset.warnings,
+    }
+
+
+def _describe_columns(dataset: Dataset, rows: RowRange) -> dict[str, list[dict[str, Any]]]:
+    """Return what features and targets hold in these rows."""
+    statistics = dataset.statistics(rows)
+    examined = examine(dataset, rows, statistics)
+    numbers = rows.numbers()
+    targets = dataset.read_targets(numbers)
+    by_market = [some for _, some in rows_by_market(dataset.read_markets(numbers))]
+    by_target = examine_targets(targets, by_market, dataset.read_times(numbers))
+    return {
         "features": [
             {
                 "name": feature.name,
                 "shape": list(feature.shape),
                 "bytes_per_row": 4 * feature.size,
-                "nonfinite": dataset.nonfinite[feature.name],
+                "nonfinite": sum(examined[feature.name].nonfinite_by_channel),
                 **_describe_channels(statistics[feature.name]),
                 **asdict(examined[feature.name]),
             }
             for feature in dataset.schema.features
         ],
         "targets": [
-            _describe_target(f"y_{step + 1}", dataset.targets[:, step]) | asdict(by_target[step])
+            _describe_target(f"y_{step + 1}", targets[:, step]) | asdict(by_target[step])
             for step in range(dataset.schema.horizons)
         ],
-        "rejected": dict(rejected),
-        "warnings": dataset.warnings,
     }
 
 
@@ -156,7 +169,7 @@ def _describe_gaps(dataset: Dataset, market: str, rows: np.ndarray, gaps: Gaps) 
 
 
 def _describe_markets(dataset: Dataset) -> list[dict[str, Any]]:
-    """Return rows, span and missing targets of every market; empty where rows name none."""
+    """Return rows, span, gaps, features and targets of every market; empty where rows name none."""
     if not dataset.markets:
         return []
     return [
@@ -167,6 +180,7 @@ def _describe_markets(dataset: Dataset) -> list[dict[str, Any]]:
             "end": _iso(dataset.timestamps[rows[-1]]),
             "step_seconds": gaps.step / 1e9 or None,
             "gap_count": len(gaps.after),
+            **_describe_columns(dataset, dataset.rows_of(market)),
         }
         for market, (rows, gaps) in dataset.gaps().items()
     ]

@@ -38,6 +38,11 @@ class RowRange:
             return usable
         return usable + np.searchsorted(self._usable_before, usable, side="right")
 
+    def part(self, start: int, stop: int) -> RowRange:
+        """Return the rows at positions [start, stop), at least one."""
+        first, last = self.at(np.array([start, stop - 1])).tolist()
+        return RowRange(first, last + 1, self._rejected)
+
     def parts(self, count: int) -> list[RowRange]:
         """Return `count` consecutive ranges of nearly equal length."""
         edges = np.linspace(self.start, self.stop, count + 1).astype(np.int64).tolist()

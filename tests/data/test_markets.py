@@ -13,6 +13,7 @@ from deeptrade.cli import main
 from deeptrade.errors import DataError, SettingsError
 from deeptrade.judging.baselines import last_values
 from deeptrade.judging.evaluate import evaluate
+from deeptrade.report import tables
 from deeptrade.sources import csv as csv_source
 from deeptrade.store import verify_store
 from tests.support.markets import make_market
@@ -185,9 +186,35 @@ def test_the_profile_tells_the_markets_apart(several, tmp_path):
         ("ETH/USDT", 55, 1),
         ("köln", 40, 0),
     ]
+    for one, market in zip(found["markets"], several.values(), strict=True):
+        windows = np.array([market.features["arr_5m"][row] for row in range(one["rows"])])
+        first = one["features"][0]
+        np.testing.assert_allclose(first["mean"], windows.mean(axis=(0, 1, 2)), rtol=0.02)
+    assert tables.markets(found)["rows"].tolist() == ["60", "55", "40"]
+    assert tables.features(found)["market"].unique().tolist() == list(NAMES)
     (gap,) = found["gaps"]
     assert (gap["market"], gap["missing_rows"]) == ("ETH/USDT", 5)
     assert found["step_seconds"] == 1200
+
+
+def test_each_market_of_a_profile_is_what_its_file_alone_gives(several, tmp_path):
+    stuck = several["BTCUSDT"]
+    for row in range(20, 32):  # the feed of one market stops while the others go on
+        stuck.cells[row][2] = stuck.cells[20][2]
+    stuck.write()
+    found = profile(stacked(several, tmp_path / "m.csv"))
+    for one, market in zip(found["markets"], several.values(), strict=True):
+        alone = profile(market.path)["markets"][0]
+        for mine, other in zip(one.pop("features"), alone.pop("features"), strict=True):
+            for key in ("name", "shared_steps"):
+                assert mine.pop(key) == other.pop(key)
+            assert mine.keys() == other.keys()
+            assert all(mine[key] == pytest.approx(other[key], rel=1e-5, abs=1e-6) for key in mine)
+        assert one == alone
+    assert [one["features"][0]["longest_still_rows"] for one in found["markets"]] == [12, 1, 1]
+    assert found["features"][0]["longest_still_rows"] == 12
+    finding = tables.alerts(found)["finding"]
+    assert finding.str.contains("no channel of arr_5m of BTCUSDT changes over 12 consecutive rows").any()
 
 
 def test_a_market_that_ends_early_does_not_hold_the_rest_in_memory(tmp_path, monkeypatch):
@@ -224,11 +251,13 @@ def test_fit_predict_and_evaluate_take_several_markets(several, tmp_path, capsys
     forecasts = pd.read_parquet(tmp_path / "f.parquet")
     assert list(forecasts.columns[:3]) == ["timestamp", "market", "row"]
     assert forecasts.groupby("market").size().to_dict() == {"BTCUSDT": 60, "ETH/USDT": 60, "köln": 40}
-    pooled = evaluate(out)
+    judged = evaluate(out)
+    pooled = judged.scores
     found = json.loads((out / "evaluation.json").read_text())
     assert {one["name"] for one in found["markets"]} == {"BTCUSDT", "köln"}
     assert sum(one["rows"] for one in found["markets"]) == rows["validation"]
     errors = [one["horizons"][0]["mae"]["model"] for one in found["markets"]]
     assert min(errors) <= pooled[0].mae["model"] <= max(errors)
+    assert tables.evaluation_by_market(judged.by_market)["market"].unique().tolist() == ["BTCUSDT", "köln"]
     assert main([*command, "--markets", "BTCUSDT"]) == 2
     assert "holds a run with markets='BTCUSDT,köln', given 'BTCUSDT'" in capsys.readouterr().err

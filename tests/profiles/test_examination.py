@@ -8,6 +8,15 @@ from deeptrade.profiles.examination import HISTOGRAM_EDGES, examine, examine_tar
 from tests.support.markets import make_market
 
 
+def examine_all(data):
+    return examine(data, data.usable, data.statistics(data.usable))
+
+
+def examine_one(targets):
+    """The findings on the targets of a single market."""
+    return examine_targets(targets, [np.arange(len(targets))], np.arange(len(targets)))
+
+
 @pytest.fixture
 def examined(tmp_path):
     """Write a market after `change(market)`, examine it, and return the market and the findings."""
@@ -17,7 +26,7 @@ def examined(tmp_path):
         change(market)
         market.write()
         with open_dataset(market.path) as data:
-            return market, examine(data)
+            return market, examine_all(data)
 
     return examine_changed
 
@@ -92,7 +101,7 @@ def test_windows_that_overlap_are_measured(tmp_path):
         market.cells[row][1] = json.dumps([series[2 * row : 2 * row + 7].tolist()])
     market.write()
     with open_dataset(market.path) as data:
-        found = examine(data)
+        found = examine_all(data)
     assert found["arr_5m"].shared_steps == 5
     assert found["arr_<b>/é"].shared_steps is None
 
@@ -130,7 +139,7 @@ def test_drift_is_the_last_tenth_against_the_first(examined):
 def test_overlapping_returns_are_worth_fewer_rows():
     steps = np.random.default_rng(1).normal(size=20_000)
     targets = np.stack([np.convolve(steps, np.ones(h), "valid")[:19_000] for h in (1, 2, 3)], axis=1).astype(np.float32)
-    found = examine_targets(targets)
+    found = examine_one(targets)
     assert found[0].independent_rows == pytest.approx(19_000, rel=0.01)
     for horizon, one in zip((1, 2, 3), found, strict=True):
         assert one.independent_rows == pytest.approx(19_000 / horizon, rel=0.1)
@@ -141,10 +150,28 @@ def test_overlapping_returns_are_worth_fewer_rows():
 def test_missing_targets_are_left_out_of_autocorrelation():
     targets = np.arange(50, dtype=np.float32)[:, None].copy()
     targets[::7] = np.nan
-    found = examine_targets(targets)[0]
+    found = examine_one(targets)[0]
     series = pd.Series(targets[:, 0])
     assert found.autocorrelation[0] == pytest.approx(series.autocorr(1), abs=0.1)
     assert found.independent_rows <= series.count()
+
+
+def test_rows_of_two_equal_markets_are_worth_those_of_one():
+    steps = np.random.default_rng(2).normal(size=5_000)
+    targets = np.stack([np.convolve(steps, np.ones(h), "valid")[:4_990] for h in (1, 3)], axis=1).astype(np.float32)
+    rows = np.arange(len(targets))
+    twice, times = np.repeat(targets, 2, axis=0), np.repeat(rows, 2)
+    for one, both in zip(examine_one(targets), examine_targets(twice, [2 * rows, 2 * rows + 1], times), strict=True):
+        assert both.independent_rows == pytest.approx(one.independent_rows, rel=1e-6)
+        np.testing.assert_allclose(both.autocorrelation, one.autocorrelation, rtol=1e-6, atol=1e-9)
+
+
+def test_rows_of_two_unrelated_markets_add_up():
+    made = np.random.default_rng(3).normal(size=(5_000, 2)).astype(np.float32)
+    rows = np.arange(5_000)
+    (both,) = examine_targets(made.reshape(-1, 1), [2 * rows, 2 * rows + 1], np.repeat(rows, 2))
+    assert both.independent_rows == pytest.approx(10_000, rel=0.03)
+    assert abs(both.autocorrelation[0]) < 0.05
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

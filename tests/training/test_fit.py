@@ -319,7 +319,7 @@ def test_a_run_begun_by_an_earlier_version_keeps_its_data_id_and_ends_with_the_s
     assert (result["data_id"], result["steps"]) == (expected["data_id"], 15)
     assert comparable(tmp_path / "run") == comparable(tmp_path / "straight")
     assert train("anew", epochs=2, max_steps=15)["data_id"] == data.data_id
-    assert evaluate(tmp_path / "run")
+    assert evaluate(tmp_path / "run").scores
 
 
 def test_a_run_is_looked_at_only_by_the_process_that_holds_its_folder(market, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .common import Json
@@ -31,7 +31,8 @@ class Alert:
     `value` is what was compared with `threshold`, in the unit of its kind: rows ('rejected', 'still', 'zeros'), gaps
     ('gaps', where the threshold is a share of rows), shares from 0 to 1 ('nonfinite', 'outliers'), channels
     ('constant'), a correlation ('leak'), standard deviations ('drift'). `channels` of `feature` are concerned, of
-    `all_channels`; `channel` and `horizon` count from 0 and 1. `line` is a warning of the profile ('data').
+    `all_channels`; `channel` and `horizon` count from 0 and 1. `market` is the one whose rows were looked at, '' where
+    rows name none. `line` is a warning of the profile ('data').
     """
 
     kind: Literal["rejected", "gaps", "nonfinite", "constant", "leak", "outliers", "still", "zeros", "drift", "data"]
@@ -43,6 +44,7 @@ class Alert:
     all_channels: int = 0
     channel: int = 0
     horizon: int = 0
+    market: str = ""
     line: str = ""
 
 
@@ -54,11 +56,23 @@ def alerts(profile: Json) -> list[Alert]:
         found.append(Alert("rejected", "warning", rows["rejected"]))
     if profile["gap_count"] > GAP_SHARE * rows["usable"]:
         found.append(Alert("gaps", "warning", profile["gap_count"], GAP_SHARE))
-    for feature in profile["features"]:
-        found += _channel_alerts(feature, rows["usable"])
-        found += _pass_alerts(feature, rows["usable"])
+    for name, count, features in features_by_market(profile):
+        for feature in features:
+            alerts_of_one = (*_channel_alerts(feature, count), *_pass_alerts(feature, count))
+            found += [replace(alert, market=name) for alert in alerts_of_one]
     found += [Alert("data", "note", line=line) for line in profile["warnings"]]
     return sorted(found, key=lambda alert: alert.level != "warning")
+
+
+def features_by_market(profile: Json) -> list[tuple[str, int, list[Json]]]:
+    """Return (market, rows, features) of every market, or of all rows, with market '', where rows name none."""
+    several = [(market["name"], market["rows"], market["features"]) for market in markets(profile)]
+    return several or [("", profile["rows"]["usable"], profile["features"])]
+
+
+def markets(profile: Json) -> list[Json]:
+    """Return what the profile knows of each market; empty where rows name none, and in profiles of earlier versions."""
+    return [market for market in profile.get("markets", []) if "features" in market]
 
 
 def _channel_alerts(feature: Json, rows: int) -> Iterator[Alert]:

@@ -9,6 +9,7 @@ from .data import (
     features,
     gaps,
     independence,
+    markets,
     nonfinite_places,
     overview,
     rejected,
@@ -26,6 +27,7 @@ from .memory import (
 from .plan import chosen, decisions, limits, measured_parts, plan_verdict, predicted, trials
 from .training import (
     evaluation,
+    evaluation_by_market,
     evaluation_verdict,
     rows,
     skipped,
@@ -45,6 +47,7 @@ __all__ = [
     "decisions",
     "differing_settings",
     "evaluation",
+    "evaluation_by_market",
     "evaluation_verdict",
     "examined",
     "features",
@@ -52,6 +55,7 @@ __all__ = [
     "growth_verdict",
     "independence",
     "limits",
+    "markets",
     "measured_parts",
     "memory_verdict",
     "next_steps",

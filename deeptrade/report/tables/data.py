@@ -38,7 +38,6 @@ def _subject(profile: Json) -> str:
 
 def overview(profile: Json) -> pd.DataFrame:
     """Return what the file holds, as (property, value)."""
-    step = profile["step_seconds"]
     return pairs(
         {
             "rows read": f"{profile['rows']['read']:,}",
@@ -51,7 +50,7 @@ def overview(profile: Json) -> pd.DataFrame:
             "size as float32": format_bytes(profile["sizes"]["float32_bytes"]),
             "first row": profile["span"]["start"],
             "last row": profile["span"]["end"],
-            "time between rows": "only one row" if step is None else f"{step / 60:g} min (median)",
+            "time between rows": _minutes(profile["step_seconds"]),
             "gaps": profile["gap_count"],
             "repeated timestamps": profile["duplicates"],
             "timestamps out of order": profile["backward"],
@@ -71,7 +70,7 @@ def gaps(profile: Json) -> pd.DataFrame:
     """Return where each of the first gaps begins and ends, and what it cost; empty where there are none."""
     return pd.DataFrame(
         [
-            ({"market": gap["market"]} if gap["market"] else {})
+            _named(gap["market"])
             | {
                 "last row before": gap["after"],
                 "first row after": gap["until"],
@@ -87,6 +86,11 @@ def _or_dash(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
+def _whose(alert: Alert) -> str:
+    """Return what an alert is about: a feature, of one market where rows name them."""
+    return f"{alert.feature} of {alert.market}" if alert.market else alert.feature
+
+
 _IN_WORDS: dict[str, Callable[[Alert], tuple[str, str, str]]] = {
     "rejected": lambda alert: (
         f"{count_of(int(alert.value), 'row')} rejected",
@@ -99,38 +103,38 @@ _IN_WORDS: dict[str, Callable[[Alert], tuple[str, str, str]]] = {
         "check the source",
     ),
     "nonfinite": lambda alert: (
-        f"{alert.value:.1%} of {alert.feature} is NaN or infinite",
+        f"{alert.value:.1%} of {_whose(alert)} is NaN or infinite",
         f"{alert.threshold:.1%}",
         "leave it out with --features, or fix the source",
     ),
     "constant": lambda alert: (
-        f"{alert.channels} of {alert.all_channels} channels of {alert.feature} "
+        f"{alert.channels} of {alert.all_channels} channels of {_whose(alert)} "
         + ("never changes" if alert.channels == 1 else "never change"),
         "standard deviation 0",
         "they carry no information; the model scales them by 1",
     ),
     "leak": lambda alert: (
-        f"channel {alert.channel} of {alert.feature} has correlation {alert.value:.2f} with y_{alert.horizon}",
+        f"channel {alert.channel} of {_whose(alert)} has correlation {alert.value:.2f} with y_{alert.horizon}",
         f"{alert.threshold:g}",
         "it may contain the future: check how it is computed, or leave it out",
     ),
     "outliers": lambda alert: (
-        f"{alert.value:.1%} of {alert.feature} is more than {OUTLIER:g} standard deviations from its mean",
+        f"{alert.value:.1%} of {_whose(alert)} is more than {OUTLIER:g} standard deviations from its mean",
         f"{alert.threshold:.1%}",
         "see its minimum and maximum below: feed errors look like this",
     ),
     "still": lambda alert: (
-        f"no channel of {alert.feature} changes over {alert.value:.0f} consecutive rows",
+        f"no channel of {_whose(alert)} changes over {alert.value:.0f} consecutive rows",
         f"{alert.threshold:.0f} rows",
         "a feed may have stopped: check what was recorded then",
     ),
     "zeros": lambda alert: (
-        f"a channel of {alert.feature} that is rarely 0 is 0 in {alert.value:.0f} consecutive rows",
+        f"a channel of {_whose(alert)} that is rarely 0 is 0 in {alert.value:.0f} consecutive rows",
         f"{alert.threshold:.0f} rows",
         "no volume, or no data",
     ),
     "drift": lambda alert: (
-        f"the means of {alert.channels} of {alert.all_channels} channels of {alert.feature} moved by up to "
+        f"the means of {alert.channels} of {alert.all_channels} channels of {_whose(alert)} moved by up to "
         f"{alert.value:.1f} standard deviations between the first and the last tenth",
         f"{alert.threshold:g}",
         "training sees such channels relative to the window's last step",
@@ -152,26 +156,64 @@ def _counted(found: Sequence[tuple[str, str, str, str]]) -> Iterator[tuple[str, 
             yield level, f"{len(lines) - _MOST_ALIKE:,} more like this: see the tables below", threshold, step
 
 
-def examined(profile: Json) -> pd.DataFrame:
-    """Return one row per feature: overlap of windows, outliers, unchanged rows, drift, correlation with targets."""
-    rows = []
-    for feature in profile["features"]:
-        steps, correlation = feature["shape"][0], feature["correlation"]
-        shared = feature["shared_steps"]
-        largest = findings.extremes(feature)
-        strongest = "-" if correlation is None else f"{correlation:.2f} (y_{feature['correlated_horizon'] + 1})"
-        rows.append(
+def markets(profile: Json) -> pd.DataFrame:
+    """Return one row per market: rows, span, gaps, and the spread of its targets; empty without names."""
+    return pd.DataFrame(
+        [
             {
-                "feature": feature["name"],
-                "shared with next row": "-" if shared is None else f"{shared} of {steps} steps",
-                "beyond 8 sd": f"{feature['outlier_share']:.3%}",
-                "rows unchanged": f"{feature['longest_still_rows']:,}",
-                "rows at 0": f"{largest.zero_rows:,}",
-                "drift (sd)": f"{largest.drift:+.2f}",
-                "correlation": strongest,
+                "market": market["name"],
+                "rows": f"{market['rows']:,}",
+                "first row": market["start"],
+                "last row": market["end"],
+                "time between rows": _minutes(market["step_seconds"]),
+                "gaps": f"{market['gap_count']:,}",
+                **{
+                    f"sd of {target['name']}, %": percent(target["std"])
+                    for target in _first_and_last(market["targets"])
+                },
+                "targets missing": f"{sum(target['missing'] for target in market['targets']):,}",
             }
-        )
-    return pd.DataFrame(rows)
+            for market in findings.markets(profile)
+        ]
+    )
+
+
+def _minutes(seconds: float | None) -> str:
+    return "only one row" if seconds is None else f"{seconds / 60:g} min (median)"
+
+
+def _first_and_last(several: list[Json]) -> list[Json]:
+    return several[:1] + several[1:][-1:]
+
+
+def examined(profile: Json) -> pd.DataFrame:
+    """Return a row per market and feature: overlap of windows, outliers, unchanged rows, drift, correlation."""
+    return pd.DataFrame(
+        [
+            _named(market) | _examined_feature(feature)
+            for market, _, features in findings.features_by_market(profile)
+            for feature in features
+        ]
+    )
+
+
+def _named(market: str) -> dict[str, str]:
+    return {"market": market} if market else {}
+
+
+def _examined_feature(feature: Json) -> dict[str, str]:
+    steps, correlation, shared = feature["shape"][0], feature["correlation"], feature["shared_steps"]
+    largest = findings.extremes(feature)
+    strongest = "-" if correlation is None else f"{correlation:.2f} (y_{feature['correlated_horizon'] + 1})"
+    return {
+        "feature": feature["name"],
+        "shared with next row": "-" if shared is None else f"{shared} of {steps} steps",
+        "beyond 8 sd": f"{feature['outlier_share']:.3%}",
+        "rows unchanged": f"{feature['longest_still_rows']:,}",
+        "rows at 0": f"{largest.zero_rows:,}",
+        "drift (sd)": f"{largest.drift:+.2f}",
+        "correlation": strongest,
+    }
 
 
 def nonfinite_places(profile: Json) -> pd.DataFrame:
@@ -201,10 +243,11 @@ def independence(profile: Json) -> pd.DataFrame:
 
 
 def features(profile: Json) -> pd.DataFrame:
-    """Return one row per feature: shape, bytes, non-finite numbers, and the range of its channels."""
+    """Return a row per market and feature: shape, bytes, non-finite numbers, and the range of its channels."""
     return pd.DataFrame(
         [
-            {
+            _named(market)
+            | {
                 "feature": feature["name"],
                 "shape": "×".join(map(str, feature["shape"])),
                 "bytes per row": f"{feature['bytes_per_row']:,}",
@@ -214,7 +257,8 @@ def features(profile: Json) -> pd.DataFrame:
                 "minimum": number(extent.values[0]),
                 "maximum": number(extent.values[1]),
             }
-            for feature, extent in ((one, findings.feature_range(one)) for one in profile["features"])
+            for market, _, some in findings.features_by_market(profile)
+            for feature, extent in ((one, findings.feature_range(one)) for one in some)
         ]
     )
 

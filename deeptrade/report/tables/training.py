@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -135,6 +135,17 @@ def evaluation(scores: Sequence[HorizonScore]) -> pd.DataFrame:
             | {f"below {name}": _interval(interval) for name, interval in score.gain.items()}
             | {"correct direction": _interval(score.direction)}
             for score in scores
+        ]
+    )
+
+
+def evaluation_by_market(by_market: Mapping[str, Sequence[HorizonScore]]) -> pd.DataFrame:
+    """Return per market, at the first and the last horizon, what `evaluation` has of all; empty without names."""
+    return pd.DataFrame(
+        [
+            {"market": market} | line
+            for market, scores in by_market.items()
+            for line in evaluation([*scores[:1], *scores[1:][-1:]]).to_dict("records")
         ]
     )
 
