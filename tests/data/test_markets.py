@@ -203,6 +203,10 @@ def test_each_market_of_a_profile_is_what_its_file_alone_gives(several, tmp_path
         stuck.cells[row][2] = stuck.cells[20][2]
     stuck.write()
     found = profile(stacked(several, tmp_path / "m.csv"))
+    assert [one["features"][0]["longest_still_rows"] for one in found["markets"]] == [12, 1, 1]
+    assert found["features"][0]["longest_still_rows"] == 12
+    finding = tables.alerts(found)["finding"]
+    assert finding.str.contains("no channel of arr_5m of BTCUSDT changes over 12 consecutive rows").any()
     for one, market in zip(found["markets"], several.values(), strict=True):
         alone = profile(market.path)["markets"][0]
         for mine, other in zip(one.pop("features"), alone.pop("features"), strict=True):
@@ -211,10 +215,6 @@ def test_each_market_of_a_profile_is_what_its_file_alone_gives(several, tmp_path
             assert mine.keys() == other.keys()
             assert all(mine[key] == pytest.approx(other[key], rel=1e-5, abs=1e-6) for key in mine)
         assert one == alone
-    assert [one["features"][0]["longest_still_rows"] for one in found["markets"]] == [12, 1, 1]
-    assert found["features"][0]["longest_still_rows"] == 12
-    finding = tables.alerts(found)["finding"]
-    assert finding.str.contains("no channel of arr_5m of BTCUSDT changes over 12 consecutive rows").any()
 
 
 def test_a_market_that_ends_early_does_not_hold_the_rest_in_memory(tmp_path, monkeypatch):
