@@ -200,13 +200,13 @@ def test_the_profile_tells_the_markets_apart(several, tmp_path):
 def test_each_market_of_a_profile_is_what_its_file_alone_gives(several, tmp_path):
     stuck = several["BTCUSDT"]
     for row in range(20, 32):  # the feed of one market stops while the others go on
-        stuck.cells[row][2] = stuck.cells[20][2]
+        stuck.cells[row][4] = stuck.cells[20][4]
     stuck.write()
     found = profile(stacked(several, tmp_path / "m.csv"))
-    assert [one["features"][0]["longest_still_rows"] for one in found["markets"]] == [12, 1, 1]
-    assert found["features"][0]["longest_still_rows"] == 12
+    assert [one["features"][2]["longest_still_rows"] for one in found["markets"]] == [12, 1, 1]
+    assert found["features"][2]["longest_still_rows"] == 12
     finding = tables.alerts(found)["finding"]
-    assert finding.str.contains("no channel of arr_5m of BTCUSDT changes over 12 consecutive rows").any()
+    assert finding.str.contains("no channel of arr_ctx of BTCUSDT changes over 12 consecutive rows").any()
     for one, market in zip(found["markets"], several.values(), strict=True):
         alone = profile(market.path)["markets"][0]
         for mine, other in zip(one.pop("features"), alone.pop("features"), strict=True):
