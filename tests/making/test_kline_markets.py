@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deeptrade import compile_store, open_store
 from deeptrade.errors import DataError, SettingsError
 from deeptrade.making.klines import build
 from deeptrade.making.market_names import symbol_of
@@ -142,6 +143,20 @@ def test_features_up_to_t_are_the_same_bytes_whatever_comes_after(tmp_path, seed
     early = [row for row in strip_targets(whole)[1:] if pd.Timestamp(row[:25]) <= cut]
     assert len(early) > 100
     assert strip_targets(other)[1 : len(early) + 1] == early
+    stored = [read_early(tmp_path, lines, cut) for lines in (whole, other)]
+    assert stored[0] == stored[1]
+
+
+def read_early(folder, lines, cut):
+    """What a store of these lines gives of the rows up to `cut`: features, and targets known by then, as bytes."""
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    with open_store(compile_store(folder / "rows.csv", store=folder / "store", fresh=True)) as data:
+        rows = data.usable.numbers()
+        rows = rows[data.read_times(rows) <= cut.value]
+        known = data.read_times(rows)[:, None] + pd.Timedelta("15min").value * np.arange(1, 4) <= cut.value
+        features = {name: values.tobytes() for name, values in data.read(rows).items()}
+        targets = np.where(known, data.read_targets(rows), 0).tobytes()
+        return data.read_markets(rows).tolist(), features, targets
 
 
 def test_targets_equal_a_plain_pandas_spelling(tmp_path):
