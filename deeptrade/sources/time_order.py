@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class TimeOrder:
     ):
         self._arrangement = arrangement
         self._names, self._features, self._recent, self._file = names, features, dict(recent or {}), file
-        self._rising, self._falling = (_JUDGED_STEPS if recent else 0), 0
+        self._directions = {market: _Direction(rising=_JUDGED_STEPS) for market in self._recent}
 
     def check(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Yield every block, with its rows out of order rejected.
@@ -75,6 +76,8 @@ class TimeOrder:
             while not self._can_tell(held) and (block := next(coming, None)) is not None:
                 held.append(block)
             if not held:
+                for direction in self._directions.values():
+                    direction.refuse_falling()
                 return
             yield self._checked(held.popleft(), held)
 
@@ -82,18 +85,27 @@ class TimeOrder:
         """Whether the first of these blocks can be judged."""
         if not held:
             return False
+        alike = self._of_one_order(held)
+        if len(alike) < len(held):
+            return True
         following = sum(block.usable for block in held) - held[0].usable
         return following >= _MOST_HELD * max(1, len(self._recent)) or all(
             len(_following(market, held)) >= _AHEAD or not may_end_ahead(times, self._recent.get(market, _NONE))
             for market, times in _times_by_market(held[0])
         )
 
+    def _of_one_order(self, held: Sequence[Block]) -> list[Block]:
+        """The first of these blocks, and those after it whose rows must follow its rows in time."""
+        if not self._may_repeat:
+            return list(held)
+        return [block for block in held if block.place.file == held[0].place.file]
+
     def _checked(self, block: Block, later: Iterable[Block]) -> Block:
         self._refuse_backwards(block)
         self._begin_file(block)
         faults: dict[int, RowFault] = {}
         for market, rows in rows_by_market(block.markets):
-            times, following = block.timestamps[rows], _following(market, [block, *later])
+            times, following = block.timestamps[rows], _following(market, self._of_one_order([block, *later]))
             recent = self._recent.get(market, _NONE)
             if not (np.diff(np.concatenate([recent[-1:], times, following])) > 0).all():
                 faults |= {int(rows[at]): fault for at, fault in self._faults(times, following, recent).items()}
@@ -119,17 +131,11 @@ class TimeOrder:
         return faults
 
     def _refuse_backwards(self, block: Block) -> None:
-        for _, times in _times_by_market(block):
-            if self._rising + self._falling >= _JUDGED_STEPS:
-                return
-            steps = np.diff(times[:_JUDGED_STEPS])
-            self._rising, self._falling = self._rising + int((steps > 0).sum()), self._falling + int((steps < 0).sum())
-            if self._falling > max(1, self._rising):
-                first, second = times[:2].tolist()
-                raise DataError(
-                    f"{self._names[block.place.file]} runs backwards in time, from {iso_time(first)} to "
-                    f"{iso_time(second)} and on; give --sort to take its rows by time"
-                )
+        for market, times in _times_by_market(block):
+            direction = self._directions.setdefault(market, _Direction())
+            direction.add(times, file=self._names[block.place.file])
+            if direction.is_known:
+                direction.refuse_falling()
 
     @property
     def _may_repeat(self) -> bool:
@@ -153,6 +159,43 @@ class TimeOrder:
                     f"{iso_time(int(last[0]))}: leave one of them out, or give --duplicates first or --duplicates last "
                     f"to merge them by time{advice}"
                 )
+
+
+@dataclass
+class _Direction:
+    """How many of the first steps in time of one market rise and fall, and the first that falls."""
+
+    rising: int = 0
+    falling: int = 0
+    fall: tuple[int, int, str] | None = None
+    last: np.ndarray = field(default_factory=lambda: _NONE)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough steps were counted."""
+        return self.rising + self.falling >= _JUDGED_STEPS
+
+    def add(self, times: np.ndarray, *, file: str) -> None:
+        """Count the steps to the next times; a step that stands still counts as neither."""
+        if self.is_known:
+            return
+        along = np.concatenate([self.last, times])
+        self.last = times[-1:]
+        steps = np.diff(along)
+        counted = np.cumsum(steps != 0) <= _JUDGED_STEPS - self.rising - self.falling
+        falls = np.flatnonzero(counted & (steps < 0))
+        if len(falls) and self.fall is None:
+            self.fall = int(along[falls[0]]), int(along[falls[0] + 1]), file
+        self.rising, self.falling = self.rising + int((counted & (steps > 0)).sum()), self.falling + len(falls)
+
+    def refuse_falling(self) -> None:
+        """Raise DataError where more steps fall than rise."""
+        if self.fall is not None and self.falling > max(1, self.rising):
+            first, second, file = self.fall
+            raise DataError(
+                f"{file} runs backwards in time, from {iso_time(first)} to {iso_time(second)} and on; give --sort to "
+                "take its rows by time"
+            )
 
 
 def rows_by_market(markets: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:

@@ -22,25 +22,32 @@ from .writer import StoreWriter
 _COPY_BYTES = 8 << 20
 
 
-def arrange(writer: StoreWriter, source: Source) -> None:
+def arrange(writer: StoreWriter, source: Source) -> bool:
     """Rewrite the files of a store, and the records of its blocks, in the order of `source.arrangement`.
 
-    Rows of several markets are always in order of time, so that a split at an instant cuts all of them.
+    Rows of several markets are always in order of time, so that a split at an instant cuts all of them. Return whether
+    anything was rewritten: the rows in the place of a block are then not those that the source has there.
     """
-    if source.arrangement.is_default and len(writer.markets) < 2:
-        return
+    if not may_rewrite(source.arrangement, writer.markets):
+        return False
     times = writer.written(_column(writer, TIMESTAMPS))
     codes = writer.written(_column(writer, MARKETS)) if writer.schema.has_markets else np.zeros(len(times), np.int32)
     if source.arrangement.is_default and (np.diff(times) >= 0).all():
-        return
+        return False
     order, repeated = arranged(times, source.arrangement, markets=codes)
     if not len(repeated) and (np.diff(order) == 1).all():
-        return
+        return False
     records = _without(writer, source, repeated, times)
     for column in writer.columns:
         if not column.per_block:
             writer.rewrite(column, _gathered(writer, column, order))
     writer.records = _described(writer, records)
+    return True
+
+
+def may_rewrite(arrangement: Arrangement, markets: Sequence[str]) -> bool:
+    """Whether the rows of a store of these markets may have to leave their places in the source."""
+    return not arrangement.is_default or len(markets) > 1
 
 
 def arranged(

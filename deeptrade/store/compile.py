@@ -26,7 +26,7 @@ from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
 from ..units import format_bytes
-from .arrange import arrange
+from .arrange import arrange, may_rewrite
 from .layout import (
     JOURNAL,
     LEDGER,
@@ -63,6 +63,9 @@ from .writer import StoreWriter
 Sink = Callable[[str], None]
 _CHECKED = {"in_time_order": True}
 """Marks what was made since rows out of order are rejected."""
+
+_REWRITTEN = "rewritten"
+"""Whether the rows of a store were rewritten in order of time: its blocks do not hold what the source has there."""
 
 
 def compile_store(
@@ -228,13 +231,15 @@ def _write(
         kept = _usable_blocks(writer, source, None if fresh else place.path, say)
         writer.keep(kept)
         file = kept[-1].place.file if kept else 0
+        merges = source.arrangement.duplicates != "error"  # then every file has an order of its own
+        begin = sum(record.usable for record in kept if record.place.file < file) if merges else 0
         line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
         order = TimeOrder(
             [path.name for path in source.paths],
             source.schema.features,
             arrangement=source.arrangement,
-            recent=_latest(writer.times_by_market(0, writer.usable, writer.markets)),
-            file=kept[-1].place.file if kept else 0,
+            recent=_latest(writer.times_by_market(begin, writer.usable, writer.markets)),
+            file=file,
         )
         for block in order.check(reading.blocks(source, after=kept[-1].place if kept else None)):
             if block.place.file != file:
@@ -270,6 +275,7 @@ def _may_be_kept(old: Path, manifest: Manifest, source: Source) -> bool:
         manifest.source["reading"] == reading_of(source)
         and is_complete(old, manifest)
         and is_in_time_order(old, manifest)
+        and not manifest.source.get(_REWRITTEN, may_rewrite(source.arrangement, manifest.blocks.markets))
     )
 
 
@@ -304,7 +310,7 @@ def _check_disk(path: Path, source: Source, partial: Path) -> None:
 
 def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifest:
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
-    arrange(writer, source)
+    was_rewritten = arrange(writer, source)
     schema, records = writer.schema, writer.records
     ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
     rows = sum(record.rows for record in records)
@@ -339,6 +345,7 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
             "kind": source.kind,
             "reading": reading_of(source),
             **_CHECKED,
+            **({_REWRITTEN: was_rewritten} if may_rewrite(source.arrangement, writer.markets) else {}),
             "data_id": source.content_id(),
             "former_data_ids": list(source.former_content_ids()),
             "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),

@@ -147,3 +147,96 @@ def test_a_store_of_an_earlier_version_with_rows_out_of_order_is_made_again(tmp_
     compile_store(market.path, max_bad_rows=0.1)
     with open(store / "ledger.csv", newline="") as file:
         assert [row["reason"] for row in csv.DictReader(file)] == ["out_of_order"]
+
+
+BEGIN = 1_700_000_000
+
+
+def write_rows(path, rows):
+    """A file of (minute, market) rows; the feature tells both."""
+    lines = [f'{BEGIN + 60 * minute},{market},"[{minute}.0,{ord(market)}.0]",0.1\n' for minute, market in rows]
+    path.write_text("timestamp,market,arr_a,y_1\n" + "".join(lines))
+    return path
+
+
+def same_files(one, other):
+    return [path.name for path in sorted(one.iterdir()) if path.read_bytes() != (other / path.name).read_bytes()] == []
+
+
+GROUPED = [(minute, market) for market in "AB" for minute in range(300)]
+INTERLEAVED = [(minute, market) for minute in range(300) for market in "AB"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "options"),
+    [
+        (GROUPED, [(minute, "B") for minute in range(300, 420)], {}),
+        (INTERLEAVED, [(minute, market) for minute in range(300, 420) for market in "AB"], {}),
+        ([*GROUPED[:-1], (900, "B")], [(minute, "B") for minute in range(901, 990)], {}),
+        (GROUPED[::-1], [(minute, "A") for minute in range(300, 420)], {"sort": True}),
+        (GROUPED[150:300] + GROUPED[:149], [(minute, "A") for minute in range(400, 500)], {"sort": True}),
+    ],
+    ids=["grouped", "interleaved", "a gap at the end", "sorted, reversed", "sorted, one market"],
+)
+def test_a_store_whose_rows_were_put_in_order_grows_to_the_bytes_of_a_fresh_one(
+    tmp_path, monkeypatch, rows, more, options
+):
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 2000)
+    path, grown = write_rows(tmp_path / "d.csv", rows), tmp_path / "grown.dtstore"
+    compile_store(path, store=grown, **options)
+    write_rows(path, [*rows, *more])
+    compile_store(path, store=grown, **options)
+    assert same_files(grown, compile_store(path, store=tmp_path / "fresh.dtstore", **options))
+    assert len(read_manifest(grown).blocks) > 5
+    assert read_manifest(grown).usable == len(rows) + len(more)
+
+
+@pytest.mark.parametrize("options", [{}, {"sort": True}])
+def test_a_changed_end_of_such_a_file_loses_no_row(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 2000)
+    path, store = write_rows(tmp_path / "d.csv", GROUPED), tmp_path / "s.dtstore"
+    compile_store(path, store=store, **options)
+    text = path.read_text()
+    path.write_text(text[:-1000] + text[-1000:].replace(",0.1\n", ",0.2\n"))
+    compile_store(path, store=store, **options)
+    assert same_files(store, compile_store(path, store=tmp_path / "fresh.dtstore", **options))
+    assert read_manifest(store).usable == len(GROUPED)
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize("duplicates", ["first", "last"])
+def test_merged_files_of_several_markets_end_with_the_same_bytes_after_an_interruption(
+    tmp_path, monkeypatch, share, duplicates
+):
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 4000)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_rows(folder / "a.csv", [(t, m) for t in range(200) for m in "AB" if m == "A" or t < 50 or t > 190])
+    write_rows(folder / "b.csv", [(t, "A") for t in range(1, 900)] + [(t, "B") for t in range(50, 400)])
+    size = sum(file.stat().st_size for file in folder.iterdir())
+
+    def stop(done, total):
+        if done > share * size:
+            raise _Stop
+
+    given = {"duplicates": duplicates, "workers": 1}
+    whole = compile_store(folder, store=tmp_path / "whole.dtstore", **given)
+    with pytest.raises(_Stop):
+        compile_store(folder, store=tmp_path / "stopped.dtstore", progress=stop, **given)
+    assert same_files(whole, compile_store(folder, store=tmp_path / "stopped.dtstore", **given))
+
+
+def test_the_next_file_of_a_merge_does_not_make_the_last_row_of_one_an_outlier(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_rows(folder / "a.csv", [(minute, "A") for minute in (*range(51), 60)])
+    write_rows(folder / "b.csv", [(minute, "A") for minute in range(51, 200)])
+    store = compile_store(folder, duplicates="first")
+    with open(store / "ledger.csv", newline="") as file:
+        (entry,) = csv.DictReader(file)
+    assert (entry["reason"], entry["detail"][:11]) == ("repeated", "file 2 of 2")
+    assert read_manifest(store).usable == 200
