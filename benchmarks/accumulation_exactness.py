@@ -45,7 +45,9 @@ def make_model(model_size):
     statistics = {}
     for feature in SCHEMA.features:
         zeros, ones = np.zeros(feature.channels, np.float32), np.ones(feature.channels, np.float32)
-        statistics[feature.name] = FeatureStatistics(zeros, ones, zeros, ones, ones if feature.is_sequence else None)
+        statistics[feature.name] = FeatureStatistics(
+            zeros, ones, zeros, ones, ones, ones if feature.is_sequence else None
+        )
     model = build_forecaster(SCHEMA, model_size=model_size, statistics=statistics, target_scale=SCALE)
     head = next(v for v in model.trainable_variables if v.path == "head/kernel")
     head.assign(generator.normal(0, 0.3, head.shape))  # a head of zeros would let no gradient through

@@ -39,7 +39,7 @@ found = []
 for size in json.loads(sizes):
     settings = FitSettings(csv=data, model_size=model_size, **batch_settings(size, EFFECTIVE // size))
     room = training_room(MemoryLimits())
-    trial = run_trial(settings, horizons=10, predicted_peak_bytes=0, folder=Path(folder), room_bytes=room)
+    trial = run_trial(settings, open_rows=10, predicted_peak_bytes=0, folder=Path(folder), room_bytes=room)
     if trial.exit_code == 0 and trial.measured_peak_bytes <= (1 - PLAN_HEADROOM) * room:
         found.append((size, trial.rows_per_second or 0.0))
 print(json.dumps(found))

@@ -48,7 +48,7 @@ def main() -> None:
 
 def measure(schema: Schema, rows: int, settings: FitSettings, folder: Path) -> dict:
     predicted = sum(predict_peak(schema, settings, rows=rows).values())
-    trial: Trial = run_trial(settings, horizons=schema.horizons, predicted_peak_bytes=predicted, folder=folder)
+    trial: Trial = run_trial(settings, open_rows=schema.horizons, predicted_peak_bytes=predicted, folder=folder)
     if trial.measured_peak_bytes is None:
         raise SystemExit(f"{settings.model_size}, batch {settings.batch_size}: {trial.message}")
     return {

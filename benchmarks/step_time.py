@@ -45,7 +45,9 @@ def make_model(model_size: str, *, plain: bool, precision: str = "float32") -> k
     statistics = {}
     for feature in SCHEMA.features:
         zeros, ones = np.zeros(feature.channels, np.float32), np.ones(feature.channels, np.float32)
-        statistics[feature.name] = FeatureStatistics(zeros, ones, zeros, ones, ones if feature.is_sequence else None)
+        statistics[feature.name] = FeatureStatistics(
+            zeros, ones, zeros, ones, ones, ones if feature.is_sequence else None
+        )
     with mock.patch.object(forecaster, "Recurrence", keras_recurrence if plain else forecaster.Recurrence):
         model = build_forecaster(
             SCHEMA, model_size=model_size, statistics=statistics, target_scale=SCALE, precision=precision

@@ -196,19 +196,34 @@ class Dataset:
         """
         if by_count:
             return split_by_count(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
+        return split_by_time(
+            self.labels(target_step=target_step, markets=markets),
+            self.rows,
+            self.rejected,
+            val_ratio=val_ratio,
+            embargo=parse_duration(embargo) if embargo else 0,
+        )
+
+    def labels(self, *, target_step: str = "", markets: Sequence[str] | None = None) -> Labels:
+        """Return what a split must know of the usable rows.
+
+        target_step, such as '1h': the time from one target to the next where it is not that between rows. markets:
+        only their rows are used, None for all.
+        """
         times, codes = self.timestamps, self.market_codes
-        steps = [gaps.step for _, gaps in self.gaps().values()]
-        step = parse_duration(target_step) if target_step else round(max(steps, default=0.0))
-        labels = Labels(
+        steps = [gaps.step for name, (_, gaps) in self.gaps().items() if markets is None or name in markets]
+        row_step = round(max(steps, default=0.0))
+        step = parse_duration(target_step) if target_step else row_step
+        return Labels(
             self.usable.numbers(),
             times,
             label_ends(self.schema, times, self.places, target_step=step, markets=codes),
-            np.isfinite(self.targets).any(axis=1) & self._is_of(markets),
-            self.schema.horizons * step,
-            self.schema.horizons * max(1, len(self.markets)),
-        )
-        return split_by_time(
-            labels, self.rows, self.rejected, val_ratio=val_ratio, embargo=parse_duration(embargo) if embargo else 0
+            np.isfinite(self.targets).any(axis=1),
+            self._is_of(markets),
+            horizons=self.schema.horizons,
+            target_step=step,
+            overlap=-(-self.schema.horizons * step // row_step) if row_step else self.schema.horizons,
+            markets=max(1, len(self.markets)),
         )
 
     def _is_of(self, markets: Sequence[str] | None) -> np.ndarray:

@@ -134,6 +134,7 @@ class Head:
     """What is known of data before any row is read; `rows` is an estimate unless a store holds the data.
 
     content_hash: '' where no store holds the data. former_data_ids: what earlier versions called the same content.
+    markets: how many there are, or _MOST_LIKELY_MARKETS where rows name some and no store has counted them.
     """
 
     schema: Schema
@@ -142,6 +143,10 @@ class Head:
     file_bytes: int
     rows: int
     former_data_ids: tuple[str, ...] = ()
+    markets: int = 1
+
+
+_MOST_LIKELY_MARKETS = 20
 
 
 def look_at(
@@ -162,10 +167,12 @@ def look_at(
             known["file_bytes"],
             manifest.rows,
             manifest.former_data_ids,
+            max(1, len(manifest.blocks.markets)),
         )
     source = located.opened()
     former = source.former_content_ids()
-    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former)
+    markets = _MOST_LIKELY_MARKETS if source.schema.has_markets else 1
+    return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former, markets)
 
 
 def read_directly(

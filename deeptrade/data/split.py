@@ -21,8 +21,8 @@ from ..units import count_of
 class Split:
     """The rows of every part, each in ascending order: those of training and validation, and the numbers of others.
 
-    purged: too close to the boundary. embargoed: in the time after it that the user leaves out. unused: without any
-    target; they are left for forecasts. All int64 row numbers.
+    purged: too close to the boundary. embargoed: in the time after it that the user leaves out. unused: of a market
+    that is left out, or without any target, left for forecasts. All int64 row numbers.
     """
 
     train: RowRange
@@ -34,17 +34,26 @@ class Split:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the split must know of every usable row, all (usable rows,): number int64, time int64 ns, `end` the time at
-    which its last target is known, int64 ns, and `has_target`, whether it has any. horizon: ns, from a row to the end
-    of its last target as a rule. most_open: rows at the end that may have no target yet and still count in the share;
-    more of them are left out of it."""
+    """What the split must know of every usable row, all (usable rows,): numbers int64, times int64 ns, `ends`, when its
+    last target is known, int64 ns, `has_target`, whether it has any, and `is_used`, whether it is of a market that is
+    used. horizons: how many targets a row has. target_step: ns, from one to the next as a rule. overlap: how many rows
+    of its market follow a row before the end of its last target. markets: how many there are, 1 without names.
+    """
 
     numbers: np.ndarray
     times: np.ndarray
     ends: np.ndarray
     has_target: np.ndarray
-    horizon: int
-    most_open: int
+    is_used: np.ndarray
+    horizons: int
+    target_step: int
+    overlap: int
+    markets: int = 1
+
+    @property
+    def horizon(self) -> int:
+        """Ns from a row to the end of its last target, as a rule."""
+        return self.horizons * self.target_step
 
 
 def split_by_time(
@@ -61,7 +70,7 @@ def split_by_time(
     if not len(labelled):
         raise DataError("no training row has a target; nothing can be learned from this file")
     counted = int(labels.numbers[labelled[-1]]) + 1
-    if rows - counted <= labels.most_open:
+    if rows - counted <= labels.overlap * labels.markets:  # the newest rows have no target yet
         counted = rows
     first = int(np.searchsorted(labels.numbers, counted - max(1, round(counted * val_ratio))))
     if first == len(labels.times):
@@ -73,18 +82,20 @@ def split_by_time(
     clear = instant + labels.horizon
     fits = np.where(later, labels.times >= clear, labels.ends < instant)
     held = fits & later & (labels.times < clear + embargo)
-    used = labels.has_target & fits & ~held
+    known = labels.has_target & labels.is_used
+    used = known & fits & ~held
     out = np.sort(np.concatenate([np.asarray(rejected, np.int64), labels.numbers[~used]]))
     split = Split(
         RowRange(0, boundary, out),
         RowRange(boundary, rows, out),
-        purged=labels.numbers[labels.has_target & ~fits],
-        embargoed=labels.numbers[labels.has_target & held],
-        unused=labels.numbers[~labels.has_target],
+        purged=labels.numbers[known & ~fits],
+        embargoed=labels.numbers[known & held],
+        unused=labels.numbers[~known],
     )
     for name, part in (("training", split.train), ("validation", split.validation)):
         if not len(part):
-            why = f"after purging {count_of(len(split.purged), 'row')} around {iso_time(int(instant))}"
+            held_back = f" and an embargo on {count_of(len(split.embargoed), 'row')}" if len(split.embargoed) else ""
+            why = f"after purging {count_of(len(split.purged), 'row')}{held_back} around {iso_time(int(instant))}"
             raise SettingsError(_empty(val_ratio, rows, name, why))
     return split
 

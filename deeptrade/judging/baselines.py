@@ -18,33 +18,34 @@ READ_BYTES = 16 << 20
 _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
-def last_values(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+def last_values(dataset: Dataset, rows: np.ndarray, *, target_step: int = 0) -> np.ndarray:
     """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps, known at the row.
 
-    That is the target of the row h steps earlier in the same market; NaN where there is none, or rows are not evenly
-    spaced in time.
+    That is the target of the row of the same market whose h-th target ends at this row; NaN where there is none. Such
+    a row lies h rows earlier where targets come from prices, else h times `target_step` ns (0: the time between rows).
     """
     targets = np.full((len(rows), dataset.schema.horizons), np.nan, np.float32)
-    places, wanted = dataset.places, dataset.positions(rows)
+    wanted, by_place = dataset.positions(rows), dataset.schema.target_source == "price"
+    places, times = dataset.places, dataset.timestamps
     for of_market, gaps in dataset.gaps().values():
         asked = np.flatnonzero(np.isin(wanted, of_market))
-        there, times = places[of_market], dataset.timestamps[of_market]
+        along, step = (places, 1) if by_place else (times, target_step or round(gaps.step))
+        there, here = along[of_market], along[wanted[asked]]
         for horizon in range(1, dataset.schema.horizons + 1):
-            earlier = np.searchsorted(there, places[wanted[asked]] - horizon)
-            exists = there[earlier] == places[wanted[asked]] - horizon
-            exists &= dataset.timestamps[wanted[asked]] - times[earlier] == horizon * round(gaps.step)
-            found = asked[exists]
-            targets[found, horizon - 1] = dataset.targets[of_market[earlier[exists]], horizon - 1]
+            earlier = np.searchsorted(there, here - horizon * step)
+            found = there[earlier] == here - horizon * step
+            targets[asked[found], horizon - 1] = dataset.targets[of_market[earlier[found]], horizon - 1]
     return targets
 
 
 def ridge_forecasts(
-    dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None
+    dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None, *, overlap: int = 0
 ) -> np.ndarray:
     """Return forecasts of a ridge regression on the last steps of `features`, None for all; float64 (rows, horizons).
 
     Hoerl and Kennard (1970). It is fitted to at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best
-    of five on the latest tenth of them. Non-finite numbers count as the mean. The result is NaN where fewer than ten
+    of five on the latest tenth of them, before which `overlap` rows, whose targets reach into it, are left out (0: the
+    number of horizons). Non-finite numbers count as the mean. The result is NaN where fewer than ten
     training rows have all targets.
     """
     every = max(1, -(-len(train) // RIDGE_ROWS))
@@ -65,8 +66,9 @@ def ridge_forecasts(
         return np.column_stack([np.clip(scores, -10, 10), np.ones(len(scores))])
 
     prepared = prepare(inputs)
-    gap = -(-dataset.schema.horizons // every)
-    fitting, testing = slice(0, int(0.9 * len(prepared)) - gap), slice(int(0.9 * len(prepared)), None)
+    gap = -(-(overlap or dataset.schema.horizons) // every)
+    boundary = int(0.9 * len(prepared))
+    fitting, testing = slice(0, max(0, boundary - gap)), slice(boundary, None)
     errors = [
         np.abs(prepared[testing] @ _solve(prepared[fitting], targets[fitting], penalty) - targets[testing]).mean()
         for penalty in _PENALTIES

@@ -56,21 +56,24 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
         forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()
         rows = split.validation.numbers()
         targets = dataset.read_targets(rows)
+        labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
         others = {
             "zero": np.zeros_like(targets),
-            "last value": last_values(dataset, rows),
-            "ridge": ridge_forecasts(dataset, split.train, split.validation, settings.feature_names),
+            "last value": last_values(dataset, rows, target_step=labels.target_step),
+            "ridge": ridge_forecasts(
+                dataset, split.train, split.validation, settings.feature_names, overlap=labels.overlap
+            ),
         }
         markets = dataset.read_markets(rows)
 
-    def scores_of(some: np.ndarray, count: int = 1) -> list[HorizonScore]:
+    def scores_of(some: np.ndarray, overlap: int) -> list[HorizonScore]:
         compared = {name: other[some] for name, other in others.items()}
-        return judge(forecasts[some], targets[some], compared, markets=count, seed=seed)
+        return judge(forecasts[some], targets[some], compared, overlap=overlap, seed=seed)
 
     by_market = {name: some for name, some in rows_by_market(markets) if name}
     evaluation = Evaluation(
-        scores_of(np.arange(len(rows)), max(1, len(by_market))),
-        {name: scores_of(some) for name, some in by_market.items()},
+        scores_of(np.arange(len(rows)), labels.overlap * max(1, len(by_market))),
+        {name: scores_of(some, labels.overlap) for name, some in by_market.items()},
     )
     content: dict[str, Any] = {"schema_version": 1, "weights_sha256": result["weights_sha256"]}
     content["horizons"] = [asdict(score) for score in evaluation.scores]

@@ -91,13 +91,13 @@ def _scores(horizons: Sequence[dict[str, Any]]) -> list[HorizonScore]:
 
 
 def judge(
-    forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, markets: int = 1, seed: int = 0
+    forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, overlap: int = 0, seed: int = 0
 ) -> list[HorizonScore]:
     """Return a score per horizon; arrays are float (rows, horizons) in order of time, NaN where not known.
 
-    Rows of several markets stand together by time, so that a block spans as much time as one of a single market.
+    overlap: how many rows follow a row before the end of its last target (0: as many as there are horizons).
     """
-    block = markets * max(LEAST_BLOCK, 2 * targets.shape[1])
+    block = max(LEAST_BLOCK, 2 * (overlap or targets.shape[1]))
     scores = []
     for horizon in range(targets.shape[1]):
         target, forecast = targets[:, horizon].astype(float), forecasts[:, horizon].astype(float)

@@ -31,6 +31,7 @@ class Situation:
     room_bytes: int
     effective_batch: int
     is_stored: bool
+    markets: int = 1
 
     def predict(self, settings: FitSettings) -> dict[str, int]:
         """Return the predicted peak by term."""
@@ -82,4 +83,5 @@ def read_situation(base: FitSettings, effective_batch: int, limits: MemoryLimits
         room_bytes=room_bytes,
         effective_batch=effective_batch,
         is_stored=bool(head.content_hash),
+        markets=head.markets,
     )

@@ -27,13 +27,14 @@ TRIAL_STEPS, TRIAL_PASSES = 6, 4
 """Optimizer steps of a trial, and most passes in each: more passes hold no more memory and are no faster."""
 
 TRIAL_SECONDS = 900
-_LEAST_ROWS = 300
+_LEAST_ROWS, _TRIAL_VALIDATION, _VALIDATED_ROWS = 300, 0.3, 32
+"""Least rows of a trial, the share of them that is validated, and how many of that share are left after the purge."""
 
 
 def run_trial(
     settings: FitSettings,
     *,
-    horizons: int,
+    open_rows: int,
     predicted_peak_bytes: int,
     folder: Path,
     room_bytes: int = 0,
@@ -42,13 +43,15 @@ def run_trial(
 ) -> Trial:
     """Train for a few steps on the first rows in a child process and return what it measured.
 
+    `open_rows` is how many rows a horizon holds: so many are purged on each side of the split.
+
     The child may hold `room_bytes` of anonymous memory (0: as much as the system allows). If it is killed or fails, the
     trial has its exit code: negative for a signal, LACKED_MEMORY if it ran out of memory. Its files go to a temporary
     folder inside `folder`, which is removed at the end.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as out:
-        arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, horizons=horizons)]
+        arguments = [*command, str(room_bytes), *trial_arguments(settings, out=out, open_rows=open_rows)]
         exit_code, message = _run(arguments, timeout_seconds)
         measured = _measure(TrainingFolder(Path(out)), passes=_passes(settings)) if exit_code == 0 else {}
     return Trial(
@@ -72,11 +75,12 @@ def remove_trials(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[str]:
+def trial_arguments(settings: FitSettings, *, out: str, open_rows: int) -> list[str]:
     """Return the command line of a trial: the same settings with fewer rows and steps, written to `out`."""
     passes = _passes(settings)
-    train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * horizons
-    rows = max(_LEAST_ROWS, math.ceil(train_rows / (1 - settings.val_ratio)) + 1)
+    train_rows = TRIAL_STEPS * settings.batch_size * passes + 2 * open_rows
+    parts = train_rows / (1 - _TRIAL_VALIDATION), (open_rows + _VALIDATED_ROWS) / _TRIAL_VALIDATION
+    rows = max(_LEAST_ROWS, math.ceil(max(parts)) + 1)
     changed: dict[str, Any] = {
         "out": out,
         "plan": "",
@@ -84,6 +88,9 @@ def trial_arguments(settings: FitSettings, *, out: str, horizons: int) -> list[s
         "epochs": 1,
         "skip_rl": True,
         "no_adapt": True,
+        "val_ratio": _TRIAL_VALIDATION,
+        "embargo": "",
+        "markets": "",
     }
     changed |= batch_settings(settings.batch_size, passes)
     changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows

@@ -102,7 +102,7 @@ def plain_prefetch(settings: FitSettings, found: str) -> Decision:
 def _run(situation: Situation, settings: FitSettings, *, folder: Path) -> Trial:
     return run_trial(
         settings,
-        horizons=situation.schema.horizons,
+        open_rows=situation.schema.horizons * situation.markets,
         predicted_peak_bytes=situation.peak(settings),
         folder=folder,
         room_bytes=situation.room_bytes,

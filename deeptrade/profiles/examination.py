@@ -39,9 +39,9 @@ class FeatureExamination:
     them; `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still` is the longest
     run of rows with the same last step, `longest_still_rows` with the same in all channels; `zero_share` and
     `longest_zero` concern last steps that are 0; `drift` is the mean of the last tenth less that of the first, in
-    standard deviations; `shared_steps`, how many steps of a window the next row repeats (None where windows do not
-    overlap); `correlation`, the largest in size between a last step and a target, with `correlated_channel` and
-    `correlated_horizon` from 0 (None where not known).
+    standard deviations, 0 where one of them has no finite number; `shared_steps`, how many steps of a window the next
+    row repeats (None if windows do not overlap); `correlation`, the largest in size between a last step and a target,
+    with `correlated_channel` and `correlated_horizon` from 0 (None where not known).
     """
 
     histogram: list[int]
@@ -169,7 +169,8 @@ class _Pass:
 
 def _drift(first: FeatureStatistics, last: FeatureStatistics, whole: FeatureStatistics) -> list[float]:
     scale = np.where(whole.std > 0, whole.std, 1)
-    return ((last.mean - first.mean) / scale).astype(float).tolist()
+    both_known = (first.known > 0) & (last.known > 0)
+    return np.where(both_known, (last.mean - first.mean) / scale, 0).astype(float).tolist()
 
 
 def _largest_correlation(values: np.ndarray, targets: np.ndarray) -> tuple[float, int, int] | None:

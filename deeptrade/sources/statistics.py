@@ -23,13 +23,15 @@ class FeatureStatistics:
 
     `std` is the population standard deviation. `relative_std`, for sequences only, is the root mean square of
     r = (x[t] - x[last]) / mean over t of |x|: each window relative to its own last step, so that the
-    price level does not hide the returns. Windows with a non-finite number, or all zero, do not count in it.
+    price level does not hide the returns. Windows with a non-finite number, or all zero, do not count in it. `known`,
+    int64, counts the finite numbers.
     """
 
     mean: np.ndarray
     std: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
+    known: np.ndarray
     relative_std: np.ndarray | None = None
 
 
@@ -83,6 +85,7 @@ class Moments:
             minimum=np.where(some, minimum, 0).astype(np.float32),
             maximum=np.where(some, maximum, 0).astype(np.float32),
             relative_std=relative_std,
+            known=count.astype(np.int64),
         )
 
 

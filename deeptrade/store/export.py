@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..files import atomic_write, user_path
-from ..sources.schema import Feature, Schema
+from ..sources.schema import MARKET, Feature, Schema
 from ..units import count_of
 from .reader import StoreRows, read_store
 
@@ -21,8 +21,9 @@ _GROUP_BYTES = 64 << 20
 def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
     """Write the usable rows of a store to a Parquet file and return its path; whole or not at all.
 
-    Features are nested lists of float32 in the shape of their cells, times are in ns UTC, missing targets are NaN.
-    Targets computed from prices become columns. Rejected rows are not in a store, so they are not exported.
+    Rows are in the order of the store, with their market where they name one. Features are nested lists of float32 in
+    the shape of their cells, times are in ns UTC, missing targets are NaN. Targets computed from prices become columns.
+    Rejected rows are not in a store, so they are not exported.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -37,7 +38,8 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     with closing(contents), atomic_write(out) as file, parquet.ParquetWriter(file, fields) as writer:
         for start in range(0, count, rows):
             places = np.arange(start, min(start + rows, count))
-            writer.write_batch(pa.record_batch(_columns(contents, places, schema), schema=fields))
+            columns = _columns(contents, places, schema, markets=summary.markets)
+            writer.write_batch(pa.record_batch(columns, schema=fields))
     if sink:
         sink(f"{out}: {count_of(count, 'row')}")
     return out
@@ -47,6 +49,8 @@ def _fields(schema: Schema) -> list[Any]:
     import pyarrow as pa
 
     fields = [pa.field("timestamp", pa.timestamp("ns", "UTC"))]
+    if schema.has_markets:
+        fields.append(pa.field(MARKET, pa.string()))
     for feature in schema.features:
         kind = pa.float32()
         for _ in feature.cell_shape:
@@ -55,12 +59,14 @@ def _fields(schema: Schema) -> list[Any]:
     return fields + [pa.field(f"y_{step + 1}", pa.float32()) for step in range(schema.horizons)]
 
 
-def _columns(contents: StoreRows, places: np.ndarray, schema: Schema) -> list[Any]:
+def _columns(contents: StoreRows, places: np.ndarray, schema: Schema, *, markets: Sequence[str]) -> list[Any]:
     """Return the Arrow arrays of the usable rows at int64 places, one per field."""
     import pyarrow as pa
 
     values, targets = contents.read(places, schema.features), contents.read_targets(places)
     columns = [pa.array(np.take(contents.timestamps, places), pa.timestamp("ns", "UTC"))]
+    if contents.market_codes is not None:
+        columns.append(pa.array(np.array(markets, object)[np.take(contents.market_codes, places)], pa.string()))
     columns += [_nested(values[feature.name], feature) for feature in schema.features]
     return columns + [pa.array(targets[:, step]) for step in range(schema.horizons)]
 

@@ -69,7 +69,8 @@ def lasting_statistics(data: Dataset, rows: RowRange, names: Sequence[str]) -> d
 
 
 def _without_drift(whole: FeatureStatistics, quarters: Sequence[FeatureStatistics], least: float) -> FeatureStatistics:
-    spans = np.ptp([quarter.mean for quarter in quarters], axis=0)
+    means = np.ma.masked_array([quarter.mean for quarter in quarters], [quarter.known == 0 for quarter in quarters])
+    spans = np.ma.filled(np.ma.ptp(means, axis=0), 0.0)
     return replace(whole, std=np.where(spans > least * whole.std, np.inf, whole.std).astype(np.float32))
 
 

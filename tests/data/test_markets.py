@@ -13,9 +13,12 @@ from deeptrade.cli import main
 from deeptrade.errors import DataError, SettingsError
 from deeptrade.judging.baselines import last_values
 from deeptrade.judging.evaluate import evaluate
+from deeptrade.profiles.examination import examine
 from deeptrade.report import tables
 from deeptrade.sources import csv as csv_source
 from deeptrade.store import verify_store
+from deeptrade.store.export import export_parquet
+from deeptrade.training.assembly import lasting_statistics
 from tests.support.markets import make_market
 
 NAMES = ("BTCUSDT", "ETH/USDT", "köln")
@@ -215,6 +218,42 @@ def test_each_market_of_a_profile_is_what_its_file_alone_gives(several, tmp_path
             assert mine.keys() == other.keys()
             assert all(mine[key] == pytest.approx(other[key], rel=1e-5, abs=1e-6) for key in mine)
         assert one == alone
+
+
+def test_an_exported_store_names_its_markets_and_compiles_to_the_same_rows(several, tmp_path):
+    store = compile_store(stacked(several, tmp_path / "m.csv"))
+    exported = export_parquet(store, tmp_path / "m.parquet")
+    again = compile_store(exported, store=tmp_path / "again.dtstore")
+    with open_store(store) as one, open_store(again) as other:
+        rows = one.usable.numbers()
+        np.testing.assert_array_equal(one.read_markets(rows), other.read_markets(rows))
+        np.testing.assert_array_equal(one.timestamps, other.timestamps)
+        np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_a_channel_without_numbers_at_the_start_has_no_drift(tmp_path):
+    market = make_market(tmp_path / "m.csv", rows=100)
+    for cells in market.cells[:25]:  # as an indicator that warms up
+        values = json.loads(cells[-3])
+        values[0][1] = float("nan")
+        cells[-3] = json.dumps(values)
+    market.write()
+    with open_dataset(market.path) as data:
+        drift = examine(data, data.usable, data.statistics(data.usable))["arr_ctx"].drift
+        lasting = lasting_statistics(data, data.usable, ["arr_ctx"])["arr_ctx"]
+    assert drift[1] == 0
+    assert np.abs(drift).max() < 2
+    assert np.isfinite(lasting.std).all()
+
+
+@pytest.mark.parametrize("ends", [30, 60])
+def test_the_instant_does_not_hang_on_the_markets_that_are_used(several, tmp_path, ends):
+    del several["BTCUSDT"].cells[ends:]
+    several["BTCUSDT"].write()
+    with open_dataset(stacked(several, tmp_path / "m.csv"), compiled=True) as data:
+        instant = data.read_times(data.split(0.4).validation.numbers()).min()
+        for names in (["ETH/USDT"], ["köln"], ["ETH/USDT", "köln"]):
+            assert data.read_times(data.split(0.4, markets=names).validation.numbers()).min() == instant
 
 
 def test_a_market_that_ends_early_does_not_hold_the_rest_in_memory(tmp_path, monkeypatch):

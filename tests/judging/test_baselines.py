@@ -2,6 +2,7 @@ import numpy as np
 
 from deeptrade import open_dataset
 from deeptrade.judging.baselines import READ_BYTES, last_values, ridge_forecasts
+from deeptrade.store.row_range import RowRange
 from tests.support.markets import make_market
 
 
@@ -19,6 +20,36 @@ def test_the_last_value_is_the_target_that_was_known_by_then(market):
             if earlier >= 0 and earlier != 30 and row != 40 and earlier != 40:
                 expected[at, horizon - 1] = targets[earlier, horizon - 1]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_the_last_value_of_targets_further_apart_than_rows_sees_no_future(tmp_path):
+    market = make_market(tmp_path / "m.csv", rows=400)  # rows 20 minutes apart, targets 1 and 2 hours ahead
+    price = 100 * np.exp(np.random.default_rng(0).normal(0, 0.01, 420).cumsum())
+    for row, cells in enumerate(market.cells):
+        cells[-2:] = [str(price[row + ahead] / price[row] - 1) for ahead in (3, 6)]
+    market.write()
+    rows = np.arange(6, 400)
+    with open_dataset(market.path) as data:
+        found = last_values(data, rows, target_step=3600 * 10**9)
+    for column, ahead in enumerate((3, 6)):
+        np.testing.assert_allclose(found[:, column], price[rows] / price[rows - ahead] - 1, rtol=1e-5)
+
+
+def test_ridge_never_fits_on_the_rows_that_choose_its_penalty(tmp_path, monkeypatch):
+    fitted = []
+
+    def solve(inputs, targets, penalty):
+        fitted.append(len(inputs))
+        return np.zeros((inputs.shape[1], targets.shape[1]))
+
+    monkeypatch.setattr("deeptrade.judging.baselines._solve", solve)
+    market = make_market(tmp_path / "m.csv", rows=40)
+    with open_dataset(market.path) as data:
+        ridge_forecasts(data, RowRange(0, 11), RowRange(30, 40), overlap=12)
+        assert fitted == [0] * 5 + [11]
+        fitted.clear()
+        ridge_forecasts(data, RowRange(0, 30), RowRange(30, 40), overlap=6)
+        assert fitted == [21] * 5 + [30]
 
 
 def test_ridge_finds_what_is_linear_and_stays_near_the_mean_where_nothing_is(tmp_path):

@@ -36,7 +36,7 @@ def test_a_trial_runs_in_a_folder_with_modules_of_pythons_names(tmp_path, monkey
     synthesize(tmp_path / "market.csv", rows=120)
     monkeypatch.chdir(write_shadows(tmp_path))
     settings = FitSettings(csv="market.csv", model_size="tiny", max_rows=120)
-    trial = run_trial(settings, horizons=10, predicted_peak_bytes=1, folder=tmp_path)
+    trial = run_trial(settings, open_rows=10, predicted_peak_bytes=1, folder=tmp_path)
     assert (trial.exit_code, trial.message) == (0, "")
 
 

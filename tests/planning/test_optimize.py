@@ -140,7 +140,7 @@ def fake_trials(monkeypatch):
     tried = []
 
     def install(*, fits: int, fast: int = 1, waits: float = 0.0, gain: float = 1.0) -> list[int]:
-        def fake(settings, *, horizons, predicted_peak_bytes, folder, room_bytes):
+        def fake(settings, *, open_rows, predicted_peak_bytes, folder, room_bytes):
             assert room_bytes > 0
             tried.append(settings.batch_size)
             further = settings.prefetch > FitSettings().prefetch
