@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ def predict(
     rows: RowRange | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Return the forecasts for every usable row, those without targets included, in file order.
+    """Return the forecasts for every usable row, those without targets included, in the order of the data.
 
-    The index has the levels `row`, the row's number in the file, from 0 (rejected rows are left out), `timestamp` (UTC)
-    and, where rows name one, `market`. Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch by
-    batch; only the forecasts are kept in memory.
+    The index has the levels `row`, the row's number in that order, from 0 (rejected rows are left out), `timestamp`
+    (UTC) and, where rows name one, `market`. Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch
+    by batch; only the forecasts are kept in memory.
 
     Arguments: model, a run's model.keras or any Keras model that maps a dict of features to one (rows, horizons)
     output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; it needs no targets;
@@ -73,7 +74,7 @@ def _load(path: Path) -> keras.Model:
         raise DataError(f"model {path} does not exist; give the model.keras of a run")
     try:
         return keras.models.load_model(path)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError) as error:
         line = " ".join(str(error).split())[:200]
         raise DataError(
             f"{path.name} cannot be read as a Keras model ({line}); give the model.keras of a run"
@@ -81,20 +82,27 @@ def _load(path: Path) -> keras.Model:
 
 
 def _check_features(model: keras.Model, dataset: Dataset) -> list[str] | None:
-    """Return the features that the model reads, None for all; raise DataError where the data lacks one."""
-    if not isinstance(model, Forecaster):
+    """Return the features that the model reads, None for all; raise DataError where model and data do not fit."""
+    if isinstance(model, Forecaster):
+        names: Sequence[str] | None = model.feature_names
+        tensors = list(zip(model.feature_names, model.network.inputs, strict=True))
+    else:
         names = read_features(model)
-        missing = sorted(set(names or ()) - set(dataset.schema.names))
-        if missing:
-            raise DataError(
-                f"{dataset.name} has no feature {missing[0]!r}, which the model reads; give data that has it"
-            )
-        return names
+        if names is None and getattr(model, "inputs", None):
+            raise DataError("the model does not take a dict of features; give one whose inputs are named after them")
+        tensors = list(model.input.items()) if names else []
     found = {feature.name: feature.shape for feature in dataset.schema.features}
-    for name, tensor in zip(model.feature_names, model.network.inputs, strict=True):
-        shape = tuple(tensor.shape[1:])
+    for name in names or ():
         if name not in found:
             raise DataError(f"{dataset.name} has no feature {name!r}, which the model reads; it has {', '.join(found)}")
-        if found[name] != shape:
+    for name, tensor in tensors:
+        if len(tensor.shape) != 1 + len(found[name]) or not _fits(tensor.shape[1:], found[name]):
+            shape = tuple(tensor.shape[1:])
             raise DataError(f"feature {name!r} has shape {found[name]} in {dataset.name}, but {shape} in the model")
-    return list(model.feature_names)
+    if not isinstance(model, Forecaster) and len(getattr(model, "outputs", None) or [0]) != 1:
+        raise DataError(f"the model has {len(model.outputs)} outputs; give one with a single output (rows, horizons)")
+    return None if names is None else list(names)
+
+
+def _fits(wanted: Sequence[int | None], shape: Sequence[int]) -> bool:
+    return all(size in (None, given) for size, given in zip(wanted, shape, strict=True))

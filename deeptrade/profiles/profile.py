@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ..sources.time_order import rows_by_market
 from ..store.gaps import Gaps
 from ..store.ledger import write_ledger
 from ..store.row_range import RowRange
+from ..times import iso_time
 from .examination import examine, examine_targets
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
@@ -136,16 +136,16 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
 
 
 def _describe_times(dataset: Dataset) -> dict[str, Any]:
-    """Return span, median step and gaps; of the first gaps where each begins and ends, and what it cost.
+    """Return span, step and gaps; of the first gaps where each begins and ends, and what it cost.
 
-    `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns, `market`
+    The step is the median time between rows, of the market where it is longest. `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns, `market`
     where rows name none.
     """
     times, by_market = dataset.timestamps, dataset.gaps()
     gaps = [gap for market in by_market for gap in _describe_gaps(dataset, market, *by_market[market])]
     step = max(gaps_of_one.step for _, gaps_of_one in by_market.values())
     return {
-        "span": {"start": _iso(times.min()), "end": _iso(times.max())},
+        "span": {"start": iso_time(int(times.min())), "end": iso_time(int(times.max()))},
         "step_seconds": step / 1e9 if step else None,
         "gap_count": sum(len(gaps_of_one.after) for _, gaps_of_one in by_market.values()),
         "gaps": sorted(gaps, key=lambda gap: gap["after"])[:_MOST_GAPS],
@@ -158,8 +158,8 @@ def _describe_gaps(dataset: Dataset, market: str, rows: np.ndarray, gaps: Gaps) 
     return [
         {
             "market": market or None,
-            "after": _iso(times[at]),
-            "until": _iso(times[at + 1]),
+            "after": iso_time(int(times[at])),
+            "until": iso_time(int(times[at + 1])),
             "seconds": float(times[at + 1] - times[at]) / 1e9,
             "missing_rows": round((times[at + 1] - times[at]) / gaps.step) - 1 if gaps.is_grid else None,
             "lost_targets": None if lost is None else int(lost[before + 1 : at + 1].sum()),
@@ -176,18 +176,14 @@ def _describe_markets(dataset: Dataset) -> list[dict[str, Any]]:
         {
             "name": market,
             "rows": len(rows),
-            "start": _iso(dataset.timestamps[rows[0]]),
-            "end": _iso(dataset.timestamps[rows[-1]]),
+            "start": iso_time(int(dataset.timestamps[rows[0]])),
+            "end": iso_time(int(dataset.timestamps[rows[-1]])),
             "step_seconds": gaps.step / 1e9 or None,
             "gap_count": len(gaps.after),
             **_describe_columns(dataset, dataset.rows_of(market)),
         }
         for market, (rows, gaps) in dataset.gaps().items()
     ]
-
-
-def _iso(nanoseconds: np.int64) -> str:
-    return datetime.fromtimestamp(int(nanoseconds) // 10**9, UTC).isoformat()
 
 
 def _describe_target(name: str, values: np.ndarray) -> dict[str, Any]:

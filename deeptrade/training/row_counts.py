@@ -28,6 +28,17 @@ def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[
     return [*sorted([*data.ledger, *purged], key=lambda entry: entry.row), *skipped]
 
 
+def absent_markets(data: Dataset, split: Split, chosen: Sequence[str] | None) -> list[str]:
+    """Return a line for each part of the split that has no row of some of the markets that are used."""
+    wanted = data.markets if chosen is None else chosen
+    lines = []
+    for name, part in (("training", split.train), ("validation", split.validation)):
+        missing = sorted(set(wanted) - set(data.read_markets(part.numbers())))
+        if missing:
+            lines.append(f"no {name} row is of {', '.join(missing)}: nothing this run says of {name} is about them")
+    return lines
+
+
 def count_rows(
     data: Dataset, split: Split, *, epochs: int, current: np.ndarray, left_out: TimesLeftOut, unread: int = 0
 ) -> dict[str, int]:

@@ -25,6 +25,7 @@ from .loop import StepRecord
 from .loss_spikes import SpikeDetector
 from .metrics import has_targets, validation_verdict
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
+from .row_counts import absent_markets
 from .run_report import RunReport, run_ledger
 from .run_starts import KILLED, note_start
 from .run_state import RunState
@@ -103,6 +104,7 @@ class Session:
         targets = self.data.read_targets(train.numbers())
         scale = target_scale(targets)
         unusual = unusual_targets(targets, train.numbers())
+        unusual += absent_markets(self.data, self.split, settings.market_names)
         for line in unusual:
             self.sink(line)
         self.trainer = build_trainer(

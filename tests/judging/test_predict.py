@@ -68,6 +68,41 @@ def test_any_keras_model_of_a_dict_of_features_forecasts(tmp_path):
     np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+def dense(inputs, units=3):
+    return keras.layers.Dense(units)(inputs)
+
+
+def two_outputs():
+    inputs = {"arr_ctx": keras.Input((4,), name="a")}
+    return keras.Model(inputs, [dense(inputs["arr_ctx"]), dense(inputs["arr_ctx"])])
+
+
+def no_dict():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, dense(inputs))
+
+
+def of_shape(*shape, name="arr_ctx"):
+    inputs = {name: keras.Input(shape, name="x")}
+    return keras.Model(inputs, dense(keras.layers.Flatten()(inputs[name])))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (two_outputs, "the model has 2 outputs; give one with a single output"),
+        (no_dict, "the model does not take a dict of features; give one whose inputs are named after them"),
+        (lambda: of_shape(5), r"feature 'arr_ctx' has shape \(4,\) in m, but \(5,\) in the model"),
+        (lambda: of_shape(2, 2), r"feature 'arr_ctx' has shape \(4,\) in m, but \(2, 2\) in the model"),
+        (lambda: of_shape(4, name="other"), "m has no feature 'other', which the model reads; it has arr_ctx"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_in_one_line(tmp_path, make, message):
+    market = make_market(tmp_path / "m.csv", shapes={"arr_ctx": (1, 4)})
+    with pytest.raises(DataError, match=message):
+        predict(make(), market.path)
+
+
 def drop_targets(market):
     market.header = market.header[:-2]
     market.cells = [cells[:-2] for cells in market.cells]
