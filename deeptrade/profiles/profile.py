@@ -138,8 +138,8 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
 def _describe_times(dataset: Dataset) -> dict[str, Any]:
     """Return span, step and gaps; of the first gaps where each begins and ends, and what it cost.
 
-    The step is the median time between rows, of the market where it is longest. `missing_rows` is null where rows are not on a regular grid, `lost_targets` where targets come in columns, `market`
-    where rows name none.
+    The step is the median time between rows, of the market where it is longest. `missing_rows` is null where rows are
+    not on a regular grid, `lost_targets` where targets come in columns, `market` where rows name none.
     """
     times, by_market = dataset.timestamps, dataset.gaps()
     gaps = [gap for market in by_market for gap in _describe_gaps(dataset, market, *by_market[market])]
