@@ -207,14 +207,19 @@ def _of_numbers(values: np.ndarray) -> np.ndarray:
     large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2**63)
     if len(large):
         raise UnreadableColumnError(f"{values[large[0]]} is no epoch number", int(large[0]))
-    factors = _FACTORS[np.searchsorted(_CEILINGS, np.abs(values.astype(np.float64)), side="right")]
-    outside = np.flatnonzero((values < EXCHANGE_ERA[0] / factors) | (values >= EXCHANGE_ERA[1] / factors))
-    if len(outside):  # told before the product, which int64 may not hold
-        row = int(outside[0])
-        is_late = values[row] > 0 and values[row] >= EXCHANGE_ERA[1] / factors[row]
-        why = _why_too_late(values[row], int(factors[row])) if is_late else _why_no_epoch(values, row)
-        raise UnreadableColumnError(why, row)
-    return _scaled(values, factors)
+    times = np.empty(len(values), np.int64)
+    for start in range(0, len(values), _SLICE_ROWS):
+        part = values[start : start + _SLICE_ROWS]
+        factors = _FACTORS[np.searchsorted(_CEILINGS, np.abs(part.astype(np.float64)), side="right")]
+        late = part >= EXCHANGE_ERA[1] / factors
+        outside = np.flatnonzero(late | (part < EXCHANGE_ERA[0] / factors))
+        if len(outside):  # told before the product, which int64 may not hold
+            place = int(outside[0])
+            row = start + place
+            why = _why_too_late(values[row], int(factors[place])) if late[place] else _why_no_epoch(values, row)
+            raise UnreadableColumnError(why, row)
+        times[start : start + len(part)] = _scaled(part, factors)
+    return times
 
 
 def _scaled(values: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -94,3 +94,11 @@ def test_clock_times_that_may_be_hours_or_minutes_are_refused():
 
 def test_columns_without_cells_are_no_times():
     assert read_times(pd.Series([], dtype="str")).tolist() == read_clock(pd.Series([], dtype="str")).tolist() == []
+
+
+def test_a_late_number_far_down_a_column_is_named_by_its_row():
+    column = pd.Series(1_700_000_000 + 60 * np.arange(120_000))
+    column[110_007] = 20_000_000_000
+    with pytest.raises(UnreadableColumnError, match="20000000000 as an epoch number") as caught:
+        read_times(column)
+    assert caught.value.row == 110_007
