@@ -36,7 +36,7 @@ class FileBars:
     def entry(self, index: int, reason: str, detail: str, column: str = "") -> KlineEntry:
         """The entry of a bar, by its index here."""
         line = None if self.lines is None else int(self.lines[index])
-        return KlineEntry(int(self.rows[index]), line, None, column, reason, f"{self.file}: {detail}")
+        return KlineEntry(int(self.rows[index]), line, column, reason, f"{self.file}: {detail}")
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.nda
 
 
 def _cut(file: str, row: CutRow) -> KlineEntry:
-    return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
+    return KlineEntry(row.row, row.line, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
 
 
 def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.ndarray]]:
