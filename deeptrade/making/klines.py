@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import DataError, SettingsError
-from ..files import atomic_write
+from ..files import atomic_write, user_path
 from ..memory.limits import MemoryLimits
 from ..settings import DUPLICATES
-from ..times import duration_name, iso_time, parse_duration
+from ..times import SECOND, duration_name, iso_time, parse_duration
 from ..units import count_of, format_bytes
 from .indicators import INDICATOR_NAMES, context_names
 from .kline_columns import CHANNELS, COLUMNS
@@ -97,7 +97,10 @@ def build(
     _check_choice("duplicates", duplicates, DUPLICATES)
     say = sink or (lambda line: None)
     given = None if timeframes is None else tuple(parse_duration(text.strip()) for text in timeframes)
-    given_step = None if step is None else parse_duration(step)
+    if given == ():
+        raise SettingsError(f"timeframes={timeframes!r} names none; give at least one, such as 5min, or leave it out")
+    given_step = None if step is None else _whole_seconds(step)
+    out = user_path(out)
     files = _expand(paths)
     if any(Path(target).exists() and any(Path(target).samefile(path) for path in files) for target in _targets(out)):
         raise DataError(f"--out {out} is one of the input files; give another file")
@@ -144,6 +147,14 @@ def _targets(out: str | Path) -> tuple[Path, Path]:
     return Path(out), ledger_path(out)
 
 
+def _whole_seconds(step: str) -> int:
+    """The step in ns; the times of rows are written in whole seconds."""
+    duration = parse_duration(step)
+    if duration % SECOND:
+        raise SettingsError(f"step={step!r} is no number of whole seconds; use such as 20min, 1h or 10s")
+    return duration
+
+
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise SettingsError(f"{name}={value!r} is not one of {', '.join(choices)}")
@@ -152,7 +163,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def _expand(paths: Sequence[str | Path]) -> list[Path]:
     """The files that paths and globs name, each once, without hidden ones."""
     found: list[Path] = []
-    for path in paths:
+    for path in map(user_path, paths):
         matches = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) and not Path(path).exists() else [str(path)]
         if not matches or not Path(matches[0]).exists():
             raise DataError(f"{path} does not exist; expected {ACCEPTED}")
