@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 from .errors import SettingsError
 
@@ -24,13 +24,30 @@ _COMPACT = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)(?:(\d\d)(\d{3
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3])[0-5]\d[0-5]\d")
 _FRACTION = re.compile(r"(.*\d\d:?\d\d:?\d\d)[.,](\d{1,9})(?!\d)(.*)")
-_UNITS = ((86_400 * SECOND, "d"), (3600 * SECOND, "h"), (60 * SECOND, "m"))
+_UNITS = (
+    (86_400 * SECOND, "d"),
+    (3600 * SECOND, "h"),
+    (60 * SECOND, "m"),
+    (SECOND, "s"),
+    (1_000_000, "ms"),
+    (1_000, "us"),
+    (1, "ns"),
+)
 _SERIAL_EPOCH_DAYS = 25_569
 """Days from 1899-12-30, from which spreadsheets count, to 1970-01-01."""
 
 
 class UnreadableTimeError(ValueError):
     """Text that is not a time, or a time that int64 nanoseconds cannot hold; the message says which."""
+
+
+def is_number(text: str) -> bool:
+    """Return whether text spells a finite number.
+
+    >>> is_number("-1.5e3"), is_number("nan")
+    (True, False)
+    """
+    return _NUMBER.fullmatch(text) is not None
 
 
 def read_time(text: str) -> int:
@@ -56,7 +73,7 @@ def read_time(text: str) -> int:
 
 
 def _read_time(text: str) -> int:
-    if _NUMBER.fullmatch(text):
+    if is_number(text):
         compact = _compact_nanoseconds(text)
         return _epoch_nanoseconds(text) if compact is None else compact
     whole, nanoseconds = text, 0
@@ -65,7 +82,7 @@ def _read_time(text: str) -> int:
     try:
         moment = datetime.fromisoformat(whole)
     except ValueError:
-        raise UnreadableTimeError(f"{text!r:.60} is neither an ISO 8601 time nor an epoch number") from None
+        raise UnreadableTimeError(_neither(text)) from None
     return _since_epoch(moment) + nanoseconds
 
 
@@ -88,14 +105,22 @@ def _compact_nanoseconds(text: str) -> int | None:
 
 def _epoch_nanoseconds(text: str) -> int:
     """Return ns from an epoch number: seconds below 1e11 (year 5138), ms below 1e14, us below 1e17, else ns."""
-    value = Decimal(text)
+    try:
+        value = Decimal(text)
+        size = abs(value)
+    except DecimalException:  # an exponent that Decimal cannot hold
+        raise UnreadableTimeError(_neither(text)) from None
     for ceiling, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3), (2**63, 1)):
-        if abs(value) < ceiling:
+        if size < ceiling:
             nanoseconds = int(value * factor)
             if 0 <= nanoseconds < EXCHANGE_ERA[0]:
                 raise UnreadableTimeError(_no_epoch(text, value, nanoseconds))
             return nanoseconds
-    raise UnreadableTimeError(f"{text!r:.60} is neither an ISO 8601 time nor an epoch number")
+    raise UnreadableTimeError(_neither(text))
+
+
+def _neither(text: str) -> str:
+    return f"{text!r:.60} is neither an ISO 8601 time nor an epoch number"
 
 
 def _no_epoch(text: str, value: Decimal, nanoseconds: int) -> str:
@@ -146,12 +171,10 @@ def parse_duration(text: str) -> int:
 
 
 def duration_name(duration: int) -> str:
-    """Return a duration in ns as column names spell it: 5m, 1h, 1d.
+    """Return a duration in ns as column names spell it, exactly: 5m, 1h, 1d, 1500ms.
 
-    >>> duration_name(300 * SECOND), duration_name(14_400 * SECOND)
-    ('5m', '4h')
+    >>> duration_name(300 * SECOND), duration_name(14_400 * SECOND), duration_name(1_500_000_000)
+    ('5m', '4h', '1500ms')
     """
-    for unit, letter in _UNITS:
-        if duration % unit == 0:
-            return f"{duration // unit}{letter}"
-    return f"{duration // SECOND}s"
+    unit, letter = next((unit, letter) for unit, letter in _UNITS if duration % unit == 0)
+    return f"{duration // unit}{letter}"

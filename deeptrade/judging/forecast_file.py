@@ -14,14 +14,14 @@ def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
     """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
 
     Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
-    ending.
+    ending, before anything is done.
     """
     path = user_path(out)
+    check_ending(path)
     table = forecasts.reset_index()
     table = table[["timestamp", *(["market"] if "market" in table else []), "row", *forecasts.columns]]
-    check_ending(path)
     with atomic_write(path) as file:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             table["timestamp"] = table["timestamp"].map(pd.Timestamp.isoformat)
             table.to_csv(file, index=False)
         else:
@@ -30,5 +30,5 @@ def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
 
 def check_ending(path: Path) -> None:
     """Raise SettingsError for a file that `write_forecasts` cannot write."""
-    if path.suffix not in (".csv", ".parquet"):
+    if path.suffix.lower() not in (".csv", ".parquet"):
         raise SettingsError(f"out={path.name!r} has no ending that is known; give a .csv or a .parquet file")

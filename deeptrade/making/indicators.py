@@ -42,6 +42,7 @@ change over 14 bars divided by the volume of those bars, from -1 (every close fe
 SHORT, MIDDLE, LONG = 3, 12, 72
 """Context looks back 1, 3, 12 and 72 steps: 20 minutes, 1, 4 and 24 hours at the usual step."""
 
+_TAKER_NAMES = ("taker_buy_share_1_step", "taker_buy_share_12_steps")
 CONTEXT_NAMES = (
     "log_return_1_step",
     "log_return_3_steps",
@@ -52,8 +53,7 @@ CONTEXT_NAMES = (
     "relative_volume_1_step",
     "sin_hour",
     "cos_hour",
-    "taker_buy_share_1_step",
-    "taker_buy_share_12_steps",
+    *_TAKER_NAMES,
 )
 """The context; without taker volumes the last two are absent."""
 
@@ -62,6 +62,16 @@ BREAK_NAME = "steps_since_break"
 break, at most 72, which says that nothing the context looks back on crossed one."""
 
 HIGH, LOW, CLOSE, VOLUME, TAKER_VOLUME = 1, 2, 3, 4, 7
+
+
+def context_names(channels: int, *, breaks: bool) -> tuple[str, ...]:
+    """Return the names of the context's numbers for bars of so many channels, whose windows cross breaks or not.
+
+    >>> len(context_names(9, breaks=False)), len(context_names(5, breaks=True))
+    (11, 10)
+    """
+    names = CONTEXT_NAMES if channels > TAKER_VOLUME else CONTEXT_NAMES[: -len(_TAKER_NAMES)]
+    return (*names, BREAK_NAME) if breaks else names
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,12 @@ def fault(bar: np.ndarray) -> Fault:
     return Fault("low", f"low {named['low']!r} is above {name} {named[name]!r}")
 
 
-def check_order(times: np.ndarray, values: np.ndarray, roles: Roles, file: str, *, has_header: bool) -> None:
+def check_order(
+    times: np.ndarray, values: np.ndarray, *, rows: np.ndarray, roles: Roles, file: str, has_header: bool
+) -> None:
     """Raise DataError where most bars of a file break the law, with the order its columns probably have.
+
+    `rows` are the numbers of the bars in their file, int64 (bars,).
 
     Bars with four equal prices obey it in any order, so the others decide. Open and close can change places within the
     law: there a bar's open, which follows the last close, tells them apart.
@@ -78,13 +82,16 @@ def check_order(times: np.ndarray, values: np.ndarray, roles: Roles, file: str, 
     order = None if share <= _SUSPECT else _lawful_order(times, values, np.flatnonzero(moving)[:_SAMPLE_BARS])
     if share <= _MOST_BAD and order is None and not swapped:
         return
-    found = "each open is near the close after it, not near the one before" if swapped else _count(values, bad)
+    found = "each open is near the close after it, not near the one before" if swapped else _count(values, bad, rows)
     raise DataError(f"{file}: {found}; {_advice(roles, order, swapped=swapped, has_header=has_header)}")
 
 
-def _count(values: np.ndarray, bad: np.ndarray) -> str:
+def _count(values: np.ndarray, bad: np.ndarray, rows: np.ndarray) -> str:
     first = int(np.flatnonzero(bad)[0])
-    return f"{int(bad.sum())} of {len(bad)} rows are no bars, such as row {first}, where {fault(values[first]).detail}"
+    return (
+        f"{int(bad.sum())} of {len(bad)} rows are no bars, such as row {rows[first]}, where "
+        f"{fault(values[first]).detail}"
+    )
 
 
 def _advice(roles: Roles, order: Sequence[str] | None, *, swapped: bool, has_header: bool) -> str:
@@ -113,11 +120,14 @@ def _lawful_order(times: np.ndarray, values: np.ndarray, moving: np.ndarray) -> 
     Element i is what the column taken for CHANNELS[i] holds.
     """
     sample = values[moving[np.argsort(times[moving], kind="stable")], :5]
+    if not len(sample):
+        return None
     found = []
     for order in permutations(range(5)):  # order[i]: the column that holds CHANNELS[i]
         bars = sample[:, order]
-        if lawful(bars).mean() >= _LAWFUL:
-            found.append((_follows(bars), _is_unknown(order), order))
+        good = lawful(bars)
+        if good.mean() >= _LAWFUL:
+            found.append((_follows(bars[good]), _is_unknown(order), order))
     if not found:
         return None
     order = min(found)[2]
@@ -129,7 +139,7 @@ def _is_unknown(order: tuple[int, ...]) -> bool:
 
 
 def _follows(bars: np.ndarray) -> float:
-    """Median distance of an open from the close before it, in units of the price."""
+    """Median distance of an open from the close before it, in units of the price, over lawful bars."""
     return float(np.median(np.abs(bars[1:, _OPEN] / bars[:-1, _CLOSE] - 1))) if len(bars) > 1 else 0.0
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-COLUMNS = ("row", "line", "byte_offset", "column", "reason", "detail")
-"""Those of every ledger; what is not known of an entry stays empty."""
+LEDGER_COLUMNS = ("row", "line", "byte_offset", "column", "reason", "detail")
+"""Those of every ledger; what is not known of an entry stays empty, and the byte offset is never known of a kline."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class KlineEntry:
 
     row: int | None
     line: int | None
-    byte_offset: int | None
     column: str
     reason: str
     detail: str
@@ -42,6 +41,6 @@ def write_entries(file: BinaryIO, entries: Iterable[KlineEntry]) -> None:
     """Write the header and the entries as CSV."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(entry) for entry in entries)
+    writer.writerow(LEDGER_COLUMNS)
+    writer.writerows((one.row, one.line, None, one.column, one.reason, one.detail) for one in entries)
     text.detach()

@@ -36,7 +36,7 @@ class FileBars:
     def entry(self, index: int, reason: str, detail: str, column: str = "") -> KlineEntry:
         """The entry of a bar, by its index here."""
         line = None if self.lines is None else int(self.lines[index])
-        return KlineEntry(int(self.rows[index]), line, None, column, reason, f"{self.file}: {detail}")
+        return KlineEntry(int(self.rows[index]), line, column, reason, f"{self.file}: {detail}")
 
 
 @dataclass
@@ -60,6 +60,8 @@ def read_file(file: KlineFile) -> FileRead:
         cells = file.read({index: name for name, index in roles.channels.items()}, texts)
     except UNREADABLE as error:
         raise unreadable(file.name, error) from None
+    if not len(cells.rows):
+        raise DataError(f"{file.name} holds no bar; give a file with bars")
     times = times_of_table(
         cells.texts[roles.time],
         clock=None if roles.clock is None else cells.texts[roles.clock],
@@ -68,11 +70,17 @@ def read_file(file: KlineFile) -> FileRead:
         rows=cells.rows,
     )
     values = cells.values
-    if not len(times):
-        raise DataError(f"{file.name} holds no bar; give a file with bars")
     symbols = list(_by_symbol(cells, roles, len(times)))
     for name, part in symbols:
-        check_order(*_of(times, values, part), roles, f"{file.name}{name}", has_header=file.names is not None)
+        kept = slice(None) if part.all() else part  # without a copy of the whole
+        check_order(
+            times[kept],
+            values[kept],
+            rows=cells.rows[kept],
+            roles=roles,
+            file=f"{file.name}{name}",
+            has_header=file.names is not None,
+        )
     good = lawful(values)
     everything = FileBars(file.name, symbol_of(file.name), times, values, cells.rows, cells.lines)
     bad = [_cut(file.name, one) for one in cells.cut]
@@ -85,12 +93,8 @@ def read_file(file: KlineFile) -> FileRead:
     return FileRead(bars, bad, tuple(roles.channels), roles.left_out)
 
 
-def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return (times, values) if part.all() else (times[part], values[part])
-
-
 def _cut(file: str, row: CutRow) -> KlineEntry:
-    return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
+    return KlineEntry(row.row, row.line, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
 
 
 def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.ndarray]]:

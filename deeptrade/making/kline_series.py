@@ -14,9 +14,6 @@ from .kline_cells import keep_rows
 from .kline_ledger import KlineEntry
 from .kline_reading import FileBars
 
-POLICIES = ("error", "first", "last")
-"""What becomes of different bars at one time: an error, or the one read first or last is kept."""
-
 _RARE = 0.05
 _FEWEST_STEPS, _SURE = 10, 0.8
 """A file is of bars of another length when it has so many steps and such a share of them are of that length."""
@@ -24,22 +21,26 @@ _FEWEST_STEPS, _SURE = 10, 0.8
 
 @dataclass
 class Series:
-    """The bars of one market; `dropped` are indices of (file, bar) that another at the same time made superfluous."""
+    """The bars of one market.
+
+    `dropped` are the bars of each file that another at the same time made superfluous, without their values, with
+    whether each equals the one kept, bool (bars,).
+    """
 
     market: str
     bars: Bars
-    dropped: list[tuple[FileBars, np.ndarray, np.ndarray]]
+    dropped: list[tuple[FileBars, np.ndarray]]
     was_sorted: bool
 
     @property
     def repeated(self) -> int:
         """How many bars were dropped because another has the same time."""
-        return sum(len(indices) for _, indices, _ in self.dropped)
+        return sum(len(equal) for _, equal in self.dropped)
 
     def duplicates(self) -> Iterator[KlineEntry]:
         """Yield an entry for each bar dropped."""
-        for part, indices, equal in self.dropped:
-            for index, is_equal in zip(indices.tolist(), equal.tolist(), strict=True):
+        for part, equal in self.dropped:
+            for index, is_equal in enumerate(equal.tolist()):
                 cause = "the same bar again" if is_equal else "another bar of this time was kept"
                 yield part.entry(index, "duplicate_bar", f"{iso_time(int(part.times[index]))}: {cause}")
 
@@ -54,7 +55,7 @@ class Series:
             kind = ", a regular break" if is_break else ""
             plural = "bar" if count == 1 else "bars"
             detail = f"{market}{iso_time(start)} to {iso_time(end)}: {count} {plural} missing{kind}"
-            yield KlineEntry(None, None, None, "", "gap", detail)
+            yield KlineEntry(None, None, "", "gap", detail)
 
 
 def join(market: str, parts: Sequence[FileBars], *, duplicates: str = "error") -> Series:
@@ -139,9 +140,8 @@ def _place(parts: Sequence[FileBars], index: int) -> tuple[FileBars, int]:
     raise IndexError(index)
 
 
-def _by_part(
-    parts: Sequence[FileBars], drop: np.ndarray, equal: np.ndarray
-) -> list[tuple[FileBars, np.ndarray, np.ndarray]]:
+def _by_part(parts: Sequence[FileBars], drop: np.ndarray, equal: np.ndarray) -> list[tuple[FileBars, np.ndarray]]:
+    """The bars dropped of each file, without their values, which can go; see `Series`."""
     found, first = [], 0
     order = np.argsort(drop)
     drop, equal = drop[order], equal[order]
@@ -151,7 +151,7 @@ def _by_part(
             indices = drop[low:high] - first
             lines = None if part.lines is None else part.lines[indices]
             few = FileBars(part.file, part.market, part.times[indices], np.empty((0, 0)), part.rows[indices], lines)
-            found.append((few, np.arange(len(indices)), equal[low:high]))  # without the bars, which can go
+            found.append((few, equal[low:high]))
         first += len(part.times)
     return found
 

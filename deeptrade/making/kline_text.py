@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..errors import DataError
+from ..times import is_number
 from ..units import count_of
 from .kline_cells import NULLS, Cells, CutRow, GrowingTable, numbers_of
 from .kline_columns import price_names
@@ -185,7 +185,7 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
 def _is_bar(cells: Sequence[str]) -> bool:
     """Whether most cells of a line are numbers and the line does not just number its columns."""
     filled = [cell for cell in cells if cell]
-    numbers = sum(bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN", cell)) for cell in filled)
+    numbers = sum(is_number(cell) or cell in ("nan", "NaN") for cell in filled)
     return numbers >= 4 and 2 * numbers > len(filled) and not _counts(filled)
 
 

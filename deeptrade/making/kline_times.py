@@ -10,14 +10,15 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import DataError
-from ..times import SECOND, iso_time
+from ..times import EXCHANGE_ERA, SECOND, is_number, iso_time
 
 _DAY = 86_400 * SECOND
 _SLICE_ROWS = 50_000
-_FIRST_EPOCH, _LAST_TIME = (int(np.datetime64(year, "ns").astype(np.int64)) for year in ("1980", "2100"))
+_LAST_TIME = int(np.datetime64("2100", "ns").astype(np.int64))
 _WRONG_UNIT = 31 * _DAY
-_CEILINGS = ((1e11, SECOND), (1e14, 1_000_000), (1e17, 1_000), (np.inf, 1))
-"""Below each an epoch number is in seconds, ms, us, else ns: as `times.read_time` takes them."""
+_CEILINGS = np.array([1e11, 1e14, 1e17])
+_FACTORS = np.array([SECOND, 1_000_000, 1_000, 1])
+"""Below each ceiling an epoch number is in seconds, ms, us, else ns: as `times.read_time` takes them."""
 
 _CLOCK = (
     r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
@@ -36,8 +37,11 @@ _DATES = (
 )
 _FORMS = tuple(f"^{date}(?:[T ,;]+{_CLOCK})?{_ZONE}$" for date in _DATES)
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?")
+_POINT_ZERO = r"\.0$"
 _MIDNIGHT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]00:00(:00(\.0{1,9})?)?[+-]\d{2}:?\d{2}")
-_STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 8: "%Y%m%d"}
+_STAMPS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S"}
+"""How numbers of so many digits spell dates; the last three of 17 are milliseconds."""
+_STAMP_FORMS = {8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS", 17: "YYYYMMDDHHMMSSmmm"}
 
 
 class UnreadableColumnError(ValueError):
@@ -51,16 +55,24 @@ class UnreadableColumnError(ValueError):
 def read_times(column: pd.Series) -> np.ndarray:
     """Return int64 ns since 1970 UTC from a column of times, numbers or text; times without an offset are UTC.
 
-    Epoch numbers are in s, ms, us or ns by magnitude; YYYYMMDD, YYYYMMDDHHMM and YYYYMMDDHHMMSS are dates. Text is ISO
-    8601 or another form of a date, one for the whole column, with a clock or without. Where all are midnights of a
-    place with an offset, as daily bars have them, they are the dates themselves.
+    Epoch numbers are in s, ms, us or ns by magnitude and lie in EXCHANGE_ERA; YYYYMMDD, YYYYMMDDHH, YYYYMMDDHHMM,
+    YYYYMMDDHHMMSS and YYYYMMDDHHMMSSmmm are dates. Text is ISO 8601 or another form of a date, one for the whole
+    column, with a clock or without. Where all are midnights of a place with an offset, as daily bars have them, they
+    are the dates themselves.
 
-    Raises UnreadableColumnError for other text, for numbers that are no epoch, and for dates like 04/03/2024 where no
-    day above 12 says which part is the day.
+    Raises UnreadableColumnError for other text, for numbers that are no epoch, for floats of less than 64 bits, and for
+    dates like 04/03/2024 where no day above 12 says which part is the day.
     """
+    if not len(column):
+        return np.empty(0, np.int64)
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         times = _of_timestamps(column)
     elif column.dtype.kind in "iuf":
+        if str(column.dtype) in ("float16", "float32"):
+            raise UnreadableColumnError(
+                f"{column.dtype} rounds times by up to a minute or more; write the times from their origin as int64 or "
+                f"float64, for these are rounded already"
+            )
         _all_there(column)
         times = _of_numbers(column.to_numpy())
     else:
@@ -79,18 +91,33 @@ def read_times(column: pd.Series) -> np.ndarray:
 def read_clock(column: pd.Series) -> np.ndarray:
     """Return int64 ns since midnight from a column of clock times: 12:05, 12:05:30, 1205, 120530 or such numbers.
 
-    Raises UnreadableColumnError for anything else.
+    Numbers lose their leading zeros: they are HHMM where none of the column has more than four digits, else HHMMSS.
+
+    Raises UnreadableColumnError for anything else, and for a column of 1 to 23, which may be hours or minutes.
     """
     text = column.astype("str")
-    four = bool((text.str.len() == 4).all())
+    if not len(text):
+        return np.empty(0, np.int64)
+    longest, largest = _in_slices(text, _clock_digits).reshape(-1, 2).max(axis=0).tolist()
+    if longest <= 2 and 0 < largest < 24:
+        raise UnreadableColumnError(f"{largest} may be an hour or a minute; write times of day as 12:05")
 
     def read(part: pd.Series) -> np.ndarray:
-        part = part.str.replace(r"\.0$", "", regex=True)
+        part = part.str.replace(_POINT_ZERO, "", regex=True)
         digits = part.str.fullmatch(r"\d{1,6}")
-        part = part.where(~digits, part.str.zfill(4 if four else 6))
+        part = part.where(~digits, part.str.zfill(4 if longest <= 4 else 6))
         return _clock(_extract(part, f"^{_CLOCK}$", "a time of day such as 12:05 or 120500"))
 
     return _in_slices(text, read)
+
+
+def _clock_digits(part: pd.Series) -> np.ndarray:
+    """The most digits of a clock time that is a number, and the largest such number: int64 (2,); 0 where none is."""
+    part = part.str.replace(_POINT_ZERO, "", regex=True)
+    numbers = part[part.str.fullmatch(r"\d{1,6}")]
+    if numbers.empty:
+        return np.zeros(2, np.int64)
+    return np.array([numbers.str.len().max(), pd.to_numeric(numbers).max()], np.int64)
 
 
 def is_clock(text: str) -> bool:
@@ -125,7 +152,7 @@ def _of_text(text: pd.Series) -> np.ndarray:
     except pa.ArrowInvalid:
         pass  # not all are whole numbers
     first = str(text.iloc[0]).strip() if len(text) and pd.notna(text.iloc[0]) else ""
-    if _is_number(first):
+    if is_number(first):
         return _of_numbers(_in_slices(text, _numbers))
     if _MIDNIGHT.fullmatch(first) and text.str.strip().str.fullmatch(_MIDNIGHT.pattern).all():
         text, first = text.str.strip().str.slice(0, 10), first[:10]
@@ -156,10 +183,6 @@ def _in_slices(text: pd.Series, read: Callable[[pd.Series], np.ndarray]) -> np.n
     return np.concatenate(found)
 
 
-def _is_number(cell: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell) is not None
-
-
 def _numbers(text: pd.Series) -> np.ndarray:
     numbers = pd.to_numeric(text, errors="coerce")
     if numbers.isna().any():
@@ -184,40 +207,58 @@ def _of_numbers(values: np.ndarray) -> np.ndarray:
     large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2**63)
     if len(large):
         raise UnreadableColumnError(f"{values[large[0]]} is no epoch number", int(large[0]))
-    times = np.zeros(len(values), np.int64)
-    floor = -1.0
-    for ceiling, factor in _CEILINGS:
-        here = (np.abs(values) > floor) & (np.abs(values) < ceiling)
-        floor = ceiling - 0.5 if np.isfinite(ceiling) else floor
-        times[here] = _scaled(values[here], factor)
-    early = np.flatnonzero(times < _FIRST_EPOCH)
-    if len(early):
-        raise UnreadableColumnError(_why_no_epoch(values, int(early[0])), int(early[0]))
+    times = np.empty(len(values), np.int64)
+    for start in range(0, len(values), _SLICE_ROWS):
+        part = values[start : start + _SLICE_ROWS]
+        factors = _FACTORS[np.searchsorted(_CEILINGS, np.abs(part.astype(np.float64)), side="right")]
+        late = part >= EXCHANGE_ERA[1] / factors
+        outside = np.flatnonzero(late | (part < EXCHANGE_ERA[0] / factors))
+        if len(outside):  # told before the product, which int64 may not hold
+            place = int(outside[0])
+            row = start + place
+            why = _why_too_late(values[row], int(factors[place])) if late[place] else _why_no_epoch(values, row)
+            raise UnreadableColumnError(why, row)
+        times[start : start + len(part)] = _scaled(part, factors)
     return times
 
 
-def _scaled(values: np.ndarray, factor: int) -> np.ndarray:
+def _scaled(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "iu":
-        return values.astype(np.int64) * factor
+        return values.astype(np.int64) * factors
     whole = np.floor(values)  # a product of floats would lose nanoseconds
-    return whole.astype(np.int64) * factor + np.round((values - whole) * factor, -3 if factor == SECOND else 0).astype(
-        np.int64
-    )
+    rest = (values - whole) * factors
+    rest = np.where(factors == SECOND, np.round(rest, -3), np.round(rest))
+    return whole.astype(np.int64) * factors + rest.astype(np.int64)
 
 
 def _of_stamps(values: np.ndarray) -> np.ndarray | None:
-    """Numbers like 20240304, 202403040005 or 20240304000500 as int64 ns; None where they are none."""
-    text = str(values[0])
-    if len(text) not in _STAMPS or text[:2] not in ("19", "20"):
+    """Numbers like 20240304, 202403040005 or 20240304000500 as int64 ns; None where they are none.
+
+    Those of ten digits, which could be epochs, are stamps only where all are times of EXCHANGE_ERA: no number is both.
+    """
+    digits = len(str(values[0]))
+    if not _stamp_form(values[0]):
         return None
     found = []
     for start in range(0, len(values), _SLICE_ROWS):
         column = pd.Series(values[start : start + _SLICE_ROWS]).astype("str")
-        parsed = pd.to_datetime(column, format=_STAMPS[len(text)], errors="coerce")
+        if not (column.str.len() == digits).all():
+            return None
+        parsed = pd.to_datetime(column.str.slice(0, 14), format=_STAMPS[digits], errors="coerce")
         if parsed.isna().any():
             return None
-        found.append(_of_timestamps(parsed))
-    return np.concatenate(found)
+        milliseconds = pd.to_numeric(column.str.slice(14)).to_numpy(np.int64) if digits > 14 else 0
+        found.append(_of_timestamps(parsed) + milliseconds * 1_000_000)
+    times = np.concatenate(found)
+    if digits == 10 and (times.min() < EXCHANGE_ERA[0] or times.max() >= EXCHANGE_ERA[1]):
+        return None
+    return times
+
+
+def _stamp_form(value: np.generic) -> str:
+    """The form of a date that a number of so many digits may be, such as YYYYMMDD; '' where there is none."""
+    text = str(value)
+    return _STAMP_FORMS.get(len(text), "") if text[:2] in ("19", "20") else ""
 
 
 _PROBABLE = (
@@ -234,8 +275,24 @@ def _why_no_epoch(values: np.ndarray, row: int) -> str:
     if values.min() >= 0 and values.max() < 240_000 and ((values % 100 < 60) & (values // 100 % 100 < 60)).all():
         repeated = len(values) > 1 and (values.min() < 14_610 or (np.diff(values) < 0).any())
         cause = "clock times without a date" if repeated else cause
+    cause = cause or _probable_date(values[row])
     probably = f", probably {cause}" if cause else ""
     return f"{values[row]} is no epoch in s, ms, us or ns{probably}; write times as ISO 8601, such as 2024-03-04 12:05"
+
+
+def _why_too_late(value: np.generic, factor: int) -> str:
+    year = np.datetime64(int(value) * factor // SECOND, "s").astype("datetime64[Y]")
+    cause = _probable_date(value)
+    probably = f"probably {cause}" if cause else "its unit is none of s, ms, us and ns"
+    return (
+        f"{value} as an epoch number is a time in {year}, too late for a market; {probably}; write times as ISO 8601, "
+        f"such as 2024-03-04 12:05"
+    )
+
+
+def _probable_date(value: np.generic) -> str:
+    form = _stamp_form(value)
+    return f"a date as {form}, which not all of the column are" if form else ""
 
 
 def _extract(text: pd.Series, form: str, expected: str) -> pd.DataFrame:

@@ -13,17 +13,18 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import DataError, SettingsError
-from ..files import atomic_write
+from ..files import atomic_write, user_path
 from ..memory.limits import MemoryLimits
-from ..times import duration_name, iso_time, parse_duration
+from ..settings import DUPLICATES
+from ..times import SECOND, duration_name, iso_time, parse_duration
 from ..units import count_of, format_bytes
-from .indicators import BREAK_NAME, CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
+from .indicators import INDICATOR_NAMES, context_names
 from .kline_columns import CHANNELS, COLUMNS
 from .kline_files import ACCEPTED, open_klines
 from .kline_ledger import KlineEntry, ledger_path, write_entries
 from .kline_memory import check_memory
 from .kline_reading import FileBars, FileRead, read_file
-from .kline_series import POLICIES, Series, join
+from .kline_series import Series, join
 from .market_names import check_market, market_key
 from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
 from .sessions import WEEK, describe_breaks, known_breaks
@@ -38,7 +39,7 @@ class Build:
     """What `build` read and wrote.
 
     `repeated` bars were dropped, `bad` ones became gaps; `gaps` counts places where bars are missing; `lost` counts
-    times on the grid without a row, by cause; `open_rows` have no target yet.
+    times on the grid without a row, by cause; `open_rows` are those without any target.
     """
 
     rows: int
@@ -86,17 +87,20 @@ def build(
 
     Columns: timestamp; market, where it is named or there are several; arr_5m, ... per timeframe, shape
     [1, window, 9] (see CHANNELS); arr_ta_N, 21 indicators per timeframe (indicators.INDICATOR_NAMES); arr_ctx_11
-    (indicators.CONTEXT_NAMES, and BREAK_NAME with session 'auto'); price, the last close; y_i, the return i steps
+    (indicators.context_names); price, the last close; y_i, the return i steps
     ahead, empty if a gap, a closed hour or the end of the data is there.
 
     Raises DataError for files that are not klines, SettingsError for options that do not fit them, DoesNotFitError
     where the bars need more memory than there is.
     """
     _check_choice("session", session, SESSIONS)
-    _check_choice("duplicates", duplicates, POLICIES)
+    _check_choice("duplicates", duplicates, DUPLICATES)
     say = sink or (lambda line: None)
     given = None if timeframes is None else tuple(parse_duration(text.strip()) for text in timeframes)
-    given_step = None if step is None else parse_duration(step)
+    if given == ():
+        raise SettingsError(f"timeframes={timeframes!r} names none; give at least one, such as 5min, or leave it out")
+    given_step = None if step is None else _whole_seconds(step)
+    out = user_path(out)
     files = _expand(paths)
     if any(Path(target).exists() and any(Path(target).samefile(path) for path in files) for target in _targets(out)):
         raise DataError(f"--out {out} is one of the input files; give another file")
@@ -143,6 +147,14 @@ def _targets(out: str | Path) -> tuple[Path, Path]:
     return Path(out), ledger_path(out)
 
 
+def _whole_seconds(step: str) -> int:
+    """The step in ns; the times of rows are written in whole seconds."""
+    duration = parse_duration(step)
+    if duration % SECOND:
+        raise SettingsError(f"step={step!r} is no number of whole seconds; use such as 20min, 1h or 10s")
+    return duration
+
+
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise SettingsError(f"{name}={value!r} is not one of {', '.join(choices)}")
@@ -151,7 +163,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def _expand(paths: Sequence[str | Path]) -> list[Path]:
     """The files that paths and globs name, each once, without hidden ones."""
     found: list[Path] = []
-    for path in paths:
+    for path in map(user_path, paths):
         matches = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) and not Path(path).exists() else [str(path)]
         if not matches or not Path(matches[0]).exists():
             raise DataError(f"{path} does not exist; expected {ACCEPTED}")
@@ -264,14 +276,12 @@ def _session_hint(klines: Klines, layout: Layout) -> str:
 
 
 def _columns(layout: Layout, channels: int, has_market: bool) -> tuple[str, ...]:
-    context = len(CONTEXT_NAMES) if channels > TAKER_VOLUME else len(CONTEXT_NAMES) - 2
-    context += len((BREAK_NAME,)) if layout.breaks else 0
     return (
         "timestamp",
         *(("market",) if has_market else ()),
         *(f"arr_{duration_name(length)}" for length in layout.timeframes),
         f"arr_ta_{len(INDICATOR_NAMES) * len(layout.timeframes)}",
-        f"arr_ctx_{context}",
+        f"arr_ctx_{len(context_names(channels, breaks=layout.breaks))}",
         "price",
         *(f"y_{step + 1}" for step in range(layout.horizons)),
     )
@@ -286,7 +296,7 @@ def _rows_of(market: str, maker: RowMaker, plan: Plan) -> Iterator[tuple[int, st
 def _write_rows(
     file: BinaryIO, rows: Sequence[Iterator[tuple[int, str, Row]]], columns: Sequence[str], *, has_market: bool
 ) -> tuple[int, int]:
-    """Write the rows of all markets by time, then market; return their number, and that of rows without targets."""
+    """Write the rows of all markets by time, then market; return their number, and that of rows without any target."""
     file.write((",".join(columns) + "\n").encode())
     count = open_rows = 0
     for _, market, row in heapq.merge(*rows, key=lambda one: one[:2]):

@@ -40,8 +40,16 @@ def text_cells(column: Any) -> Cells | None:
 
 
 def refuse_unreadable_times(column: Any) -> None:
-    """Raise DataError unless a timestamp column is of a type that can hold times: times, dates, numbers, text."""
+    """Raise DataError unless a timestamp column is of a type that can hold times: times, dates, numbers, text.
+
+    Floats below 64 bits cannot: at the seconds of today those of 32 bits are 128 apart.
+    """
     column = decoded(column)
+    if bits := _short_float_bits(column):
+        raise DataError(
+            f"column 'timestamp' holds float{bits}, which rounds times by up to a minute or more; expected exact ones: "
+            f"write the times from their origin as int64 or float64, for these are rounded already"
+        )
     if isinstance(column, np.ndarray):
         accepted = column.ndim == 1 and (column.dtype.kind in "fiu" or text_cells(column) is not None)
     else:
@@ -62,6 +70,16 @@ def refuse_unreadable_times(column: Any) -> None:
             f"column 'timestamp' holds {type_name(column)}; expected one time per row: write it as a timestamp type, "
             f"as ISO 8601 text, or as int64 since 1970"
         )
+
+
+def _short_float_bits(column: Any) -> int:
+    """Return the bits of a column of floats of fewer than 64; 0 for any other column."""
+    if isinstance(column, np.ndarray):
+        short = column.dtype.kind == "f" and column.dtype.itemsize < 8
+        return 8 * column.dtype.itemsize if short else 0
+    import pyarrow.types as kinds
+
+    return 16 if kinds.is_float16(column.type) else 32 if kinds.is_float32(column.type) else 0
 
 
 def is_text(kind: Any) -> bool:

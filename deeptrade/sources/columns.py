@@ -22,11 +22,15 @@ from .spellings import HOW_TO_WRITE
 
 
 def read_feature(column: Any, feature: Feature, rows: int, faults: dict[int, RowFault]) -> np.ndarray:
-    """Return float32 (rows, *shape); missing or ragged rows, or rows of another shape, are noted and left NaN."""
+    """Return float32 (rows, *shape); missing or ragged rows, or rows of another shape, are noted and left NaN.
+
+    Raises DataError for a column of anything but numbers or their text, or of arrays of another shape.
+    """
     text = text_cells(column)
     if text is not None:
         return _read_text(text, feature, faults)
     column = _numeric(column, feature.name, faults)
+    _refuse_other_lists(column, feature.name)
     if isinstance(column, np.ndarray) and column.dtype != object:
         if column.shape[1:] != feature.cell_shape:
             given, expected = ("x".join(map(str, shape)) for shape in (column.shape[1:], feature.cell_shape))
@@ -34,7 +38,6 @@ def read_feature(column: Any, feature: Feature, rows: int, faults: dict[int, Row
                 f"column {feature.name!r} has shape {given} here and {expected} before; use one shape for all rows"
             )
         return _single(column).reshape(rows, *feature.shape)
-    _refuse_other_lists(column, feature.name)
     flat = None if isinstance(column, np.ndarray) else _flatten(column, feature.cell_shape)
     if flat is not None:
         return _single(flat).reshape(rows, *feature.shape)
@@ -184,8 +187,14 @@ def _lists(column: Any) -> list[Any]:
 
 
 def _refuse_other_lists(column: Any, name: str) -> None:
-    """Raise DataError for a column of lists of anything but numbers, by its type alone."""
-    if not isinstance(column, np.ndarray) and not is_number(leaf_type(column.type)):
+    """Raise DataError for a column of anything but numbers or lists of them, by its type alone."""
+    if not isinstance(column, np.ndarray):
+        numeric = is_number(leaf_type(column.type))
+    elif column.dtype == object:  # arrays of variable length
+        numeric = all(cell.dtype.kind in "fiub" for cell in column.tolist() if isinstance(cell, np.ndarray))
+    else:
+        numeric = column.dtype.kind in "fiub"
+    if not numeric:
         raise _no_arrays(column, name)
 
 

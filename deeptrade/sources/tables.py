@@ -166,13 +166,17 @@ class TableSource(ABC):
         if not any(self._rows):
             raise DataError(f"{name} has columns but no rows")
         self.unused_columns = unused_columns(dict.fromkeys(name for columns, _ in heads for name in columns))
-        _, sample = next(self._chunks(int(np.flatnonzero(self._rows)[0]), 0, _SAMPLE_ROWS))
-        features = tuple(infer_feature(name, sample[name]) for name in names)
-        for name in self.number_columns:
-            read_numbers(sample[name], name, {})
-        refuse_unreadable_times(sample["timestamp"])
+        first, *others = np.flatnonzero(self._rows).tolist()
+        _, sample = next(self._chunks(first, 0, _SAMPLE_ROWS))
+        with self._naming(first):
+            features = tuple(infer_feature(name, sample[name]) for name in names)
+            for name in self.number_columns:
+                read_numbers(sample[name], name, {})
+            refuse_unreadable_times(sample["timestamp"])
         has_markets = MARKET in self.columns
         self.schema = Schema(features, steps or horizons, target_source, has_markets)
+        for number in others:
+            self._refuse_other_types(number)
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
         self._text_row_bytes = _text_row_bytes(sample)
@@ -228,6 +232,28 @@ class TableSource(ABC):
                     return
                 ends_file = task.place.stop == self._rows[number]
                 yield CheckedPlace(task.run().source_hash, ends_block=task.place == place, ends_file=ends_file)
+
+    def _refuse_other_types(self, number: int) -> None:
+        """Raise DataError unless the first rows of a file are of types and shapes that the schema's columns can be."""
+        _, sample = next(self._chunks(number, 0, _SAMPLE_ROWS))
+        rows = len(sample["timestamp"])
+        with self._naming(number):
+            refuse_unreadable_times(sample["timestamp"])
+            _read_markets(sample.get(MARKET), rows, {})
+            for feature in self.schema.features:
+                read_feature(sample[feature.name], feature, rows, {})
+            for name in self.number_columns:
+                read_numbers(sample[name], name, {})
+
+    @contextmanager
+    def _naming(self, number: int) -> Iterator[None]:
+        """Put the name of a file before errors about its columns, where it is one of several."""
+        try:
+            yield
+        except DataError as error:
+            if len(self.paths) == 1:
+                raise
+            raise DataError(f"{self.paths[number].name}: {error}") from None
 
     def _first_time(self, path: Path) -> int:
         """Return the first time in a file that can be read among its first rows, int64 ns; 0 if there is none."""

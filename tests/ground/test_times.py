@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrade.times import EXCHANGE_ERA, SECOND, UnreadableTimeError, read_time
+from deeptrade.times import (
+    EXCHANGE_ERA,
+    SECOND,
+    UnreadableTimeError,
+    duration_name,
+    is_number,
+    parse_duration,
+    read_time,
+)
 
 MOMENT = datetime(2024, 3, 4, 9, 30, tzinfo=UTC)
 NANOSECONDS = 1_709_544_600 * SECOND
@@ -60,6 +68,29 @@ def test_a_number_that_is_no_epoch_is_refused_with_its_probable_cause(text, caus
 def test_text_that_is_no_time_is_refused(text):
     with pytest.raises(UnreadableTimeError, match="neither an ISO 8601 time nor an epoch number"):
         read_time(text)
+
+
+@pytest.mark.parametrize("text", ["1e9999999999999999999", "1e-9999999999999999999", "-1e99999999"])
+def test_an_exponent_that_no_decimal_holds_is_no_time(text):
+    with pytest.raises(UnreadableTimeError, match=f"{text}' is neither an ISO 8601 time nor an epoch number"):
+        read_time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("1D", "1d"), ("90min", "90m"), ("90s", "90s"), ("1500ms", "1500ms"), ("1.0000005s", "1000000500ns")],
+)
+def test_the_name_of_a_duration_is_exact(text, name):
+    assert duration_name(parse_duration(text)) == name
+
+
+def test_a_duration_below_a_second_has_a_name():
+    assert [duration_name(length) for length in (250_000_000, 250_000, 250)] == ["250ms", "250us", "250ns"]
+
+
+def test_a_number_is_told_from_text():
+    assert all(map(is_number, ["1", "-1.5", "+.5", "1.", "1e9"]))
+    assert not any(map(is_number, ["", ".", "nan", "inf", "1e", "1 2", "12:05", "1\n"]))
 
 
 @pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "10000000000"])

@@ -2,7 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeptrade.making.indicators import CONTEXT_NAMES, INDICATOR_BARS, INDICATOR_NAMES, LONG, Indicators, context
+from deeptrade.making.indicators import (
+    BREAK_NAME,
+    CONTEXT_NAMES,
+    INDICATOR_BARS,
+    INDICATOR_NAMES,
+    LONG,
+    Indicators,
+    context,
+    context_names,
+)
 
 
 @pytest.fixture
@@ -24,6 +33,15 @@ def test_there_are_21_indicators_and_11_context_numbers(bars):
     assert len(CONTEXT_NAMES) == len(set(CONTEXT_NAMES)) == 11
     assert len(context(bars, step_bars=4, seconds_of_day=0)) == 11
     assert len(context(bars[:, :5], step_bars=4, seconds_of_day=0)) == 9
+
+
+def test_the_context_has_a_name_for_each_of_its_numbers(bars):
+    for channels in (5, 9):
+        numbers = context(bars[:, :channels], step_bars=4, seconds_of_day=0)
+        names = context_names(channels, breaks=False)
+        assert len(names) == len(numbers)
+        assert names == CONTEXT_NAMES[: len(names)]
+        assert context_names(channels, breaks=True) == (*names, BREAK_NAME)
 
 
 def test_indicators_equal_their_textbook_formulas(bars):

@@ -1,4 +1,5 @@
 import csv
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -161,3 +162,32 @@ def test_too_little_memory_is_refused_with_numbers_before_reading(tmp_path, bars
 def test_other_choices_are_refused(tmp_path, bars, name, value):
     with pytest.raises(SettingsError, match=f"{name}='{value}' is not one of"):
         build_tables(tmp_path, bars, **{name: value})
+
+
+def test_the_number_of_a_bad_row_is_that_of_the_file_also_among_symbols(tmp_path, bars):
+    good = [f"AAA,{line}" for line in archive(bars[:30], header=None, width=6).splitlines()]
+    bad = [f"BBB,{line}" for line in archive(bars[:30].assign(low=1e6), header=None, width=6).splitlines()]
+    with pytest.raises(DataError, match=r"k0.csv \(BBB\): 30 of 30 rows are no bars, such as row 30, where"):
+        build_tables(tmp_path, "\n".join([f"ticker,{HEADER}", *good, *bad]))
+
+
+def test_prices_that_are_all_missing_are_one_line_without_warnings(tmp_path, bars):
+    bars[["open", "high", "low", "close"]] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="900 of 900 rows are no bars, such as row 0, where open is missing"):
+            build_tables(tmp_path, archive(bars, header=HEADER, width=6).replace(",,,,,", ",nan,nan,nan,nan,"))
+
+
+def test_a_close_of_zero_among_columns_in_another_order_gives_no_warning(tmp_path, bars):
+    bars.loc[400, "close"] = 0.0
+    text = archive(bars.rename(columns={"high": "low", "low": "high"}), header=HEADER, width=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="probably hold open,low,high,close,volume"):
+            build_tables(tmp_path, text)
+
+
+def test_rows_without_a_cell_are_no_bars(tmp_path):
+    with pytest.raises(DataError, match=r"k0\.csv holds no bar; give a file with bars"):
+        build_tables(tmp_path, f"{HEADER},note\n" + ",,,,,,x\n" * 3)

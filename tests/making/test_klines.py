@@ -201,12 +201,27 @@ def test_other_files_are_one_clear_line(tmp_path, content, words):
         ({"timeframes": ("90s",)}, "timeframe 90s is not a multiple of the source's 1m bars"),
         ({"timeframes": ("7min",)}, "does not divide a day"),
         ({"step": "soon"}, "duration 'soon' is not valid; use a form like 5min"),
+        ({"step": "1500ms"}, "step='1500ms' is no number of whole seconds; use such as 20min"),
+        ({"timeframes": []}, r"timeframes=\[\] names none; give at least one, such as 5min"),
+        ({"timeframes": ("60500ms",)}, "timeframe 60500ms is not a multiple of the source's 1m bars"),
         ({"window": 0}, "window=0"),
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(tmp_path, klines, options, words):
     with pytest.raises(SettingsError, match=words):
         build_from(tmp_path, klines, **options)
+
+
+def test_a_path_may_begin_with_a_tilde(tmp_path, klines, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    klines.to_csv(tmp_path / "k.csv", index=False)
+    for given in ("~/k.csv", "~/k*.csv"):
+        build([given], out="~/rows.csv", **SMALL)
+        assert (tmp_path / "rows.csv").stat().st_size > 0
+        assert (tmp_path / "rows.ledger.csv").exists()
+        (tmp_path / "rows.csv").unlink()
+    with pytest.raises(DataError, match="is one of the input files"):
+        build(["~/k.csv"], out="~/k.csv", **SMALL)
 
 
 def test_too_few_bars_are_one_clear_line(tmp_path, klines):

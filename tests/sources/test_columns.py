@@ -239,6 +239,8 @@ STRUCTS = [{"open": 1.0, "close": 2.0}] * ROWS
         ("timestamp", STRUCTS, ("struct", "ISO 8601")),
         ("timestamp", pa.array([1] * ROWS, pa.time32("s")), ("times", "ISO 8601")),
         ("timestamp", pa.array([True] * ROWS), ("booleans", "ISO 8601")),
+        ("timestamp", np.array(TIMES, "f4"), ("float32", "int64 or float64")),
+        ("timestamp", pa.array(np.array(TIMES, "f4")).dictionary_encode(), ("float32", "int64 or float64")),
     ],
 )
 def test_a_column_that_cannot_be_read_is_named_with_its_type_and_how_to_write_it(tmp_path, name, values, words):
@@ -292,6 +294,8 @@ def test_arrays_of_variable_length_are_read_row_by_row(tmp_path):
         ("price", np.zeros((ROWS, 1)), "of shape 1"),
         ("timestamp", np.zeros((ROWS, 1)), "of shape 1"),
         ("timestamp", np.zeros(ROWS, complex), "complex numbers"),
+        ("timestamp", np.array(TIMES, "f4"), "float32"),
+        ("timestamp", np.arange(ROWS).astype("f2"), "float16"),
     ],
 )
 def test_a_dataset_that_cannot_be_read_is_named_with_its_type(tmp_path, name, values, word):
@@ -300,6 +304,49 @@ def test_a_dataset_that_cannot_be_read_is_named_with_its_type(tmp_path, name, va
         open_source(path)
     assert f"column {name!r}" in str(caught.value)
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "word"),
+    [
+        ("arr_a", ARRAYS + 1j, "complex128"),
+        ("arr_a", np.full(ARRAYS.shape, b"abc"), "|S3"),
+        ("arr_a", np.full(ARRAYS.shape, b"1.5"), "|S3"),
+        ("arr_a", np.zeros(ARRAYS.shape, [("open", "f4")]), "'open', '<f4'"),
+        ("price", PRICES + 1j, "complex128"),
+        ("timestamp", np.array(TIMES, "f4") + 1e6, "float32"),
+        ("timestamp", np.array(TIMES)[:, None], "int64"),
+    ],
+)
+def test_a_later_file_of_other_types_is_named_with_its_column_and_type(tmp_path, name, values, word):
+    write_hdf5(tmp_path / "1.h5")
+    write_hdf5(tmp_path / "2.h5", **{"timestamp": np.array(TIMES) + 10**6, name: values})
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value).startswith(f"2.h5: column {name!r} holds ")
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_variable_length_arrays_of_complex_numbers_are_refused_in_a_later_file(tmp_path):
+    shape = ARRAYS.reshape(ROWS, -1).shape[1]
+    write_hdf5(tmp_path / "1.h5", arr_a=ARRAYS.reshape(ROWS, shape))
+    write_hdf5(tmp_path / "2.h5", timestamp=np.array(TIMES) + 10**6, arr_a=None)
+    with h5py.File(tmp_path / "2.h5", "a") as file:
+        data = file.create_dataset("arr_a", ROWS, h5py.vlen_dtype(np.complex128))
+        for row in range(ROWS):
+            data[row] = np.full(shape, 1 + 1j)
+    with pytest.raises(DataError, match=r"2\.h5: column 'arr_a' holds objects"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<i2", "?"])
+def test_a_later_file_may_hold_numbers_of_another_width(tmp_path, kind):
+    write_hdf5(tmp_path / "1.h5")
+    write_hdf5(tmp_path / "2.h5", timestamp=np.array(TIMES) + 10**6, arr_a=ARRAYS.astype(kind))
+    features, _, _, faults = read_all(tmp_path)
+    np.testing.assert_array_equal(features["arr_a"][ROWS:], ARRAYS.astype(kind).astype(np.float32))
+    assert not faults
 
 
 def test_a_text_column_and_a_list_column_of_the_same_arrays_give_the_same_store(tmp_path):

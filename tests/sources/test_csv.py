@@ -130,3 +130,11 @@ def test_reads_that_give_a_part_only_are_gone_on_with_and_an_early_end_is_said(s
         monkeypatch.setattr(os, "preadv", lambda file, buffers, at: 0)
         with pytest.raises(DataError, match=r"m\.csv became shorter while it was being read; run again"):
             plain.read(np.arange(12))
+
+
+def test_a_time_with_an_exponent_that_no_decimal_holds_is_one_rejected_row(small):
+    small.cells[5][0] = "1e9999999999999999999"
+    small.write()
+    with open_dataset(small.path, max_bad_rows=0.1) as data:
+        assert [(entry.row, entry.column) for entry in data.ledger] == [(5, "timestamp")]
+        assert "neither an ISO 8601 time nor an epoch number" in data.ledger[0].detail
