@@ -74,6 +74,11 @@ def check_cells(record: Record, columns: Sequence[str]) -> None:
         raise RowFault("ragged", columns[-1], f"the line has {count} cells, the header {len(columns)}")
 
 
+def is_missing(text: str) -> bool:
+    """Return whether a cell's text stands for no value: empty, NaN, null and the like."""
+    return text.lower() in _MISSING
+
+
 def decode(cell: bytes, column: str) -> str:
     """Return the cell's text; raises RowFault if it is not UTF-8."""
     try:
@@ -104,7 +109,7 @@ def read_cell(cell: bytes, feature: Feature) -> np.ndarray:
 
 
 def _load_array(text: str, column: str) -> Any:
-    if text.lower() in _MISSING or text == "[]":
+    if is_missing(text) or text == "[]":
         raise RowFault("missing", column, f"the cell is {text!r}" if text else "the cell is empty")
     try:
         value = json.loads(text)
@@ -141,7 +146,7 @@ def read_number(cell: bytes, column: str) -> float:
     Raises RowFault('encoding') for text that is not a number.
     """
     text = decode(cell, column)
-    if text.lower() in _MISSING:
+    if is_missing(text):
         return float("nan")
     try:
         return float(text)
@@ -163,7 +168,7 @@ def read_timestamp(cell: bytes) -> int:
     Raises RowFault for an empty cell, other text, and times that int64 nanoseconds cannot hold.
     """
     text = decode(cell, "timestamp")
-    if text.lower() in _MISSING:
+    if is_missing(text):
         raise RowFault("missing", "timestamp", "the cell is empty")
     try:
         return read_time(text)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..settings import AS_THEY_COME, Arrangement
+from ..sources.other_markets import market_columns
 from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
@@ -165,5 +166,7 @@ def source_notes(source: Source) -> Iterator[str]:
         count = len(source.unused_columns)
         verb = "column is" if count == 1 else "columns are"
         yield f"{count} {verb} not used (named neither arr_* nor y_*): {', '.join(source.unused_columns)[:200]}"
+    for name in market_columns(source.columns, source.unused_columns):
+        yield f"column {name!r} is not used; if it tells markets apart, rename it to 'market', after 'timestamp'"
     if not source.ends_whole():
         yield "a file does not end with a line break; its last line may be cut off"
