@@ -7,10 +7,12 @@ import tempfile
 from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deeptrade.cli import _build_parser, main
+from deeptrade.errors import standing_in
 from deeptrade.settings import FitSettings
 from tests.support.markets import make_market
 
@@ -287,3 +289,36 @@ def test_a_comparison_of_a_file_of_something_else_is_one_line(capsys, tmp_path):
     assert_one_line(
         in_this_process(capsys, "compare", tmp_path), "result.json does not belong to a run: it has no 'rows'"
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("numpy", "x = 1"),
+        ("numpy", "raise RuntimeError('not a library')"),
+        ("numpy", "def ("),
+        ("xxhash", "x = 1"),
+        ("numba/__init__", "x = 1"),
+    ],
+)
+def test_a_module_that_hides_an_installed_package_is_one_line_that_names_its_file(tmp_path, module, text):
+    file = tmp_path / "mine" / f"{module}.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "mine"), str(ROOT)])}
+    code = "from deeptrade.cli import main; raise SystemExit(main())"
+    make_market(tmp_path / "m.csv", rows=20)
+    command = [sys.executable, "-P", "-c", code, "compile", "m.csv"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    name = module.partition("/")[0]
+    assert_one_line(result, f"{file} is imported in place of the installed package {name!r}", "rename it")
+
+
+def test_a_package_installed_elsewhere_may_take_the_place_of_another(tmp_path, monkeypatch):
+    (tmp_path / "xxhash.py").write_text("")
+    (tmp_path / "xxhash-9.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "xxhash", SimpleNamespace(__file__=str(tmp_path / "xxhash.py")))
+    assert standing_in(AttributeError("ours")) == ""
+    (tmp_path / "xxhash-9.0.dist-info").rmdir()
+    assert "in place of the installed package 'xxhash'" in standing_in(AttributeError("ours"))
