@@ -14,6 +14,7 @@ import pytest
 from deeptrade.cli import _build_parser, main
 from deeptrade.errors import standing_in
 from deeptrade.settings import FitSettings
+from deeptrade.store.ledger import read_ledger
 from tests.support.markets import make_market
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +239,36 @@ def test_a_file_where_a_folder_should_be_is_one_line(market, tmp_path, finished_
     for command in (grid, ["compare", finished_run, "--out", tmp_path / "file"]):
         assert_one_line(deeptrade(*command), "File exists; check the path")
     assert_one_line(deeptrade("report", "x" * 300), "File name too long")
+
+
+def test_compile_ends_with_the_rejected_rows_by_reason_and_their_ledger(bad_market, tmp_path, capsys):
+    store = tmp_path / "s.dtstore"
+    for _ in ("made", "there already"):
+        result = in_this_process(capsys, "compile", bad_market.path, "--store", store, "--max_bad_rows", "0.1")
+        *_, where, last = result.stdout.splitlines()
+        assert where == f"store: {store}"
+        entries = read_ledger(store / "ledger.csv")
+        assert last.startswith(f"{len(entries)} rows rejected (")
+        assert last.endswith(f", listed in {store / 'ledger.csv'}")
+        for reason in {entry.reason for entry in entries}:
+            assert f"{sum(entry.reason == reason for entry in entries)} {reason}" in last
+
+
+def test_a_refused_compile_leaves_the_ledger_beside_the_store_until_one_succeeds(bad_market, tmp_path, capsys):
+    ledger = bad_market.path.with_name(f"{bad_market.path.stem}.dtstore.ledger.csv")
+    result = in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0")
+    assert_one_line(result, "rows are rejected", f"they are listed in {ledger}")
+    refused = read_ledger(ledger)
+    assert f"{len(refused)} of 200 rows are rejected" in result.stderr
+    assert in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0.1").returncode == 0
+    assert not ledger.exists()
+    assert read_ledger(bad_market.path.with_suffix(".dtstore") / "ledger.csv") == refused
+
+
+def test_where_the_ledger_cannot_be_left_the_reason_is_still_told(bad_market, tmp_path, capsys):
+    bad_market.path.with_name(f"{bad_market.path.stem}.dtstore.ledger.csv").mkdir()
+    result = in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0")
+    assert_one_line(result, "of 200 rows are rejected", "their list could not be left")
 
 
 def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
