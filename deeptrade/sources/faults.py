@@ -12,7 +12,7 @@ import numpy as np
 from ..times import UnreadableTimeError, read_time
 from ..units import count_of
 from .schema import MARKET, Feature, array_shape
-from .spellings import HOW_TO_WRITE, explain_spelling, is_shortened
+from .spellings import HOW_TO_WRITE, explain_spelling, explain_time, is_shortened
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
@@ -143,12 +143,14 @@ def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:
 def read_number(cell: bytes, column: str) -> float:
     """Return a target or price; an empty cell or NaN is NaN.
 
-    Raises RowFault('encoding') for text that is not a number.
+    Raises RowFault('encoding') for text that is not a number; underscores, which Python takes, are none.
     """
     text = decode(cell, column)
     if is_missing(text):
         return float("nan")
     try:
+        if "_" in text:
+            raise ValueError
         return float(text)
     except ValueError:
         raise RowFault("encoding", column, f"{text!r:.60} is not a number") from None
@@ -173,4 +175,5 @@ def read_timestamp(cell: bytes) -> int:
     try:
         return read_time(text)
     except UnreadableTimeError as error:
-        raise RowFault("encoding", "timestamp", str(error)) from None
+        form = explain_time(text)
+        raise RowFault("encoding", "timestamp", f"{error}{form and '; ' + form}") from None

@@ -13,6 +13,7 @@ from ..settings import AS_THEY_COME, Arrangement
 from ..sources.other_markets import market_columns
 from ..sources.protocol import Source
 from ..sources.schema import FEATURE_PREFIX, MARKET, Schema
+from ..sources.spellings import HOW_TO_WRITE
 from ..sources.statistics import Moments
 from ..sources.time_order import ORDER_REASONS
 from ..times import EXCHANGE_ERA, SECOND, iso_time
@@ -140,7 +141,9 @@ def _way_out(ledger: Sequence[LedgerEntry], rows: int) -> str:
     (column, reason), count = Counter((entry.column, entry.reason) for entry in ledger).most_common(1)[0]
     if count < rows:
         return "fix the file"
-    return f"all rows are rejected for this reason: {_accepted(column, reason)}"
+    accepted = _accepted(column, reason)
+    told = any(way in ledger[0].detail for way in (HOW_TO_WRITE, "write ISO 8601 times"))
+    return "all rows are rejected for this reason" + ("" if told else f": {accepted}")
 
 
 def _accepted(column: str, reason: str) -> str:

@@ -130,3 +130,19 @@ def test_reads_that_give_a_part_only_are_gone_on_with_and_an_early_end_is_said(s
         monkeypatch.setattr(os, "preadv", lambda file, buffers, at: 0)
         with pytest.raises(DataError, match=r"m\.csv became shorter while it was being read; run again"):
             plain.read(np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("# made by x\ntimestamp,arr_a,price\n", "remove the comment lines above the header"),
+        ("# made by x, in 2024\ntimestamp,arr_a,price\n", "remove the comment lines above the header"),
+        ("#timestamp,arr_a,price\n", "remove the '#' before the header"),
+        ("# time,arr_a,price\n", "remove the '#' before the header"),
+    ],
+)
+def test_comment_lines_above_the_header_are_named_as_such(tmp_path, text, advice):
+    (tmp_path / "m.csv").write_text(text + '1709510400,"[1]",1\n')
+    with pytest.raises(DataError, match=advice) as caught:
+        compile_store(tmp_path / "m.csv")
+    assert "rename" not in str(caught.value)

@@ -114,3 +114,9 @@ def test_prices_of_zero_or_below_are_named(tmp_path, sign):
         assert any("of 12 rows have no return" in line and "'price' must be above 0" in line for line in data.warnings)
     with open_store(compile_store(write_hdf5(tmp_path / "n.h5"))) as data:
         assert not any("above 0" in line for line in data.warnings)
+
+
+@pytest.mark.parametrize("detail", ["...; write ISO 8601 times", "...; write cells with json.dumps(array.tolist())"])
+def test_an_advice_that_a_row_gives_is_not_repeated(detail):
+    with pytest.raises(TooManyBadRowsError, match=r"all rows are rejected for this reason$"):
+        refuse_too_many(entries(9, "encoding", "timestamp", detail), 9, 0.01)
