@@ -37,8 +37,8 @@ _LOOK_AHEAD = 256 << 10
 _GZIP_LOOK_AHEAD = 4 << 20
 _SAMPLE_ROWS = 8
 _HEADER_BYTES = 4 << 20
-_LOOKED_AT_BYTES = 1 << 20
-"""Of each end of a file that may be of several markets: ten rows of the original layout, 4 ms."""
+_LOOKED_AT_BYTES, _LOOKED_AT_ROWS = 1 << 20, 1000
+"""At most, of each end of a file that may be of several markets: ten rows of the original layout, 4 ms."""
 
 _scratch = Scratch()
 
@@ -316,7 +316,9 @@ class CsvSource:
             for data in texts:
                 found = _Found.room_for(len(data))
                 count, _, _ = kernels.find_records(data, 0, len(data), 0, found.starts, found.ends, found.lines)
-                for start, end in zip(found.starts[:count], found.ends[:count], strict=True):
+                first = 0 if data is texts[0] else max(0, count - _LOOKED_AT_ROWS)
+                near = slice(first, min(count, first + _LOOKED_AT_ROWS))
+                for start, end in zip(found.starts[near], found.ends[near], strict=True):
                     record = split_record(data[start:end].tobytes())
                     if len(record.cells) == len(self.columns) and not record.open_quote:
                         yield record.cells[position]
