@@ -22,7 +22,7 @@ try:
     from .commands import build, compare, compile, export, fit, optimize, predict, profile, report, run, synth, verify
     from .commands.console import OneLineParser, underscored
     from .files import FULL_DISK, told
-except (ImportError, AttributeError) as error:
+except Exception as error:
     if not standing_in(error):
         raise
     sys.stderr.write(f"deeptrade: {standing_in(error)}\n")
@@ -46,17 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.run(options)
     except DeepTradeError as error:
         return _tell(options.command, error)
-    except (ImportError, AttributeError) as error:
-        line = standing_in(error)
-        if not line:
-            raise
-        return _tell(options.command, DeepTradeError(line))
     except OSError as error:
         if not _is_the_users(error):
             raise
         return _tell(options.command, told(error, f"using {error.filename or 'the system'}"))
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
+    except Exception as error:  # a module of the user's may fail in any way where another is expected
+        line = standing_in(error)
+        if not line:
+            raise
+        return _tell(options.command, DeepTradeError(line))
     return 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.machinery import PathFinder
 from typing import Any
 
 
@@ -51,18 +52,54 @@ class Interrupted(KeyboardInterrupt):
 
 
 def standing_in(error: Exception) -> str:
-    """Return a line on a module of the user's that was imported in place of one of Python's own; empty if none was.
+    """Return a line on a module of the user's that hides one of Python's own or an installed package; empty if none.
 
     That happens where a folder with such a file is in PYTHONPATH, which comes before Python's library; an empty entry
-    there is the working folder.
+    there is the working folder. A folder that packages were installed into hides nothing by mistake.
     """
-    library = os.path.dirname(os.__file__)
-    ahead = [os.path.abspath(folder) for folder in sys.path[: sys.path.index(library) if library in sys.path else 0]]
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if name in sys.stdlib_module_names and os.path.dirname(file.removesuffix("/__init__.py")) in ahead:
-            return (
-                f"{file} is imported in place of Python's own module {name!r} ({' '.join(str(error).split())[:120]}); "
-                f"rename it, or take its folder out of PYTHONPATH"
-            )
+    for name, file in _modules_of_the_user(error):
+        if name in sys.stdlib_module_names:
+            hidden = f"Python's own module {name!r}"
+        elif _is_installed(name) and not _is_installed(name, [file[: file.rindex(f"{os.sep}{name}")]]):
+            hidden = f"the installed package {name!r}"
+        else:
+            continue
+        return (
+            f"{file} is imported in place of {hidden} ({' '.join(str(error).split())[:120]}); "
+            f"rename it, or take its folder out of PYTHONPATH"
+        )
     return ""
+
+
+def _modules_of_the_user(error: Exception) -> Iterator[tuple[str, str]]:
+    """Yield name and file of the modules at the top of folders of the user's that are imported, or failed to be."""
+    library = os.path.dirname(os.__file__)
+    ahead = sys.path[: sys.path.index(library)] if library in sys.path else []
+    others = [path for path in sys.path if not path.startswith(library) and not _holds_installed(path)]
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    failed: BaseException | None = error
+    while failed is not None:
+        step = failed.__traceback__
+        while step is not None:
+            files.append(step.tb_frame.f_code.co_filename)
+            step = step.tb_next
+        files += [str(failed.filename)] if isinstance(failed, SyntaxError) else []
+        failed = failed.__cause__ or failed.__context__
+    folders = {os.path.abspath(folder) for folder in [*ahead, *others]}
+    for file in dict.fromkeys(files):
+        path = file.removesuffix(f"{os.sep}__init__.py")
+        folder, name = os.path.split(path.removesuffix(".py"))
+        if folder in folders and name != __package__:
+            yield name, file
+
+
+def _holds_installed(folder: str) -> bool:
+    return os.path.basename(folder) in ("site-packages", "dist-packages")
+
+
+def _is_installed(name: str, folders: Sequence[str] = ()) -> bool:
+    """Return whether a package is among those installed into Python's folders, or into these."""
+    for folder in folders or filter(_holds_installed, sys.path):
+        if PathFinder.find_spec(name, [folder]) and any(entry.endswith("-info") for entry in os.listdir(folder)):
+            return True
+    return False

@@ -68,7 +68,7 @@ class TrainingFolder:
 
     @property
     def ledger(self) -> Path:
-        """ledger.csv: every row not used, and why."""
+        """ledger.csv: every row rejected or left out for its content, and why."""
         return self.folder / LEDGER
 
     @property

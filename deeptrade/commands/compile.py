@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import DeepTradeError
 from ..progress import ByteProgress
 from ..settings import FitSettings
+from ..units import count_of
 from .console import add_settings, given_settings, print_line
+
+if TYPE_CHECKING:
+    from ..store.summary import TooManyBadRowsError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,22 +30,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make the store."""
-    from ..store import compile_store
+    from ..store import compile_store, read_manifest, store_path
+    from ..store.layout import LEDGER
+    from ..store.summary import TooManyBadRowsError
 
     settings = FitSettings(**given_settings(options, without=["fresh"]))
+    refused = Path(f"{store_path(options.data, settings.store)}.{LEDGER}")
     with closing(ByteProgress("compiling", sink=print_line)) as progress:
-        path = compile_store(
-            options.data,
-            store=settings.store,
-            workers=options.workers,
-            memory_limit=settings.memory_limit,
-            chunk_size=settings.chunk_size,
-            max_bad_rows=settings.max_bad_rows,
-            sort=settings.sort,
-            duplicates=settings.duplicates,
-            full_check=options.full_check,
-            fresh=options.fresh,
-            sink=print_line,
-            progress=progress,
-        )
+        try:
+            path = compile_store(
+                options.data,
+                store=settings.store,
+                workers=options.workers,
+                memory_limit=settings.memory_limit,
+                chunk_size=settings.chunk_size,
+                max_bad_rows=settings.max_bad_rows,
+                sort=settings.sort,
+                duplicates=settings.duplicates,
+                full_check=options.full_check,
+                fresh=options.fresh,
+                sink=print_line,
+                progress=progress,
+            )
+        except TooManyBadRowsError as error:
+            raise _listed(error, refused) from None
+    with suppress(OSError):
+        refused.unlink()  # of an earlier call: it no longer holds
     print_line(f"store: {path}")
+    reasons = read_manifest(path).blocks.reasons
+    if reasons:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+        print_line(f"{count_of(reasons.total(), 'row')} rejected ({counts}), listed in {path / LEDGER}")
+
+
+def _listed(error: TooManyBadRowsError, path: Path) -> TooManyBadRowsError:
+    """Return the error with the path of its ledger, which is written there if it can be."""
+    from ..store.ledger import write_ledger
+
+    try:
+        write_ledger(path, error.ledger)
+    except DeepTradeError as unwritten:
+        return type(error)(f"{error} (their list could not be left: {unwritten})", error.ledger)
+    return type(error)(f"{error}; they are listed in {path}", error.ledger)

@@ -24,6 +24,7 @@ from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_market, read_timestamp, split_record
 from .identity import content_id, file_stats, former_content_ids
+from .other_markets import market_columns, refuse_several
 from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
 from .schema import MARKET, Feature, Schema, infer_columns, number_columns, unused_columns
@@ -36,6 +37,9 @@ _LOOK_AHEAD = 256 << 10
 _GZIP_LOOK_AHEAD = 4 << 20
 _SAMPLE_ROWS = 8
 _HEADER_BYTES = 4 << 20
+_LOOKED_AT_BYTES, _LOOKED_AT_ROWS = 1 << 20, 1000
+"""At most, of each end of a file that may be of several markets: ten rows of the original layout, 4 ms."""
+
 _scratch = Scratch()
 
 
@@ -197,6 +201,8 @@ class CsvSource:
         )
         self.row_text_bytes = sum(map(len, records)) / len(records)
         self.unused_columns = unused_columns(self.columns)
+        for column in market_columns(self.columns, self.unused_columns):
+            refuse_several(column, self._cells_of(column))
 
     @property
     def block_bytes(self) -> int:
@@ -298,6 +304,24 @@ class CsvSource:
                 break
             size *= 4
         return [data[s:e].tobytes() for s, e in zip(found.starts[:count], found.ends[:count], strict=True)]
+
+    def _cells_of(self, column: str) -> Iterator[bytes]:
+        """Yield the cells of a column in the first and last records of every file."""
+        position, size = self.columns.index(column), max(_LOOKED_AT_BYTES, int(4 * self.row_text_bytes))
+        for file, data_start in zip(self._files, self._data_starts, strict=True):
+            texts = [file.head(data_start + size)[data_start:]]
+            if not file.compressed and file.size - size > data_start:
+                data = read_range(file.path, file.size - size, file.size)
+                texts.append(data[int(kernels.find_line(data, 0, len(data))) :])
+            for data in texts:
+                found = _Found.room_for(len(data))
+                count, _, _ = kernels.find_records(data, 0, len(data), 0, found.starts, found.ends, found.lines)
+                first = 0 if data is texts[0] else max(0, count - _LOOKED_AT_ROWS)
+                near = slice(first, min(count, first + _LOOKED_AT_ROWS))
+                for start, end in zip(found.starts[near], found.ends[near], strict=True):
+                    record = split_record(data[start:end].tobytes())
+                    if len(record.cells) == len(self.columns) and not record.open_quote:
+                        yield record.cells[position]
 
     def _infer_feature(self, name: str, records: Sequence[bytes]) -> Feature:
         """Return the feature with the most common shape in the first rows, so that one bad row does not decide."""

@@ -12,7 +12,7 @@ import numpy as np
 from ..times import UnreadableTimeError, read_time
 from ..units import count_of
 from .schema import MARKET, Feature, array_shape
-from .spellings import HOW_TO_WRITE, explain_spelling, is_shortened
+from .spellings import HOW_TO_WRITE, explain_spelling, explain_time, is_shortened
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a")
 
@@ -74,6 +74,11 @@ def check_cells(record: Record, columns: Sequence[str]) -> None:
         raise RowFault("ragged", columns[-1], f"the line has {count} cells, the header {len(columns)}")
 
 
+def is_missing(text: str) -> bool:
+    """Return whether a cell's text stands for no value: empty, NaN, null and the like."""
+    return text.lower() in _MISSING
+
+
 def decode(cell: bytes, column: str) -> str:
     """Return the cell's text; raises RowFault if it is not UTF-8."""
     try:
@@ -104,7 +109,7 @@ def read_cell(cell: bytes, feature: Feature) -> np.ndarray:
 
 
 def _load_array(text: str, column: str) -> Any:
-    if text.lower() in _MISSING or text == "[]":
+    if is_missing(text) or text == "[]":
         raise RowFault("missing", column, f"the cell is {text!r}" if text else "the cell is empty")
     try:
         value = json.loads(text)
@@ -138,12 +143,14 @@ def infer_cell_shape(cell: bytes, column: str) -> tuple[int, ...]:
 def read_number(cell: bytes, column: str) -> float:
     """Return a target or price; an empty cell or NaN is NaN.
 
-    Raises RowFault('encoding') for text that is not a number.
+    Raises RowFault('encoding') for text that is not a number; underscores, which Python takes, are none.
     """
     text = decode(cell, column)
-    if text.lower() in _MISSING:
+    if is_missing(text):
         return float("nan")
     try:
+        if "_" in text:
+            raise ValueError
         return float(text)
     except ValueError:
         raise RowFault("encoding", column, f"{text!r:.60} is not a number") from None
@@ -163,9 +170,10 @@ def read_timestamp(cell: bytes) -> int:
     Raises RowFault for an empty cell, other text, and times that int64 nanoseconds cannot hold.
     """
     text = decode(cell, "timestamp")
-    if text.lower() in _MISSING:
+    if is_missing(text):
         raise RowFault("missing", "timestamp", "the cell is empty")
     try:
         return read_time(text)
     except UnreadableTimeError as error:
-        raise RowFault("encoding", "timestamp", str(error)) from None
+        form = explain_time(text)
+        raise RowFault("encoding", "timestamp", f"{error}{form and '; ' + form}") from None

@@ -153,6 +153,9 @@ def number_columns(steps: int, target_source: TargetSource) -> list[str]:
 
 
 def _first_column_advice(first: str, header: Sequence[str]) -> str:
+    if first.lstrip().startswith("#"):
+        is_header = "timestamp" in first or any(name.startswith(FEATURE_PREFIX) for name in header)
+        return "remove the '#' before the header" if is_header else "remove the comment lines above the header"
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if sign in first:
             return f"separate the columns with commas, not {name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ from ..units import count_of
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .column_types import decoded, refuse_unreadable_times, text_cells
 from .columns import infer_feature, read_feature, read_numbers
-from .datasets import dataset_columns, linked_files, read_dataset
+from .datasets import dataset_columns, linked_files, read_dataset, told_damage
 from .faults import RowFault, read_market, read_timestamp
 from .identity import content_id, file_stats, former_content_ids
+from .other_markets import market_columns, refuse_several
 from .protocol import CheckedPlace
 from .schema import MARKET, Feature, Schema, infer_columns, needed_columns, number_columns, unused_columns
 
 _SAMPLE_ROWS = 8
+_LOOKED_AT_ROWS = 1000
+"""Of each end of a file that may be of several markets."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,11 @@ class TableSource(ABC):
         self.row_text_bytes = self.file_bytes / sum(self._rows)
         self._block_rows = max(1, BLOCK_BYTES // 4 // self.schema.row_bytes)
         self._text_row_bytes = _text_row_bytes(sample)
+        for column in market_columns(self.columns, self.unused_columns):
+            files = [
+                path for path, (columns, rows) in zip(self.paths, heads, strict=True) if rows and column in columns
+            ]
+            refuse_several(column, self._cells_of(column, files))
 
     @property
     def block_bytes(self) -> int:
@@ -261,8 +269,16 @@ class TableSource(ABC):
         if "timestamp" not in names or not rows:
             return 0
         faults: dict[int, RowFault] = {}
-        times = _read_times(decoded(self._first_cells(path, "timestamp", min(rows, _SAMPLE_ROWS))), faults)
+        times = _read_times(decoded(self._end_cells(path, "timestamp", min(rows, _SAMPLE_ROWS))), faults)
         return next((int(time) for row, time in enumerate(times) if row not in faults), 0)
+
+    def _cells_of(self, column: str, files: Sequence[Path]) -> Iterator[bytes | None]:
+        """Yield the text of an unused column in the first and last rows of files; nothing where it holds no text."""
+        for path in files:
+            for last in (False, True):
+                with suppress(DataError):  # it is not used, so it may be of any type and length, or damaged
+                    cells = self._end_cells(path, column, _LOOKED_AT_ROWS, last=last)
+                    yield from text_cells(cells) or ()
 
     def _linked_files(self) -> list[Path]:
         """Return the other files that hold numbers of these."""
@@ -273,8 +289,8 @@ class TableSource(ABC):
         """Return the columns of one file and its number of rows."""
 
     @abstractmethod
-    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
-        """Return the first rows of one column of a file, as `_chunks` gives them."""
+    def _end_cells(self, path: Path, column: str, rows: int, *, last: bool = False) -> Any:
+        """Return the first (or last) rows of one column of a file, as `_chunks` gives them."""
 
     @abstractmethod
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -313,13 +329,16 @@ class ParquetSource(TableSource):
                     f"{path.name} is not a complete Parquet file ({line}); create or download it again"
                 ) from None
 
-    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
+    def _end_cells(self, path: Path, column: str, rows: int, *, last: bool = False) -> Any:
         import pyarrow as pa
 
         with self._file(path) as file, _told_damage(path, f"column {column!r}"):
-            for batch in file.iter_batches(rows, columns=[column]):
-                return pa.concat_arrays([batch.column(column)])
-        return pa.array([])
+            groups = [n for n in range(file.metadata.num_row_groups) if file.metadata.row_group(n).num_rows]
+            for batch in file.iter_batches(rows, row_groups=groups[-1:] if last else groups, columns=[column]):
+                cells = pa.concat_arrays([batch.column(column)])
+                if not last:
+                    return cells
+            return cells if groups else pa.array([])
 
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         import pyarrow as pa
@@ -385,9 +404,13 @@ class Hdf5Source(TableSource):
             line = " ".join(str(error).split())[:200]
             raise DataError(f"{path.name} cannot be read as HDF5 ({line}); create or download it again") from None
 
-    def _first_cells(self, path: Path, column: str, rows: int) -> Any:
+    def _end_cells(self, path: Path, column: str, rows: int, *, last: bool = False) -> Any:
         with self._file(path) as file:
-            return read_dataset(file, column, 0, rows, path)
+            start = 0
+            if last:
+                with told_damage(path, f"dataset {column!r}"):
+                    start = max(0, len(file[column]) - rows)
+            return read_dataset(file, column, start, start + rows, path)
 
     def _chunks(self, number: int, start: int, rows: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with self._file(self.paths[number]) as file:

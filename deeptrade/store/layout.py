@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -183,6 +184,11 @@ class BlockTable(Sequence[BlockRecord]):
     def markets(self) -> tuple[str, ...]:
         """The names of all markets, as they first occur; none where rows name none."""
         return tuple(name for block in sorted(self._markets) for name in self._markets[block])
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many rows are rejected for each reason."""
+        return Counter(fault.reason for faults in self._faults.values() for fault in faults)
 
     def checksum(self, file: str, block: int) -> str:
         """Return the checksum of a block's part of a file."""

@@ -1,4 +1,4 @@
-"""The ledger: every row that is not used, where it is in the file, and why."""
+"""The ledger: every row that was rejected or left out for its content, where it is in the file, and why."""
 
 from __future__ import annotations
 

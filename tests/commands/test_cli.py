@@ -7,11 +7,14 @@ import tempfile
 from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deeptrade.cli import _build_parser, main
+from deeptrade.errors import standing_in
 from deeptrade.settings import FitSettings
+from deeptrade.store.ledger import read_ledger
 from tests.support.markets import make_market
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +241,36 @@ def test_a_file_where_a_folder_should_be_is_one_line(market, tmp_path, finished_
     assert_one_line(deeptrade("report", "x" * 300), "File name too long")
 
 
+def test_compile_ends_with_the_rejected_rows_by_reason_and_their_ledger(bad_market, tmp_path, capsys):
+    store = tmp_path / "s.dtstore"
+    for _ in ("made", "there already"):
+        result = in_this_process(capsys, "compile", bad_market.path, "--store", store, "--max_bad_rows", "0.1")
+        *_, where, last = result.stdout.splitlines()
+        assert where == f"store: {store}"
+        entries = read_ledger(store / "ledger.csv")
+        assert last.startswith(f"{len(entries)} rows rejected (")
+        assert last.endswith(f", listed in {store / 'ledger.csv'}")
+        for reason in {entry.reason for entry in entries}:
+            assert f"{sum(entry.reason == reason for entry in entries)} {reason}" in last
+
+
+def test_a_refused_compile_leaves_the_ledger_beside_the_store_until_one_succeeds(bad_market, tmp_path, capsys):
+    ledger = bad_market.path.with_name(f"{bad_market.path.stem}.dtstore.ledger.csv")
+    result = in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0")
+    assert_one_line(result, "rows are rejected", f"they are listed in {ledger}")
+    refused = read_ledger(ledger)
+    assert f"{len(refused)} of 200 rows are rejected" in result.stderr
+    assert in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0.1").returncode == 0
+    assert not ledger.exists()
+    assert read_ledger(bad_market.path.with_suffix(".dtstore") / "ledger.csv") == refused
+
+
+def test_where_the_ledger_cannot_be_left_the_reason_is_still_told(bad_market, tmp_path, capsys):
+    bad_market.path.with_name(f"{bad_market.path.stem}.dtstore.ledger.csv").mkdir()
+    result = in_this_process(capsys, "compile", bad_market.path, "--max_bad_rows", "0")
+    assert_one_line(result, "of 200 rows are rejected", "their list could not be left")
+
+
 def test_a_store_is_compiled_verified_and_exported(market, tmp_path):
     first = deeptrade("compile", market.path)
     assert first.returncode == 0
@@ -287,3 +320,36 @@ def test_a_comparison_of_a_file_of_something_else_is_one_line(capsys, tmp_path):
     assert_one_line(
         in_this_process(capsys, "compare", tmp_path), "result.json does not belong to a run: it has no 'rows'"
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("numpy", "x = 1"),
+        ("numpy", "raise RuntimeError('not a library')"),
+        ("numpy", "def ("),
+        ("xxhash", "x = 1"),
+        ("numba/__init__", "x = 1"),
+    ],
+)
+def test_a_module_that_hides_an_installed_package_is_one_line_that_names_its_file(tmp_path, module, text):
+    file = tmp_path / "mine" / f"{module}.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "mine"), str(ROOT)])}
+    code = "from deeptrade.cli import main; raise SystemExit(main())"
+    make_market(tmp_path / "m.csv", rows=20)
+    command = [sys.executable, "-P", "-c", code, "compile", "m.csv"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    name = module.partition("/")[0]
+    assert_one_line(result, f"{file} is imported in place of the installed package {name!r}", "rename it")
+
+
+def test_a_package_installed_elsewhere_may_take_the_place_of_another(tmp_path, monkeypatch):
+    (tmp_path / "xxhash.py").write_text("")
+    (tmp_path / "xxhash-9.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "xxhash", SimpleNamespace(__file__=str(tmp_path / "xxhash.py")))
+    assert standing_in(AttributeError("ours")) == ""
+    (tmp_path / "xxhash-9.0.dist-info").rmdir()
+    assert "in place of the installed package 'xxhash'" in standing_in(AttributeError("ours"))

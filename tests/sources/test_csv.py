@@ -138,3 +138,19 @@ def test_a_time_with_an_exponent_that_no_decimal_holds_is_one_rejected_row(small
     with open_dataset(small.path, max_bad_rows=0.1) as data:
         assert [(entry.row, entry.column) for entry in data.ledger] == [(5, "timestamp")]
         assert "neither an ISO 8601 time nor an epoch number" in data.ledger[0].detail
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("# made by x\ntimestamp,arr_a,price\n", "remove the comment lines above the header"),
+        ("# made by x, in 2024\ntimestamp,arr_a,price\n", "remove the comment lines above the header"),
+        ("#timestamp,arr_a,price\n", "remove the '#' before the header"),
+        ("# time,arr_a,price\n", "remove the '#' before the header"),
+    ],
+)
+def test_comment_lines_above_the_header_are_named_as_such(tmp_path, text, advice):
+    (tmp_path / "m.csv").write_text(text + '1709510400,"[1]",1\n')
+    with pytest.raises(DataError, match=advice) as caught:
+        compile_store(tmp_path / "m.csv")
+    assert "rename" not in str(caught.value)

@@ -88,3 +88,38 @@ def test_lines_with_too_few_or_too_many_cells_are_faults(text, reason, column):
     with pytest.raises(RowFault) as caught:
         check_cells(split_record(text), ["timestamp", "arr_a", "y_1"])
     assert (caught.value.reason, caught.value.column) == (reason, column)
+
+
+@pytest.mark.parametrize("cell", [b"1_000.5", b"1_0", b"1e1_0", b"_1"])
+def test_underscores_are_no_part_of_a_number(cell):
+    with pytest.raises(RowFault, match="is not a number"):
+        read_number(cell, "price")
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("2024-03-04 09:30:00 PM", "it is a time of 12 hours, with PM"),
+        ("3/4/2024 9:30am", "it is a time of 12 hours, with am"),
+        ("04/03/2024 00:00", "its date is written with slashes, day or month first"),
+        ("04.03.2024", "its date is written with dots, day first"),
+        ("04-03-24 00:00", "its date begins with the day or the month"),
+        ("Mar 04, 2024", "its month is a word, 'Mar'"),
+        ("2024/03/04 10:00", "its date is written with slashes or dots"),
+        ("2024-03-04 10:00:00 UTC", "its time zone is a word"),
+        ("2024-03-04T10:00:00+01:00[Europe/Berlin]", "its time zone is a name, [Europe/Berlin]"),
+        ("1709510400_000", "its digits are separated"),
+    ],
+)
+def test_a_time_in_another_form_names_that_form_and_those_accepted(cell, form):
+    with pytest.raises(RowFault) as caught:
+        read_timestamp(cell.encode())
+    assert form in caught.value.detail
+    assert caught.value.detail.endswith("write ISO 8601 times, such as 2024-03-04T21:30:00Z, or epoch numbers")
+
+
+@pytest.mark.parametrize("cell", [b"28491840", b"19786", b"1600-03-04 00:00", b"up"])
+def test_times_of_no_known_form_keep_their_own_message(cell):
+    with pytest.raises(RowFault) as caught:
+        read_timestamp(cell)
+    assert "such as 2024-03-04T21:30:00Z" not in caught.value.detail
