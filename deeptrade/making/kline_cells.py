@@ -16,11 +16,12 @@ NULLS = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "none", "N/A", "n/a", 
 
 @dataclass(frozen=True)
 class CutRow:
-    """A row with too few cells."""
+    """A line that is no row, because it has too few cells or for another cause."""
 
     row: int
     line: int
     text: str
+    cause: str = "cells are missing"
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Cells:
     """Chosen columns: values float64 (rows, columns), NaN for what stands for no number; texts by position, as written.
 
     `rows` count data rows from 0, int64. `lines` count lines of text from 1, int64; None for files that have no lines.
-    `cut` are the rows left out because cells are missing at their end.
+    `cut` are the lines left out, mostly because cells are missing at their end.
     """
 
     rows: np.ndarray

@@ -90,7 +90,7 @@ def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.nda
 
 
 def _cut(file: str, row: CutRow) -> KlineEntry:
-    return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: cells are missing: {row.text!r:.60}")
+    return KlineEntry(row.row, row.line, None, "", "bad_bar", f"{file}: {row.cause}: {row.text!r:.60}")
 
 
 def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -161,3 +161,50 @@ def test_too_little_memory_is_refused_with_numbers_before_reading(tmp_path, bars
 def test_other_choices_are_refused(tmp_path, bars, name, value):
     with pytest.raises(SettingsError, match=f"{name}='{value}' is not one of"):
         build_tables(tmp_path, bars, **{name: value})
+
+
+OPEN_QUOTES = {
+    "in the first row": {0: '"{line},'},
+    "in row 700": {700: '"{line},'},
+    "in the last row": {899: '"{line},'},
+    "in a column of notes": {450: '{line},"half'},
+    "in two rows far apart": {100: '"{line},', 500: '{line},"'},
+    "behind a closed one": {300: '"1","{line},'},
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("case", OPEN_QUOTES)
+def test_a_quote_left_open_costs_its_own_line_alone(tmp_path, bars, case, ending):
+    header, *lines = archive(bars, header=HEADER + ",note", width=6).splitlines()
+    damaged = OPEN_QUOTES[case]
+    lines = [damaged.get(row, '{line},5" wide').format(line=line) for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, ending.join([header, *lines]))
+    bad = [entry for entry in ledger if entry["reason"] == "bad_bar"]
+    assert [(entry["row"], entry["line"]) for entry in bad] == [(str(row), str(row + 2)) for row in damaged]
+    assert all("a quote opens and does not close on its line" in entry["detail"] for entry in bad)
+    assert rows == build_tables(tmp_path, bars.drop(index=list(damaged)))[2]
+
+
+def test_a_quote_left_open_in_a_file_without_a_header_costs_its_own_line_alone(tmp_path, bars):
+    lines = archive(bars, header=None, width=6).splitlines()
+    _, ledger, rows = build_tables(tmp_path, "\n".join(['"' + lines[0], *lines[1:]]))
+    assert [(entry["row"], entry["line"]) for entry in ledger] == [("0", "1")]
+    assert rows == build_tables(tmp_path, bars[1:])[2]
+
+
+def test_quotes_that_close_are_read_as_before(tmp_path, bars):
+    header, *lines = archive(bars, header=HEADER + ",note", width=6).splitlines()
+    notes = ('"a, b"', '"he said ""no"""', '""', "it's 5\"", '"x"y"', "")
+    quoted = [line.replace(",", '","') + '",' + notes[row % len(notes)] for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, "\r\n".join([header, *('"' + line for line in quoted), "", ""]))
+    assert not ledger
+    assert rows == build_tables(tmp_path, bars)[2]
+
+
+def test_the_header_again_is_passed_over_with_an_entry(tmp_path, bars):
+    one, other = (archive(part, header=HEADER, width=6) for part in (bars[:450], bars[450:]))
+    _, ledger, rows = build_tables(tmp_path, one + other)
+    assert [(entry["row"], entry["line"], entry["reason"]) for entry in ledger] == [("450", "452", "bad_bar")]
+    assert "the header again" in ledger[0]["detail"]
+    assert rows == build_tables(tmp_path, bars)[2]
