@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ..errors import DataError
 from ..times import iso_time
@@ -15,7 +16,7 @@ from .kline_files import UNREADABLE, KlineFile, unreadable
 from .kline_law import check_order, fault, lawful
 from .kline_ledger import KlineEntry
 from .kline_times import times_of_table
-from .market_names import symbol_of
+from .market_names import market_key, symbol_of
 
 
 @dataclass
@@ -94,14 +95,17 @@ def _cut(file: str, row: CutRow) -> KlineEntry:
 
 
 def _by_symbol(cells: Cells, roles: Roles, rows: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Each symbol of a file as ' (symbol)', with the rows it has: bool (rows,); one '' where no column names any."""
+    """Each symbol of a file, as it is spelt first, as ' (symbol)', with the rows it has: bool (rows,); one '' where no
+    column names any."""
     if roles.symbol is None:
         yield "", np.ones(rows, bool)
         return
     symbols = cells.texts[roles.symbol].astype("str").str.strip().fillna("")
     codes, names = symbols.factorize()
-    for code, name in enumerate(names):
-        yield (f" ({name})" if name else ""), codes == code
+    groups, keys = pd.factorize(np.array([market_key(name) for name in names], object))
+    for group in range(len(keys)):
+        name = names[int(np.argmax(groups == group))]
+        yield (f" ({name})" if name else ""), groups[codes] == group
 
 
 def _part(bars: FileBars, kept: np.ndarray, market: str, *, alone: bool) -> FileBars:

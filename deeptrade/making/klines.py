@@ -24,7 +24,7 @@ from .kline_ledger import KlineEntry, ledger_path, write_entries
 from .kline_memory import check_memory
 from .kline_reading import FileBars, FileRead, read_file
 from .kline_series import POLICIES, Series, join
-from .market_names import check_market, market_key
+from .market_names import check_market, market_key, telling_words
 from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
 from .sessions import WEEK, describe_breaks, known_breaks
 
@@ -200,18 +200,34 @@ def _by_market(parts: Sequence[FileBars], market: str) -> dict[str, list[FileBar
     for part in parts:
         if part.market:
             names.setdefault(market_key(part.market), check_market(part.market))
-    nameless = next((part for part in parts if not part.market), None)
-    if nameless and len(names) > 1:
-        raise DataError(
-            f"{nameless.file} names no market, the other files name {', '.join(sorted(names.values())):.80}; name it "
-            f"by its symbol, such as BTCUSDT-1m.csv, or build it apart with --market NAME"
-        )
+    _check_nameless(parts, sorted(names.values()))
     if len(names) <= 1:
         return {next(iter(names.values()), ""): list(parts)}
     groups: dict[str, list[FileBars]] = {}
     for part in parts:
         groups.setdefault(names[market_key(part.market)], []).append(part)
     return groups
+
+
+def _check_nameless(parts: Sequence[FileBars], names: Sequence[str]) -> None:
+    """Raise DataError where bars that name no market may be of another one than the others."""
+    nameless = [part for part in parts if not part.market and len(part.times)]
+    named = {part.file: part.market for part in parts if part.market}
+    way_out = "name each file by its symbol, such as BTCUSDT-1m.csv, or, if all are of one market, give --market NAME"
+    for part in nameless:
+        if part.file in named and len(names) > 1:
+            raise DataError(
+                f"{part.file} row {part.rows[0]}: no symbol, other rows name {', '.join(names):.80}; write the symbol "
+                f"into the cell, or remove the row"
+            )
+        if part.file not in named and names:
+            raise DataError(
+                f"{part.file} names no market, the other files name {', '.join(names):.80}; {way_out}, or build it "
+                f"apart"
+            )
+    for part in nameless[1:]:
+        if telling_words(part.file) != telling_words(nameless[0].file):
+            raise DataError(f"{nameless[0].file} and {part.file} name no market and may be of two; {way_out}")
 
 
 def _layout(

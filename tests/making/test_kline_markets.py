@@ -109,11 +109,66 @@ def test_files_without_names_that_differ_are_refused_with_the_way_to_name_them(t
         build_rows(tmp_path, paths)
 
 
-def test_a_file_without_a_name_among_named_ones_is_refused(tmp_path):
-    names = ("BTCUSDT.csv", "ETHUSDT.csv", "k.csv")
-    paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(names)]
-    with pytest.raises(DataError, match=r"k.csv names no market, the other files name BTCUSDT, ETHUSDT"):
+@pytest.mark.parametrize("known", [("BTCUSDT.csv",), ("BTCUSDT.csv", "ETHUSDT.csv")])
+def test_a_file_without_a_name_among_named_ones_is_refused(tmp_path, known):
+    bars = make_bars(1200)
+    paths = [write(tmp_path, name, bars[:900]) for name in known] + [write(tmp_path, "k.csv", bars[900:])]
+    named = ", ".join(name.removesuffix(".csv") for name in known)
+    with pytest.raises(DataError, match=f"k.csv names no market, the other files name {named}; .*--market NAME"):
         build_rows(tmp_path, paths)
+    if len(known) == 1:
+        assert len(build_rows(tmp_path, paths, market="BTC")) > 1
+
+
+@pytest.mark.parametrize("names", [("bitcoin.csv", "ethereum.csv"), ("btc-part1.csv", "eth-part2.csv.gz")])
+def test_files_without_symbols_whose_names_differ_in_words_are_refused(tmp_path, names):
+    bars = make_bars()
+    one, other = write(tmp_path, names[0], bars[:450]), write(tmp_path, names[1], bars[450:])
+    with pytest.raises(DataError, match=f"{names[0]} and {names[1]} name no market .*BTCUSDT-1m.csv.*--market NAME"):
+        build_rows(tmp_path, [one, other])
+    assert build_rows(tmp_path, [one, other], market="X")[1].split(",")[1] == "X"
+
+
+PARTS = [
+    ("a.csv", "b.csv"),
+    ("2024-01.csv", "2024-02.csv"),
+    ("part1.csv", "part2.csv"),
+    ("btc_jan.csv", "btc_5m_feb.csv"),
+]
+
+
+@pytest.mark.parametrize("names", PARTS)
+def test_files_without_symbols_whose_names_differ_in_numbers_or_words_for_parts_are_one_series(tmp_path, names):
+    bars = make_bars()
+    paths = [write(tmp_path, name, bars[part * 450 : part * 450 + 450]) for part, name in enumerate(names)]
+    assert build_rows(tmp_path, paths) == build_rows(tmp_path, [write(tmp_path, "k.csv", bars)])
+
+
+SYMBOLS = "symbol,date,open,high,low,close,volume"
+FORM = ",{when},{open},{high},{low},{close},{volume}"
+
+
+def test_spellings_of_one_name_may_alternate_by_row(tmp_path):
+    bars = make_bars()
+    names = ("BTCUSDT", "btcusdt", "BTC/USDT", "BTC-USDT")
+    text = "".join(lines(bars[row : row + 1], names[row % 4] + FORM) for row in range(len(bars)))
+    (tmp_path / "k.csv").write_text(SYMBOLS + "\n" + text)
+    assert build_rows(tmp_path, [tmp_path / "k.csv"]) == build_rows(
+        tmp_path, [write(tmp_path, "plain.csv", bars, width=6, header="timestamp,open,high,low,close,volume")]
+    )
+
+
+def test_symbols_that_differ_in_a_dot_are_two_markets(tmp_path):
+    text = lines(make_bars(seed=1), "BRK.A" + FORM, SYMBOLS) + lines(make_bars(seed=2), "BRKA" + FORM)
+    (tmp_path / "k.csv").write_text(text)
+    assert {row.split(",")[1] for row in build_rows(tmp_path, [tmp_path / "k.csv"])[1:]} == {"BRK.A", "BRKA"}
+
+
+def test_a_row_without_a_symbol_among_several_markets_is_named(tmp_path):
+    text = lines(make_bars(seed=1), "AAA" + FORM, SYMBOLS) + lines(make_bars(seed=2), "BBB" + FORM)
+    (tmp_path / "k.csv").write_text(text.replace("\nAAA,2024-03-04 00:10", "\n,2024-03-04 00:10"))
+    with pytest.raises(DataError, match=r"k.csv row 2: no symbol, other rows name AAA, BBB; write the symbol"):
+        build_rows(tmp_path, [tmp_path / "k.csv"])
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb", "  "])
