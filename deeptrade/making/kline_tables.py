@@ -52,7 +52,9 @@ class ArrowFile:
         for place, (index, name) in enumerate(numbers.items()):
             column = table.column(self._columns[index])
             kind = column.type
-            if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+            if pa.types.is_decimal(kind):
+                found.values[:, place] = _doubles(column).to_numpy()
+            elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
                 found.values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
             else:
                 found.values[:, place] = numbers_of(column.to_pandas(), file=self.name, name=name)
@@ -75,8 +77,13 @@ def _times(column: pa.ChunkedArray) -> pd.Series:
     elif pa.types.is_time(kind):
         column = column.cast(pa.string())
     elif pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
+        column = _doubles(column)
     return column.to_pandas()
+
+
+def _doubles(decimals: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decimals as float64 through their text: Arrow's own way is not rounded correctly."""
+    return decimals.cast(pa.string()).cast(pa.float64())
 
 
 class JsonFile:

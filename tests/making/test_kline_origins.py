@@ -1,6 +1,9 @@
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deeptrade.errors import DataError
@@ -311,4 +314,16 @@ def test_daily_bars_that_begin_at_midnight_of_a_place_are_dates(tmp_path):
     local = bars.assign(date=bars["time"].dt.tz_localize(None).dt.tz_localize("America/New_York"))
     local[["date", "open", "high", "low", "close", "volume"]].to_parquet(tmp_path / "k.parquet")
     build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **(LAYOUT | options))
+    assert (tmp_path / "rows.csv").read_bytes() == expected
+
+
+def test_decimals_are_the_numbers_of_their_text(tmp_path, bars):
+    texts = {name: [f"{cell:.4f}" for cell in bars[name] * 123.4567] for name in ("open", "high", "low", "close")}
+    texts |= {"timestamp": [str(ms) for ms in bars["ms"]], "volume": [f"{cell:.8f}" for cell in bars["volume"] / 3]}
+    table = pd.DataFrame(texts)[HEADER.split(",")]
+    expected, _ = build_text(tmp_path, table.to_csv(index=False))
+    exact = pa.table({name: pa.array([Decimal(cell) for cell in cells]) for name, cells in texts.items()})
+    assert pa.types.is_decimal(exact.schema.field("close").type)
+    pq.write_table(exact, tmp_path / "k.parquet")
+    build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT)
     assert (tmp_path / "rows.csv").read_bytes() == expected
