@@ -13,10 +13,12 @@ from ..times import iso_time
 from .kline_cells import Cells, CutRow, keep_rows
 from .kline_columns import Roles, find_roles
 from .kline_files import UNREADABLE, KlineFile, unreadable
-from .kline_law import check_order, fault, lawful
+from .kline_law import Fault, check_order, fault, lawful
 from .kline_ledger import KlineEntry
 from .kline_times import times_of_table
 from .market_names import market_key, symbol_of
+
+_OPEN = Fault("", "the file marks it as open, its numbers are not final")
 
 
 @dataclass
@@ -56,7 +58,7 @@ def read_file(file: KlineFile) -> FileRead:
     Raises DataError where a column is missing or unreadable, or where most bars break the law of bars.
     """
     roles = find_roles(file.names, file.sample, file.name)
-    texts = [index for index in (roles.time, roles.clock, roles.symbol) if index is not None]
+    texts = [index for index in (roles.time, roles.clock, roles.symbol, roles.closed) if index is not None]
     try:
         cells = file.read({index: name for name, index in roles.channels.items()}, texts)
     except UNREADABLE as error:
@@ -74,16 +76,31 @@ def read_file(file: KlineFile) -> FileRead:
     symbols = list(_by_symbol(cells, roles, len(times)))
     for name, part in symbols:
         check_order(*_of(times, values, part), roles, f"{file.name}{name}", has_header=file.names is not None)
-    good = lawful(values)
+    is_open = _still_open(cells, roles, file.name)
+    good = lawful(values) & ~is_open
     everything = FileBars(file.name, symbol_of(file.name), times, values, cells.rows, cells.lines)
     bad = [_cut(file.name, one) for one in cells.cut]
     for index in np.flatnonzero(~good).tolist():
-        found = fault(values[index])
+        found = _OPEN if is_open[index] else fault(values[index])
         bad.append(everything.entry(index, "bad_bar", f"{iso_time(int(times[index]))}: {found.detail}", found.column))
     alone = len(symbols) == 1
     bars = [_part(everything, good & part, name.strip(" ()"), alone=alone) for name, part in symbols]
     bad.sort(key=lambda entry: entry.row or 0)
     return FileRead(bars, bad, tuple(roles.channels), roles.left_out)
+
+
+def _still_open(cells: Cells, roles: Roles, file: str) -> np.ndarray:
+    """Whether the file marks a bar as one still open: bool (rows,)."""
+    if roles.closed is None:
+        return np.zeros(len(cells.values), bool)
+    marks = cells.texts[roles.closed].astype("str").str.strip().str.lower()
+    is_open = marks.isin(("false", "0", "0.0")).to_numpy()
+    if is_open.all():
+        raise DataError(
+            f"{file}: column {roles.names[roles.closed]!r} marks every bar as still open; rename it if it means "
+            f"something else"
+        )
+    return is_open
 
 
 def _of(times: np.ndarray, values: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -188,7 +188,7 @@ def _read(
     if unsorted:
         say("the bars were not in time order and have been sorted")
     if bad:
-        say(f"{count_of(len(bad), 'bad bar')} became gaps, such as {bad[0].detail}; all are in the ledger")
+        say(f"{count_of(len(bad), 'row')} left out, no bars, such as {bad[0].detail}; all are in the ledger")
     return Klines(series, bad, channels, bool(market) or len(series) > 1)
 
 

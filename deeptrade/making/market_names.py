@@ -21,9 +21,9 @@ _QUOTE_OR_KIND = (*_QUOTES, "PERP", "SWAP")
 _WORDS_OF_PARTS = (
     "data part file page chunk split piece section batch csv json txt ohlc ohlcv kline klines candle candles bar bars "
     "price prices history historical recent new old raw all full rest more train test val valid validation first "
-    "second last latest update copy from to until min minute minutes hour hours day days week weeks daily hourly weekly "
-    "jan feb mar apr may jun jul aug sep oct nov dec january february march april june july august september october "
-    "november december"
+    "second last latest update copy from to until min minute minutes hour hours day days week weeks daily hourly "
+    "weekly jan feb mar apr may jun jul aug sep oct nov dec january february march april june july august september "
+    "october november december"
 )
 _PART_WORDS = frozenset(_WORDS_OF_PARTS.split())
 """Words of file names that tell the parts of one history apart, not markets."""

@@ -208,3 +208,32 @@ def test_the_header_again_is_passed_over_with_an_entry(tmp_path, bars):
     assert [(entry["row"], entry["line"], entry["reason"]) for entry in ledger] == [("450", "452", "bad_bar")]
     assert "the header again" in ledger[0]["detail"]
     assert rows == build_tables(tmp_path, bars)[2]
+
+
+FLAGS = [("confirm", "1", "0"), ("closed", "true", "false"), ("window_close", "True", "False"), ("x", "true", "false")]
+
+
+@pytest.mark.parametrize(("name", "yes", "no"), FLAGS)
+def test_a_bar_that_its_file_marks_as_open_is_left_out(tmp_path, bars, name, yes, no):
+    header, *lines = archive(bars, header=f"{HEADER},{name}", width=6).splitlines()
+    again = lines[400].rsplit(",", 1)[0] + f",1.5,{no}"  # the same bar while it was open: no conflict
+    flagged = [f"{line},{no if row == 899 else yes}" for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, "\n".join([header, *flagged[:400], again, *flagged[400:]]))
+    assert [(entry["row"], entry["line"], entry["reason"]) for entry in ledger] == [
+        ("400", "402", "bad_bar"),
+        ("900", "902", "bad_bar"),
+    ]
+    assert all("the file marks it as open" in entry["detail"] for entry in ledger)
+    assert rows == build_tables(tmp_path, bars[:899])[2]
+
+
+def test_marks_of_open_bars_are_read_in_parquet_too(tmp_path, bars):
+    table = bars[["time", "open", "high", "low", "close", "volume"]].assign(is_closed=bars.index < 899)
+    table.to_parquet(tmp_path / "k.parquet")
+    assert build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT).bad == 1
+
+
+def test_a_column_that_marks_every_bar_as_open_is_refused(tmp_path, bars):
+    header, *lines = archive(bars, header=f"{HEADER},closed", width=6).splitlines()
+    with pytest.raises(DataError, match="column 'closed' marks every bar as still open"):
+        build_tables(tmp_path, "\n".join([header, *(line + ",0" for line in lines)]))

@@ -230,7 +230,7 @@ ORIGINS = (
         "okx.csv",
         lambda bars: lines(bars, "{ms}," + OHLCV + ",{quote},{quote},1", "ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm"),
         5,
-        "volCcy, volCcyQuote, confirm",
+        "volCcy, volCcyQuote",
     ),
     Origin(
         "Bybit",
