@@ -11,13 +11,17 @@ from ..errors import DataError
 from ..times import duration_name, iso_time
 from .bars import NEVER, Bars
 from .kline_cells import keep_rows
+from .kline_conflicts import TwoBarsError
 from .kline_ledger import KlineEntry
 from .kline_reading import FileBars
+from .market_names import market_key
 
 POLICIES = ("error", "first", "last")
 """What becomes of different bars at one time: an error, or the one read first or last is kept."""
 
 _RARE = 0.05
+_FEW, _MOST = 10, 0.5
+"""Where so many times, and such a share, have two different bars, none is the other told again: no policy is offered."""
 _FEWEST_STEPS, _SURE = 10, 0.8
 """A file is of bars of another length when it has so many steps and such a share of them are of that length."""
 
@@ -118,17 +122,26 @@ def _choose(
 
 def _conflict(
     times: np.ndarray, order: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, parts: Sequence[FileBars]
-) -> DataError:
+) -> TwoBarsError:
     one, other = int(order[firsts[0]]), int(order[lasts[0]])
-    named = [f"{part.file} row {part.rows[index]}" for part, index in (_place(parts, one), _place(parts, other))]
+    places = (_place(parts, one), _place(parts, other))
+    named = [f"{part.file} row {part.rows[index]}" for part, index in places]
+    found = (
+        f"two different bars open at {iso_time(int(times[one]))}: {named[0]} and {named[1]} ({len(firsts)} such times)"
+    )
+    symbols = sorted({market_key(part.market): part.market for part in parts if part.market}.values())
+    if len(symbols) > 1:
+        advice = f"--market joins {', '.join(symbols):.80}: leave it away to build each market apart"
+        return TwoBarsError(found, advice)
     several = len({part.file for part in parts}) > 1 and not all(part.market for part in parts)
-    markets = (
-        "if they are of several markets, name each file by its symbol, such as BTCUSDT-1m.csv; else " if several else ""
-    )
-    return DataError(
-        f"two different bars open at {iso_time(int(times[one]))}: {named[0]} and {named[1]} ({len(firsts)} such "
-        f"times); {markets}remove one of each, or choose with --duplicates first or last"
-    )
+    markets = "if they are of several markets, name each file by its symbol, such as BTCUSDT-1m.csv" if several else ""
+    if len(firsts) > _MOST * len(np.unique(times)):
+        advice = (
+            markets or "most bars are of other markets or lengths than those beside them: give each in its own file"
+        )
+    else:
+        advice = f"{markets}{'; else ' * several}remove one of each, or choose with --duplicates first or last"
+    return TwoBarsError(found, advice, places[0][0].file if places[0][0].file == places[1][0].file else "")
 
 
 def _place(parts: Sequence[FileBars], index: int) -> tuple[FileBars, int]:

@@ -19,6 +19,7 @@ from ..times import duration_name, iso_time, parse_duration
 from ..units import count_of, format_bytes
 from .indicators import BREAK_NAME, CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
 from .kline_columns import CHANNELS, COLUMNS
+from .kline_conflicts import TwoBarsError, explained
 from .kline_files import ACCEPTED, open_klines
 from .kline_ledger import KlineEntry, ledger_path, write_entries
 from .kline_memory import check_memory
@@ -183,7 +184,10 @@ def _read(
     reads.clear()
     series = []
     for name in sorted(groups):
-        series.append(join(name, groups.pop(name), duplicates=duplicates))
+        try:
+            series.append(join(name, groups.pop(name), duplicates=duplicates))
+        except TwoBarsError as error:
+            raise explained(error, paths) from None
     unsorted = sum(not one.was_sorted for one in series)
     if unsorted:
         say("the bars were not in time order and have been sorted")

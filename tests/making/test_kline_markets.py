@@ -279,3 +279,35 @@ def test_timeframes_and_step_follow_from_the_bars(tmp_path, minutes, bars, names
     build([path], out=tmp_path / "rows.csv", sink=said.append)
     assert f",{names},arr_ta" in (tmp_path / "rows.csv").read_text().partition("\n")[0]
     assert f"timeframes {names.replace('arr_', '')} and step {step}, chosen for bars of" in "\n".join(said)
+
+
+TELLING = {
+    ("exchange", "binance", "kraken"): "give the rows of one, in a file of their own, or put both names into a column",
+    ("interval", "5m", "15m"): "give the rows of one length",
+    ("hour", "1", "2"): "write it into column 'timestamp'",
+}
+
+
+@pytest.mark.parametrize("column", TELLING, ids=lambda column: column[0])
+def test_a_column_not_read_that_tells_bars_of_one_time_apart_is_named_with_the_next_step(tmp_path, column):
+    name, one, other = column
+    form = "{ms},{open},{high},{low},{close},{volume},"
+    text = lines(make_bars(seed=1), form + one, f"timestamp,open,high,low,close,volume,{name}")
+    (tmp_path / "k.csv").write_text(text + lines(make_bars(seed=2), form + other))
+    words = f"column '{name}', which is not read, tells them apart \\('{one}', '{other}'\\): {TELLING[column]}"
+    with pytest.raises(DataError, match=words) as caught:
+        build_rows(tmp_path, [tmp_path / "k.csv"])
+    assert "--duplicates" not in str(caught.value)
+
+
+def test_no_policy_for_duplicates_is_offered_where_most_times_are_there_twice(tmp_path):
+    (tmp_path / "k.csv").write_text(archive(make_bars(seed=1)) + archive(make_bars(seed=2), header=None))
+    with pytest.raises(DataError, match=r"900 such times.; most bars are of other markets or lengths") as caught:
+        build_rows(tmp_path, [tmp_path / "k.csv"])
+    assert "--duplicates" not in str(caught.value)
+
+
+def test_one_name_for_files_of_several_symbols_is_told_where_their_bars_differ(tmp_path):
+    paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(("BTCUSDT.csv", "ETHUSDT.csv"))]
+    with pytest.raises(DataError, match="--market joins BTCUSDT, ETHUSDT: leave it away to build each market apart"):
+        build_rows(tmp_path, paths, market="X")
