@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError
-from ..times import duration_name, iso_time
+from ..times import SECOND, duration_name, iso_time
 from .bars import NEVER, Bars
 from .kline_cells import keep_rows
 from .kline_conflicts import TwoBarsError
@@ -21,7 +21,9 @@ POLICIES = ("error", "first", "last")
 
 _RARE = 0.05
 _FEW, _MOST = 10, 0.5
-"""Where so many times, and such a share, have two different bars, none is the other told again: no policy is offered."""
+"""Where so many times, and such a share, have two different bars, no policy is offered."""
+_FEW_FAR, _FAR = 7, 30 * 86_400 * SECOND
+"""So few bars, so long (ns) after or before all others, have wrong times."""
 _FEWEST_STEPS, _SURE = 10, 0.8
 """A file is of bars of another length when it has so many steps and such a share of them are of that length."""
 
@@ -76,10 +78,29 @@ def join(market: str, parts: Sequence[FileBars], *, duplicates: str = "error") -
     order = np.arange(len(times)) if was_sorted else np.argsort(times, kind="stable")
     values = _joined(parts)
     keep, drop, equal = _choose(times, values, order, parts, duplicates)
+    _check_far(times[keep], keep, parts)
     interval = _interval(times[keep], parts, market)
     if not was_sorted or len(drop):
         times, values = times[keep], keep_rows(values, keep)
     return Series(market, Bars(times, values, interval), _by_part(parts, drop, equal), was_sorted)
+
+
+def _check_far(times: np.ndarray, places: np.ndarray, parts: Sequence[FileBars]) -> None:
+    """Raise DataError where a few bars lie farther from all others than these span: a wrong time, not a gap."""
+    for sign in (1, -1):  # at the end, at the begin
+        ordered = times if sign == 1 else -times[::-1]
+        rest = ordered[:-_FEW_FAR]
+        if len(rest) < _FEW_FAR:
+            return
+        steps = np.diff(ordered[-_FEW_FAR - 1 :])
+        if steps.max() > max(_FAR, 2 * int(np.ptp(rest))):
+            index = len(times) - _FEW_FAR + int(steps.argmax())
+            part, bar = _place(parts, int(places[index if sign == 1 else len(times) - 1 - index]))
+            days = int(steps.max()) // (86_400 * SECOND)
+            raise DataError(
+                f"{part.file} row {part.rows[bar]}: a bar opens at {iso_time(int(part.times[bar]))}, {days} days "
+                f"{'after' if sign == 1 else 'before'} all others: probably a wrong time; correct or remove the row"
+            )
 
 
 def _joined(parts: Sequence[FileBars]) -> np.ndarray:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..errors import DataError, SettingsError
 from ..files import atomic_write
 from ..memory.limits import MemoryLimits
-from ..times import duration_name, iso_time, parse_duration
+from ..times import duration_name, era_warnings, iso_time, parse_duration
 from ..units import count_of, format_bytes
 from .indicators import BREAK_NAME, CONTEXT_NAMES, INDICATOR_NAMES, TAKER_VOLUME
 from .kline_columns import CHANNELS, COLUMNS
@@ -337,6 +337,10 @@ def _entries(klines: Klines, known: Sequence[np.ndarray | None]) -> Iterator[Kli
 
 
 def _report(found: Build, klines: Klines, layout: Layout, out: str | Path, say: Callable[[str], None]) -> None:
+    for series in klines.series:
+        first, last = series.bars.open_times[[0, -1]].tolist()
+        for line in era_warnings(first, last, what="bars"):
+            say(f"{series.market}: {line}" if klines.has_market else line)
     causes = [f"{count} {cause}" for cause, count in found.lost.items() if count]
     if causes:
         times = count_of(sum(found.lost.values()), "time")

@@ -13,7 +13,7 @@ from ..sources.protocol import Source
 from ..sources.schema import Schema
 from ..sources.statistics import Moments
 from ..sources.time_order import ORDER_REASONS
-from ..times import EXCHANGE_ERA, SECOND, iso_time
+from ..times import SECOND, era_warnings
 from ..units import count_of
 from .ledger import LedgerEntry
 from .row_range import RowRange
@@ -145,12 +145,7 @@ def time_warnings(timestamps: np.ndarray) -> Iterator[str]:
     """Yield what is odd about ascending times (int64 ns): far outside the exchange era, or too close to each other."""
     if not len(timestamps):
         return
-    for time, verb in ((int(timestamps[0]), "begin"), (int(timestamps[-1]), "end")):
-        if not EXCHANGE_ERA[0] <= time < EXCHANGE_ERA[1]:
-            yield (
-                f"the rows {verb} in {iso_time(time)[:4]}: are the timestamps ISO 8601, or epoch numbers in s, ms, us "
-                f"or ns? (Ten digits such as 2024030409 are an epoch number of 2034)"
-            )
+    yield from era_warnings(int(timestamps[0]), int(timestamps[-1]), what="rows")
     step = float(np.median(np.diff(timestamps))) if len(timestamps) > 1 else SECOND
     if step < _LEAST_STEP:
         yield (

@@ -237,3 +237,17 @@ def test_a_column_that_marks_every_bar_as_open_is_refused(tmp_path, bars):
     header, *lines = archive(bars, header=f"{HEADER},closed", width=6).splitlines()
     with pytest.raises(DataError, match="column 'closed' marks every bar as still open"):
         build_tables(tmp_path, "\n".join([header, *(line + ",0" for line in lines)]))
+
+
+@pytest.mark.parametrize(("row", "shift", "side"), [(700, 1, "after"), (899, 1, "after"), (700, -1, "before")])
+@pytest.mark.parametrize("session", ["none", "auto"])
+def test_a_bar_years_away_from_all_others_is_named(tmp_path, bars, row, shift, side, session):
+    bars.loc[row, "ms"] += shift * 300_000_000_000
+    with pytest.raises(DataError, match=f"k0.csv row {row}: a bar opens at .*, 34.. days {side} all others"):
+        build_tables(tmp_path, bars, session=session)
+
+
+def test_bars_of_a_wrong_century_are_told(tmp_path, bars):
+    said = []
+    build_tables(tmp_path, bars.assign(ms=bars["ms"] + 315_532_800_000), sink=said.append)
+    assert any(line.startswith("the bars begin in 2034: are the timestamps ISO 8601, or epoch") for line in said)
