@@ -327,3 +327,29 @@ def test_decimals_are_the_numbers_of_their_text(tmp_path, bars):
     pq.write_table(exact, tmp_path / "k.parquet")
     build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT)
     assert (tmp_path / "rows.csv").read_bytes() == expected
+
+
+UNREAD_NUMBERS = {
+    "its decimals follow a comma: .*decimal=',', thousands='.'": "{:.2f}",
+    "its decimals follow a comma: .*decimal=','": "1{:07.2f}",
+    "a comma parts thousands or decimals": "1,{:03.0f}",
+    "commas part its thousands": "1,{:06.2f}",
+    "leave currencies, units and other signs away": "${:.4f}",
+    "K, M and B stand for thousands": "{:.4f}K",
+}
+
+
+@pytest.mark.parametrize("words", UNREAD_NUMBERS)
+def test_numbers_of_another_form_throughout_are_told_with_the_next_step(tmp_path, bars, words):
+    texts = {name: [UNREAD_NUMBERS[words].format(cell) for cell in bars[name]] for name in HEADER.split(",")[1:]}
+    table = pd.DataFrame({"timestamp": bars["ms"], **texts})
+    if "decimals" in words:
+        table = table.replace(r"\.", ",", regex=True)
+    with pytest.raises(DataError, match=f"row 0: open='.*' is not a number; most rows are written so, {words}"):
+        build_text(tmp_path, table.to_csv(index=False, sep=";"))
+
+
+def test_a_second_line_of_names_or_units_is_told(tmp_path, bars):
+    text = archive(bars, header=HEADER + "\n,USD,USD,USD,USD,BTC", width=6)
+    with pytest.raises(DataError, match=r"row 0: open='USD' is not a number; a second line of names or units. Remove"):
+        build_text(tmp_path, text)
