@@ -75,7 +75,8 @@ def read_file(file: KlineFile) -> FileRead:
         raise DataError(f"{file.name} holds no bar; give a file with bars")
     symbols = list(_by_symbol(cells, roles, len(times)))
     for name, part in symbols:
-        check_order(*_of(times, values, part), roles, f"{file.name}{name}", has_header=file.names is not None)
+        naming = "" if file.names is not None else file.naming
+        check_order(*_of(times, values, part), roles, f"{file.name}{name}", naming=naming)
     is_open = _still_open(cells, roles, file.name)
     good = lawful(values) & ~is_open
     everything = FileBars(file.name, symbol_of(file.name), times, values, cells.rows, cells.lines)

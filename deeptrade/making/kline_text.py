@@ -34,6 +34,8 @@ class TextFile:
     `opener` gives its bytes anew; `head` are the first of them; `size` is that of the whole.
     """
 
+    naming = "put a header above the first line"
+
     def __init__(self, name: str, opener: Callable[[], IO[bytes]], head: bytes, *, size: int):
         self.name, self._opener = name, opener
         self._encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _UTF8

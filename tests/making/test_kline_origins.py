@@ -1,3 +1,4 @@
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -353,3 +354,18 @@ def test_a_second_line_of_names_or_units_is_told(tmp_path, bars):
     text = archive(bars, header=HEADER + "\n,USD,USD,USD,USD,BTC", width=6)
     with pytest.raises(DataError, match=r"row 0: open='USD' is not a number; a second line of names or units. Remove"):
         build_text(tmp_path, text)
+
+
+def test_arrays_of_json_in_an_unknown_order_are_not_told_to_get_a_line_above(tmp_path, bars):
+    coinbase = json.dumps(bars[["ms", "low", "high", "open", "close", "volume"]].to_numpy().tolist())
+    eleven = json.dumps([[*row, 1, 2, 3, 4, 5] for row in json.loads(coinbase)])
+    for content, words in ((coinbase, "save it as CSV with the header, timestamp,low"), (eleven, "arrays of 11 cells")):
+        with pytest.raises(DataError, match=words) as caught:
+            build_text(tmp_path, content, name="k.json")
+        assert "above the first" not in str(caught.value)
+
+
+def test_a_damaged_line_of_json_is_named_by_its_number(tmp_path, bars):
+    text = bars[["ms", "open", "high", "low", "close", "volume"]].to_json(orient="records", lines=True)
+    with pytest.raises(DataError, match=r"k.jsonl cannot be read .JSON: line 900: "):
+        build_text(tmp_path, text[:-20], name="k.jsonl")
