@@ -181,7 +181,8 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
     """Index of the header (None: there is none) and of the first line below it."""
     for index, cells in enumerate(split):
         if _is_bar(cells):
-            return None, index
+            above = split[index - 1] if index else ()
+            return (index - 1, index) if _are_names(above, len(cells)) else (None, index)
         if price_names(cells) >= 3:
             return index, index + 1
         if len(cells) >= _FEWEST_CELLS and _counts([cell for cell in cells if cell]):
@@ -192,6 +193,11 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
     wide = [index for index, cells in enumerate(split) if len(cells) >= _FEWEST_CELLS]
     first = wide[0] if wide else 0
     return first, first + 1
+
+
+def _are_names(cells: Sequence[str], width: int) -> bool:
+    """Whether a line above the first bar is a header, though its names are not known."""
+    return len(cells) == width and all(cell[:1].isalpha() or cell[:1] in "<_" for cell in cells)
 
 
 def _is_bar(cells: Sequence[str]) -> bool:

@@ -218,6 +218,9 @@ REFUSED = {
         HEADER + ",1", HEADER.replace("volume", "Volume") + ",volume"
     ),
     "column 'close' is there twice": lambda text: text.replace("\n", ",1\n").replace(HEADER + ",1", HEADER + ",close"),
+    "no column 'open' among timestamp, bidopen, .*: rename the column that holds it": lambda text: text.replace(
+        HEADER, "timestamp,bidopen,bidhigh,bidlow,bidclose,volume"
+    ),
     "no column 'volume'": lambda text: text.replace("volume", "size"),
     "no column 'open_time'": lambda text: text.replace("timestamp", "row"),
     "a web page or XML": lambda text: "<!DOCTYPE html><html>" + text,
