@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -44,20 +44,29 @@ class FileBars:
 
 @dataclass
 class FileRead:
-    """What a file gave: bars by market, entries for bad bars, names of the channels, and of the columns left out."""
+    """What a file gave: bars by market, entries for bad bars, and names of the columns left out; those `lacking` are
+    left out because another file has none of the kind."""
 
     bars: list[FileBars]
     bad: list[KlineEntry]
-    channels: tuple[str, ...]
     left_out: tuple[str, ...]
+    lacking: tuple[str, ...]
 
 
-def read_file(file: KlineFile) -> FileRead:
-    """Return the bars of a file.
+def common_channels(files: Sequence[KlineFile]) -> tuple[tuple[str, ...], str]:
+    """Return the channels that all files have, and the name of the first file with the fewest."""
+    found = [(tuple(find_roles(file.names, file.sample, file.name).channels), file.name) for file in files]
+    return min(found, key=lambda one: len(one[0]))
+
+
+def read_file(file: KlineFile, channels: Sequence[str]) -> FileRead:
+    """Return the bars of a file with those of its channels that are wanted: nothing hangs on the others.
 
     Raises DataError where a column is missing or unreadable, or where most bars break the law of bars.
     """
     roles = find_roles(file.names, file.sample, file.name)
+    lacking = tuple(roles.names[index] for name, index in roles.channels.items() if name not in channels)
+    roles = replace(roles, channels={name: roles.channels[name] for name in channels})
     texts = [index for index in (roles.time, roles.clock, roles.symbol, roles.closed) if index is not None]
     try:
         cells = file.read({index: name for name, index in roles.channels.items()}, texts)
@@ -87,7 +96,7 @@ def read_file(file: KlineFile) -> FileRead:
     alone = len(symbols) == 1
     bars = [_part(everything, good & part, name.strip(" ()"), alone=alone) for name, part in symbols]
     bad.sort(key=lambda entry: entry.row or 0)
-    return FileRead(bars, bad, tuple(roles.channels), roles.left_out)
+    return FileRead(bars, bad, roles.left_out, lacking)
 
 
 def _still_open(cells: Cells, roles: Roles, file: str) -> np.ndarray:

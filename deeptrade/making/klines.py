@@ -23,7 +23,7 @@ from .kline_conflicts import TwoBarsError, explained
 from .kline_files import ACCEPTED, open_klines
 from .kline_ledger import KlineEntry, ledger_path, write_entries
 from .kline_memory import check_memory
-from .kline_reading import FileBars, FileRead, read_file
+from .kline_reading import FileBars, FileRead, common_channels, read_file
 from .kline_series import POLICIES, Series, join
 from .market_names import check_market, market_key, telling_words
 from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
@@ -169,18 +169,14 @@ def _read(
 ) -> Klines:
     files = [open_klines(path) for path in paths]
     check_memory(files, limits)
+    channels, narrow = common_channels(files)
     reads: list[FileRead] = []
     while files:
-        reads.append(read_file(files.pop(0)))
+        reads.append(read_file(files.pop(0), channels))
         pa.default_memory_pool().release_unused()
-    if len({read.channels for read in reads}) > 1:
-        few, many = (choose(reads, key=lambda read: len(read.channels)).bars[0].file for choose in (min, max))
-        raise DataError(f"{few} has other columns than {many}; build from files of one kind")
-    left_out = list(dict.fromkeys(name for read in reads for name in read.left_out))
-    if left_out:
-        say(f"left out: {', '.join(repr(name) if ',' in name else name for name in left_out)}")
+    _say_left_out(reads, narrow, say)
     groups = _by_market([bars for read in reads for bars in read.bars], market)
-    bad, channels = [entry for read in reads for entry in read.bad], len(reads[0].channels)
+    bad = [entry for read in reads for entry in read.bad]
     reads.clear()
     series = []
     for name in sorted(groups):
@@ -193,7 +189,20 @@ def _read(
         say("the bars were not in time order and have been sorted")
     if bad:
         say(f"{count_of(len(bad), 'row')} left out, no bars, such as {bad[0].detail}; all are in the ledger")
-    return Klines(series, bad, channels, bool(market) or len(series) > 1)
+    return Klines(series, bad, len(channels), bool(market) or len(series) > 1)
+
+
+def _say_left_out(reads: Sequence[FileRead], narrow: str, say: Callable[[str], None]) -> None:
+    """Name the columns that are not used, and those that the file with the fewest lacks."""
+    parts = []
+    for names, cause in (
+        ([name for read in reads for name in read.left_out], ""),
+        ([name for read in reads for name in read.lacking], f", which {narrow} lacks"),
+    ):
+        if names:
+            parts.append(", ".join(repr(name) if "," in name else name for name in dict.fromkeys(names)) + cause)
+    if parts:
+        say(f"left out: {'; '.join(parts)}")
 
 
 def _by_market(parts: Sequence[FileBars], market: str) -> dict[str, list[FileBars]]:

@@ -311,3 +311,21 @@ def test_one_name_for_files_of_several_symbols_is_told_where_their_bars_differ(t
     paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(("BTCUSDT.csv", "ETHUSDT.csv"))]
     with pytest.raises(DataError, match="--market joins BTCUSDT, ETHUSDT: leave it away to build each market apart"):
         build_rows(tmp_path, paths, market="X")
+
+
+def test_files_with_other_columns_are_read_by_those_that_all_have(tmp_path):
+    wide, narrow = make_bars(seed=1), make_bars(seed=2)
+    wide.loc[300, "quote"] = np.nan  # of no weight where no quote volume is read
+    header, said = "timestamp,open,high,low,close,volume", []
+    paths = [
+        write(tmp_path, "BTCUSDT.csv", wide),
+        write(tmp_path, "ETHUSDT.csv", narrow, width=6, header=header),
+    ]
+    rows = build_rows(tmp_path, paths, sink=said.append)
+    assert said[0] == (
+        "left out: close_time, ignore; quote_volume, count, taker_buy_volume, taker_buy_quote_volume, which "
+        "ETHUSDT.csv lacks"
+    )
+    for name, bars in (("BTCUSDT", wide), ("ETHUSDT", narrow)):
+        reduced = build_rows(tmp_path, [write(tmp_path, "k.csv", bars, width=6, header=header)])
+        assert [without_market(row) for row in rows if row.split(",", 2)[1] in ("market", name)] == reduced
