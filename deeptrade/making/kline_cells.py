@@ -77,11 +77,16 @@ def numbers_of(column: Sequence | pd.Series, *, file: str, name: str, rows: np.n
         cells = cells.map(str, na_action="ignore").str.strip()
     values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     bad = np.flatnonzero(np.isnan(values) & ~(cells.isna() | cells.isin(NULLS)).to_numpy())
-    if len(bad):
+    if len(bad) and not _stray_quotes(cells.iloc[bad], len(cells)):
         row, cell = rows[bad[0]] if rows is not None else bad[0], str(cells.iloc[bad[0]])
         advice = _advice([str(cell) for cell in cells.iloc[bad[:_SAMPLE]]], int(row), share=len(bad) / len(cells))
         raise DataError(f"{file} row {row}: {name}={cell!r:.40} is not a number; {advice}")
     return values
+
+
+def _stray_quotes(cells: pd.Series, rows: int) -> bool:
+    """Whether some cells are no numbers for a quote within them alone, as 4.5" has: a gap, as a cut line is."""
+    return len(cells) <= _USUAL * rows and bool(cells.astype("str").str.fullmatch(r'[-+\d.eE]*"[-+\d.eE]*').all())
 
 
 _FORMS = {

@@ -186,6 +186,14 @@ def test_a_quote_left_open_costs_its_own_line_alone(tmp_path, bars, case, ending
     assert rows == build_tables(tmp_path, bars.drop(index=list(damaged)))[2]
 
 
+def test_a_quote_behind_a_number_costs_its_own_line_alone(tmp_path, bars):
+    header, *lines = archive(bars, header=HEADER, width=6).splitlines()
+    lines[100], lines[500] = '"' + lines[100], lines[500] + '"'
+    _, ledger, rows = build_tables(tmp_path, "\n".join([header, *lines]))
+    assert [entry["line"] for entry in ledger if entry["reason"] == "bad_bar"] == ["102", "502"]
+    assert rows == build_tables(tmp_path, bars.drop(index=[100, 500]))[2]
+
+
 def test_a_quote_left_open_in_a_file_without_a_header_costs_its_own_line_alone(tmp_path, bars):
     lines = archive(bars, header=None, width=6).splitlines()
     _, ledger, rows = build_tables(tmp_path, "\n".join(['"' + lines[0], *lines[1:]]))
