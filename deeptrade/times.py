@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
 
@@ -178,3 +179,13 @@ def duration_name(duration: int) -> str:
     """
     unit, letter = next((unit, letter) for unit, letter in _UNITS if duration % unit == 0)
     return f"{duration // unit}{letter}"
+
+
+def era_warnings(first: int, last: int, *, what: str) -> Iterator[str]:
+    """Yield a line for the first and the last of the times (ns) of `what` that lie far outside the exchange era."""
+    for time, verb in ((first, "begin"), (last, "end")):
+        if not EXCHANGE_ERA[0] <= time < EXCHANGE_ERA[1]:
+            yield (
+                f"the {what} {verb} in {iso_time(time)[:4]}: are the timestamps ISO 8601, or epoch numbers in s, ms, "
+                f"us or ns? (Ten digits such as 2024030409 are an epoch number of 2034)"
+            )

@@ -64,9 +64,28 @@ _TIMES = tuple(_TIME_NAMES.split())
 """Names of the open time, the most exact first: of several the first is used and the others are left out."""
 
 
+_FLAGS = frozenset(
+    [
+        "confirm",
+        "confirmed",
+        "closed",
+        "isclosed",
+        "windowclose",
+        "isfinal",
+        "final",
+        "complete",
+        "iscomplete",
+        "x",
+        "kx",
+    ]
+)
+"""Names of a column that is false, or 0, in a bar still open: OKX, Gate, Oanda, and the streams of Binance (x)."""
+
+
 @dataclass(frozen=True)
 class Roles:
-    """Which column, by position, is what. `clock` stands beside a column of dates; `symbol` names the market."""
+    """Which column, by position, is what. `clock` stands beside a column of dates; `symbol` names the market; `closed`
+    tells bars that are complete from one still open."""
 
     time: int
     clock: int | None
@@ -74,6 +93,7 @@ class Roles:
     channels: dict[str, int]
     names: tuple[str, ...]
     left_out: tuple[str, ...] = field(default=())
+    closed: int | None = None
 
 
 def plain_name(name: str) -> str:
@@ -118,11 +138,21 @@ def _named(names: Sequence[str], sample: Sequence[Sequence[str]], file: str) -> 
     channels = channels if len(channels) == len(CHANNELS) else {name: channels[name] for name in CHANNELS[:5]}
     time, clock = _date_and_clock(found, times, sample)
     symbol = found["symbol"][0] if "symbol" in found else None
-    used = {time, clock, symbol, *channels.values()}
+    closed = _flag(names, sample)
+    used = {time, clock, symbol, closed, *channels.values()}
     left_out = tuple(
         name or f"column {i + 1}" for i, name in enumerate(names) if i not in used and not _is_index(i, name)
     )
-    return Roles(time, clock, symbol, channels, tuple(names), left_out)
+    return Roles(time, clock, symbol, channels, tuple(names), left_out, closed)
+
+
+def _flag(names: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
+    """The column that marks closed bars, known by its name and by cells that are true, false, 0 or 1 alone."""
+    for index, name in enumerate(names):
+        words = ("true", "false") if plain_name(name) in ("x", "kx") else ("true", "false", "0", "1", "0.0", "1.0")
+        if plain_name(name) in _FLAGS and all(row[index].lower() in words for row in sample if len(row) > index):
+            return index
+    return None
 
 
 def _is_index(index: int, name: str) -> bool:

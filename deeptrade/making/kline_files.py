@@ -47,9 +47,11 @@ _OTHER_KINDS = (
 
 
 class KlineFile(Protocol):
-    """A file of klines. `names` are the header's, None without one; `sample` the first rows as text; `rows` a guess."""
+    """A file of klines. `names` are the header's, None without one; `sample` the first rows as text; `rows` a guess;
+    `naming` is how its columns get names."""
 
     name: str
+    naming: str
     names: tuple[str, ...] | None
     sample: list[list[str]]
     rows: int

@@ -64,14 +64,15 @@ def fault(bar: np.ndarray) -> Fault:
 
 
 def check_order(
-    times: np.ndarray, values: np.ndarray, *, rows: np.ndarray, roles: Roles, file: str, has_header: bool
+    times: np.ndarray, values: np.ndarray, *, rows: np.ndarray, roles: Roles, file: str, naming: str
 ) -> None:
     """Raise DataError where most bars of a file break the law, with the order its columns probably have.
 
     `rows` are the numbers of the bars in their file, int64 (bars,).
 
     Bars with four equal prices obey it in any order, so the others decide. Open and close can change places within the
-    law: there a bar's open, which follows the last close, tells them apart.
+    law: there a bar's open, which follows the last close, tells them apart. `naming` is how columns without names get
+    some, '' where they have names.
     """
     moving = values[:, :4].max(axis=1) > values[:, :4].min(axis=1)
     bad = ~lawful(values)
@@ -83,7 +84,7 @@ def check_order(
     if share <= _MOST_BAD and order is None and not swapped:
         return
     found = "each open is near the close after it, not near the one before" if swapped else _count(values, bad, rows)
-    raise DataError(f"{file}: {found}; {_advice(roles, order, swapped=swapped, has_header=has_header)}")
+    raise DataError(f"{file}: {found}; {_advice(roles, order, swapped=swapped, naming=naming)}")
 
 
 def _count(values: np.ndarray, bad: np.ndarray, rows: np.ndarray) -> str:
@@ -94,7 +95,7 @@ def _count(values: np.ndarray, bad: np.ndarray, rows: np.ndarray) -> str:
     )
 
 
-def _advice(roles: Roles, order: Sequence[str] | None, *, swapped: bool, has_header: bool) -> str:
+def _advice(roles: Roles, order: Sequence[str] | None, *, swapped: bool, naming: str) -> str:
     place = sorted(CHANNELS[:5], key=lambda name: roles.channels[name])
     if swapped:
         swap = {"open": "close", "close": "open"}
@@ -104,14 +105,14 @@ def _advice(roles: Roles, order: Sequence[str] | None, *, swapped: bool, has_hea
     true = dict(zip(CHANNELS[:5], order, strict=True))  # by what a column is called: what it holds
     probable = tuple(true[name] for name in place)
     names = ",".join(probable)
-    if has_header:
+    if not naming:
         return f"columns {','.join(place)} probably hold {names}: correct the names in its header"
     maker = KNOWN_ORDERS.get(probable)
     header = ["timestamp" if index == roles.time else name for index, name in enumerate(roles.names)]
     for name, truth in zip(place, probable, strict=True):
         header[roles.channels[name]] = truth
     known = f", as {maker} write{'' if ' and ' in maker else 's'} them" if maker else ""
-    return f"its columns are probably time,{names}{known}: put a header above the first line, {','.join(header)}"
+    return f"its columns are probably time,{names}{known}: {naming}, {','.join(header)}"
 
 
 def _lawful_order(times: np.ndarray, values: np.ndarray, moving: np.ndarray) -> tuple[str, ...] | None:

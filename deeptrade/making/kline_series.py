@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError
-from ..times import duration_name, iso_time
+from ..times import SECOND, duration_name, iso_time
 from .bars import NEVER, Bars
 from .kline_cells import keep_rows
+from .kline_conflicts import TwoBarsError
 from .kline_ledger import KlineEntry
 from .kline_reading import FileBars
+from .market_names import market_key
 
 _RARE = 0.05
+_FEW, _MOST = 10, 0.5
+"""Where so many times, and such a share, have two different bars, no policy is offered."""
+_FEW_FAR, _FAR = 7, 30 * 86_400 * SECOND
+"""So few bars, so long (ns) after or before all others, have wrong times."""
 _FEWEST_STEPS, _SURE = 10, 0.8
 """A file is of bars of another length when it has so many steps and such a share of them are of that length."""
 
@@ -73,10 +79,29 @@ def join(market: str, parts: Sequence[FileBars], *, duplicates: str = "error") -
     order = np.arange(len(times)) if was_sorted else np.argsort(times, kind="stable")
     values = _joined(parts)
     keep, drop, equal = _choose(times, values, order, parts, duplicates)
+    _check_far(times[keep], keep, parts)
     interval = _interval(times[keep], parts, market)
     if not was_sorted or len(drop):
         times, values = times[keep], keep_rows(values, keep)
     return Series(market, Bars(times, values, interval), _by_part(parts, drop, equal), was_sorted)
+
+
+def _check_far(times: np.ndarray, places: np.ndarray, parts: Sequence[FileBars]) -> None:
+    """Raise DataError where a few bars lie farther from all others than these span: a wrong time, not a gap."""
+    for sign in (1, -1):  # at the end, at the begin
+        ordered = times if sign == 1 else -times[::-1]
+        rest = ordered[:-_FEW_FAR]
+        if len(rest) < _FEW_FAR:
+            return
+        steps = np.diff(ordered[-_FEW_FAR - 1 :])
+        if steps.max() > max(_FAR, 2 * int(np.ptp(rest))):
+            index = len(times) - _FEW_FAR + int(steps.argmax())
+            part, bar = _place(parts, int(places[index if sign == 1 else len(times) - 1 - index]))
+            days = int(steps.max()) // (86_400 * SECOND)
+            raise DataError(
+                f"{part.file} row {part.rows[bar]}: a bar opens at {iso_time(int(part.times[bar]))}, {days} days "
+                f"{'after' if sign == 1 else 'before'} all others: probably a wrong time; correct or remove the row"
+            )
 
 
 def _joined(parts: Sequence[FileBars]) -> np.ndarray:
@@ -119,17 +144,26 @@ def _choose(
 
 def _conflict(
     times: np.ndarray, order: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, parts: Sequence[FileBars]
-) -> DataError:
+) -> TwoBarsError:
     one, other = int(order[firsts[0]]), int(order[lasts[0]])
-    named = [f"{part.file} row {part.rows[index]}" for part, index in (_place(parts, one), _place(parts, other))]
+    places = (_place(parts, one), _place(parts, other))
+    named = [f"{part.file} row {part.rows[index]}" for part, index in places]
+    found = (
+        f"two different bars open at {iso_time(int(times[one]))}: {named[0]} and {named[1]} ({len(firsts)} such times)"
+    )
+    symbols = sorted({market_key(part.market): part.market for part in parts if part.market}.values())
+    if len(symbols) > 1:
+        advice = f"--market joins {', '.join(symbols):.80}: leave it away to build each market apart"
+        return TwoBarsError(found, advice)
     several = len({part.file for part in parts}) > 1 and not all(part.market for part in parts)
-    markets = (
-        "if they are of several markets, name each file by its symbol, such as BTCUSDT-1m.csv; else " if several else ""
-    )
-    return DataError(
-        f"two different bars open at {iso_time(int(times[one]))}: {named[0]} and {named[1]} ({len(firsts)} such "
-        f"times); {markets}remove one of each, or choose with --duplicates first or last"
-    )
+    markets = "if they are of several markets, name each file by its symbol, such as BTCUSDT-1m.csv" if several else ""
+    if len(firsts) > _MOST * len(np.unique(times)):
+        advice = (
+            markets or "most bars are of other markets or lengths than those beside them: give each in its own file"
+        )
+    else:
+        advice = f"{markets}{'; else ' * several}remove one of each, or choose with --duplicates first or last"
+    return TwoBarsError(found, advice, places[0][0].file if places[0][0].file == places[1][0].file else "")
 
 
 def _place(parts: Sequence[FileBars], index: int) -> tuple[FileBars, int]:

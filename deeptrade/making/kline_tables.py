@@ -15,12 +15,16 @@ import pyarrow.parquet as pq
 
 from ..errors import DataError
 from .kline_cells import Cells, numbers_of
+from .kline_columns import UNNAMED_ORDERS
+from .kline_law import lawful
 
 _SAMPLE_ROWS = 40
 
 
 class ArrowFile:
     """A Feather or Parquet file; an index that pandas stored is a column like the others."""
+
+    naming = "name its columns"
 
     def __init__(self, path: Path):
         self.name, self._path = path.name, path
@@ -52,7 +56,9 @@ class ArrowFile:
         for place, (index, name) in enumerate(numbers.items()):
             column = table.column(self._columns[index])
             kind = column.type
-            if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+            if pa.types.is_decimal(kind):
+                found.values[:, place] = _doubles(column).to_numpy()
+            elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
                 found.values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
             else:
                 found.values[:, place] = numbers_of(column.to_pandas(), file=self.name, name=name)
@@ -75,17 +81,25 @@ def _times(column: pa.ChunkedArray) -> pd.Series:
     elif pa.types.is_time(kind):
         column = column.cast(pa.string())
     elif pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
+        column = _doubles(column)
     return column.to_pandas()
 
 
+def _doubles(decimals: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decimals as float64 through their text: Arrow's own way is not rounded correctly."""
+    return decimals.cast(pa.string()).cast(pa.float64())
+
+
 class JsonFile:
-    """JSON with one array or object per bar, or one array per column, also inside the envelope of an exchange."""
+    """JSON with one array or object per bar, or one array per column, also inside the envelope of an exchange; or with
+    one bar per line."""
+
+    naming = "save it as CSV with the header"
 
     def __init__(self, name: str, content: bytes):
         self.name = name
         try:
-            rows = _rows(json.loads(content.decode("utf-8-sig")))
+            rows = _rows(_document(content.decode("utf-8-sig")))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{name} cannot be read (JSON: {error}); give one array of bars") from None
         if not rows:
@@ -99,6 +113,8 @@ class JsonFile:
         odd = next((index for index, row in enumerate(rows) if not isinstance(row, list) or len(row) != width), None)
         if odd is not None:
             raise DataError(f"{name} row {odd}: not {width} cells as in the first row; correct or remove it")
+        if self.names is None:
+            self.names = _order(rows, name)
         self.rows = len(rows)
         self._columns = list(zip(*rows, strict=True))
         self.sample = [["" if cell is None else str(cell) for cell in row] for row in rows[:_SAMPLE_ROWS]]
@@ -111,6 +127,52 @@ class JsonFile:
         for index in texts:
             found.texts[index] = pd.Series(list(self._columns[index]))
         return found
+
+
+_ORDERS = {
+    7: ("time", "open", "close", "high", "low", "volume", "turnover"),
+    8: ("time", "open", "high", "low", "close", "vwap", "volume", "count"),
+    9: ("ts", "open", "high", "low", "close", "vol", "volCcy", "volCcyQuote", "confirm"),
+}
+"""What the arrays of KuCoin, Kraken and OKX hold. Seven cells are those of KuCoin where the law of bars says so."""
+_LAWFUL = 0.99
+
+
+def _order(rows: list[list], file: str) -> tuple[str, ...] | None:
+    """The names of arrays by their length, None for those that are known without. Raises DataError for others."""
+    width = len(rows[0])
+    if width in (8, 9):
+        return _ORDERS[width]
+    if width == 7:
+        try:
+            cells = np.array([row[1:6] for row in rows], np.float64)
+        except (TypeError, ValueError):
+            return None
+        is_kucoin = lawful(cells[:, [0, 2, 3, 1, 4]]).mean() >= _LAWFUL > lawful(cells).mean()
+        return _ORDERS[width] if is_kucoin else None
+    if width not in UNNAMED_ORDERS:
+        raise DataError(
+            f"{file} holds arrays of {width} cells in an order that is not known; save them as CSV with a header, such "
+            f"as open_time,open,high,low,close,volume"
+        )
+    return None
+
+
+def _document(text: str) -> Any:
+    """The JSON document, or a list of those that stand each on a line of its own."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        first, _, more = text.strip().partition("\n")
+        if not error.msg.startswith("Extra data") or not more.lstrip()[:1] or more.lstrip()[:1] != first[:1]:
+            raise
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            found += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return found
 
 
 def _rows(content: Any) -> list:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..times import is_number
 from ..units import count_of
 from .kline_cells import NULLS, Cells, CutRow, GrowingTable, numbers_of
 from .kline_columns import price_names
+from .kline_lines import LineReader, has_open_quote
 
 _UTF8 = "utf-8-sig"
 """Not pyarrow's own decoder: that one prints a traceback for bad bytes in a row of too few cells."""
@@ -32,6 +34,8 @@ class TextFile:
     `opener` gives its bytes anew; `head` are the first of them; `size` is that of the whole.
     """
 
+    naming = "put a header above the first line"
+
     def __init__(self, name: str, opener: Callable[[], IO[bytes]], head: bytes, *, size: int):
         self.name, self._opener = name, opener
         self._encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _UTF8
@@ -44,7 +48,9 @@ class TextFile:
         header, first = _header(split, name)
         names, first = (None, first) if header is None else _complete(split, header)
         self.names = None if names is None else tuple(names)
-        self.sample = [row for row in split[first:] if any(row)]
+        self._header = "" if header is None else lines[header]
+        closed = [not has_open_quote(line, self._separator) for line in lines[first:]]
+        self.sample = [row for row, is_closed in zip(split[first:], closed, strict=True) if is_closed and any(row)]
         if not self.sample:
             raise DataError(f"{name} has a header but no rows; give a file with bars")
         self._first_line = first
@@ -72,7 +78,7 @@ class TextFile:
             return self._cells(numbers, texts, strings=True)
 
     def _cells(self, numbers: Mapping[int, str], texts: Sequence[int], *, strings: bool) -> Cells:
-        short: list[tuple[int, str]] = []
+        short: list[CutRow] = []
         values = GrowingTable(len(numbers), self.rows)
         chunks: dict[int, list[pa.Array]] = {index: [] for index in texts}
         filled: list[np.ndarray] = []
@@ -94,42 +100,46 @@ class TextFile:
         found = {index: pa.chunked_array(chunks[index], pa.string()).to_pandas().astype("str") for index in texts}
         return Cells(rows, lines, values.table(), found, cut)
 
-    def _places(
-        self, filled: np.ndarray, short: Sequence[tuple[int, str]]
-    ) -> tuple[np.ndarray, np.ndarray, list[CutRow]]:
+    def _places(self, filled: np.ndarray, short: Sequence[CutRow]) -> tuple[np.ndarray, np.ndarray, list[CutRow]]:
         """Numbers of the rows that are whole, their lines, and the rows that are cut; blank lines are no rows."""
         lines = np.arange(self._first_line + 1, self._first_line + 1 + len(filled) + len(short))
-        lines = np.delete(lines, [number - 1 - self._first_line for number, _ in short])[filled]
-        cut = [CutRow(-1, number, text) for number, text in short if text.strip()]
+        lines = np.delete(lines, [one.line - 1 - self._first_line for one in short])[filled]
+        cut = [one for one in short if one.text.strip()]
         order = np.sort(np.concatenate([lines, [one.line for one in cut]]).astype(np.int64))
         if len(cut) > _MOST_CUT * len(order):
             raise DataError(
-                f"{self.name} line {cut[0].line}: {cut[0].text!r:.60} has too few cells, {self._width} are expected "
-                f"({count_of(len(cut), 'such line')}); remove them"
+                f"{self.name} line {cut[0].line}: {cut[0].text!r:.60}: {cut[0].cause}, {self._width} cells are "
+                f"expected ({count_of(len(cut), 'such line')}); correct or remove them"
             )
-        cut = [CutRow(int(np.searchsorted(order, one.line)), one.line, one.text) for one in cut]
+        cut = [replace(one, row=int(np.searchsorted(order, one.line))) for one in cut]
         return np.searchsorted(order, lines), lines, cut
 
-    def _batches(self, columns: Sequence[int], floats: set[int], short: list[tuple[int, str]]):
+    def _batches(self, columns: Sequence[int], floats: set[int], short: list[CutRow]):
         long: list[tuple[int, int]] = []
 
         def handle(row: pa_csv.InvalidRow) -> str:  # an error raised here would be lost
             if row.actual_columns > row.expected_columns:
                 long.append((row.number, row.actual_columns))
             else:
-                short.append((row.number, row.text))
+                short.append(CutRow(-1, row.number, *lines.noted.get(row.number, (row.text,))))
             return "skip"
 
         kinds = {str(index): pa.float64() if index in floats else pa.string() for index in columns}
         with self._opener() as file:
-            reader = pa_csv.open_csv(
+            lines = LineReader(
                 file,
+                encoding=self._encoding,
+                separator=self._separator,
+                header=self._header,
+                first_line=self._first_line + 1,
+            )
+            reader = pa_csv.open_csv(
+                lines,
                 read_options=pa_csv.ReadOptions(
                     use_threads=False,  # with threads rows have no numbers
                     column_names=[str(index) for index in range(self._width)],
                     skip_rows=self._first_line,
                     block_size=_BLOCK_BYTES,
-                    encoding=self._encoding,
                 ),
                 parse_options=pa_csv.ParseOptions(
                     delimiter=self._separator, ignore_empty_lines=False, invalid_row_handler=handle
@@ -156,6 +166,8 @@ def _decoded(head: bytes, encoding: str) -> str:
 
 
 def _split(line: str, separator: str) -> list[str]:
+    if has_open_quote(line, separator):
+        return [cell.strip(' "') for cell in line.split(separator)]
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
 
 
@@ -169,7 +181,8 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
     """Index of the header (None: there is none) and of the first line below it."""
     for index, cells in enumerate(split):
         if _is_bar(cells):
-            return None, index
+            above = split[index - 1] if index else ()
+            return (index - 1, index) if _are_names(above, len(cells)) else (None, index)
         if price_names(cells) >= 3:
             return index, index + 1
         if len(cells) >= _FEWEST_CELLS and _counts([cell for cell in cells if cell]):
@@ -180,6 +193,11 @@ def _header(split: Sequence[Sequence[str]], name: str) -> tuple[int | None, int]
     wide = [index for index, cells in enumerate(split) if len(cells) >= _FEWEST_CELLS]
     first = wide[0] if wide else 0
     return first, first + 1
+
+
+def _are_names(cells: Sequence[str], width: int) -> bool:
+    """Whether a line above the first bar is a header, though its names are not known."""
+    return len(cells) == width and all(cell[:1].isalpha() or cell[:1] in "<_" for cell in cells)
 
 
 def _is_bar(cells: Sequence[str]) -> bool:

@@ -16,16 +16,17 @@ from ..errors import DataError, SettingsError
 from ..files import atomic_write, user_path
 from ..memory.limits import MemoryLimits
 from ..settings import DUPLICATES
-from ..times import SECOND, duration_name, iso_time, parse_duration
+from ..times import SECOND, duration_name, era_warnings, iso_time, parse_duration
 from ..units import count_of, format_bytes
 from .indicators import INDICATOR_NAMES, context_names
 from .kline_columns import CHANNELS, COLUMNS
+from .kline_conflicts import TwoBarsError, explained
 from .kline_files import ACCEPTED, open_klines
 from .kline_ledger import KlineEntry, ledger_path, write_entries
 from .kline_memory import check_memory
-from .kline_reading import FileBars, FileRead, read_file
+from .kline_reading import FileBars, FileRead, common_channels, read_file
 from .kline_series import Series, join
-from .market_names import check_market, market_key
+from .market_names import check_market, market_key, telling_words
 from .rows import Layout, Plan, Row, RowMaker, array_cell, default_lengths, target_cells
 from .sessions import WEEK, describe_breaks, known_breaks
 
@@ -180,28 +181,40 @@ def _read(
 ) -> Klines:
     files = [open_klines(path) for path in paths]
     check_memory(files, limits)
+    channels, narrow = common_channels(files)
     reads: list[FileRead] = []
     while files:
-        reads.append(read_file(files.pop(0)))
+        reads.append(read_file(files.pop(0), channels))
         pa.default_memory_pool().release_unused()
-    if len({read.channels for read in reads}) > 1:
-        few, many = (choose(reads, key=lambda read: len(read.channels)).bars[0].file for choose in (min, max))
-        raise DataError(f"{few} has other columns than {many}; build from files of one kind")
-    left_out = list(dict.fromkeys(name for read in reads for name in read.left_out))
-    if left_out:
-        say(f"left out: {', '.join(repr(name) if ',' in name else name for name in left_out)}")
+    _say_left_out(reads, narrow, say)
     groups = _by_market([bars for read in reads for bars in read.bars], market)
-    bad, channels = [entry for read in reads for entry in read.bad], len(reads[0].channels)
+    bad = [entry for read in reads for entry in read.bad]
     reads.clear()
     series = []
     for name in sorted(groups):
-        series.append(join(name, groups.pop(name), duplicates=duplicates))
+        try:
+            series.append(join(name, groups.pop(name), duplicates=duplicates))
+        except TwoBarsError as error:
+            raise explained(error, paths) from None
     unsorted = sum(not one.was_sorted for one in series)
     if unsorted:
         say("the bars were not in time order and have been sorted")
     if bad:
-        say(f"{count_of(len(bad), 'bad bar')} became gaps, such as {bad[0].detail}; all are in the ledger")
-    return Klines(series, bad, channels, bool(market) or len(series) > 1)
+        say(f"{count_of(len(bad), 'row')} left out, no bars, such as {bad[0].detail}; all are in the ledger")
+    return Klines(series, bad, len(channels), bool(market) or len(series) > 1)
+
+
+def _say_left_out(reads: Sequence[FileRead], narrow: str, say: Callable[[str], None]) -> None:
+    """Name the columns that are not used, and those that the file with the fewest lacks."""
+    parts = []
+    for names, cause in (
+        ([name for read in reads for name in read.left_out], ""),
+        ([name for read in reads for name in read.lacking], f", which {narrow} lacks"),
+    ):
+        if names:
+            parts.append(", ".join(repr(name) if "," in name else name for name in dict.fromkeys(names)) + cause)
+    if parts:
+        say(f"left out: {'; '.join(parts)}")
 
 
 def _by_market(parts: Sequence[FileBars], market: str) -> dict[str, list[FileBars]]:
@@ -212,18 +225,34 @@ def _by_market(parts: Sequence[FileBars], market: str) -> dict[str, list[FileBar
     for part in parts:
         if part.market:
             names.setdefault(market_key(part.market), check_market(part.market))
-    nameless = next((part for part in parts if not part.market), None)
-    if nameless and len(names) > 1:
-        raise DataError(
-            f"{nameless.file} names no market, the other files name {', '.join(sorted(names.values())):.80}; name it "
-            f"by its symbol, such as BTCUSDT-1m.csv, or build it apart with --market NAME"
-        )
+    _check_nameless(parts, sorted(names.values()))
     if len(names) <= 1:
         return {next(iter(names.values()), ""): list(parts)}
     groups: dict[str, list[FileBars]] = {}
     for part in parts:
         groups.setdefault(names[market_key(part.market)], []).append(part)
     return groups
+
+
+def _check_nameless(parts: Sequence[FileBars], names: Sequence[str]) -> None:
+    """Raise DataError where bars that name no market may be of another one than the others."""
+    nameless = [part for part in parts if not part.market and len(part.times)]
+    named = {part.file: part.market for part in parts if part.market}
+    way_out = "name each file by its symbol, such as BTCUSDT-1m.csv, or, if all are of one market, give --market NAME"
+    for part in nameless:
+        if part.file in named and len(names) > 1:
+            raise DataError(
+                f"{part.file} row {part.rows[0]}: no symbol, other rows name {', '.join(names):.80}; write the symbol "
+                f"into the cell, or remove the row"
+            )
+        if part.file not in named and names:
+            raise DataError(
+                f"{part.file} names no market, the other files name {', '.join(names):.80}; {way_out}, or build it "
+                f"apart"
+            )
+    for part in nameless[1:]:
+        if telling_words(part.file) != telling_words(nameless[0].file):
+            raise DataError(f"{nameless[0].file} and {part.file} name no market and may be of two; {way_out}")
 
 
 def _layout(
@@ -327,6 +356,10 @@ def _entries(klines: Klines, known: Sequence[np.ndarray | None]) -> Iterator[Kli
 
 
 def _report(found: Build, klines: Klines, layout: Layout, out: str | Path, say: Callable[[str], None]) -> None:
+    for series in klines.series:
+        first, last = series.bars.open_times[[0, -1]].tolist()
+        for line in era_warnings(first, last, what="bars"):
+            say(f"{series.market}: {line}" if klines.has_market else line)
     causes = [f"{count} {cause}" for cause, count in found.lost.items() if count]
     if causes:
         times = count_of(sum(found.lost.values()), "time")

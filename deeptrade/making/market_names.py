@@ -17,6 +17,16 @@ _WORDS = (
 )
 _NO_SYMBOLS = frozenset(_WORDS.split())
 _QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB", "TRY")
+_QUOTE_OR_KIND = (*_QUOTES, "PERP", "SWAP")
+_WORDS_OF_PARTS = (
+    "data part file page chunk split piece section batch csv json txt ohlc ohlcv kline klines candle candles bar bars "
+    "price prices history historical recent new old raw all full rest more train test val valid validation first "
+    "second last latest update copy from to until min minute minutes hour hours day days week weeks daily hourly "
+    "weekly jan feb mar apr may jun jul aug sep oct nov dec january february march april june july august september "
+    "october november december"
+)
+_PART_WORDS = frozenset(_WORDS_OF_PARTS.split())
+"""Words of file names that tell the parts of one history apart, not markets."""
 _METATRADER = re.compile(r"([A-Z]{6})(M1|M5|M15|M30|H1|H4|D1|W1|MN1?|1|5|15|30|60|240|1440|10080)")
 
 
@@ -70,8 +80,28 @@ def _small_symbol(words: list[str]) -> str:
 
 
 def market_key(name: str) -> str:
-    """Return what is equal for spellings of one market: BTC/USDT, BTC_USDT and btcusdt."""
-    return re.sub(r"[^A-Z0-9]", "", name.upper()) or name
+    """Return what is equal for spellings of one market: a sign before the currency, and case, make no difference.
+
+    >>> {market_key(name) for name in ("BTC/USDT", "BTC_USDT", "btc-usdt", "btcusdt")}, market_key("BRK.A")
+    ({'BTCUSDT'}, 'BRK.A')
+    """
+    first, *others = re.split(r"([/_-])", name.strip().upper())
+    for sign, word in zip(others[::2], others[1::2], strict=True):
+        first += word if word in _QUOTE_OR_KIND else sign + word
+    return first
+
+
+def telling_words(file_name: str) -> frozenset[str]:
+    """Return the words of a file's name that may tell its market, without numbers, lengths of bars and words for parts.
+
+    >>> sorted(telling_words("btc-part1.csv")), sorted(telling_words("data_2024-01_5min.csv"))
+    (['btc'], [])
+    """
+    stem = file_name
+    while _ENDINGS.search(stem):
+        stem = _ENDINGS.sub("", stem)
+    words = re.findall(r"[^\W\d_]+", stem.lower())
+    return frozenset(word for word in words if len(word) > 1 and word not in _PART_WORDS)
 
 
 def check_market(name: str) -> str:

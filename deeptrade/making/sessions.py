@@ -80,7 +80,7 @@ def describe_breaks(bars: Bars) -> str:
     for begin, span in zip(start.tolist(), length.tolist(), strict=True):
         kind = (_week_time(begin), _week_time(begin + span))
         kinds[kind] = kinds.get(kind, 0) + 1
-    most = sorted(kinds, key=lambda kind: -kinds[kind])[:3]
+    most = [kind for kind in sorted(kinds, key=lambda kind: -kinds[kind])[:3] if kinds[kind] > 1]
     return "; ".join(f"{begin} to {end} ({kinds[begin, end]} times)" for begin, end in most)
 
 

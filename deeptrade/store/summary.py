@@ -16,7 +16,7 @@ from ..sources.schema import FEATURE_PREFIX, MARKET, Schema
 from ..sources.spellings import HOW_TO_WRITE
 from ..sources.statistics import Moments
 from ..sources.time_order import ORDER_REASONS
-from ..times import EXCHANGE_ERA, SECOND, iso_time
+from ..times import EXCHANGE_ERA, SECOND, era_warnings, iso_time
 from ..units import count_of
 from .ledger import LedgerEntry
 from .row_range import RowRange
@@ -202,12 +202,7 @@ def time_warnings(timestamps: np.ndarray) -> Iterator[str]:
     if meant:
         yield meant
         return
-    for time, verb in ((int(timestamps[0]), "begin"), (int(timestamps[-1]), "end")):
-        if not _is_of_the_era(time):
-            yield (
-                f"the rows {verb} in {iso_time(time)[:4]}: are the timestamps ISO 8601, or epoch numbers in s, ms, us "
-                f"or ns? (Ten digits such as 2024030409 are an epoch number of 2034)"
-            )
+    yield from era_warnings(int(timestamps[0]), int(timestamps[-1]), what="rows")
     step = _usual_step(timestamps)
     if step < _LEAST_STEP:
         yield (

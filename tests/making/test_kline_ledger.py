@@ -191,3 +191,104 @@ def test_a_close_of_zero_among_columns_in_another_order_gives_no_warning(tmp_pat
 def test_rows_without_a_cell_are_no_bars(tmp_path):
     with pytest.raises(DataError, match=r"k0\.csv holds no bar; give a file with bars"):
         build_tables(tmp_path, f"{HEADER},note\n" + ",,,,,,x\n" * 3)
+
+
+OPEN_QUOTES = {
+    "in the first row": {0: '"{line},'},
+    "in row 700": {700: '"{line},'},
+    "in the last row": {899: '"{line},'},
+    "in a column of notes": {450: '{line},"half'},
+    "in two rows far apart": {100: '"{line},', 500: '{line},"'},
+    "behind a closed one": {300: '"1","{line},'},
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("case", OPEN_QUOTES)
+def test_a_quote_left_open_costs_its_own_line_alone(tmp_path, bars, case, ending):
+    header, *lines = archive(bars, header=HEADER + ",note", width=6).splitlines()
+    damaged = OPEN_QUOTES[case]
+    lines = [damaged.get(row, '{line},5" wide').format(line=line) for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, ending.join([header, *lines]))
+    bad = [entry for entry in ledger if entry["reason"] == "bad_bar"]
+    assert [(entry["row"], entry["line"]) for entry in bad] == [(str(row), str(row + 2)) for row in damaged]
+    assert all("a quote opens and does not close on its line" in entry["detail"] for entry in bad)
+    assert rows == build_tables(tmp_path, bars.drop(index=list(damaged)))[2]
+
+
+def test_a_quote_behind_a_number_costs_its_own_line_alone(tmp_path, bars):
+    header, *lines = archive(bars, header=HEADER, width=6).splitlines()
+    lines[100], lines[500] = '"' + lines[100], lines[500] + '"'
+    _, ledger, rows = build_tables(tmp_path, "\n".join([header, *lines]))
+    assert [entry["line"] for entry in ledger if entry["reason"] == "bad_bar"] == ["102", "502"]
+    assert rows == build_tables(tmp_path, bars.drop(index=[100, 500]))[2]
+
+
+def test_a_quote_left_open_in_a_file_without_a_header_costs_its_own_line_alone(tmp_path, bars):
+    lines = archive(bars, header=None, width=6).splitlines()
+    _, ledger, rows = build_tables(tmp_path, "\n".join(['"' + lines[0], *lines[1:]]))
+    assert [(entry["row"], entry["line"]) for entry in ledger] == [("0", "1")]
+    assert rows == build_tables(tmp_path, bars[1:])[2]
+
+
+def test_quotes_that_close_are_read_as_before(tmp_path, bars):
+    header, *lines = archive(bars, header=HEADER + ",note", width=6).splitlines()
+    notes = ('"a, b"', '"he said ""no"""', '""', "it's 5\"", '"x"y"', "")
+    quoted = [line.replace(",", '","') + '",' + notes[row % len(notes)] for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, "\r\n".join([header, *('"' + line for line in quoted), "", ""]))
+    assert not ledger
+    assert rows == build_tables(tmp_path, bars)[2]
+
+
+def test_the_header_again_is_passed_over_with_an_entry(tmp_path, bars):
+    one, other = (archive(part, header=HEADER, width=6) for part in (bars[:450], bars[450:]))
+    _, ledger, rows = build_tables(tmp_path, one + other)
+    assert [(entry["row"], entry["line"], entry["reason"]) for entry in ledger] == [("450", "452", "bad_bar")]
+    assert "the header again" in ledger[0]["detail"]
+    assert rows == build_tables(tmp_path, bars)[2]
+
+
+FLAGS = [("confirm", "1", "0"), ("closed", "true", "false"), ("window_close", "True", "False"), ("x", "true", "false")]
+
+
+@pytest.mark.parametrize(("name", "yes", "no"), FLAGS)
+def test_a_bar_that_its_file_marks_as_open_is_left_out(tmp_path, bars, name, yes, no):
+    header, *lines = archive(bars, header=f"{HEADER},{name}", width=6).splitlines()
+    again = lines[400].rsplit(",", 1)[0] + f",1.5,{no}"  # the same bar while it was open: no conflict
+    flagged = [f"{line},{no if row == 899 else yes}" for row, line in enumerate(lines)]
+    _, ledger, rows = build_tables(tmp_path, "\n".join([header, *flagged[:400], again, *flagged[400:]]))
+    assert [(entry["row"], entry["line"], entry["reason"]) for entry in ledger] == [
+        ("400", "402", "bad_bar"),
+        ("900", "902", "bad_bar"),
+    ]
+    assert all("the file marks it as open" in entry["detail"] for entry in ledger)
+    assert rows == build_tables(tmp_path, bars[:899])[2]
+
+
+def test_marks_of_open_bars_are_read_in_parquet_too(tmp_path, bars):
+    table = bars[["time", "open", "high", "low", "close", "volume"]].assign(is_closed=bars.index < 899)
+    table.to_parquet(tmp_path / "k.parquet")
+    assert build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT).bad == 1
+
+
+def test_a_column_that_marks_every_bar_as_open_is_refused(tmp_path, bars):
+    header, *lines = archive(bars, header=f"{HEADER},closed", width=6).splitlines()
+    with pytest.raises(DataError, match="column 'closed' marks every bar as still open"):
+        build_tables(tmp_path, "\n".join([header, *(line + ",0" for line in lines)]))
+
+
+@pytest.mark.parametrize(("row", "shift", "side"), [(700, 1, "after"), (899, 1, "after"), (700, -1, "before")])
+@pytest.mark.parametrize("session", ["none", "auto"])
+def test_a_bar_years_away_from_all_others_is_named(tmp_path, bars, row, shift, side, session):
+    bars.loc[row, "ms"] += shift * 200_000_000_000
+    with pytest.raises(DataError, match=f"k0.csv row {row}: a bar opens at .*, 23.. days {side} all others"):
+        build_tables(tmp_path, bars, session=session)
+
+
+def test_bars_of_a_wrong_decade_are_told(tmp_path, bars):
+    with pytest.raises(DataError, match="as an epoch number is a time in 2034, too late for a market"):
+        build_tables(tmp_path, bars.assign(ms=bars["ms"] + 315_532_800_000))
+    lines = [f"{time.isoformat()},1,2,0.5,1.5,3" for time in bars["time"] + pd.DateOffset(years=10)]
+    said = []
+    build_tables(tmp_path, "\n".join([HEADER, *lines]), sink=said.append)
+    assert any(line.startswith("the bars begin in 2034: are the timestamps ISO 8601, or epoch") for line in said)

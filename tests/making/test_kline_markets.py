@@ -109,11 +109,66 @@ def test_files_without_names_that_differ_are_refused_with_the_way_to_name_them(t
         build_rows(tmp_path, paths)
 
 
-def test_a_file_without_a_name_among_named_ones_is_refused(tmp_path):
-    names = ("BTCUSDT.csv", "ETHUSDT.csv", "k.csv")
-    paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(names)]
-    with pytest.raises(DataError, match=r"k.csv names no market, the other files name BTCUSDT, ETHUSDT"):
+@pytest.mark.parametrize("known", [("BTCUSDT.csv",), ("BTCUSDT.csv", "ETHUSDT.csv")])
+def test_a_file_without_a_name_among_named_ones_is_refused(tmp_path, known):
+    bars = make_bars(1200)
+    paths = [write(tmp_path, name, bars[:900]) for name in known] + [write(tmp_path, "k.csv", bars[900:])]
+    named = ", ".join(name.removesuffix(".csv") for name in known)
+    with pytest.raises(DataError, match=f"k.csv names no market, the other files name {named}; .*--market NAME"):
         build_rows(tmp_path, paths)
+    if len(known) == 1:
+        assert len(build_rows(tmp_path, paths, market="BTC")) > 1
+
+
+@pytest.mark.parametrize("names", [("bitcoin.csv", "ethereum.csv"), ("btc-part1.csv", "eth-part2.csv.gz")])
+def test_files_without_symbols_whose_names_differ_in_words_are_refused(tmp_path, names):
+    bars = make_bars()
+    one, other = write(tmp_path, names[0], bars[:450]), write(tmp_path, names[1], bars[450:])
+    with pytest.raises(DataError, match=f"{names[0]} and {names[1]} name no market .*BTCUSDT-1m.csv.*--market NAME"):
+        build_rows(tmp_path, [one, other])
+    assert build_rows(tmp_path, [one, other], market="X")[1].split(",")[1] == "X"
+
+
+PARTS = [
+    ("a.csv", "b.csv"),
+    ("2024-01.csv", "2024-02.csv"),
+    ("part1.csv", "part2.csv"),
+    ("btc_jan.csv", "btc_5m_feb.csv"),
+]
+
+
+@pytest.mark.parametrize("names", PARTS)
+def test_files_without_symbols_whose_names_differ_in_numbers_or_words_for_parts_are_one_series(tmp_path, names):
+    bars = make_bars()
+    paths = [write(tmp_path, name, bars[part * 450 : part * 450 + 450]) for part, name in enumerate(names)]
+    assert build_rows(tmp_path, paths) == build_rows(tmp_path, [write(tmp_path, "k.csv", bars)])
+
+
+SYMBOLS = "symbol,date,open,high,low,close,volume"
+FORM = ",{when},{open},{high},{low},{close},{volume}"
+
+
+def test_spellings_of_one_name_may_alternate_by_row(tmp_path):
+    bars = make_bars()
+    names = ("BTCUSDT", "btcusdt", "BTC/USDT", "BTC-USDT")
+    text = "".join(lines(bars[row : row + 1], names[row % 4] + FORM) for row in range(len(bars)))
+    (tmp_path / "k.csv").write_text(SYMBOLS + "\n" + text)
+    assert build_rows(tmp_path, [tmp_path / "k.csv"]) == build_rows(
+        tmp_path, [write(tmp_path, "plain.csv", bars, width=6, header="timestamp,open,high,low,close,volume")]
+    )
+
+
+def test_symbols_that_differ_in_a_dot_are_two_markets(tmp_path):
+    text = lines(make_bars(seed=1), "BRK.A" + FORM, SYMBOLS) + lines(make_bars(seed=2), "BRKA" + FORM)
+    (tmp_path / "k.csv").write_text(text)
+    assert {row.split(",")[1] for row in build_rows(tmp_path, [tmp_path / "k.csv"])[1:]} == {"BRK.A", "BRKA"}
+
+
+def test_a_row_without_a_symbol_among_several_markets_is_named(tmp_path):
+    text = lines(make_bars(seed=1), "AAA" + FORM, SYMBOLS) + lines(make_bars(seed=2), "BBB" + FORM)
+    (tmp_path / "k.csv").write_text(text.replace("\nAAA,2024-03-04 00:10", "\n,2024-03-04 00:10"))
+    with pytest.raises(DataError, match=r"k.csv row 2: no symbol, other rows name AAA, BBB; write the symbol"):
+        build_rows(tmp_path, [tmp_path / "k.csv"])
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb", "  "])
@@ -224,3 +279,53 @@ def test_timeframes_and_step_follow_from_the_bars(tmp_path, minutes, bars, names
     build([path], out=tmp_path / "rows.csv", sink=said.append)
     assert f",{names},arr_ta" in (tmp_path / "rows.csv").read_text().partition("\n")[0]
     assert f"timeframes {names.replace('arr_', '')} and step {step}, chosen for bars of" in "\n".join(said)
+
+
+TELLING = {
+    ("exchange", "binance", "kraken"): "give the rows of one, in a file of their own, or put both names into a column",
+    ("interval", "5m", "15m"): "give the rows of one length",
+    ("hour", "1", "2"): "write it into column 'timestamp'",
+}
+
+
+@pytest.mark.parametrize("column", TELLING, ids=lambda column: column[0])
+def test_a_column_not_read_that_tells_bars_of_one_time_apart_is_named_with_the_next_step(tmp_path, column):
+    name, one, other = column
+    form = "{ms},{open},{high},{low},{close},{volume},"
+    text = lines(make_bars(seed=1), form + one, f"timestamp,open,high,low,close,volume,{name}")
+    (tmp_path / "k.csv").write_text(text + lines(make_bars(seed=2), form + other))
+    words = f"column '{name}', which is not read, tells them apart \\('{one}', '{other}'\\): {TELLING[column]}"
+    with pytest.raises(DataError, match=words) as caught:
+        build_rows(tmp_path, [tmp_path / "k.csv"])
+    assert "--duplicates" not in str(caught.value)
+
+
+def test_no_policy_for_duplicates_is_offered_where_most_times_are_there_twice(tmp_path):
+    (tmp_path / "k.csv").write_text(archive(make_bars(seed=1)) + archive(make_bars(seed=2), header=None))
+    with pytest.raises(DataError, match=r"900 such times.; most bars are of other markets or lengths") as caught:
+        build_rows(tmp_path, [tmp_path / "k.csv"])
+    assert "--duplicates" not in str(caught.value)
+
+
+def test_one_name_for_files_of_several_symbols_is_told_where_their_bars_differ(tmp_path):
+    paths = [write(tmp_path, name, make_bars(seed=seed)) for seed, name in enumerate(("BTCUSDT.csv", "ETHUSDT.csv"))]
+    with pytest.raises(DataError, match="--market joins BTCUSDT, ETHUSDT: leave it away to build each market apart"):
+        build_rows(tmp_path, paths, market="X")
+
+
+def test_files_with_other_columns_are_read_by_those_that_all_have(tmp_path):
+    wide, narrow = make_bars(seed=1), make_bars(seed=2)
+    wide.loc[300, "quote"] = np.nan  # of no weight where no quote volume is read
+    header, said = "timestamp,open,high,low,close,volume", []
+    paths = [
+        write(tmp_path, "BTCUSDT.csv", wide),
+        write(tmp_path, "ETHUSDT.csv", narrow, width=6, header=header),
+    ]
+    rows = build_rows(tmp_path, paths, sink=said.append)
+    assert said[0] == (
+        "left out: close_time, ignore; quote_volume, count, taker_buy_volume, taker_buy_quote_volume, which "
+        "ETHUSDT.csv lacks"
+    )
+    for name, bars in (("BTCUSDT", wide), ("ETHUSDT", narrow)):
+        reduced = build_rows(tmp_path, [write(tmp_path, "k.csv", bars, width=6, header=header)])
+        assert [without_market(row) for row in rows if row.split(",", 2)[1] in ("market", name)] == reduced

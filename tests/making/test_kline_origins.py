@@ -1,6 +1,10 @@
+import json
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deeptrade.errors import DataError
@@ -214,6 +218,9 @@ REFUSED = {
         HEADER + ",1", HEADER.replace("volume", "Volume") + ",volume"
     ),
     "column 'close' is there twice": lambda text: text.replace("\n", ",1\n").replace(HEADER + ",1", HEADER + ",close"),
+    "no column 'open' among timestamp, bidopen, .*: rename the column that holds it": lambda text: text.replace(
+        HEADER, "timestamp,bidopen,bidhigh,bidlow,bidclose,volume"
+    ),
     "no column 'volume'": lambda text: text.replace("volume", "size"),
     "no column 'open_time'": lambda text: text.replace("timestamp", "row"),
     "a web page or XML": lambda text: "<!DOCTYPE html><html>" + text,
@@ -312,3 +319,56 @@ def test_daily_bars_that_begin_at_midnight_of_a_place_are_dates(tmp_path):
     local[["date", "open", "high", "low", "close", "volume"]].to_parquet(tmp_path / "k.parquet")
     build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **(LAYOUT | options))
     assert (tmp_path / "rows.csv").read_bytes() == expected
+
+
+def test_decimals_are_the_numbers_of_their_text(tmp_path, bars):
+    texts = {name: [f"{cell:.4f}" for cell in bars[name] * 123.4567] for name in ("open", "high", "low", "close")}
+    texts |= {"timestamp": [str(ms) for ms in bars["ms"]], "volume": [f"{cell:.8f}" for cell in bars["volume"] / 3]}
+    table = pd.DataFrame(texts)[HEADER.split(",")]
+    expected, _ = build_text(tmp_path, table.to_csv(index=False))
+    exact = pa.table({name: pa.array([Decimal(cell) for cell in cells]) for name, cells in texts.items()})
+    assert pa.types.is_decimal(exact.schema.field("close").type)
+    pq.write_table(exact, tmp_path / "k.parquet")
+    build([tmp_path / "k.parquet"], out=tmp_path / "rows.csv", **LAYOUT)
+    assert (tmp_path / "rows.csv").read_bytes() == expected
+
+
+UNREAD_NUMBERS = {
+    "its decimals follow a comma: .*decimal=',', thousands='.'": "{:.2f}",
+    "its decimals follow a comma: .*decimal=','": "1{:07.2f}",
+    "a comma parts thousands or decimals": "1,{:03.0f}",
+    "commas part its thousands": "1,{:06.2f}",
+    "leave currencies, units and other signs away": "${:.4f}",
+    "K, M and B stand for thousands": "{:.4f}K",
+}
+
+
+@pytest.mark.parametrize("words", UNREAD_NUMBERS)
+def test_numbers_of_another_form_throughout_are_told_with_the_next_step(tmp_path, bars, words):
+    texts = {name: [UNREAD_NUMBERS[words].format(cell) for cell in bars[name]] for name in HEADER.split(",")[1:]}
+    table = pd.DataFrame({"timestamp": bars["ms"], **texts})
+    if "decimals" in words:
+        table = table.replace(r"\.", ",", regex=True)
+    with pytest.raises(DataError, match=f"row 0: open='.*' is not a number; most rows are written so, {words}"):
+        build_text(tmp_path, table.to_csv(index=False, sep=";"))
+
+
+def test_a_second_line_of_names_or_units_is_told(tmp_path, bars):
+    text = archive(bars, header=HEADER + "\n,USD,USD,USD,USD,BTC", width=6)
+    with pytest.raises(DataError, match=r"row 0: open='USD' is not a number; a second line of names or units. Remove"):
+        build_text(tmp_path, text)
+
+
+def test_arrays_of_json_in_an_unknown_order_are_not_told_to_get_a_line_above(tmp_path, bars):
+    coinbase = json.dumps(bars[["ms", "low", "high", "open", "close", "volume"]].to_numpy().tolist())
+    eleven = json.dumps([[*row, 1, 2, 3, 4, 5] for row in json.loads(coinbase)])
+    for content, words in ((coinbase, "save it as CSV with the header, timestamp,low"), (eleven, "arrays of 11 cells")):
+        with pytest.raises(DataError, match=words) as caught:
+            build_text(tmp_path, content, name="k.json")
+        assert "above the first" not in str(caught.value)
+
+
+def test_a_damaged_line_of_json_is_named_by_its_number(tmp_path, bars):
+    text = bars[["ms", "open", "high", "low", "close", "volume"]].to_json(orient="records", lines=True)
+    with pytest.raises(DataError, match=r"k.jsonl cannot be read .JSON: line 900: "):
+        build_text(tmp_path, text[:-20], name="k.jsonl")

@@ -151,3 +151,11 @@ def test_without_gaps_auto_adds_one_number_and_changes_nothing_else(tmp_path):
     _, auto, _ = build_table(tmp_path, table, session="auto")
     assert "arr_ctx_10" in auto[0]
     assert [line.replace(', 72.0]]"', ']]"') for line in auto[1:]] == plain[1:]
+
+
+def test_a_gap_seen_once_is_no_weekly_pattern():
+    table = make_bars(1200, 5)
+    early, late = table[:600].drop(index=300), table[600:].assign(ms=table["ms"][600:] + 40 * 7 * 86_400_000)
+    bars = series(pd.concat([early, late]))
+    assert (known_breaks(Bars(bars.open_times, bars.values, 300_000_000_000)) < NEVER).sum() == 2
+    assert describe_breaks(Bars(bars.open_times, bars.values, 300_000_000_000)) == ""

@@ -82,6 +82,11 @@ def _arrays(bars: pd.DataFrame, columns: str) -> list[list]:
     return [list(row) for row in bars[columns.split()].itertuples(index=False)]
 
 
+def _texts(rows: list[list]) -> list[list]:
+    """All but the time as text, as most exchanges answer."""
+    return [[row[0], *map(str, row[1:])] for row in rows]
+
+
 def _metatrader(bars: pd.DataFrame) -> str:
     names = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"
     return lines(bars, "{when}\t{open}\t{high}\t{low}\t{close}\t{volume}\t0\t2", names, "%Y.%m.%d\t%H:%M:%S")
@@ -230,7 +235,56 @@ ORIGINS = (
         "okx.csv",
         lambda bars: lines(bars, "{ms}," + OHLCV + ",{quote},{quote},1", "ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm"),
         5,
-        "volCcy, volCcyQuote, confirm",
+        "volCcy, volCcyQuote",
+    ),
+    Origin(
+        "Kraken, answer in JSON",
+        "kraken.json",
+        lambda bars: json.dumps(
+            {
+                "error": [],
+                "result": {
+                    "XXBTZUSD": _texts(
+                        _arrays(bars.assign(s=epoch(bars["time"])), "s open high low close close volume count")
+                    ),
+                    "last": 1709510400,
+                },
+            }
+        ),
+        5,
+        "vwap, count",
+    ),
+    Origin(
+        "OKX, answer in JSON",
+        "okx.json",
+        lambda bars: json.dumps(
+            {
+                "code": "0",
+                "data": _texts(_arrays(bars.assign(one=1), "ms open high low close volume quote quote one")),
+            }
+        ),
+        5,
+        "volCcy, volCcyQuote",
+    ),
+    Origin(
+        "KuCoin, answer in JSON",
+        "kucoin.json",
+        lambda bars: json.dumps(
+            {
+                "code": "200000",
+                "data": _texts(_arrays(bars.assign(s=epoch(bars["time"])), "s open close high low volume quote")),
+            }
+        ),
+        5,
+        "turnover",
+    ),
+    Origin(
+        "JSON lines",
+        "k.jsonl",
+        lambda bars: lines(
+            bars,
+            '{{"time": {ms}, "open": {open}, "high": {high}, "low": {low}, "close": {close}, "volume": {volume}}}',
+        ),
     ),
     Origin(
         "Bybit",
