@@ -24,6 +24,7 @@ MATHS = (
     "clip_norm",
     "seed",
     "val_ratio",
+    "inner_ratio",
     "features",
     "precision",
     "max_rows",
@@ -90,6 +91,12 @@ class FitSettings:
     clip_norm: float = _option(1.0, "global norm the averaged gradient is clipped to; 0 means no clipping", least=0)
     seed: int = _option(0, "seed of weights and row order", least=0)
     val_ratio: float = _option(0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1)
+    inner_ratio: float = _option(
+        0.15,
+        "share of the training rows, the latest ones, that choose the epoch and the size of forecasts",
+        least=0,
+        below=1,
+    )
     markets: str = _option("", "markets to use, separated by commas; empty means all")
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
     target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
@@ -115,13 +122,18 @@ class FitSettings:
         "error", "of rows with one time: reject all but the first, or keep the first or the last", choices=DUPLICATES
     )
     early_stop_patience: int = _option(
-        0, "epochs without a lower validation loss before stopping; 0 means never", least=0
+        0, "epochs without a lower loss on the inner rows before stopping; 0 means never", least=0
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
         if not self.csv:
             raise SettingsError("csv='' names no data; give a file, a folder, a glob or a store")
+        if self.early_stop_patience and not self.inner_ratio:
+            raise SettingsError(
+                f"early_stop_patience={self.early_stop_patience} needs inner rows; give an inner_ratio above 0, or "
+                "early_stop_patience 0"
+            )
         if self.memory_limit:
             parse_bytes(self.memory_limit)
         for duration in filter(None, (self.embargo, self.target_step)):

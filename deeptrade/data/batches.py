@@ -77,7 +77,7 @@ class BatchOptions:
     batch_size in rows; features by name (None: all); shuffle, a full permutation per epoch drawn from seed;
     cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the background; window_rows, for
     data larger than memory: shuffle inside windows of about this many rows, each read once and held in memory (0: a
-    full permutation).
+    full permutation); order_version, see `ORDER_VERSION`.
 
     Raises SettingsError for a number that is not accepted.
     """
@@ -89,6 +89,7 @@ class BatchOptions:
     cache_batches: int = 0
     prefetch: int = 2
     window_rows: int = 0
+    order_version: int = ORDER_VERSION
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("cache_batches", 0), ("prefetch", 0), ("window_rows", 0)):
@@ -97,7 +98,7 @@ class BatchOptions:
 
 
 class BatchReader:
-    """Batches of some rows of a dataset; their order depends only on data, rows, seed and epoch, not on batch size.
+    """Batches of some rows of a dataset; their order depends only on the numbers of the rows, seed and epoch.
 
     Arguments: dataset; rows to serve; options, those of BatchOptions. The last batch of an epoch may be short; it is
     never dropped.
@@ -108,7 +109,7 @@ class BatchReader:
         self.dataset, self.rows = dataset, rows
         self.batch_size, self.prefetch = given.batch_size, given.prefetch
         self.schema = dataset.schema.select(given.features)
-        self._data_id = dataset.data_id
+        self._order_version, self._data_id = given.order_version, dataset.data_id
         self._shuffle, self._seed = given.shuffle, given.seed
         self.window_rows = given.window_rows if given.shuffle else 0
         self._window: _Window | None = None
@@ -159,13 +160,13 @@ class BatchReader:
     def restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
         """Return (epoch, position) of a state, to continue with `stream`; batch size, prefetch and budget may differ.
 
-        A state with a data id of an earlier version is continued in the order of that id. Raises RunConflictError
-        naming the difference if the state is of other data or another order.
+        A state of an earlier version is continued in its order. Raises RunConflictError naming the difference if the
+        state is of other data or another order.
         """
         if state.get("data_id") in (self.dataset.data_id, *self.dataset.former_data_ids):
-            self._take_name(state["data_id"])
+            self._take_order(state.get("order_version"), state["data_id"])
         for name, value in self._order_names().items():
-            if state.get(name) != value:
+            if state.get(name) != value and not (name == "rows" and self._are_in(state.get(name))):
                 raise RunConflictError(
                     f"the state has {name}={state.get(name)!r}, these batches have {value!r}; "
                     f"restore into batches made as before"
@@ -178,25 +179,31 @@ class BatchReader:
             )
         return epoch, position
 
-    def _take_name(self, data_id: str) -> None:
-        """Use another id for the data, the key of its order; drop what is held of the old order."""
-        if data_id != self._data_id:
-            self._data_id, self._slab = data_id, (-1, 0, np.empty(0, np.int64))
+    def _take_order(self, version: Any, data_id: str) -> None:
+        """Use the order of a version and an id of the data; drop what is held of another order."""
+        known = version if version in (1, ORDER_VERSION) else self._order_version
+        if (known, data_id) != (self._order_version, self._data_id):
+            self._order_version, self._data_id, self._slab = known, data_id, (-1, 0, np.empty(0, np.int64))
             self._window = self._unreadable_window = None
             self._cache.free(self._cache.nbytes)
 
+    def _are_in(self, edges: Any) -> bool:
+        """Whether these rows lie in a range [first, stop) that a state of version 1 names."""
+        return self._order_version == 1 and edges[0] <= self.rows.start and self.rows.stop <= edges[1]
+
     def _order_names(self) -> dict[str, Any]:
         return {
-            "order_version": ORDER_VERSION,
+            "order_version": self._order_version,
             "data_id": self._data_id,
-            "rows": [self.rows.start, self.rows.stop],
+            "rows": [self.rows.start, self.rows.stop] if self._order_version == 1 else self.rows.key,
             "seed": self._seed if self._shuffle else None,
             "window_rows": self.window_rows,
         }
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
         """Return the order of an epoch, as positions among the rows."""
-        names = {"key": self._data_id, "seed": self._seed, "epoch": epoch}
+        key = self._data_id if self._order_version == 1 else self.rows.key
+        names = {"key": key, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
             return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
         return epoch_order(self.samples, **names)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from ..units import format_bytes
 from .batches import BatchReader
 from .split import Labels, Split, split_by_count, split_by_time
 
-SPLITS = ("train", "validation", "all")
+SPLITS = ("train", "inner", "validation", "all")
 _LOAD_ROWS = 256
 
 
@@ -183,6 +183,7 @@ class Dataset:
         self,
         val_ratio: float = 0.1,
         *,
+        inner_ratio: float = 0.0,
         embargo: str = "",
         target_step: str = "",
         markets: Sequence[str] | None = None,
@@ -190,9 +191,9 @@ class Dataset:
     ) -> Split:
         """Return the split at an instant, with the rows near it purged by the times of their labels.
 
-        embargo, such as '1D': more time left out after the purge. target_step, such as '1h': the time from one target
-        to the next where it is not that between rows. markets: only their rows are used, None for all; the instant is
-        that of all. by_count: as runs begun by earlier versions split the rows.
+        inner_ratio: share of the training rows, the latest ones, that choose what is kept of a training. embargo, such
+        as '1D': more time left out after the purge. target_step, markets: as `labels` has them; the instant is that of
+        all rows. by_count: as runs begun by earlier versions split the rows.
         """
         if by_count:
             return split_by_count(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
@@ -201,6 +202,7 @@ class Dataset:
             self.rows,
             self.rejected,
             val_ratio=val_ratio,
+            inner_ratio=inner_ratio,
             embargo=parse_duration(embargo) if embargo else 0,
         )
 
@@ -239,7 +241,7 @@ class Dataset:
         return np.isin(codes, wanted) if codes is not None else np.ones(len(self.usable), bool)
 
     def part(self, split: str, **options: Any) -> RowRange:
-        """Return the rows of 'train', 'validation' or 'all'; `options` are those of `split`."""
+        """Return the rows of 'train', 'inner', 'validation' or 'all'; `options` are those of `split`."""
         if split not in SPLITS:
             raise SettingsError(f"split={split!r} is not accepted; choose from {', '.join(SPLITS)}")
         return self.usable if split == "all" else getattr(self.split(**options), split)

@@ -12,8 +12,11 @@ import numpy as np
 
 from ..mixing import mix
 
-ORDER_VERSION = 1
-_ROUNDS = 6
+ORDER_VERSION = 2
+"""What the key of an order is: the rows themselves (`RowRange.key`). Orders of version 1 have the data's id for a key,
+so that a change in any row of the file gives another order; what was begun in one is continued in it."""
+
+_PERMUTATION_VERSION, _ROUNDS = 1, 6
 
 BLOCK_ROWS = 16
 """Neighboring rows that a windowed shuffle reads together: 139 KB for rows of 241 x 9, so the pages read only for the
@@ -160,11 +163,11 @@ def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: 
 
 
 def epoch_order(count: int, *, key: str, seed: int, epoch: int) -> Permutation:
-    """Return the shuffle of `count` samples for one epoch; `key` identifies the data.
+    """Return the shuffle of `count` samples for one epoch; `key` identifies the rows.
 
     >>> sorted(epoch_order(5, key="data", seed=0, epoch=0)[0:5].tolist())
     [0, 1, 2, 3, 4]
     """
-    text = f"{ORDER_VERSION}/{key}/{seed}/{epoch}/"
+    text = f"{_PERMUTATION_VERSION}/{key}/{seed}/{epoch}/"
     digests = (hashlib.sha256(f"{text}{number}".encode()).digest() for number in range(_ROUNDS))
     return Permutation(count, tuple(int.from_bytes(digest[:8], "little") for digest in digests))

@@ -1,7 +1,8 @@
-"""The split into training and validation rows: at an instant, with rows near it purged by the times of their labels.
+"""The split into training, inner and validation rows: at instants, with rows near them purged by their labels' times.
 
 A label y_i of a row at t ends at t + i times the target step; one computed from prices ends at the row i steps on. See
-Lopez de Prado, Advances in Financial Machine Learning (2018), chapter 7, for purging and embargo.
+Lopez de Prado, Advances in Financial Machine Learning (2018), chapter 7, for purging and embargo. Inner rows, the
+latest of those before the instant, choose what is kept of a training; validation rows only judge it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ from ..times import iso_time
 from ..units import count_of
 
 
+def _no_rows() -> np.ndarray:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Split:
-    """The rows of every part, each in ascending order: those of training and validation, and the numbers of others.
+    """The rows of every part, each in ascending order: training, inner and validation, and the numbers of others.
 
-    purged: too close to the boundary. embargoed: in the time after it that the user leaves out. unused: of a market
-    that is left out, or without any target, left for forecasts. All int64 row numbers.
+    purged: too close to a boundary. embargoed: in the time after it that the user leaves out. unused: of a market that
+    is left out, outside the time that the split is of, or without any target. All int64 row numbers.
     """
 
     train: RowRange
     validation: RowRange
     purged: np.ndarray
-    embargoed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    unused: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    embargoed: np.ndarray = field(default_factory=_no_rows)
+    unused: np.ndarray = field(default_factory=_no_rows)
+    inner: RowRange = field(default_factory=lambda: RowRange(0, 0))
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,18 @@ class Labels:
 
 
 def split_by_time(
-    labels: Labels, rows: int, rejected: np.ndarray | Sequence[int] = (), *, val_ratio: float, embargo: int = 0
+    labels: Labels,
+    rows: int,
+    rejected: np.ndarray | Sequence[int] = (),
+    *,
+    val_ratio: float,
+    inner_ratio: float = 0.0,
+    embargo: int = 0,
 ) -> Split:
     """Return the split of `rows` rows at the instant from which on the latest share `val_ratio` of them lies.
 
-    rejected: ascending row numbers that belong to no part. embargo: ns left out after the horizon that follows the
-    instant. A training row is purged if its last target is known only at the instant or later, a validation row if it
-    lies within a horizon after it. Raises SettingsError when training or validation would be empty, DataError where no
-    row has a target.
+    rejected: ascending row numbers that belong to no part. inner_ratio, embargo: as `split_at` has them. Raises
+    SettingsError when training or validation would be empty, DataError where no row has a target.
     """
     labelled = np.flatnonzero(labels.has_target)
     if not len(labelled):
@@ -75,29 +85,79 @@ def split_by_time(
     first = int(np.searchsorted(labels.numbers, counted - max(1, round(counted * val_ratio))))
     if first == len(labels.times):
         raise SettingsError(_empty(val_ratio, rows, "validation", "that is not rejected"))
-    instant = labels.times[first]
-    first = int(np.searchsorted(labels.times, instant))
-    boundary = int(labels.numbers[first])
-    later = np.arange(len(labels.times)) >= first
-    clear = instant + labels.horizon
-    fits = np.where(later, labels.times >= clear, labels.ends < instant)
-    held = fits & later & (labels.times < clear + embargo)
-    known = labels.has_target & labels.is_used
-    used = known & fits & ~held
-    out = np.sort(np.concatenate([np.asarray(rejected, np.int64), labels.numbers[~used]]))
-    split = Split(
-        RowRange(0, boundary, out),
-        RowRange(boundary, rows, out),
-        purged=labels.numbers[known & ~fits],
-        embargoed=labels.numbers[known & held],
-        unused=labels.numbers[~known],
-    )
+    instant = int(labels.times[first])
+    split = split_at(labels, rows, rejected, instant=instant, inner_ratio=inner_ratio, embargo=embargo)
     for name, part in (("training", split.train), ("validation", split.validation)):
         if not len(part):
             held_back = f" and an embargo on {count_of(len(split.embargoed), 'row')}" if len(split.embargoed) else ""
-            why = f"after purging {count_of(len(split.purged), 'row')}{held_back} around {iso_time(int(instant))}"
+            why = f"after purging {count_of(len(split.purged), 'row')}{held_back} around {iso_time(instant)}"
             raise SettingsError(_empty(val_ratio, rows, name, why))
     return split
+
+
+def split_at(
+    labels: Labels,
+    rows: int,
+    rejected: np.ndarray | Sequence[int] = (),
+    *,
+    instant: int,
+    inner_ratio: float = 0.0,
+    embargo: int = 0,
+    begin: int | None = None,
+    end: int | None = None,
+) -> Split:
+    """Return the split at an instant, int64 ns: what is before is for training, what follows for validation.
+
+    A row before the instant is purged if its last target is known only at the instant or later, a row after it if it
+    lies within a horizon; within `embargo` ns more it is embargoed. Of the rows left for training the latest share
+    `inner_ratio` are inner rows, with rows at their beginning purged in the same way; none where nothing is left of
+    them or of training. Rows before `begin` or from `end` on are unused. Parts may be empty.
+    """
+    times, inside = labels.times, np.ones(len(labels.times), bool)
+    if begin is not None:
+        inside &= times >= begin
+    if end is not None:
+        inside &= times < end
+    usable = labels.has_target & labels.is_used & inside
+    before, after, near, held = _divide(labels, usable, instant, embargo)
+    inner = np.zeros(len(times), bool)
+    candidates = np.flatnonzero(before)
+    count = round(inner_ratio * len(candidates))
+    if count:
+        start = int(times[candidates[len(candidates) - count]])
+        earlier, later, purged, left_out = _divide(labels, before, start, embargo)
+        if earlier.any() and later.any():
+            before, inner, near, held = earlier, later, near | purged, held | left_out
+
+    def rows_of(part: np.ndarray) -> RowRange:
+        return _range_of(labels.numbers, part, rows, rejected)
+
+    return Split(
+        rows_of(before),
+        rows_of(after),
+        purged=labels.numbers[near],
+        embargoed=labels.numbers[held],
+        unused=labels.numbers[~usable],
+        inner=rows_of(inner),
+    )
+
+
+def _divide(labels: Labels, rows: np.ndarray, instant: int, embargo: int) -> tuple[np.ndarray, ...]:
+    """Return which of the rows, bool (usable rows,), are before an instant, after it, purged and embargoed."""
+    later, clear = labels.times >= instant, instant + labels.horizon
+    fits = np.where(later, labels.times >= clear, labels.ends < instant)
+    held = rows & fits & later & (labels.times < clear + embargo)
+    kept = rows & fits & ~held
+    return kept & ~later, kept & later, rows & ~fits, held
+
+
+def _range_of(numbers: np.ndarray, part: np.ndarray, rows: int, rejected: np.ndarray | Sequence[int]) -> RowRange:
+    """Return these rows as a range with all others left out."""
+    if not part.any():
+        return RowRange(rows, rows, rejected)
+    first, last = numbers[part][[0, -1]].tolist()
+    out = np.sort(np.concatenate([np.asarray(rejected, np.int64), numbers[~part]]))
+    return RowRange(first, last + 1, out)
 
 
 def _empty(val_ratio: float, rows: int, part: str, why: str) -> str:

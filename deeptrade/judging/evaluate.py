@@ -48,6 +48,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
         split = dataset.split(
             settings.val_ratio,
+            inner_ratio=result["settings"].get("inner_ratio", 0.0),
             embargo=settings.embargo,
             target_step=settings.target_step,
             markets=settings.market_names,

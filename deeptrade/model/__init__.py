@@ -4,8 +4,16 @@ How many parameters a size has is arithmetic that needs no TensorFlow: see `plan
 in `training`.
 """
 
-from .forecaster import Forecaster, build_forecaster
-from .layers import SequenceNormalization, VectorNormalization
+from .forecaster import Forecaster, build_forecaster, with_calibration
+from .layers import Calibrated, SequenceNormalization, VectorNormalization
 from .recurrence import Recurrence
 
-__all__ = ["Forecaster", "Recurrence", "SequenceNormalization", "VectorNormalization", "build_forecaster"]
+__all__ = [
+    "Calibrated",
+    "Forecaster",
+    "Recurrence",
+    "SequenceNormalization",
+    "VectorNormalization",
+    "build_forecaster",
+    "with_calibration",
+]

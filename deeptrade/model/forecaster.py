@@ -21,7 +21,7 @@ from ..mixing import draw
 from ..planning.sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import FeatureStatistics
-from .layers import SequenceNormalization, VectorNormalization
+from .layers import Calibrated, SequenceNormalization, VectorNormalization
 from .recurrence import Recurrence
 
 
@@ -53,6 +53,15 @@ def build_forecaster(
     ]
     outputs = _heads(_attend(tokens, size, layers), schema.horizons, size, target_scale, layers)
     return Forecaster(schema.names, keras.Model(inputs, outputs, name="network"), name="forecaster")
+
+
+def with_calibration(model: Forecaster, *, shrinkage: Sequence[float], half_width: Sequence[float]) -> Forecaster:
+    """Return the forecaster with calibrated forecasts; it shares the layers and weights of `model`."""
+    layer = Calibrated(name="calibrated")
+    outputs = layer(model.network.outputs[0])
+    layer.shrinkage.assign(np.asarray(shrinkage, np.float32))
+    layer.half_width.assign(np.asarray(half_width, np.float32))
+    return Forecaster(model.feature_names, keras.Model(model.network.inputs, outputs, name="network"), name=model.name)
 
 
 @keras.saving.register_keras_serializable("deeptrade")

@@ -54,6 +54,33 @@ class VectorNormalization(_Normalization):
 
 
 @keras.saving.register_keras_serializable("deeptrade")
+class Calibrated(keras.layers.Layer):
+    """Forecasts (rows, horizons) times a shrinkage per horizon; it also keeps half the width of their intervals.
+
+    `shrinkage` and `half_width` are float32 (horizons,), saved with the model as weights that do not train; half_width
+    is infinite where it is not known.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"dtype": "float32", **options, "trainable": False})
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights, which change nothing until they are set."""
+        for name, value in (("shrinkage", 1.0), ("half_width", float("inf"))):
+            initializer = keras.initializers.Constant(value)
+            weight = self.add_weight(name=name, shape=input_shape[-1:], initializer=initializer, trainable=False)
+            setattr(self, name, weight)
+
+    def call(self, inputs: Any) -> Any:
+        """Return the forecasts in the size that is supported."""
+        return inputs * self.shrinkage
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the name; the numbers are weights."""
+        return {"name": self.name}
+
+
+@keras.saving.register_keras_serializable("deeptrade")
 class SequenceNormalization(_Normalization):
     """float32 (rows, steps, channels) to (rows, steps, 2 * channels): in standard units, and relative to its last step.
 

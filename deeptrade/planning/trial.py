@@ -91,6 +91,8 @@ def trial_arguments(settings: FitSettings, *, out: str, open_rows: int) -> list[
         "val_ratio": _TRIAL_VALIDATION,
         "embargo": "",
         "markets": "",
+        "inner_ratio": 0.0,
+        "early_stop_patience": 0,
     }
     changed |= batch_settings(settings.batch_size, passes)
     changed["max_rows"] = min(rows, settings.max_rows) if settings.max_rows else rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -30,6 +31,13 @@ class RowRange:
         return isinstance(other, RowRange) and np.array_equal(self.numbers(), other.numbers())
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the row numbers in the range, and of nothing else: equal for equal rows."""
+        edges = self.at(np.array([0, len(self) - 1])) if len(self) else np.empty(0, np.int64)
+        inside = self._rejected[(self._rejected >= edges[0]) & (self._rejected <= edges[1])] if len(self) else edges
+        return hashlib.sha256(np.concatenate([edges, inside]).astype("<i8").tobytes()).hexdigest()
 
     def at(self, positions: np.ndarray) -> np.ndarray:
         """Return the int64 row numbers at int64 positions from 0."""

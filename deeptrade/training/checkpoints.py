@@ -15,9 +15,12 @@ import numpy as np
 from ..errors import DataError
 from ..files import atomic_write, friendly_os_errors
 
-KEPT = 2
+KEPT, KEPT_BEST = 2, 3
+"""Regular checkpoints that are kept, and weights of the best epochs: each epoch ends in a checkpoint, so a checkpoint
+that is kept never names weights older than those of the third best epoch before it."""
+
 _STATE = "__state__"
-_REGULAR, _STOP = "step", "stop"
+_REGULAR, _STOP, _BEST = "step", "stop", "best"
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 """What reading a damaged archive raises; RuntimeError if a flipped bit means a password or a newer format."""
@@ -52,10 +55,7 @@ class Checkpoints:
             raise ValueError("two variables share a path")
         ending = f"-r{returns}" if returns else ""
         path = self._folder / f"{_REGULAR if regular else _STOP}-{step:010d}{ending}.npz"
-        with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
-            _write_part(archive, _STATE, np.frombuffer(json.dumps(dict(state)).encode(), np.uint8))
-            for variable in variables:
-                _write_part(archive, variable.path, variable.numpy())
+        _write(path, variables, state)
         kept = [*self._paths(regular=True)[:KEPT], *self._paths()[:1]]
         with friendly_os_errors("removing old checkpoints"):
             for old in set(self._paths()) - set(kept):
@@ -74,6 +74,33 @@ class Checkpoints:
         with zipfile.ZipFile(path) as archive:
             _assign(variables, archive)
             return _read_state(archive)
+
+    def save_best(self, step: int, variables: Sequence[Any]) -> None:
+        """Write the weights of the best epoch so far, `best-N.npz`, which ended after `step` steps."""
+        _write(self._best(step), variables, {})
+        self._keep_best(sorted(self._folder.glob(f"{_BEST}-*.npz"))[-KEPT_BEST:])
+
+    def restore_best(self, step: int, variables: Sequence[Any]) -> None:
+        """Set the variables to the weights that `save_best` wrote; DataError where they cannot be read."""
+        path = self._best(step)
+        try:
+            _check(path, whole=True)
+        except _DAMAGE as error:
+            raise DataError(f"{path} cannot be read ({error}); start over with --fresh") from None
+        with zipfile.ZipFile(path) as archive:
+            _assign(variables, archive)
+
+    def forget_best_after(self, step: int) -> None:
+        """Remove the weights of epochs that a rollback to `step` has undone."""
+        self._keep_best([path for path in self._folder.glob(f"{_BEST}-*.npz") if path <= self._best(step)])
+
+    def _best(self, step: int) -> Path:
+        return self._folder / f"{_BEST}-{step:010d}.npz"
+
+    def _keep_best(self, kept: Sequence[Path]) -> None:
+        with friendly_os_errors("removing weights of earlier epochs"):
+            for path in set(self._folder.glob(f"{_BEST}-*.npz")) - set(kept):
+                path.unlink()
 
     def read_state(self) -> dict[str, Any] | None:
         """Return only the state, from the newest checkpoint whose state is sound; None when there is none."""
@@ -105,6 +132,13 @@ class Checkpoints:
         paths = self._paths(regular=True)
         early = [path for path in paths if _age(path)[1] < step]
         return [*early, *(path for path in reversed(paths) if path not in early)]
+
+
+def _write(path: Path, variables: Sequence[Any], state: Mapping[str, Any]) -> None:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        _write_part(archive, _STATE, np.frombuffer(json.dumps(dict(state)).encode(), np.uint8))
+        for variable in variables:
+            _write_part(archive, variable.path, variable.numpy())
 
 
 def _age(path: Path) -> tuple[int, int, bool]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..data.opening import Head, look_at, open_dataset
-from ..data.order import BLOCK_ROWS, batch_spread, read_amplification, windowed_order
+from ..data.order import BLOCK_ROWS, ORDER_VERSION, batch_spread, read_amplification, windowed_order
 from ..errors import RunConflictError
 from ..files import friendly_os_errors
 from ..memory import Limit, MemoryLimits, MemoryMonitor
@@ -30,7 +30,15 @@ from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
 from ..units import format_bytes
-from .run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of, read_state
+from .run_state import (
+    RunState,
+    alone_in,
+    check_same_run,
+    keep_batch_size,
+    keep_inner_ratio,
+    maths_of,
+    read_state,
+)
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 Sink = Callable[[str], None]
@@ -115,6 +123,7 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
     room_bytes = training_room(limits)
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
+        settings = keep_inner_ratio(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
@@ -200,7 +209,7 @@ def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sin
 
 def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
     maths = maths_of(settings, choose_precision(settings.precision, gpus))
-    return RunState(data_id, maths, batch_size=settings.batch_size, splits_by_time=True)
+    return RunState(data_id, maths, batch_size=settings.batch_size, splits_by_time=True, order_version=ORDER_VERSION)
 
 
 def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:

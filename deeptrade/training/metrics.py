@@ -1,8 +1,9 @@
-"""Forecast errors over a whole split, computed in the graph and compared with the zero forecast."""
+"""Forecasts of a model over the rows of a split, and their errors beside those of the zero forecast."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,62 +12,69 @@ from ..data.backend import keras, tf
 from ..data.batch_cache import Batch
 from ..memory.collection import trimming
 from ..units import count_of
-from .step import fixed_signature, pad_rows, summed_loss
+from .step import HUBER_DELTA, fixed_signature, pad_rows
 from .validation_errors import errors_of
 
 
-class Validation:
-    """Error sums per horizon over batches of at most `batch_size` rows, ignoring NaN targets.
+@dataclass(frozen=True)
+class Forecasts:
+    """Rows in file order: row_ids int64 (rows,), forecasts and targets float32 (rows, horizons), NaN if missing."""
 
-    `evaluate` returns loss (mean Huber loss in units of target_scale), and per horizon mae, zero_mae (that of the
-    forecast that is always 0) and directional_accuracy (share of agreeing signs where target and forecast are finite
-    and not 0); NaN where there is no target.
-    """
+    row_ids: np.ndarray
+    forecasts: np.ndarray
+    targets: np.ndarray
 
-    def __init__(self, model: keras.Model, *, batch_size: int, target_scale: np.ndarray):
+
+class Forward:
+    """A model's forecasts over batches of at most `batch_size` rows; traced once, whatever the weights become."""
+
+    def __init__(self, model: keras.Model, *, batch_size: int):
         self._model, self._batch_size = model, batch_size
-        self._scale = tf.constant(target_scale, tf.float32)
         self._traced: Any = None
 
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Return the metrics over all batches as plain floats and lists."""
-        loss = 0.0
-        sums = np.zeros((5, self._scale.shape[0]))
-        for batch in batches:
-            if not len(batch.row_ids):
-                continue
-            padded = pad_rows(batch.inputs, batch.targets, self._batch_size)
-            if self._traced is None:
-                self._traced = tf.function(self._sums, input_signature=fixed_signature(*padded, rows=self._batch_size))
-                with trimming():
-                    batch_loss, batch_sums = self._traced(*padded)
-            else:
-                batch_loss, batch_sums = self._traced(*padded)
-            loss += float(batch_loss)
-            sums += batch_sums.numpy()
-        valid, error, zero_error, signs, agreeing = sums
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                "loss": float(np.divide(loss, valid.sum())),
-                "mae": (error / valid).tolist(),
-                "directional_accuracy": (agreeing / signs).tolist(),
-                "zero_mae": (zero_error / valid).tolist(),
-            }
+    def over(self, batches: Iterable[Batch], *, horizons: int) -> Forecasts:
+        """Return the forecasts of all rows of the batches; each batch is dropped before the next."""
+        parts = [(np.empty(0, np.int64), *(np.empty((0, horizons), np.float32) for _ in range(2)))]
+        parts += [(b.row_ids, self._forecast(b), b.targets) for b in batches if len(b.row_ids)]
+        return Forecasts(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _sums(self, inputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        forecasts = self._model(inputs, training=False)
-        loss, _ = summed_loss(targets, forecasts, self._scale)
-        valid = tf.math.is_finite(targets)
-        known = tf.where(valid, targets, 0.0)
-        signed = valid & (known != 0) & (forecasts != 0) & tf.math.is_finite(forecasts)
-        rows = (
-            tf.cast(valid, tf.float32),
-            tf.where(valid, tf.abs(known - forecasts), 0.0),
-            tf.abs(known),
-            tf.cast(signed, tf.float32),
-            tf.cast(signed & (tf.sign(known) == tf.sign(forecasts)), tf.float32),
-        )
-        return loss, tf.stack([tf.reduce_sum(row, axis=0) for row in rows])
+    def _forecast(self, batch: Batch) -> np.ndarray:
+        inputs, targets = pad_rows(batch.inputs, batch.targets, self._batch_size)
+        if self._traced is None:
+            signature = fixed_signature(inputs, targets, rows=self._batch_size)[:1]
+            self._traced = tf.function(lambda some: self._model(some, training=False), input_signature=signature)
+            with trimming():
+                forecasts = self._traced(inputs)
+        else:
+            forecasts = self._traced(inputs)
+        return forecasts.numpy()[: len(batch.row_ids)]
+
+
+def score(forecasts: np.ndarray, targets: np.ndarray, *, target_scale: np.ndarray) -> dict[str, Any]:
+    """Return the errors of forecasts (rows, horizons) as plain floats and lists; NaN targets do not count.
+
+    loss is the mean Huber loss in units of target_scale; per horizon there are mae, zero_mae (that of the forecast that
+    is always 0) and directional_accuracy (share of equal signs where target and forecast are finite and not 0), NaN
+    where there is no target.
+    """
+    forecasts, targets = forecasts.astype(np.float64), targets.astype(np.float64)
+    valid = np.isfinite(targets)
+    size = np.abs(targets - forecasts)  # a forecast that is not finite shows, a missing target does not count
+    units = size / target_scale
+    huber = np.where(units <= HUBER_DELTA, 0.5 * units**2, HUBER_DELTA * (units - 0.5 * HUBER_DELTA))
+    signed = valid & (targets != 0) & (forecasts != 0) & np.isfinite(forecasts)
+    agreeing = signed & (np.sign(targets) == np.sign(forecasts))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "loss": float(np.divide(huber[valid].sum(), valid.sum())),
+            "mae": _mean(size, valid),
+            "directional_accuracy": _mean(agreeing, signed),
+            "zero_mae": _mean(np.abs(targets), valid),
+        }
+
+
+def _mean(values: np.ndarray, counted: np.ndarray) -> list[float]:
+    return (np.where(counted, values, 0).sum(axis=0) / counted.sum(axis=0)).tolist()
 
 
 def validation_verdict(validation: dict[str, Any]) -> str:

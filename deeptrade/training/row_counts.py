@@ -1,4 +1,4 @@
-"""What became of each row: every row that was read is trained, validation, purged, rejected or unused."""
+"""What became of each row: every row that was read is trained, inner, validation, purged, rejected or unused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TimesLeftOut = Sequence[Mapping[str, Any]]
 
 def ledger_entries(data: Dataset, split: Split, left_out: TimesLeftOut) -> list[LedgerEntry]:
     """Return rejected, purged and embargoed rows by number, then those the trainer left out, each once, as skipped."""
-    why = "too close to the boundary between training and validation"
+    why = "too close to a boundary between training, inner and validation rows"
     purged = [data.entry(int(row), "", "purged", why) for row in split.purged]
-    purged += [data.entry(int(row), "", "embargo", "in the embargo after the boundary") for row in split.embargoed]
+    purged += [data.entry(int(row), "", "embargo", "in the embargo after a boundary") for row in split.embargoed]
     first: dict[int, Mapping[str, Any]] = {}
     for one in left_out:
         first.setdefault(one["row"], one)
@@ -40,11 +40,19 @@ def absent_markets(data: Dataset, split: Split, chosen: Sequence[str] | None) ->
 
 
 def count_rows(
-    data: Dataset, split: Split, *, epochs: int, current: np.ndarray, left_out: TimesLeftOut, unread: int = 0
+    data: Dataset,
+    split: Split,
+    *,
+    epochs: int,
+    current: np.ndarray,
+    left_out: TimesLeftOut,
+    unread: int = 0,
+    unread_inner: int = 0,
 ) -> dict[str, int]:
     """Return the number of distinct rows by outcome, after `epochs` full epochs and the rows `current` of the next.
 
-    Rows left out every time their turn came count as rejected, and so do `unread` validation rows.
+    Rows left out every time their turn came count as rejected, and so do unread rows: `unread` of validation,
+    `unread_inner` of the inner rows.
     """
     passed_now = set(current.tolist())
     times_left_out = Counter(one["row"] for one in left_out)
@@ -53,8 +61,9 @@ def count_rows(
     return {
         "read": data.rows,
         "trained": reached - never,
+        "inner": len(split.inner) - unread_inner,
         "validation": len(split.validation) - unread,
         "purged": len(split.purged) + len(split.embargoed),
-        "rejected": len(data.rejected) + never + unread,
+        "rejected": len(data.rejected) + never + unread + unread_inner,
         "unused": len(split.train) - reached + len(split.unused),
     }

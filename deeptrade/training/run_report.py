@@ -18,7 +18,9 @@ from ..planning.memory_model import alternatives, predict_peak
 from ..run_folder import TrainingFolder, read_column
 from ..settings import FitSettings
 from ..store.ledger import LedgerEntry, write_ledger
+from ..store.row_range import RowRange
 from ..units import count_of
+from .choosing import Chosen
 from .feed import LeftOut
 from .loop import Trainer
 from .metrics import has_targets
@@ -65,27 +67,30 @@ class RunReport:
         self,
         state: RunState,
         status: str,
-        validation: Mapping[str, Any],
         *,
         started: float,
         problem: str = "",
         ended: str = "",
+        chosen: Chosen | None = None,
     ) -> dict[str, Any]:
         """Write result.json and return its content.
 
+        `chosen` is the outcome of a completed run; without it, the weights are the averages so far.
         `problem` is the error that ended the run, '' for none; `ended` is how this call of fit ended ('': the same as
         `status`), 'killed' in the result that a kill would leave; `started` is the performance counter at the start of
         the call or at the last checkpoint.
         """
         with self.trainer.averaged():
-            result = self._describe(state, status, validation, started=started, problem=problem, ended=ended or status)
-            return write_json(self.folder.result, result)
+            model = self.trainer.model if chosen is None else chosen.model
+            weights = weights_sha256(model.variables)
+        result = self._describe(state, status, chosen, started=started, problem=problem, ended=ended or status)
+        return write_json(self.folder.result, result | {"weights_sha256": weights})
 
     def _describe(
         self,
         state: RunState,
         status: str,
-        validation: Mapping[str, Any],
+        chosen: Chosen | None,
         *,
         started: float,
         problem: str,
@@ -108,7 +113,8 @@ class RunReport:
                 epochs=state.epoch,
                 current=current,
                 left_out=state.left_out,
-                unread=len(state.unread),
+                unread=self._unread_of(self.split.validation, state),
+                unread_inner=self._unread_of(self.split.inner, state),
             ),
             "steps": state.step,
             "epochs": state.epoch,
@@ -116,8 +122,10 @@ class RunReport:
             "accum_steps": settings.steps_per_update,
             "effective_batch": settings.effective_batch,
             "train": {"loss": latest_loss(self.folder)},
-            "validation": validation or dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
-            "validation_history": _validations(state, validation),
+            "validation": dict.fromkeys(("loss", "mae", "directional_accuracy", "zero_mae")),
+            **({} if chosen is None else chosen.to_json()),
+            "inner_history": state.validations if len(self.split.inner) else [],
+            "validation_history": self._validations(state, chosen),
             "memory": {
                 "baseline_anon_bytes": monitor.baseline_anon_bytes,
                 "peak_anon_bytes": max(monitor.peak_anon_bytes, state.peak_anon_bytes),
@@ -139,7 +147,6 @@ class RunReport:
                 "activity_seconds": dict(state.activities),
                 **self.upkeep.time(),
             },
-            "weights_sha256": weights_sha256(self.trainer.model.variables),
             "micro_batch_changes": state.micro_batch_changes,
             "rollbacks": state.rollbacks,
             "loss_spikes": state.spikes,
@@ -151,6 +158,17 @@ class RunReport:
             | {"precision": state.maths["precision"], "hardware": self.hardware},
             "versions": versions(),
         }
+
+    def _unread_of(self, part: RowRange, state: RunState) -> int:
+        numbers = part.numbers()
+        return int(np.isin([one["row"] for one in state.unread], numbers).sum())
+
+    def _validations(self, state: RunState, chosen: Chosen | None) -> list[dict[str, float]]:
+        """Epoch, step and loss of the validation; in runs without inner rows, of those at the end of earlier epochs."""
+        before = [] if len(self.split.inner) else state.validations
+        if chosen is None or not has_targets(chosen.validation):
+            return before
+        return [*before, {"epoch": chosen.epoch, "step": chosen.step, "loss": chosen.validation["loss"]}]
 
     def _warnings(self, state: RunState) -> Iterator[str]:
         yield from self.unusual
@@ -171,13 +189,6 @@ class RunReport:
         yield from self.upkeep.warnings()
         if state.spikes:
             yield f"the loss jumped {count_of(len(state.spikes), 'time')}, first at step {state.spikes[0]['step']}"
-
-
-def _validations(state: RunState, last: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Every validation with its epoch, step and loss, including one before the end of an epoch."""
-    if not last or not has_targets(last) or any(one["step"] == state.step for one in state.validations):
-        return state.validations
-    return [*state.validations, {"epoch": state.epoch + 1, "step": state.step, "loss": last["loss"]}]
 
 
 def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:

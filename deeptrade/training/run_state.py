@@ -22,8 +22,10 @@ class RunState:
 
     `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: row, reason and detail
     of rows left out permanently after a rollback. `unread`: the same of validation rows that cannot be read.
-    `validations`: epoch, step and loss at the end of each epoch. `activities`: seconds by activity between steps.
-    `splits_by_time`: False for runs begun by earlier versions, which keep their split by row numbers.
+    `validations`: epoch, step and loss on the inner rows at the end of each epoch, or on the validation rows in runs
+    of earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
+    epochs and steps it was. `activities`: seconds by activity between steps. `splits_by_time` and `order_version`:
+    False and 1 for runs begun by earlier versions, which keep their split by row numbers and their order.
     """
 
     data_id: str
@@ -34,6 +36,8 @@ class RunState:
     position: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
     best_validation: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
     epochs_without_gain: int = 0
     micro_batch_changes: int = 0
     window_rows: int = 0
@@ -49,6 +53,7 @@ class RunState:
     validations: list[dict[str, float]] = field(default_factory=list)
     activities: dict[str, float] = field(default_factory=dict)
     splits_by_time: bool = False
+    order_version: int = 1
 
     @property
     def step(self) -> int:
@@ -66,7 +71,7 @@ class RunState:
         return bool(steps_done or self.epoch >= settings.epochs or self.stops_early(settings))
 
     def stops_early(self, settings: FitSettings) -> bool:
-        """Whether validation has not improved for early_stop_patience epochs (0: never stop early)."""
+        """Whether the inner loss has not improved for early_stop_patience epochs (0: never stop early)."""
         patience = settings.early_stop_patience
         return bool(patience and self.epochs_without_gain >= patience)
 
@@ -88,17 +93,35 @@ class RunState:
         self.micro_batch_changes += batch_size != self.batch_size
         self.batch_size = batch_size
 
-    def note_validation(self, loss: float) -> None:
-        """Count an epoch's validation loss for early stopping; NaN is no improvement."""
-        if loss < (math.inf if self.best_validation is None else self.best_validation):
-            self.best_validation, self.epochs_without_gain = loss, 0
-        else:
-            self.epochs_without_gain += 1
+    def note_inner(self, loss: float) -> bool:
+        """Note the inner loss of the epoch that ends now, and return whether it is the lowest; NaN never is."""
+        self.validations.append({"epoch": self.epoch + 1, "step": self.step, "loss": loss})
+        is_best = self.improves(loss)
+        if is_best:
+            self.best_validation, self.best_epoch, self.best_step = loss, self.epoch + 1, self.step
+        self.epochs_without_gain = 0 if is_best else self.epochs_without_gain + 1
+        return is_best
+
+    def improves(self, loss: float) -> bool:
+        """Whether an inner loss is lower than those of all epochs so far."""
+        return loss < (math.inf if self.best_validation is None else self.best_validation)
 
 
 def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
     """Return the settings that a continued run must keep; `precision` is the one in use, not 'auto'."""
     return {name: getattr(settings, name) for name in MATHS} | {"precision": precision}
+
+
+def _before(name: str) -> Any:
+    """What a run of an earlier version did that has no such setting."""
+    return 0.0 if name == "inner_ratio" else getattr(FitSettings(), name)
+
+
+def keep_inner_ratio(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
+    """Return the settings with the run's own share of inner rows, 0 for an earlier version's, unless one was given."""
+    if "inner_ratio" in given:
+        return settings
+    return replace(settings, inner_ratio=state.maths.get("inner_ratio", _before("inner_ratio")))
 
 
 def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
@@ -135,9 +158,8 @@ def check_same_run(
                 f"{out} holds a run of other data ({was[:15]}, given {now[:15]}); "
                 f"give another --out, or --fresh to start over"
             )
-    unless_known = FitSettings()
     for name, value in maths.items():
-        was = state.maths.get(name, getattr(unless_known, name))  # a run of an earlier version has no newer settings
+        was = state.maths.get(name, _before(name))
         if was != value:
             raise RunConflictError(
                 f"{out} holds a run with {name}={was!r}, given {value!r}; give another --out, or --fresh to start over"

@@ -21,9 +21,10 @@ from ..store.ledger import write_ledger
 from ..units import count_of, format_bytes
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
+from .choosing import Choice
 from .loop import StepRecord
 from .loss_spikes import SpikeDetector
-from .metrics import has_targets, validation_verdict
+from .metrics import validation_verdict
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
 from .row_counts import absent_markets
 from .run_report import RunReport, run_ledger
@@ -34,7 +35,6 @@ from .saved_model import save_model
 from .scarce_memory import MemoryFollower, MicroBatch
 from .step_table import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable
 from .upkeep import Upkeep
-from .validation import Validator
 
 _LOG_EVERY = 10
 
@@ -62,13 +62,13 @@ class Session:
         self.folder = TrainingFolder(settings.out_dir)
         self.split = data.split(
             settings.val_ratio,
+            inner_ratio=settings.inner_ratio,
             embargo=settings.embargo,
             target_step=settings.target_step,
             markets=settings.market_names,
             by_count=not state.splits_by_time,
         )
         self.started = started
-        self.validation: dict[str, Any] = {}
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
         self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
@@ -116,9 +116,18 @@ class Session:
             sink=self.sink,
             memory=self.upkeep.step_memory,
         )
-        self._validator = Validator(
-            self.trainer.model, self.data, self.split.validation, settings, target_scale=scale, sink=self.sink
+        self._choice = Choice(
+            self.trainer,
+            self.data,
+            self.split,
+            settings,
+            target_scale=scale,
+            checkpoints=self.checkpoints,
+            sink=self.sink,
         )
+        if settings.inner_ratio and not self._choice.has_inner:
+            unusual.append(self._no_inner_line())
+            self.sink(unusual[-1])
         self._follower = self._make_follower()
         self.train_reader = BatchReader(
             self.data,
@@ -129,6 +138,7 @@ class Session:
             cache_batches=settings.cache_batches,
             prefetch=settings.prefetch,
             window_rows=self.state.window_rows,
+            order_version=self.state.order_version,
         )
         self._report = RunReport(
             folder=self.folder,
@@ -178,7 +188,7 @@ class Session:
         try:
             with self._recording_failure(), logs.as_default():
                 # After a kill the result must not say completed, and a continued run still has its old one.
-                self._write_result("interrupted", {}, ended=KILLED)
+                self._write_result("interrupted", ended=KILLED)
                 self._train(tables, progress)
                 if self.stop.signal_number:
                     raise Interrupted(self.stop.signal_number)
@@ -188,7 +198,7 @@ class Session:
                 table.close()
             logs.close()
             self.train_reader.close()
-            self._validator.close()
+            self._choice.close()
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
         """Run epochs, windows and the work between them; the state changes only at the end of a window."""
@@ -298,30 +308,34 @@ class Session:
             self.sink(f"row {new[0].row}{others} left out: {new[0].detail}")
 
     def _end_epoch(self, tables: list[StepTable]) -> None:
-        """Save, then validate: an interrupted validation must not cost a step."""
+        """Save, then look at the inner rows: an interrupted look must not cost a step."""
         state = self.state
         self._save(tables)
-        self.validation = self._validate()
+        with self._activity("validate"):
+            inner = self._choice.end_epoch(state, self.stop)
         self.upkeep.after_validation()
-        if has_targets(self.validation):
-            state.note_validation(self.validation["loss"])
-            state.validations.append({"epoch": state.epoch + 1, "step": state.step, "loss": self.validation["loss"]})
-        tf.summary.scalar("validation_loss", self.validation["loss"], step=state.step)
-        verdict = validation_verdict(self.validation)
-        self.sink(f"epoch {state.epoch + 1}: validation loss {self.validation['loss']:.4f}, {verdict}")
+        self._note_unread()
+        if inner is not None:
+            tf.summary.scalar("inner_loss", inner["loss"], step=state.step)
+            self.sink(f"epoch {state.epoch + 1}: inner loss {inner['loss']:.4f}, {validation_verdict(inner)}")
         if state.stops_early(self.settings):
             epochs = count_of(state.epochs_without_gain, "epoch")
-            self.sink(f"stopped early: validation has not improved for {epochs}")
+            self.sink(f"stopped early: the inner loss has not improved for {epochs}")
         state.epoch, state.position = state.epoch + 1, 0
 
-    def _validate(self) -> dict[str, Any]:
-        with self._activity("validate"), self.trainer.averaged():
-            result = self._validator.validate(self.stop)
-        unread = [asdict(one) for one in self._validator.unread]
+    def _note_unread(self) -> None:
+        """Put rows that could not be forecast into the ledger."""
+        unread = [asdict(one) for one in [*self._choice.unread_inner, *self._choice.unread]]
         if unread != self.state.unread:
             self.state.unread = unread
             self._report.write_ledger(self.state)
-        return result
+
+    def _no_inner_line(self) -> str:
+        rows = count_of(len(self.split.train), "training row")
+        return (
+            f"no inner rows: inner_ratio={self.settings.inner_ratio:g} of {rows} leaves none after purging, so the "
+            "last weights are kept as they are; use more rows"
+        )
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
         """Save everything; during faults not as a regular checkpoint, since it may be bad; one is due after them."""
@@ -340,13 +354,15 @@ class Session:
             self._saved_step = self.state.step
 
     def _finish(self) -> dict[str, Any]:
-        """Validate the final weights, save the model, and write result.json last: it says that the rest is there."""
-        validation = self.validation if self.state.position == 0 and self.validation else self._validate()
-        with self._activity("save"), self.trainer.averaged():
-            save_model(self.trainer.model, self.folder.model, unfinished=self.folder.unfinished_model)
-        result = self._write_result("completed", validation)
+        """Choose and judge the weights, save the model, and write result.json last: it says that the rest is there."""
+        with self._activity("validate"):
+            chosen = self._choice.finish(self.state, self.stop)
+        with self._activity("save"):
+            save_model(chosen.model, self.folder.model, unfinished=self.folder.unfinished_model)
+        self._note_unread()
+        result = self._write_result("completed", chosen=chosen)
         steps = count_of(self.state.step, "step")
-        self.sink(f"done after {steps}: {validation_verdict(validation)}; {self.folder.result}")
+        self.sink(f"done after {steps}: {validation_verdict(chosen.validation)}; {self.folder.result}")
         return result
 
     @contextmanager
@@ -356,19 +372,15 @@ class Session:
             yield
         except Interrupted:
             with suppress(DeepTradeError):  # such as a full disk: the signal must get through
-                self._write_result("interrupted", {})
+                self._write_result("interrupted")
             again = "run again without --fresh" if self.settings.fresh else "run again"
             saved = "" if self._saved_step == self.state.step else f" up to step {self._saved_step}"
             self.sink(f"stopped after step {self.state.step}; progress is saved{saved}, {again} to continue")
             raise
         except Exception as error:
             with suppress(DeepTradeError):  # such as a full disk: the original error must get through
-                self._write_result("failed", {}, f"{type(error).__name__}: {error}")
+                self._write_result("failed", f"{type(error).__name__}: {error}")
             raise
 
-    def _write_result(
-        self, status: str, validation: dict[str, Any], problem: str = "", *, ended: str = ""
-    ) -> dict[str, Any]:
-        return self._report.write_result(
-            self.state, status, validation, started=self.started, problem=problem, ended=ended
-        )
+    def _write_result(self, status: str, problem: str = "", **further: Any) -> dict[str, Any]:
+        return self._report.write_result(self.state, status, started=self.started, problem=problem, **further)

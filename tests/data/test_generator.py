@@ -58,7 +58,7 @@ def test_plain_keras_fit_works(market):
 
 
 def test_an_unknown_split_is_refused(market):
-    with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, validation, all"):
+    with pytest.raises(SettingsError, match="split='test' is not accepted; choose from train, inner, validation, all"):
         MemoryEfficientGenerator(market.path, batch_size=8, split="test")
 
 

@@ -58,13 +58,13 @@ def test_noise_is_not_called_a_trend():
     assert few.endswith("; 14 steps are too few to show a trend")
 
 
-def test_the_loss_curve_shows_validations_where_they_were_made_and_names_the_best():
+def test_the_loss_curve_shows_inner_losses_where_they_were_made_and_names_the_best():
     history = pd.DataFrame({"step": range(1, 101), "loss": np.linspace(1, 0.5, 100)})
     unknown = [{"step": 10, "loss": None}, {"step": 20, "loss": float("nan")}]
     validations = [*unknown, {"step": 50, "loss": 0.6}, {"step": 100, "loss": 0.7}]
     axes = figures.loss_curve(history, validations).axes[0]
-    assert axes.get_title(loc="left").endswith("validation is best at step 50")
-    line = next(line for line in axes.lines if line.get_label() == "validation")
+    assert axes.get_title(loc="left").endswith("the inner loss is lowest at step 50")
+    line = next(line for line in axes.lines if line.get_label() == "inner rows")
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([50, 100], [0.6, 0.7])
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from deeptrade.data.batch_cache import Batch
-from deeptrade.training.metrics import Validation
+from deeptrade.training.metrics import Forward, score
 
 ROWS, HORIZONS = 11, 3
 SCALE = np.array([0.5, 1.0, 2.0], np.float32)
@@ -35,10 +35,34 @@ def batches(x, y, size):
 
 
 @pytest.mark.parametrize("size", [4, 11, 16])
-def test_metrics_equal_plain_numpy_whatever_the_batch_size(model, data, size):
+def test_forecasts_are_the_model_s_whatever_the_batch_size(model, data, size):
     x, y = data
-    found = Validation(model, batch_size=size, target_scale=SCALE).evaluate(batches(x, y, size))
+    found = Forward(model, batch_size=size).over(batches(x, y, size), horizons=HORIZONS)
+    np.testing.assert_allclose(found.forecasts, np.asarray(model({"a": x})), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found.targets, y)
+    np.testing.assert_array_equal(found.row_ids, np.arange(ROWS))
+
+
+def test_forecasts_of_no_row_have_no_row(model):
+    found = Forward(model, batch_size=4).over([], horizons=HORIZONS)
+    assert (found.forecasts.shape, found.targets.shape, found.row_ids.shape) == ((0, HORIZONS), (0, HORIZONS), (0,))
+
+
+def test_changed_weights_change_the_forecasts_without_tracing_again(model, data):
+    x, y = data
+    forward = Forward(model, batch_size=4)
+    forward.over(batches(x, y, 4), horizons=HORIZONS)
+    for variable in model.variables:
+        variable.assign(2 * variable)
+    found = forward.over(batches(x, y, 4), horizons=HORIZONS)
+    np.testing.assert_allclose(found.forecasts, np.asarray(model({"a": x})), rtol=1e-5, atol=1e-7)
+    assert forward._traced.experimental_get_tracing_count() == 1
+
+
+def test_scores_equal_plain_numpy(model, data):
+    x, y = data
     forecasts = np.asarray(model({"a": x}))
+    found = score(forecasts, y, target_scale=SCALE)
     errors = (y - forecasts) / SCALE
     huber = np.where(np.abs(errors) < 1, errors**2 / 2, np.abs(errors) - 0.5)
     assert found["loss"] == pytest.approx(np.nanmean(huber), rel=1e-6)
@@ -50,18 +74,25 @@ def test_metrics_equal_plain_numpy_whatever_the_batch_size(model, data, size):
         assert found["directional_accuracy"][horizon] == pytest.approx(agree.mean())
 
 
-def test_a_horizon_without_targets_is_nan_and_leaves_the_others_alone(model, data):
-    x, y = data
+def test_a_horizon_without_targets_is_nan_and_leaves_the_others_alone(data):
+    _, y = data
     y[:, 2] = np.nan
-    found = Validation(model, batch_size=4, target_scale=SCALE).evaluate(batches(x, y, 4))
+    found = score(np.full_like(y, 0.1), y, target_scale=SCALE)
     assert np.isnan([found["mae"][2], found["zero_mae"][2], found["directional_accuracy"][2]]).all()
     assert np.isfinite([found["loss"], *found["mae"][:2]]).all()
 
 
-def test_the_zero_forecast_has_the_error_it_is_compared_with(model, data):
-    for variable in model.variables:
-        variable.assign(np.zeros(variable.shape))
-    x, y = data
-    found = Validation(model, batch_size=4, target_scale=SCALE).evaluate(batches(x, y, 4))
+def test_a_forecast_that_is_not_finite_shows(data):
+    _, y = data
+    forecasts = np.zeros_like(y)
+    forecasts[0, 0] = np.nan
+    found = score(forecasts, np.nan_to_num(y), target_scale=SCALE)
+    assert np.isnan([found["loss"], found["mae"][0]]).all()
+    assert np.isfinite(found["mae"][1:]).all()
+
+
+def test_the_zero_forecast_has_the_error_it_is_compared_with(data):
+    _, y = data
+    found = score(np.zeros_like(y), y, target_scale=SCALE)
     assert found["mae"] == found["zero_mae"]
     assert np.isnan(found["directional_accuracy"]).all()

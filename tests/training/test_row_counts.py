@@ -11,9 +11,9 @@ from deeptrade.training.row_counts import count_rows, ledger_entries
 
 @dataclass
 class Data:
-    """The parts of a dataset that counting needs: ten rows, two of them rejected."""
+    """The parts of a dataset that counting needs: thirteen rows, two of them rejected."""
 
-    rows = 10
+    rows = 13
     rejected = (1, 2)
 
 
@@ -22,7 +22,7 @@ def data():
     return Data()
 
 
-SPLIT = Split(train=RowRange(0, 6, [1, 2]), validation=RowRange(8, 10), purged=np.arange(6, 8))
+SPLIT = Split(train=RowRange(0, 6, [1, 2]), validation=RowRange(8, 10), purged=np.arange(6, 8), inner=RowRange(10, 13))
 
 
 def left_out_of(epoch, *rows, reason="non_finite_step"):
@@ -35,7 +35,7 @@ def count(data, epochs, current, left_out=(), **options):
     return rows
 
 
-def naive_count(epochs, current, left_out, unread=0):
+def naive_count(epochs, current, left_out, unread=0, unread_inner=0):
     """The naive count, with sets: a row is trained if it was not left out in at least one turn."""
     turns = [(epoch, row) for epoch in range(epochs) for row in SPLIT.train.numbers().tolist()]
     turns += [(epochs, row) for row in current]
@@ -43,18 +43,19 @@ def naive_count(epochs, current, left_out, unread=0):
     trained = {row for epoch, row in turns if (epoch, row) not in missed}
     had_a_turn = {row for _, row in turns}
     return {
-        "read": 10,
+        "read": 13,
         "trained": len(trained),
+        "inner": 3 - unread_inner,
         "validation": 2 - unread,
         "purged": 2,
-        "rejected": 2 + len(had_a_turn - trained) + unread,
+        "rejected": 2 + len(had_a_turn - trained) + unread + unread_inner,
         "unused": len(set(SPLIT.train.numbers().tolist()) - had_a_turn),
     }
 
 
 def test_rows_not_reached_are_unused_and_none_are_after_an_epoch(data):
     assert count(data, 0, [5, 0]) == {
-        "read": 10, "trained": 2, "validation": 2, "purged": 2, "rejected": 2, "unused": 2
+        "read": 13, "trained": 2, "inner": 3, "validation": 2, "purged": 2, "rejected": 2, "unused": 2
     }  # fmt: skip
     assert count(data, 1, [])["unused"] == 0
     assert count(data, 1, [3])["trained"] == 4
@@ -68,9 +69,11 @@ def test_a_row_left_out_in_every_epoch_is_rejected_and_one_trained_in_another_is
     assert count(data, 2, [], [*first, *again])["trained"] == 3
 
 
-def test_validation_rows_that_cannot_be_read_are_rejected(data):
+def test_inner_and_validation_rows_that_cannot_be_read_are_rejected(data):
     rows = count(data, 1, [], unread=1)
     assert (rows["validation"], rows["rejected"]) == (1, 3)
+    rows = count(data, 1, [], unread_inner=2)
+    assert (rows["inner"], rows["rejected"]) == (1, 4)
 
 
 def test_the_ledger_has_each_row_once_and_knows_its_line(market):

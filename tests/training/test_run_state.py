@@ -34,7 +34,7 @@ def test_a_run_is_done_at_its_epochs_or_its_steps():
 def test_epochs_without_a_better_loss_are_counted_and_nan_is_never_better(losses, without_gain, best):
     state = state_of(FitSettings())
     for loss in losses:
-        state.note_validation(loss)
+        state.note_inner(loss)
     assert (state.epochs_without_gain, state.best_validation) == (without_gain, best)
 
 

@@ -49,7 +49,7 @@ def test_the_timeline_names_what_the_run_did(settings, tmp_path):
     result = train(settings(epochs=1))
     samples = read_timeline(tmp_path / "run" / "memory.jsonl")
     phases = list(dict.fromkeys(sample.phase for sample in samples if sample.phase))
-    assert phases == ["check", "build", "train", "train/save", "train/validate", "save"]
+    assert phases == ["check", "build", "train", "train/save", "train/validate", "validate", "save"]
     # The last samples, outside of all phases, are newer than the result.
     assert max(sample.anon_bytes for sample in samples if sample.phase) <= result["memory"]["peak_anon_bytes"]
 
@@ -79,9 +79,12 @@ def test_the_validations_and_the_seconds_of_every_activity_are_kept_over_calls(s
     train(settings(epochs=1))
     result = train(settings(epochs=3))
     steps = result["steps"] // 3
-    history = result["validation_history"]
+    history = result["inner_history"]
     assert [(one["epoch"], one["step"]) for one in history] == [(1, steps), (2, 2 * steps), (3, 3 * steps)]
-    assert history[-1]["loss"] == result["validation"]["loss"]
+    best = min(history, key=lambda one: one["loss"])
+    assert result["weights_of"] == {"epoch": best["epoch"], "step": best["step"]}
+    (validated,) = result["validation_history"]
+    assert validated == result["weights_of"] | {"loss": result["validation"]["loss"]}
     spent = result["time"]["activity_seconds"]
     assert set(spent) == {"build", "save", "validate"}
     assert min(spent.values()) > 0
@@ -110,9 +113,10 @@ def test_the_latest_rows_with_a_target_are_validated_and_those_without_are_unuse
     assert result["validation"]["loss"] > 0
     assert result["rows"] == {
         "read": 60,
-        "trained": 22,
+        "trained": 17,
+        "inner": 1,
         "validation": 4,
-        "purged": 4,
+        "purged": 8,
         "rejected": 0,
         "unused": 30,
     }
@@ -134,7 +138,7 @@ def test_validation_does_not_fill_a_cache(settings, monkeypatch):
     close = module.BatchReader.close
     monkeypatch.setattr(module.BatchReader, "close", lambda self: (caches.append(len(self._cache)), close(self)))
     train(settings(epochs=1, cache_batches=5))
-    assert sorted(caches) == [0, 5]
+    assert sorted(caches) == [0, 0, 5]
 
 
 def test_a_full_disk_at_a_checkpoint_fails_in_one_line_and_the_run_can_go_on(settings, tmp_path, monkeypatch):
@@ -200,7 +204,7 @@ def test_a_leak_is_reported_in_the_timeline_and_the_result_even_of_a_continued_r
 
 
 def test_the_result_says_what_each_phase_of_a_step_did_to_memory(settings):
-    memory = train(settings(max_steps=12))["memory"]
+    memory = train(settings(max_steps=12, epochs=2))["memory"]
     visits = {row["phase"]: row["visits"] for row in memory["step_phases"]}
     assert visits == {"read": 12, "forward": 10, "backward": 10, "apply": 10, "pass": 2}
     assert memory["tracing_count"] == 1

@@ -25,28 +25,29 @@ from .common import BLUE, GREEN, GREY, ORANGE, RED, legend_below, new_axes
 _INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
 
 
-def loss_curve(history: pd.DataFrame, validations: Sequence[Json] = ()) -> Figure:
-    """Return the training loss by optimizer step, with a running median and the validations so far (step and loss).
+def loss_curve(history: pd.DataFrame, epochs: Sequence[Json] = ()) -> Figure:
+    """Return the training loss by optimizer step, with a running median and the losses at the end of epochs.
 
-    The title says whether the loss fell by more than noise.
+    `epochs` has step and loss on the inner rows, which choose among them. The title says whether the loss fell by more
+    than noise.
     """
     history = history[np.isfinite(history["loss"].astype(float))]
     loss = history["loss"].astype(float)
     window = max(1, len(loss) // 10)
     smooth = loss.rolling(window).median().dropna().to_numpy()
     title = _trend(findings.loss_trend(loss.to_numpy()))
-    validations, best = findings.finite_validations(validations), findings.best_validation_step(validations)
+    epochs, best = findings.finite_losses(epochs), findings.best_step(epochs)
     if best is not None:
-        title += f";\nvalidation is best at step {best:,}"
+        title += f";\nthe inner loss is lowest at step {best:,}"
     figure, axes = new_axes(title)
     axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
     if window > 1:
         label = f"median of the last {window} steps"
         axes.plot(history["step"].iloc[window - 1 :], smooth, color=RED, linewidth=2, label=label)
-    if validations:
-        steps, losses = zip(*((one["step"], one["loss"]) for one in validations), strict=True)
-        axes.plot(steps, losses, color=GREEN, marker="o", markersize=5, linewidth=1.2, label="validation")
-    if window > 1 or validations:
+    if epochs:
+        steps, losses = zip(*((one["step"], one["loss"]) for one in epochs), strict=True)
+        axes.plot(steps, losses, color=GREEN, marker="o", markersize=5, linewidth=1.2, label="inner rows")
+    if window > 1 or epochs:
         axes.legend(fontsize=8, frameon=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("optimizer step")

@@ -119,14 +119,14 @@ def loss_trend(loss: np.ndarray) -> LossTrend:
     return LossTrend(kind, steps, mean, float(first.mean()), float(last.mean()))
 
 
-def finite_validations(validations: Sequence[Json]) -> list[Json]:
-    """Return the validations (step and loss) whose loss is finite, in order."""
-    return [one for one in validations if one["loss"] is not None and np.isfinite(one["loss"])]
+def finite_losses(epochs: Sequence[Json]) -> list[Json]:
+    """Return the epochs (step and loss) whose loss is finite, in order."""
+    return [one for one in epochs if one["loss"] is not None and np.isfinite(one["loss"])]
 
 
-def best_validation_step(validations: Sequence[Json]) -> int | None:
-    """Return the step with the lowest finite validation loss; None where there is no choice of two."""
-    known = finite_validations(validations)
+def best_step(epochs: Sequence[Json]) -> int | None:
+    """Return the step with the lowest finite loss; None where there is no choice of two."""
+    known = finite_losses(epochs)
     return min(known, key=lambda one: one["loss"])["step"] if len(known) > 1 else None
 
 

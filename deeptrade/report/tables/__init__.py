@@ -30,12 +30,14 @@ from .training import (
     evaluation_by_market,
     evaluation_verdict,
     rows,
+    sizes,
     skipped,
     starts,
     starts_verdict,
     time_split,
     training_verdict,
     validation,
+    weights_line,
 )
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "rejected",
     "rows",
     "settings_table",
+    "sizes",
     "skipped",
     "starts",
     "starts_verdict",
@@ -79,4 +82,5 @@ __all__ = [
     "unsampled_verdict",
     "validation",
     "versions_table",
+    "weights_line",
 ]

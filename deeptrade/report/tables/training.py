@@ -55,6 +55,42 @@ def validation(result: Json) -> pd.DataFrame:
     )
 
 
+def weights_line(result: Json) -> str:
+    """Return one sentence on which weights were kept, and by which rows."""
+    kept, rows = result.get("weights_of"), result["rows"].get("inner", 0)
+    if not kept or not rows:
+        return "The weights are the last ones: there are no inner rows to choose by."
+    tried = max(len(result["inner_history"]), kept["epoch"])
+    where = f"of epoch {kept['epoch']} of {tried} (step {kept['step']:,})"
+    return f"The weights are those {where}, chosen by the loss on {count_of(rows, 'inner row')}."
+
+
+def sizes(result: Json) -> pd.DataFrame:
+    """Return by horizon what the inner rows say of the size of forecasts, and how often intervals held in validation.
+
+    Empty for a run without inner rows.
+    """
+    found = result.get("calibration")
+    if not found:
+        return pd.DataFrame()
+    columns = zip(
+        *(found[name] for name in ("slope", "slope_error", "shrinkage", "half_width", "coverage")), strict=True
+    )
+    return pd.DataFrame(
+        [
+            {
+                "steps ahead": horizon,
+                "slope of outcome on forecast": "-" if slope is None else f"{slope:.2f}",
+                "its standard error": "-" if error is None else f"{error:.2f}",
+                "forecasts times": f"{factor:.2f}",
+                "95% interval, ± %": percent(half),
+                "held in validation": "-" if held is None else f"{held:.1%}",
+            }
+            for horizon, (slope, error, factor, half, held) in enumerate(columns, start=1)
+        ]
+    )
+
+
 def rows(result: Json) -> pd.DataFrame:
     """Return how many rows were trained on, validated on, or left out, by name."""
     return pd.DataFrame([(name, f"{count:,}") for name, count in result["rows"].items()], columns=["rows", "count"])
