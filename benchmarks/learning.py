@@ -49,7 +49,7 @@ def learn(folder: Path, seed: int, signal: float, options: argparse.Namespace) -
     subprocess.run([*command, *given, "--skip_rl"], check=True, stdout=subprocess.DEVNULL)
     with open_store(store) as data:
         forecasts = predict(folder / "run" / "model.keras", data, split="validation", val_ratio=VALIDATION)
-        targets = data.read_targets(forecasts.index.to_numpy())
+        targets = data.read_targets(forecasts.index.get_level_values("row").to_numpy())
     complete = np.isfinite(targets).all(axis=1)
     return gains_in_errors(forecasts.to_numpy()[complete], targets[complete])
 

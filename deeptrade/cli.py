@@ -19,7 +19,21 @@ from . import __version__
 from .errors import DeepTradeError, Interrupted, standing_in
 
 try:
-    from .commands import build, compare, compile, export, fit, optimize, predict, profile, report, run, synth, verify
+    from .commands import (
+        build,
+        compare,
+        compile,
+        evaluate,
+        export,
+        fit,
+        optimize,
+        predict,
+        profile,
+        report,
+        run,
+        synth,
+        verify,
+    )
     from .commands.console import OneLineParser, underscored
     from .files import FULL_DISK, told
 except Exception as error:
@@ -28,7 +42,7 @@ except Exception as error:
     sys.stderr.write(f"deeptrade: {standing_in(error)}\n")
     raise SystemExit(DeepTradeError.exit_code) from None
 
-COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, predict, run, report, compare)
+COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, predict, evaluate, run, report, compare)
 """In the order of the help."""
 
 _NO_ROOM = (*FULL_DISK, errno.ENOMEM)

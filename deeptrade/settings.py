@@ -92,10 +92,7 @@ class FitSettings:
     seed: int = _option(0, "seed of weights and row order", least=0)
     val_ratio: float = _option(0.1, "share of the rows, the latest ones, kept for validation", above=0, below=1)
     inner_ratio: float = _option(
-        0.15,
-        "share of the training rows, the latest ones, that choose the epoch and the size of forecasts",
-        least=0,
-        below=1,
+        0.15, "share of the training rows, the latest ones, that choose epoch and size of forecasts", least=0, below=1
     )
     markets: str = _option("", "markets to use, separated by commas; empty means all")
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")

@@ -1,4 +1,5 @@
-"""How good forecasts are: `predict` makes them, `baselines` makes simple ones, `scores` and `evaluate` compare them.
+"""How good forecasts are: `predict` makes them, `baselines` makes simple ones, `scores` measures both with intervals
+from `resampling`, `verdict` says in one sentence whether there is evidence of skill, `evaluate` puts it together.
 
 What a training run logs about itself belongs to `training`; tables and figures belong to `report`.
 """

@@ -1,97 +1,153 @@
-"""Simple forecasts for a model to beat: the last known return, and a ridge regression on the last steps."""
+"""Simple forecasts for a model to beat: zero, the training mean, and a ridge regression and boosted trees on features
+of the same rows that stay comparable over years. Inner rows tune them, as they choose the model's epoch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.split import Split
 from ..store.row_range import RowRange
 
-RIDGE_ROWS = 20_000
-"""Maximum training rows, evenly spaced, for the ridge regression."""
+MOST_ROWS = 10_000
+"""Maximum training rows of a baseline, evenly spaced, and maximum inner rows that tune it: more hardly change them."""
 
 READ_BYTES = 16 << 20
-"""Bytes of rows read at once; only their last steps are kept."""
+"""Bytes of rows read at once; only what is taken from them is kept."""
 
-_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+LAGS = (1, 2, 4, 8, 16, 32)
+"""Steps back from the end of a window; of each channel the change since then is taken."""
+
+_CLIP = 10.0
+_PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2)
+"""Ridge penalties per row, in units of standardized features."""
+
+_TREES: dict[str, Any] = {
+    "objective": "regression",
+    "learning_rate": 0.05,
+    "num_leaves": 7,
+    "min_data_in_leaf": 100,
+    "bagging_fraction": 0.5,
+    "bagging_freq": 1,
+    "feature_fraction": 0.3,
+    "seed": 0,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 2,
+    "verbose": -1,
+}
+_MOST_TREES, _PATIENCE = 150, 20
+"""Small trees for LightGBM, each on half of the rows; inner rows choose how many, up to the first _PATIENCE without a
+lower error."""
 
 
-def last_values(dataset: Dataset, rows: np.ndarray, *, target_step: int = 0) -> np.ndarray:
-    """Return float32 (rows, horizons): for h steps ahead, the return over the last h steps, known at the row.
+def simple_forecasts(dataset: Dataset, split: Split, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return by name the forecasts of the validation rows, float64 (rows, horizons) in their order.
 
-    That is the target of the row of the same market whose h-th target ends at this row; NaN where there is none. Such
-    a row lies h rows earlier where targets come from prices, else h times `target_step` ns (0: the time between rows).
+    'zero', 'mean' (of the training targets), 'ridge' and, where LightGBM can be loaded, 'trees'. Without inner rows the
+    latest tenth of the training rows tunes. Forecasts are NaN for horizons with fewer than 100 known training targets.
     """
-    targets = np.full((len(rows), dataset.schema.horizons), np.nan, np.float32)
-    wanted, by_place = dataset.positions(rows), dataset.schema.target_source == "price"
-    places, times = dataset.places, dataset.timestamps
-    for of_market, gaps in dataset.gaps().values():
-        asked = np.flatnonzero(np.isin(wanted, of_market))
-        along, step = (places, 1) if by_place else (times, target_step or round(gaps.step))
-        there, here = along[of_market], along[wanted[asked]]
-        for horizon in range(1, dataset.schema.horizons + 1):
-            earlier = np.searchsorted(there, here - horizon * step)
-            found = there[earlier] == here - horizon * step
-            targets[asked[found], horizon - 1] = dataset.targets[of_market[earlier[found]], horizon - 1]
-    return targets
+    fitting, tuning = _some(split.train, MOST_ROWS), _some(split.inner, MOST_ROWS)
+    if not len(tuning):
+        boundary = int(0.9 * len(fitting))
+        fitting, tuning = fitting[: max(0, boundary - dataset.schema.horizons)], fitting[boundary:]
+    wanted = split.validation.numbers()
+    targets, tuning_targets = (dataset.read_targets(rows).astype(np.float64) for rows in (fitting, tuning))
+    with np.errstate(invalid="ignore"):
+        mean = np.nan_to_num(np.nanmean(targets, axis=0)) if len(targets) else np.zeros(dataset.schema.horizons)
+    shape = (len(wanted), dataset.schema.horizons)
+    found = {"zero": np.zeros(shape), "mean": np.broadcast_to(mean, shape).copy()}
+    inputs = [stationary(dataset, rows, features) for rows in (fitting, tuning, wanted)]
+    center, spread = _location(inputs[0])
+    ready = [np.clip(np.nan_to_num((values - center) / spread), -_CLIP, _CLIP) for values in inputs]
+    for name, fit in (("ridge", _ridge), ("trees", _trees())):
+        if fit is not None:
+            found[name] = _by_horizon(fit, ready, targets, tuning_targets)
+    return found
 
 
-def ridge_forecasts(
-    dataset: Dataset, train: RowRange, wanted: RowRange, features: list[str] | None = None, *, overlap: int = 0
-) -> np.ndarray:
-    """Return forecasts of a ridge regression on the last steps of `features`, None for all; float64 (rows, horizons).
+def _some(rows: RowRange, most: int) -> np.ndarray:
+    every = max(1, -(-len(rows) // most))
+    return rows.numbers()[::every]
 
-    Hoerl and Kennard (1970). It is fitted to at most RIDGE_ROWS training rows, evenly spaced; the penalty is the best
-    of five on the latest tenth of them, before which `overlap` rows, whose targets reach into it, are left out (0: the
-    number of horizons). Non-finite numbers count as the mean. The result is NaN where fewer than ten
-    training rows have all targets.
+
+def _location(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(values)
+    counts = np.maximum(known.sum(axis=0), 1)
+    center = np.where(known, values, 0).sum(axis=0) / counts
+    spread = np.sqrt((np.where(known, values - center, 0) ** 2).sum(axis=0) / counts)
+    return center, np.where(spread > 0, spread, np.inf)
+
+
+def _by_horizon(fit: Any, inputs: Sequence[np.ndarray], targets: np.ndarray, tuning: np.ndarray) -> np.ndarray:
+    """Fit each horizon alone, on its known targets."""
+    fitting, choosing, wanted = inputs
+    found = np.full((len(wanted), targets.shape[1]), np.nan)
+    for horizon in range(targets.shape[1]):
+        known, judged = np.isfinite(targets[:, horizon]), np.isfinite(tuning[:, horizon])
+        if known.sum() >= 100 and judged.any():
+            x, y = fitting[known], targets[known, horizon]
+            found[:, horizon] = fit(x, y, choosing[judged], tuning[judged, horizon], wanted)
+    return found
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the forecasts of the ridge regression (Hoerl and Kennard 1970) with the best of the penalties."""
+    from sklearn.linear_model import Ridge
+
+    models = [Ridge(alpha=penalty * len(x)).fit(x, y) for penalty in _PENALTIES]
+    errors = [np.mean((model.predict(x_tuning) - y_tuning) ** 2) for model in models]
+    return models[int(np.argmin(errors))].predict(wanted)
+
+
+def _trees() -> Any:
+    """Return the function that fits boosted trees (Ke et al. 2017, LightGBM); None where it cannot be loaded."""
+    try:
+        import lightgbm
+    except (ImportError, OSError):  # its library needs OpenMP of the system
+        return None
+
+    def fit(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        scale = float(np.std(y)) or 1.0
+        rows = lightgbm.Dataset(x, y / scale)
+        judged = lightgbm.Dataset(x_tuning, y_tuning / scale, reference=rows)
+        stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        model = lightgbm.train(_TREES, rows, _MOST_TREES, valid_sets=[judged], callbacks=[stop])
+        return np.asarray(model.predict(wanted)) * scale
+
+    return fit
+
+
+def stationary(dataset: Dataset, rows: np.ndarray, features: Sequence[str] | None = None) -> np.ndarray:
+    """Return float32 (rows, columns) of what stays comparable over years, NaN where not finite.
+
+    Of every channel of a window: its changes over the last LAGS steps, relative to its mean size in the window. Of
+    every vector: its elements as they are.
     """
-    every = max(1, -(-len(train) // RIDGE_ROWS))
-    numbers = train.numbers()[::every]
-    targets = dataset.read_targets(numbers).astype(float)
-    complete = np.isfinite(targets).all(axis=1)
-    numbers, targets = numbers[complete], targets[complete]
-    if len(numbers) < 10:
-        return np.full((len(wanted), dataset.schema.horizons), np.nan)
-    inputs = _last_steps(dataset, numbers, features)
-    known = np.where(np.isfinite(inputs), inputs, np.nan)
-    mean = np.nan_to_num(np.nanmean(known, axis=0)) if len(known) else 0.0
-    deviation = np.nan_to_num(np.nanstd(known, axis=0))
-    scale = np.where(deviation > 0, deviation, np.inf)
-
-    def prepare(values: np.ndarray) -> np.ndarray:
-        scores = np.nan_to_num((values - mean) / scale, nan=0.0, posinf=0.0, neginf=0.0)
-        return np.column_stack([np.clip(scores, -10, 10), np.ones(len(scores))])
-
-    prepared = prepare(inputs)
-    gap = -(-(overlap or dataset.schema.horizons) // every)
-    boundary = int(0.9 * len(prepared))
-    fitting, testing = slice(0, max(0, boundary - gap)), slice(boundary, None)
-    errors = [
-        np.abs(prepared[testing] @ _solve(prepared[fitting], targets[fitting], penalty) - targets[testing]).mean()
-        for penalty in _PENALTIES
-    ]
-    weights = _solve(prepared, targets, _PENALTIES[int(np.argmin(errors))])
-    return prepare(_last_steps(dataset, wanted.numbers(), features)) @ weights
-
-
-def _solve(inputs: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Return ridge weights; the penalty is per row and does not apply to the constant in the last column."""
-    lengths = np.full(inputs.shape[1], penalty * max(1, len(inputs)))
-    lengths[-1] = 0
-    return np.linalg.lstsq(inputs.T @ inputs + np.diag(lengths), inputs.T @ targets, rcond=None)[0]
-
-
-def _last_steps(dataset: Dataset, rows: np.ndarray, features: list[str] | None) -> np.ndarray:
-    """Return float32 (rows, channels): the last step of every sequence, and all vectors, flattened."""
     schema = dataset.schema.select(features)
-    sequences = {feature.name: feature.is_sequence for feature in schema.features}
     at_once = max(1, READ_BYTES // schema.row_bytes)
     parts = []
     for start in range(0, max(1, len(rows)), at_once):
-        values: dict[str, Any] = dataset.read(rows[start : start + at_once], features)
-        last = [(v[:, -1] if sequences[name] else v).reshape(len(v), -1) for name, v in values.items()]
-        parts.append(np.concatenate(last, axis=1))
+        values = dataset.read(rows[start : start + at_once], schema.names)
+        columns = [
+            _changes(values[one.name]) if one.is_sequence else values[one.name].reshape(len(values[one.name]), -1)
+            for one in schema.features
+        ]
+        parts.append(np.concatenate(columns, axis=1))
     return np.concatenate(parts)
+
+
+def _changes(windows: np.ndarray) -> np.ndarray:
+    """Return float32 (rows, channels x lags) from windows (rows, steps, ...)."""
+    windows = windows.reshape(len(windows), windows.shape[1], -1)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        size = np.abs(windows).mean(axis=1)
+        last = windows[:, -1]
+        lags = [lag for lag in LAGS if lag < windows.shape[1]]
+        changes = [(last - windows[:, -1 - lag]) / np.where(size > 0, size, 1) for lag in lags]
+    columns = np.concatenate(changes, axis=1) if changes else last
+    return np.where(np.isfinite(columns), columns, np.nan).astype(np.float32)

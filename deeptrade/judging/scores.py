@@ -1,34 +1,40 @@
-"""Score forecasts by horizon: errors, gains over baselines, correct directions, calibration, with 95% intervals.
+"""Scores of forecasts by horizon and market, each with a 95% interval from resampled blocks of time.
 
-Neighbouring rows share most of their targets, so intervals come from resampling blocks of rows, not rows (Künsch 1989,
-"The jackknife and the bootstrap for general stationary observations"; blocks wrap around: Politis and Romano 1992).
+What each metric is stands in METRICS. All of them are functions of sums over rows, so that one set of resamples gives
+the intervals of all, and the joint tests in `verdict`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..files import read_json
+from ..sources.time_order import rows_by_market
+from .resampling import Blocks
 
-RESAMPLES, LEAST_BLOCK, LEAST_BLOCKS = 1000, 20, 5
-"""Bootstrap samples; minimum rows per block (or twice the horizons, if more); minimum blocks for an interval."""
+LEVEL = 0.95
+"""Nominal coverage of every interval."""
 
 CALIBRATION_GROUPS = 5
 """Groups of forecasts by size, with nearly equal numbers of rows."""
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95% interval; bounds are None with fewer than LEAST_BLOCKS blocks to resample."""
+class Score:
+    """One metric of one horizon (from 1), of a market or, where `market` is None, of all rows together.
 
-    value: float
-    low: float | None
-    high: float | None
+    `low` and `high` bound its 95% interval, None where there are too few blocks of rows; `value` is None where the
+    metric is not defined, such as a correlation with a constant.
+    """
+
+    horizon: int
+    market: str | None
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def is_above(self) -> bool:
@@ -41,109 +47,150 @@ class Interval:
         return self.high is not None and self.high < 0
 
 
-@dataclass(frozen=True)
-class HorizonScore:
-    """Scores of one horizon over the validation rows whose target is known.
+Sums = Mapping[str, np.ndarray]
+"""Sums over rows by name, float64 (1 + resamples,): over all rows, then over each resample."""
 
-    `mae` is by forecaster; `gain`, by baseline, is how much lower the model's MAE is as a share of the baseline's, over
-    rows where both are known; `direction` is the share of correct signs; `calibration` holds (mean forecast, mean
-    target) of CALIBRATION_GROUPS groups of forecasts in ascending order. None or empty where nothing is known.
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1.0), np.nan)
+
+
+def _covariance(sums: Sums, one: str, other: str) -> np.ndarray:
+    return sums[one + other] - sums[one] * sums[other] / np.maximum(sums["rows"], 1)
+
+
+def _variance(sums: Sums, one: str) -> np.ndarray:
+    variance, squares = _covariance(sums, one, one), sums[one + one]
+    return np.where(variance > 1e-12 * squares, variance, 0.0)  # below, it is the rounding of a constant
+
+
+def _correlation(sums: Sums, one: str, other: str) -> np.ndarray:
+    return _ratio(_covariance(sums, one, other), np.sqrt(_variance(sums, one) * _variance(sums, other)))
+
+
+METRICS: dict[str, Callable[[Sums], np.ndarray]] = {
+    "mae": lambda s: _ratio(s["|e|"], s["rows"]),
+    "zero_mae": lambda s: _ratio(s["|y|"], s["rows"]),
+    "r2": lambda s: 1 - _ratio(s["ee"], s["yy"]),
+    "r2_mean": lambda s: 1 - _ratio(s["ee"], s["mm"]),
+    "ic": lambda s: _correlation(s, "f", "y"),
+    "rank_ic": lambda s: _correlation(s, "p", "q"),
+    "slope": lambda s: _ratio(_covariance(s, "f", "y"), _variance(s, "f")),
+    "direction": lambda s: _ratio(s["right"], s["signed"]),
+    "base_rate": lambda s: np.maximum(_ratio(s["up"], s["signed"]), 1 - _ratio(s["up"], s["signed"])),
+    "direction_gain": lambda s: METRICS["direction"](s) - METRICS["base_rate"](s),
+}
+"""Metrics of forecasts f of targets y, with errors e = y - f:
+
+mae, zero_mae: the mean of |e|, and of |y|, which is that of the forecast 0. r2, r2_mean: 1 less the squared errors over
+those of the forecast 0, or of the training mean. ic: Pearson's correlation of forecast and target, rank_ic: Spearman's
+(ranks within each market). slope: of target on forecast, 1 where forecasts have the right size. direction: the share of
+right signs where neither is 0; base_rate: that of the sign that is more frequent; direction_gain: their difference.
+`mae_gain_NAME` is how much lower the model's MAE is than that of another forecast, as a share of the latter."""
+
+
+def score(
+    forecasts: np.ndarray,
+    targets: np.ndarray,
+    others: Mapping[str, np.ndarray],
+    *,
+    training_mean: np.ndarray,
+    blocks: Blocks,
+    market: str | None = None,
+    markets: np.ndarray | None = None,
+) -> tuple[list[Score], dict[str, np.ndarray]]:
+    """Return the scores of rows in order of time, and by metric the values over resamples.
+
+    forecasts, targets and each of `others`: float (rows, horizons), NaN where not known; `training_mean`: (horizons,).
+    blocks: of these rows. markets: their names, for ranks within each; None for one market. The values are
+    float64 (1 + resamples, horizons), those of all rows first.
     """
-
-    horizon: int
-    rows: int
-    mae: dict[str, float | None]
-    gain: dict[str, Interval | None]
-    direction: Interval | None
-    calibration: list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores by horizon over all validation rows, and over those of each market; no markets where rows name none."""
-
-    scores: list[HorizonScore]
-    by_market: dict[str, list[HorizonScore]] = field(default_factory=dict)
-
-
-def read_evaluation(path: Path, *, weights_sha256: str) -> Evaluation:
-    """Return the scores in an evaluation.json; none where it is missing or is of other weights."""
-    content = read_json(path) if path.exists() else {}
-    if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256:
-        return Evaluation([])
-    by_market = {market["name"]: _scores(market["horizons"]) for market in content.get("markets", [])}
-    return Evaluation(_scores(content.get("horizons", [])), by_market)
-
-
-def _scores(horizons: Sequence[dict[str, Any]]) -> list[HorizonScore]:
-    def interval(content: dict[str, Any] | None) -> Interval | None:
-        return None if content is None else Interval(**content)
-
-    return [
-        HorizonScore(
-            **{name: one[name] for name in ("horizon", "rows", "mae")},
-            gain={name: interval(content) for name, content in one["gain"].items()},
-            direction=interval(one["direction"]),
-            calibration=[(forecast, target) for forecast, target in one["calibration"]],
-        )
-        for one in horizons
-    ]
-
-
-def judge(
-    forecasts: np.ndarray, targets: np.ndarray, others: Mapping[str, np.ndarray], *, overlap: int = 0, seed: int = 0
-) -> list[HorizonScore]:
-    """Return a score per horizon; arrays are float (rows, horizons) in order of time, NaN where not known.
-
-    overlap: how many rows follow a row before the end of its last target (0: as many as there are horizons).
-    """
-    block = max(LEAST_BLOCK, 2 * (overlap or targets.shape[1]))
-    scores = []
+    found: list[Score] = []
+    resampled: dict[str, list[np.ndarray]] = {}
     for horizon in range(targets.shape[1]):
-        target, forecast = targets[:, horizon].astype(float), forecasts[:, horizon].astype(float)
-        known = np.isfinite(target) & np.isfinite(forecast)
-        error = np.abs(target - forecast)
-        mae: dict[str, float | None] = {"model": _mean(error[known])}
-        gain: dict[str, Interval | None] = {}
-        for name, other in others.items():
-            both = known & np.isfinite(other[:, horizon])
-            other_error = np.abs(target - other[:, horizon])
-            mae[name] = _mean(other_error[both])
-            gain[name] = _ratio(other_error[both] - error[both], other_error[both], block=block, seed=seed)
-        signed = known & (target != 0) & (forecast != 0)
-        agree = (np.sign(target) == np.sign(forecast))[signed].astype(float)
-        direction = _ratio(agree, np.ones_like(agree), block=block, seed=seed)
-        calibration = _calibration(forecast[known], target[known])
-        scores.append(HorizonScore(horizon + 1, int(known.sum()), mae, gain, direction, calibration))
-    return scores
+        columns = dict(
+            _columns(
+                forecasts[:, horizon].astype(np.float64),
+                targets[:, horizon].astype(np.float64),
+                {name: other[:, horizon].astype(np.float64) for name, other in others.items()},
+                mean=float(training_mean[horizon]),
+                markets=markets,
+            )
+        )
+        table = blocks.sums(np.stack(list(columns.values()), axis=1))
+        sums = dict(zip(columns, table.T, strict=True))
+        metrics = {name: metric(sums) for name, metric in METRICS.items()}
+        for name in others:
+            metrics[f"mae_gain_{name}"] = 1 - _ratio(sums[f"|e| {name}"], sums[f"|o| {name}"])
+        for name, values in metrics.items():
+            resampled.setdefault(name, []).append(values)
+            found.append(Score(horizon + 1, market, name, *interval(values)))
+    return found, {name: np.stack(values, axis=1) for name, values in resampled.items()}
 
 
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
+def interval(values: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """Return (value, low, high) from the value over all rows and those over resamples, float64 (1 + resamples,)."""
+    value = float(values[0])
+    if not np.isfinite(value):
+        return None, None, None
+    known = values[1:][np.isfinite(values[1:])]
+    if not len(known):
+        return value, None, None
+    low, high = np.quantile(known, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return value, min(value, float(low)), max(value, float(high))
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray, *, block: int, seed: int) -> Interval | None:
-    """Return sum(numerator) / sum(denominator) over rows, with its 2.5% and 97.5% quantiles over resampled blocks."""
-    rows = len(numerator)
-    if not rows or denominator.sum() == 0:
-        return None
-    value = float(numerator.sum() / denominator.sum())
-    if rows < LEAST_BLOCKS * block:
-        return Interval(value, None, None)
-    starts = np.random.default_rng(seed).integers(0, rows, (RESAMPLES, -(-rows // block)))
-    sums = [_block_sums(values, block)[starts].sum(axis=1) for values in (numerator, denominator)]
-    ratios = np.divide(sums[0], sums[1], out=np.full(RESAMPLES, np.nan), where=sums[1] != 0)
-    low, high = np.nanquantile(ratios, (0.025, 0.975))
-    return Interval(value, min(value, float(low)), max(value, float(high)))
+def _columns(
+    forecast: np.ndarray,
+    target: np.ndarray,
+    others: Mapping[str, np.ndarray],
+    *,
+    mean: float,
+    markets: np.ndarray | None,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what is summed over rows, by name, float64 (rows,); rows that do not count are 0."""
+    known = np.isfinite(forecast) & np.isfinite(target)
+    f, y = np.where(known, forecast, 0.0), np.where(known, target, 0.0)
+    p, q = (_ranks(values, known, markets) for values in (f, y))
+    signed = known & (f != 0) & (y != 0)
+    yield "rows", known.astype(np.float64)
+    yield "|e|", np.abs(y - f)
+    yield "|y|", np.abs(y)
+    yield "ee", (y - f) ** 2
+    yield "mm", np.where(known, (y - mean) ** 2, 0.0)
+    for one, other, names in ((f, y, "fy"), (p, q, "pq")):
+        yield names[0], one
+        yield names[1], other
+        yield 2 * names[0], one**2
+        yield 2 * names[1], other**2
+        yield names, one * other
+    yield "signed", signed.astype(np.float64)
+    yield "right", (signed & (np.sign(f) == np.sign(y))).astype(np.float64)
+    yield "up", (signed & (y > 0)).astype(np.float64)
+    for name, values in others.items():
+        both = known & np.isfinite(values)
+        yield f"|e| {name}", np.where(both, np.abs(y - f), 0.0)
+        yield f"|o| {name}", np.where(both, np.abs(y - np.where(both, values, 0.0)), 0.0)
 
 
-def _block_sums(values: np.ndarray, length: int) -> np.ndarray:
-    """Return the sum of `length` consecutive values from each position, wrapping around at the end."""
-    running = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: length - 1]]))])
-    return running[length:] - running[:-length]
+def _ranks(values: np.ndarray, known: np.ndarray, markets: np.ndarray | None) -> np.ndarray:
+    """Return the ranks of the known values within each market, scaled to [-0.5, 0.5]; equal values share their mean
+    rank; 0 for the others."""
+    from scipy.stats import rankdata
+
+    ranks = np.zeros(len(values))
+    rows = np.flatnonzero(known)
+    groups = [rows] if markets is None else [rows[some] for _, some in rows_by_market(markets[rows])]
+    for group in groups:
+        ranks[group] = (rankdata(values[group]) - 0.5) / len(group) - 0.5
+    return ranks
 
 
-def _calibration(forecasts: np.ndarray, targets: np.ndarray) -> list[tuple[float, float]]:
+def groups_by_size(forecasts: np.ndarray, targets: np.ndarray) -> list[tuple[float, float]]:
+    """Return (mean forecast, mean target) of CALIBRATION_GROUPS groups of rows in ascending order of their forecast."""
+    known = np.isfinite(forecasts) & np.isfinite(targets)
+    forecasts, targets = forecasts[known].astype(float), targets[known].astype(float)
     if len(forecasts) < CALIBRATION_GROUPS:
         return []
     groups = np.array_split(np.argsort(forecasts, kind="stable"), CALIBRATION_GROUPS)

@@ -93,6 +93,8 @@ def _failures(found: RunFiles) -> list[str]:
 
 
 def _verdicts(found: RunFiles) -> Iterator[tuple[str, str]]:
+    if found.completed:
+        yield "Skill.", tables.verdict(found.judged)
     yield "Data.", _data_line(found)
     yield "Settings.", _settings_line(found)
     yield "Training.", _training_line(found)
@@ -123,8 +125,7 @@ def _settings_line(found: RunFiles) -> str:
 def _training_line(found: RunFiles) -> str:
     status, steps = (found.result or {}).get("status"), len(found.history)
     if found.result and status == "completed":
-        compared = f" {tables.evaluation_verdict(found.scores)}" if found.scores else ""
-        return tables.training_verdict(found.result) + compared
+        return tables.training_verdict(found.result)
     if found.running:
         return f"It is running, with {count_of(steps, 'step')} so far."
     if not steps:

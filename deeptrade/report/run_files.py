@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..judging.scores import read_evaluation
+from ..judging.evaluate import read_evaluation
 from ..memory import read_starts, read_timeline
 from ..run_folder import RunFolder, foreign_file
 
@@ -47,7 +47,7 @@ class RunFiles:
         self.samples = read_timeline(training.timeline) if training.timeline.exists() else []
         self.starts = read_starts(training.timeline) if training.timeline.exists() else []
         weights = self.result["weights_sha256"] if self.result is not None and self.completed else ""
-        self.scores = read_evaluation(training.evaluation, weights_sha256=weights).scores
+        self.judged = read_evaluation(training.evaluation, weights_sha256=weights)
         self.history = training.read_history()
 
     @property

@@ -11,7 +11,6 @@ import pytest
 from deeptrade import compile_store, open_dataset, open_store, profile
 from deeptrade.cli import main
 from deeptrade.errors import DataError, SettingsError
-from deeptrade.judging.baselines import last_values
 from deeptrade.judging.evaluate import evaluate
 from deeptrade.profiles.examination import examine
 from deeptrade.report import tables
@@ -268,16 +267,6 @@ def test_a_market_that_ends_early_does_not_hold_the_rest_in_memory(tmp_path, mon
         assert len(data.usable) == 203
 
 
-def test_the_last_value_of_a_market_is_its_own(several, tmp_path):
-    with open_dataset(stacked(several, tmp_path / "m.csv"), compiled=True) as data:
-        rows = data.usable.numbers()
-        found, names = last_values(data, rows), data.read_markets(rows)
-    for name, market in several.items():
-        with open_dataset(market.path) as alone:
-            expected = last_values(alone, alone.usable.numbers())
-        np.testing.assert_array_equal(found[names == name], expected)
-
-
 def test_fit_predict_and_evaluate_take_several_markets(several, tmp_path, capsys):
     csv, out = stacked(several, tmp_path / "m.csv"), tmp_path / "run"
     command = ["fit", "--csv", str(csv), "--out", str(out), "--model_size=tiny", "--max_steps=2", "--skip_rl"]
@@ -291,12 +280,11 @@ def test_fit_predict_and_evaluate_take_several_markets(several, tmp_path, capsys
     assert list(forecasts.columns[:3]) == ["timestamp", "market", "row"]
     assert forecasts.groupby("market").size().to_dict() == {"BTCUSDT": 60, "ETH/USDT": 60, "köln": 40}
     judged = evaluate(out)
-    pooled = judged.scores
     found = json.loads((out / "evaluation.json").read_text())
-    assert {one["name"] for one in found["markets"]} == {"BTCUSDT", "köln"}
-    assert sum(one["rows"] for one in found["markets"]) == rows["validation"]
-    errors = [one["horizons"][0]["mae"]["model"] for one in found["markets"]]
-    assert min(errors) <= pooled[0].mae["model"] <= max(errors)
-    assert tables.evaluation_by_market(judged.by_market)["market"].unique().tolist() == ["BTCUSDT", "köln"]
+    assert judged.markets == ["BTCUSDT", "köln"]
+    assert found["decision"]["rows"] == rows["validation"]
+    errors = [judged.of("mae", name)[0].value for name in judged.markets]
+    assert min(errors) <= judged.of("mae")[0].value <= max(errors)
+    assert tables.scores_by_market(judged)["market"].unique().tolist() == ["BTCUSDT", "köln"]
     assert main([*command, "--markets", "BTCUSDT"]) == 2
     assert "holds a run with markets='BTCUSDT,köln', given 'BTCUSDT'" in capsys.readouterr().err

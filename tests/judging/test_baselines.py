@@ -1,75 +1,104 @@
 import numpy as np
+import pytest
 
 from deeptrade import open_dataset
-from deeptrade.judging.baselines import READ_BYTES, last_values, ridge_forecasts
-from deeptrade.store.row_range import RowRange
+from deeptrade.judging import baselines
+from deeptrade.judging.baselines import LAGS, READ_BYTES, simple_forecasts, stationary
 from tests.support.markets import make_market
 
 
-def test_the_last_value_is_the_target_that_was_known_by_then(market):
-    market.cells[30][1] = ""  # rejected
-    market.cells[40][0] = str(int(market.cells[40][0]) + 60)  # comes late
+def market_with(tmp_path, first, rows=600):
+    """A market whose y_1 is `first`(vectors), and whose y_2 is noise."""
+    market = make_market(tmp_path / "market.csv", rows=rows)
+    known = first(market.features["arr_ctx"][:, 0])
+    for row in range(rows):
+        market.cells[row][-2] = repr(float(known[row]))
     market.write()
-    with open_dataset(market.path, max_bad_rows=0.1) as data:
-        found = last_values(data, np.array([0, 1, 20, 31, 32, 40, 41]))
-    targets = market.targets.astype(np.float32)
-    expected = np.full((7, 2), np.nan, np.float32)
-    for at, row in enumerate([0, 1, 20, 31, 32, 40, 41]):
-        for horizon in (1, 2):
-            earlier = row - horizon
-            if earlier >= 0 and earlier != 30 and row != 40 and earlier != 40:
-                expected[at, horizon - 1] = targets[earlier, horizon - 1]
-    np.testing.assert_array_equal(found, expected)
+    return market, known
 
 
-def test_the_last_value_of_targets_further_apart_than_rows_sees_no_future(tmp_path):
-    market = make_market(tmp_path / "m.csv", rows=400)  # rows 20 minutes apart, targets 1 and 2 hours ahead
-    price = 100 * np.exp(np.random.default_rng(0).normal(0, 0.01, 420).cumsum())
-    for row, cells in enumerate(market.cells):
-        cells[-2:] = [str(price[row + ahead] / price[row] - 1) for ahead in (3, 6)]
+def split_of(data, inner_ratio=0.2):
+    return data.split(0.25, inner_ratio=inner_ratio)
+
+
+@pytest.mark.parametrize("inner_ratio", [0.0, 0.2])
+def test_ridge_finds_what_is_linear_and_stays_near_the_mean_where_nothing_is(tmp_path, inner_ratio):
+    market, linear = market_with(tmp_path, lambda x: x @ np.array([0.001, 0, -0.002, 0]))
+    with open_dataset(market.path) as data:
+        split = split_of(data, inner_ratio)
+        found = simple_forecasts(data, split)["ridge"]
+    rows = split.validation.numbers()
+    assert np.corrcoef(found[:, 0], linear[rows])[0, 1] > 0.98
+    assert found[:, 1].std() < 0.5 * market.targets[:, 1].std()
+
+
+def test_trees_find_what_is_not_linear(tmp_path):
+    pytest.importorskip("lightgbm")
+    market, bent = market_with(tmp_path, lambda x: 0.01 * (np.abs(x[:, 0] - 100) > 3.4), rows=2000)
+    with open_dataset(market.path) as data:
+        split = split_of(data)
+        found = simple_forecasts(data, split)
+    rows = split.validation.numbers()
+    of_trees, of_ridge = (np.corrcoef(found[name][:, 0], bent[rows])[0, 1] for name in ("trees", "ridge"))
+    assert of_trees > 0.5 > abs(of_ridge)
+    assert found["trees"][:, 1].std() < 0.5 * market.targets[:, 1].std()
+
+
+def test_zero_is_zero_and_the_mean_is_that_of_the_training_targets(market):
+    with open_dataset(market.path) as data:
+        split = split_of(data)
+        found = simple_forecasts(data, split)
+        trained = market.targets[split.train.numbers()].astype(np.float32).astype(float)
+    assert not found["zero"].any()
+    np.testing.assert_allclose(found["mean"], np.broadcast_to(trained.mean(axis=0), found["mean"].shape))
+
+
+def test_few_known_targets_are_no_ground_for_a_regression(market):
+    with open_dataset(market.path) as data:
+        assert np.isnan(simple_forecasts(data, split_of(data))["ridge"]).all()
+
+
+def test_other_validation_rows_change_no_forecast_of_the_others(tmp_path):
+    market, _ = market_with(tmp_path, lambda x: x @ np.array([0.001, 0, -0.002, 0]))
+    with open_dataset(market.path) as data:
+        split = split_of(data)
+        before = simple_forecasts(data, split)
+    last = split.validation.numbers()[-1]
+    market.cells[last][-2:] = ["0.5", "0.5"]
+    market.cells[last][-3] = "[[1.0, 2.0, 3.0, 4.0]]"
     market.write()
-    rows = np.arange(6, 400)
     with open_dataset(market.path) as data:
-        found = last_values(data, rows, target_step=3600 * 10**9)
-    for column, ahead in enumerate((3, 6)):
-        np.testing.assert_allclose(found[:, column], price[rows] / price[rows - ahead] - 1, rtol=1e-5)
+        after = simple_forecasts(data, split_of(data))
+    for name, values in before.items():
+        np.testing.assert_array_equal(values[:-1], after[name][:-1])
 
 
-def test_ridge_never_fits_on_the_rows_that_choose_its_penalty(tmp_path, monkeypatch):
-    fitted = []
-
-    def solve(inputs, targets, penalty):
-        fitted.append(len(inputs))
-        return np.zeros((inputs.shape[1], targets.shape[1]))
-
-    monkeypatch.setattr("deeptrade.judging.baselines._solve", solve)
-    market = make_market(tmp_path / "m.csv", rows=40)
+def test_changes_of_a_window_equal_a_plain_loop(market):
     with open_dataset(market.path) as data:
-        ridge_forecasts(data, RowRange(0, 11), RowRange(30, 40), overlap=12)
-        assert fitted == [0] * 5 + [11]
-        fitted.clear()
-        ridge_forecasts(data, RowRange(0, 30), RowRange(30, 40), overlap=6)
-        assert fitted == [21] * 5 + [30]
+        rows = np.array([0, 7, 59])
+        found = stationary(data, rows, ["arr_5m", "arr_ctx"])
+    windows, vectors = (market.features[name][rows, 0].astype(np.float32) for name in ("arr_5m", "arr_ctx"))
+    lags = [lag for lag in LAGS if lag < 7]
+    for at in range(3):
+        size = np.abs(windows[at]).mean(axis=0)
+        changes = [(windows[at, -1] - windows[at, -1 - lag]) / size for lag in lags]
+        np.testing.assert_allclose(found[at], np.concatenate([*changes, vectors[at]]), rtol=1e-5, atol=1e-6)
 
 
-def test_ridge_finds_what_is_linear_and_stays_near_the_mean_where_nothing_is(tmp_path):
-    market = make_market(tmp_path / "market.csv", rows=400)
-    linear = market.features["arr_ctx"][:, 0] @ np.array([0.001, 0, -0.002, 0])
-    for row in range(400):
-        market.cells[row][-2] = repr(float(linear[row]))
+def test_numbers_that_are_not_finite_count_as_the_mean(tmp_path):
+    market, _ = market_with(tmp_path, lambda x: x @ np.array([0.001, 0, -0.002, 0]))
+    for row in range(0, 600, 3):
+        market.cells[row][-3] = "[[NaN, 100.0, Infinity, 100.0]]"
     market.write()
     with open_dataset(market.path) as data:
-        split = data.split(0.25)
-        forecasts = ridge_forecasts(data, split.train, split.validation)
-        rows = split.validation.numbers()
-    assert np.corrcoef(forecasts[:, 0], linear[rows])[0, 1] > 0.98
-    assert forecasts[:, 1].std() < 0.5 * market.targets[:, 1].std()
+        found = simple_forecasts(data, split_of(data))
+    assert all(np.isfinite(values).all() for values in found.values())
 
 
-def test_wide_rows_are_read_few_at_once_and_give_the_same_forecasts(market, monkeypatch):
+def test_wide_rows_are_read_few_at_once_and_give_the_same_numbers(market, monkeypatch):
     with open_dataset(market.path) as dataset:
-        split, read, most = dataset.split(0.2), dataset.read, []
-        expected = ridge_forecasts(dataset, split.train, split.validation)
+        rows, read, most = np.arange(40), dataset.read, []
+        expected = stationary(dataset, rows)
 
         def measured(rows, features=None):
             values = read(rows, features)
@@ -77,8 +106,8 @@ def test_wide_rows_are_read_few_at_once_and_give_the_same_forecasts(market, monk
             return values
 
         monkeypatch.setattr(dataset, "read", measured)
-        monkeypatch.setattr("deeptrade.judging.baselines.READ_BYTES", 3 * dataset.schema.row_bytes + 1)
-        np.testing.assert_array_equal(ridge_forecasts(dataset, split.train, split.validation), expected)
+        monkeypatch.setattr(baselines, "READ_BYTES", 3 * dataset.schema.row_bytes + 1)
+        np.testing.assert_array_equal(stationary(dataset, rows), expected)
         assert max(most) <= 3 * dataset.schema.row_bytes
-        assert len(most) == -(-len(split.train) // 3) - (-len(split.validation) // 3)
+        assert len(most) == 14
     assert READ_BYTES <= 16 << 20

@@ -34,9 +34,10 @@ OPTIONS = {
     "verify": "store",
     "export": "out store",
     "predict": "--batch_size --duplicates --max_bad_rows --max_rows --memory_limit --out --sort --store data model",
+    "evaluate": "--csv --seed folder",
     "profile": "--sort --duplicates --chunk_size --max_rows --out --store data",
     "optimize": "--sort --duplicates --effective_batch --memory_limit --model_size --out --quick --store data",
-    "fit": "--sort --duplicates --markets --embargo --target_step "
+    "fit": "--sort --duplicates --markets --embargo --target_step --inner_ratio "
     "--accum_steps --batch_size --cache_batches --checkpoint_every --chunk_size --clip_norm --csv "
     "--early_stop_patience --epochs --features --fresh --grad_accum --learning_rate --max_bad_rows --max_rows "
     "--max_steps --memory_limit --model_size --no_adapt --no_aggressive_gc --no_lazy_loading --no_memory_monitor "
@@ -55,6 +56,7 @@ DEFAULTS = {
     "clip_norm": 1.0,
     "seed": 0,
     "val_ratio": 0.1,
+    "inner_ratio": 0.15,
     "chunk_size": 10_000,
     "cache_batches": 0,
     "checkpoint_every": 50,

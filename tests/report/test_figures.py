@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from deeptrade.judging.scores import HorizonScore, Interval
+from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.scores import Score
+from deeptrade.judging.verdict import Verdict
 from deeptrade.memory import Sample
 from deeptrade.report import figures, tables
 from tests.support.results import make_result
@@ -37,7 +39,7 @@ def test_two_starts_follow_each_other_in_one_timeline():
 
 def test_validation_bars_are_the_relative_errors():
     axes = figures.validation_errors(make_result()).axes[0]
-    assert axes.get_title(loc="left") == "The model's error is below the zero forecast's at 1 of 2 horizons"
+    assert axes.get_title(loc="left") == "The error is 0.0% above that of the forecast zero, averaged over horizons"
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [-0.5, 0.5])
 
 
@@ -93,17 +95,33 @@ def test_steps_without_a_finite_loss_are_left_out_of_the_curve():
     assert "No step" in figures.loss_curve(history[:1]).axes[0].get_title(loc="left")
 
 
-def directions_of(*intervals):
-    return [HorizonScore(horizon, 100, {}, {}, interval, []) for horizon, interval in enumerate(intervals, start=1)]
+def directions_of(*shares, gains=(), base_rate=0.52):
+    """An evaluation with (value, low, high) by horizon of the share of right directions and of its gain."""
+    found = []
+    for horizon, share in enumerate(shares, start=1):
+        found += [Score(horizon, None, "direction", *share), Score(horizon, None, "base_rate", base_rate)]
+    found += [Score(horizon, None, "direction_gain", *gain) for horizon, gain in enumerate(gains, start=1)]
+    return Evaluation(found)
 
 
-def test_directions_count_as_better_than_a_coin_where_the_interval_does():
-    axes = figures.directions(directions_of(Interval(0.55, 0.49, 0.61), Interval(0.65, 0.52, 0.7), None)).axes[0]
-    title = "60.0% of directions are correct on average;\nbetter than a coin with 95% confidence at 1 of 2 horizons"
-    assert axes.get_title(loc="left") == title
-    few = figures.directions(directions_of(Interval(0.9, None, None))).axes[0]
+def test_directions_count_as_better_where_the_interval_lies_above_the_more_frequent_sign():
+    gains = ((0.03, -0.03, 0.09), (0.13, 0.01, 0.2))
+    axes = figures.directions(directions_of((0.55, 0.49, 0.61), (0.65, 0.52, 0.7), (None,), gains=gains)).axes[0]
+    title = "above the more frequent sign at 1 of 2 horizons, each alone with 95% confidence"
+    assert axes.get_title(loc="left") == f"60.0% of directions are correct on average;\n{title}"
+    few = figures.directions(directions_of((0.9,))).axes[0]
     assert few.get_title(loc="left").endswith("too few rows for an interval")
-    assert figures.directions([]).axes[0].get_title(loc="left") == "No direction is known"
+    assert figures.directions(Evaluation()).axes[0].get_title(loc="left") == "No direction is known"
+
+
+def test_the_figure_of_skill_says_the_verdict_and_marks_its_horizons():
+    scores = [Score(1, None, "rank_ic", 0.05, 0.02, 0.08), Score(2, None, "rank_ic", 0.01, -0.02, 0.04)]
+    verdict = Verdict("evidence", [1], 0.004, 900, "2026-01-01", "2026-02-01")
+    axes = figures.skill(Evaluation(scores, verdict, "1h")).axes[0]
+    assert axes.get_title(loc="left") == "Evidence of skill at 1h (joint p = 0.004)"
+    marked, other = axes.containers
+    assert (list(marked.lines[0].get_xdata()), list(other.lines[0].get_xdata())) == ([1], [2])
+    assert figures.skill(Evaluation()).axes[0].get_title(loc="left") == "Not judged"
 
 
 def test_without_a_known_target_titles_say_so():
@@ -214,7 +232,9 @@ def test_every_figure_has_axes_with_names_and_none_stays_open():
     made = [
         figures.memory_timeline(timeline(), 500 * MIB),
         figures.validation_errors(make_result()),
-        figures.directions(directions_of(Interval(0.55, 0.49, 0.61))),
+        figures.directions(directions_of((0.55, 0.49, 0.61))),
+        figures.skill(Evaluation([Score(1, None, "rank_ic", 0.05, 0.02, 0.08)])),
+        figures.calibration(Evaluation(groups=[[(-0.01, 0.0), (0.01, 0.02)]], step="1h")),
         figures.loss_curve(pd.DataFrame({"step": [1], "loss": [1.0]})),
     ]
     for figure in made:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from deeptrade.judging.scores import HorizonScore, Interval
+from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.scores import Score
 from deeptrade.memory import PhaseRow, Sample
 from deeptrade.report import figures, tables
 from deeptrade.report.findings import data, memory, plan, training
@@ -25,35 +26,28 @@ def test_a_zero_forecast_without_error_has_no_ratio_and_is_not_beaten():
     found = training.validation_errors(make_result(mae=(0.01, 0.01), zero=(0.0, 0.02)))
     assert [(one.ratio, one.is_better) for one in found.horizons] == [(None, False), (0.5, True)]
     table = tables.validation(make_result(mae=(0.01, 0.01), zero=(0.0, 0.02)))
-    assert table["better"].tolist() == ["no", "yes"]
+    assert table["ratio"].tolist() == ["-", "0.5000"]
 
 
-def scored(*gains):
-    return [
-        HorizonScore(horizon, 500, {}, {"zero": gain, "ridge": None}, None, [])
-        for horizon, gain in enumerate(gains, start=1)
-    ]
+def scored(metric, *values):
+    """An evaluation with one metric: (value, low, high) by horizon."""
+    return Evaluation([Score(horizon, None, metric, *value) for horizon, value in enumerate(values, start=1)])
 
 
 def test_sentence_and_figure_count_the_same_horizons():
-    scores = scored(Interval(0.1, 0.05, 0.15), Interval(-0.1, -0.2, -0.05), Interval(0.1, -0.1, 0.2), None)
-    zero, ridge = training.compare_with_baselines(scores)
+    judged = scored("mae_gain_zero", (0.1, 0.05, 0.15), (-0.1, -0.2, -0.05), (0.1, -0.1, 0.2), (None,))
+    (zero,) = training.compare_with_baselines(judged)
     assert (zero.known, zero.better, zero.worse) == (3, 1, 1)
-    assert (ridge.known, ridge.better, ridge.worse) == (0, 0, 0)
-    assert "zero at 1 of 3 horizons" in tables.evaluation_verdict(scores)
-    assert "zero with 95% confidence at 1 of 3 horizons" in figures.gains(scores).axes[0].get_title(loc="left")
+    line = tables.baselines_line(judged)
+    assert line.endswith("the model's MAE is below that of zero at 1 (above at 1).")
+    assert "below zero's at 1 of 3 horizons" in figures.gains(judged).axes[0].get_title(loc="left")
+    assert tables.baselines_line(Evaluation()) == "No error is known."
 
 
-def test_gains_have_intervals_where_any_horizon_has_one():
-    assert training.has_gain_intervals(scored(Interval(0.1, None, None), Interval(0.1, 0.0, 0.2)))
-    assert not training.has_gain_intervals(scored(Interval(0.1, None, None), None))
-
-
-def test_the_calibration_slope_is_that_of_a_least_squares_line():
-    score = HorizonScore(1, 500, {}, {}, None, [(-1.0, -2.5), (0.0, 0.5), (2.0, 4.0)])
-    expected = np.polyfit(*np.array(score.calibration).T, 1)[0]
-    assert training.calibration_slope(score) == pytest.approx(expected)
-    assert training.calibration_slope(HorizonScore(1, 5, {}, {}, None, [(1.0, 2.0), (1.0, 3.0)])) == 0.0
+def test_the_slope_over_groups_is_that_of_a_least_squares_line():
+    groups = [(-1.0, -2.5), (0.0, 0.5), (2.0, 4.0)]
+    assert training.slope_of_groups(groups) == pytest.approx(np.polyfit(*np.array(groups).T, 1)[0])
+    assert training.slope_of_groups([(1.0, 2.0), (1.0, 3.0)]) == 0.0
 
 
 @pytest.mark.parametrize(

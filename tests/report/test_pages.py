@@ -61,12 +61,13 @@ def test_readers_see_no_code_and_others_do(pages):
 def test_the_index_begins_with_the_verdict_and_leads_to_every_page(pages):
     text = "".join(pages["index.html"].text)
     order = [
-        text.index(word) for word in ("Data.", "Settings.", "Training.", "Memory.", "Reports", "Settings and versions")
+        text.index(word)
+        for word in ("Skill.", "Data.", "Settings.", "Training.", "Memory.", "Reports", "Settings and versions")
     ]
     assert order == sorted(order)
     assert "market holds 120 rows (1 rejected)" in text
     assert "zero forecast" in text
-    assert "Only 10 validation rows: too few to tell the model from simple forecasts." in text
+    assert "Nothing can be said of skill: too few independent rows; by rank IC on 10 rows" in text
     links = {anchor["href"] for anchor in pages["index.html"].all("a")}
     assert links == set(pages) - {"index.html"}
 

@@ -1,5 +1,8 @@
 import pytest
 
+from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.periods import PeriodScore
+from deeptrade.judging.scores import Score
 from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth
 from deeptrade.report import tables
 from deeptrade.store.ledger import LedgerEntry
@@ -9,23 +12,68 @@ from tests.support.results import make_result
 @pytest.mark.parametrize(
     ("mae", "words"),
     [
-        ((0.01, 0.01), "beats the zero forecast at all 2 horizons"),
-        ((0.01, 0.03), "beats the zero forecast at 1 of 2 horizons"),
-        ((0.03, 0.03), "does not beat the zero forecast at any of 2 horizons"),
-        ((0.02, 0.02), "does not beat the zero forecast at any of 2 horizons"),
-        ((0.01, None), "beats the zero forecast at 1 horizon;"),
+        ((0.01, 0.01), "is 50.0% below that of the forecast zero, averaged over horizons."),
+        ((0.01, 0.04), "is 25.0% above that of the forecast zero, averaged over horizons."),
+        ((0.02, 0.02), "equals that of the forecast zero, averaged over horizons, to 0.1%."),
+        ((0.019999, 0.02), "equals that of the forecast zero, averaged over horizons, to 0.1%."),
+        ((0.01, None), "is 50.0% below that of the forecast zero, averaged over horizons."),
     ],
 )
-def test_the_training_verdict_says_plainly_which_forecast_is_better(mae, words):
-    assert words in tables.training_verdict(make_result(mae=mae))
-
-
-def test_the_training_verdict_holds_the_average_over_horizons_too():
-    verdict = tables.training_verdict(make_result(mae=(0.01, 0.04)))
-    assert verdict == (
-        "After 12 steps, 80 rows, the validation error (MAE) beats the zero forecast at 1 of 2 horizons; "
-        "averaged over horizons, it is 25.0% higher."
+def test_the_training_verdict_puts_the_error_beside_that_of_zero(mae, words):
+    assert (
+        tables.training_verdict(make_result(mae=mae)) == f"After 12 steps, 80 rows, the validation error (MAE) {words}"
     )
+
+
+def test_the_line_on_weights_names_epoch_step_and_the_rows_that_chose():
+    result = make_result() | {"weights_of": {"epoch": 2, "step": 8}, "inner_history": [{}, {}, {}]}
+    assert tables.weights_line(result).startswith("The weights are the last ones")
+    result["rows"]["inner"] = 15
+    assert tables.weights_line(result) == (
+        "The weights are those of epoch 2 of 3 (step 8), chosen by the loss on 15 inner rows."
+    )
+
+
+def test_the_table_of_sizes_tells_slope_shrinkage_and_interval():
+    found = {"slope": [0.3, None], "slope_error": [0.1, None], "shrinkage": [0.27, 0.01]}
+    found |= {"half_width": [0.02, 0.03], "coverage": [0.94, None]}
+    table = tables.sizes(make_result() | {"calibration": found})
+    assert table["forecasts times"].tolist() == ["0.27", "0.01"]
+    assert table["slope of outcome on forecast"].tolist() == ["0.30", "-"]
+    assert table["held in validation"].tolist() == ["94.0%", "-"]
+    assert not len(tables.sizes(make_result()))
+
+
+def test_scores_name_horizons_by_time_and_have_intervals_where_there_are_some():
+    metrics = (
+        "rank_ic",
+        "ic",
+        "r2",
+        "r2_mean",
+        "slope",
+        "direction",
+        "base_rate",
+        "direction_gain",
+        "mae",
+        "mae_gain_zero",
+    )
+    scores = [Score(h, m, name, 0.05, *bounds) for name in metrics for h, m, bounds in (
+        (1, None, (0.01, 0.09)), (2, None, ()), (1, "BTC", ()), (2, "BTC", ()))]  # fmt: skip
+    judged = Evaluation(scores, step="30m", periods=[PeriodScore("2026-01", 1, 40, 0.1, 0.0)])
+    table = tables.scores(judged)
+    assert table["ahead"].tolist() == ["30m", "1h"]
+    assert table["rank IC"].tolist() == [
+        "0.050\N{NO-BREAK SPACE}(0.010\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.090)",
+        "0.050",
+    ]
+    assert tables.directions(judged)["difference"][1] == "5.0%"
+    assert tables.scores_by_market(judged)["market"].tolist() == ["BTC", "BTC"]
+    assert tables.gains(judged)["below zero"][1] == "5.0%"
+    assert tables.over_time(judged).to_dict("records") == [
+        {"period": "2026-01", "rows": "40", "rank IC, 30m": "+0.100"}
+    ]
+    assert not len(tables.scores_by_market(Evaluation()))
+    assert tables.verdict(Evaluation()).startswith("Not judged")
 
 
 def test_forecasts_without_a_known_target_are_not_judged():
@@ -48,7 +96,6 @@ def test_a_profile_of_the_first_rows_does_not_speak_for_the_file():
 def test_the_validation_table_puts_the_ratio_beside_both_errors():
     table = tables.validation(make_result())
     assert table["ratio"].tolist() == ["0.5000", "1.5000"]
-    assert table["better"].tolist() == ["yes", "no"]
     assert table["MAE %"].tolist() == ["1.0000", "3.0000"]
     assert table["correct direction"].tolist() == ["50.0%", "-"]
 

@@ -8,7 +8,7 @@ from .comparison import compared_errors, compared_losses, compared_rates, compar
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
-from .training import calibration, directions, gains, loss_curve, validation_errors
+from .training import calibration, directions, gains, loss_curve, skill, validation_errors
 
 __all__ = [
     "as_image",
@@ -25,6 +25,7 @@ __all__ = [
     "memory_timeline",
     "predicted_terms",
     "show",
+    "skill",
     "target_distribution",
     "time_coverage",
     "to_png",

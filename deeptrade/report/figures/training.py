@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ...judging.verdict import horizon_name
 from ...training.validation_errors import gain_from
 from ...units import count_of
 from ..findings import training as findings
@@ -18,7 +19,8 @@ from ..findings.common import Json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...judging.scores import HorizonScore, Interval
+    from ...judging.evaluate import Evaluation
+    from ...judging.scores import Score
 
 from .common import BLUE, GREEN, GREY, ORANGE, RED, legend_below, new_axes
 
@@ -71,7 +73,8 @@ def _trend(trend: findings.LossTrend) -> str:
 def validation_errors(result: Json) -> Figure:
     """Return the MAE by horizon, relative to that of the zero forecast."""
     errors = findings.validation_errors(result)
-    title = f"The model's error is below the zero forecast's at {errors.better} of {count_of(errors.known, 'horizon')}"
+    side = "below" if errors.mean_gain > 0 else "above"
+    title = f"The error is {abs(errors.mean_gain):.1%} {side} that of the forecast zero, averaged over horizons"
     figure, axes = new_axes(title if errors.known else "No validation row has a known target")
     gains = np.array([np.nan if one.ratio is None else gain_from(one.ratio) for one in errors.horizons])
     steps = [one.horizon for one in errors.horizons]
@@ -85,20 +88,38 @@ def validation_errors(result: Json) -> Figure:
     return figure
 
 
-def gains(scores: Sequence[HorizonScore]) -> Figure:
+def skill(judged: Evaluation) -> Figure:
+    """Return the rank IC by horizon with 95% intervals, in blue where there is evidence; the title is the verdict."""
+    decided = judged.verdict
+    figure, axes = new_axes("Not judged" if decided is None else decided.sentence(judged.step).rstrip("."))
+    known = findings.known_scores(judged.of("rank_ic"))
+    told = set(decided.horizons) if decided is not None and decided.kind == "evidence" else set()
+    for name, colour, chosen in (
+        ("evidence of skill", BLUE, [one for one in known if one.horizon in told]),
+        ("no evidence", GREY, [one for one in known if one.horizon not in told]),
+    ):
+        if chosen:
+            _draw_intervals(axes, chosen, color=colour, label=name)
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_INTERVALS)
+    axes.set_ylabel("rank IC")
+    if known:
+        legend_below(figure)
+    return figure
+
+
+def gains(judged: Evaluation) -> Figure:
     """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
-    compared = findings.compare_with_baselines(scores)
+    compared = [one for one in findings.compare_with_baselines(judged) if one.known]
     title = "No error is known"
-    if compared and compared[0].known:
+    if compared:
         horizons = f"{compared[0].better} of {count_of(compared[0].known, 'horizon')}"
-        title = f"Better than {compared[0].baseline} with 95% confidence at {horizons}"
+        title = f"The error is below {compared[0].baseline}'s at {horizons}, each alone with 95% confidence"
     figure, axes = new_axes(title)
-    names = [one.baseline for one in compared]
-    for number, (name, colour) in enumerate(zip(names, (BLUE, ORANGE, GREEN), strict=False)):
-        known = [(score.horizon, score.gain[name]) for score in scores]
-        points = [(horizon, one) for horizon, one in known if one is not None]
-        if points:
-            _draw_intervals(axes, points, color=colour, label=f"than {name}", shift=0.2 * (number - 1))
+    for number, (one, colour) in enumerate(zip(compared, (BLUE, ORANGE, GREEN, RED), strict=False)):
+        points = findings.known_scores(judged.of(f"mae_gain_{one.baseline}"))
+        _draw_intervals(axes, points, color=colour, label=f"than {one.baseline}", shift=0.15 * (number - 1.5))
     axes.axhline(0, color=GREY, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -109,18 +130,18 @@ def gains(scores: Sequence[HorizonScore]) -> Figure:
     return figure
 
 
-def calibration(scores: Sequence[HorizonScore]) -> Figure:
+def calibration(judged: Evaluation) -> Figure:
     """Return mean outcome over mean forecast in groups of forecasts by size, at up to three horizons."""
-    known = [score for score in scores if score.calibration]
+    known = [(horizon, groups) for horizon, groups in enumerate(judged.groups, start=1) if groups]
     chosen = [known[at] for at in sorted({0, len(known) // 2, len(known) - 1})] if known else []
     title = "Too few forecasts to group by size"
     if chosen:
-        slope = findings.calibration_slope(chosen[0])
-        title = f"Outcomes move {slope:,.1f} times as far as forecasts, {count_of(chosen[0].horizon, 'step')} ahead"
+        ahead = horizon_name(chosen[0][0], judged.step)
+        title = f"Outcomes move {findings.slope_of_groups(chosen[0][1]):,.1f} times as far as forecasts, {ahead} ahead"
     figure, axes = new_axes(title)
-    for score, colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
-        forecasts, targets = 100 * np.array(score.calibration).T
-        axes.plot(forecasts, targets, "o-", color=colour, label=f"{count_of(score.horizon, 'step')} ahead")
+    for (horizon, groups), colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
+        forecasts, targets = 100 * np.array(groups).T
+        axes.plot(forecasts, targets, "o-", color=colour, label=f"{horizon_name(horizon, judged.step)} ahead")
     if chosen:
         edge = max(abs(limit) for limit in axes.get_xlim())
         axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
@@ -130,34 +151,32 @@ def calibration(scores: Sequence[HorizonScore]) -> Figure:
     return figure
 
 
-def directions(scores: Sequence[HorizonScore]) -> Figure:
-    """Return the share of correct directions by horizon, with 95% intervals, and a coin's half."""
-    found = findings.correct_directions(scores)
-    known, title = found.by_horizon, "No direction is known"
-    if known:
-        better = (
-            f"better than a coin with 95% confidence at {found.better_than_coin} of {count_of(len(known), 'horizon')}"
-        )
+def directions(judged: Evaluation) -> Figure:
+    """Return the share of correct directions by horizon, with 95% intervals, beside that of the more frequent sign."""
+    found = findings.correct_directions(judged)
+    title = "No direction is known"
+    if found.shares:
+        horizons = f"{found.better} of {count_of(len(found.shares), 'horizon')}"
+        better = f"above the more frequent sign at {horizons}, each alone with 95% confidence"
         more = better if found.has_intervals else "too few rows for an interval"
         title = f"{found.mean_share:.1%} of directions are correct on average;\n{more}"
     figure, axes = new_axes(title)
-    axes.axhline(findings.COIN, color=RED, linestyle="--", linewidth=1, label="a coin on average")
-    if known:
-        _draw_intervals(axes, known, color=BLUE, label="model")
+    if found.shares:
+        rates = [(one.horizon, one.value) for one in found.base_rates]
+        axes.plot(*zip(*rates, strict=True), color=RED, linestyle="--", linewidth=1, label="the more frequent sign")
+        _draw_intervals(axes, found.shares, color=BLUE, label="model")
+        legend_below(figure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_INTERVALS)
     axes.set_ylabel("correct direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    legend_below(figure)
     return figure
 
 
-def _draw_intervals(
-    axes: Axes, points: Sequence[tuple[float, Interval]], *, color: str, label: str, shift: float = 0.0
-) -> None:
-    """Draw values by horizon, with intervals where there are any."""
-    x = np.array([horizon for horizon, _ in points]) + shift
-    value = np.array([one.value for _, one in points])
-    low = np.array([one.value if one.low is None else one.low for _, one in points])
-    high = np.array([one.value if one.high is None else one.high for _, one in points])
+def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str, shift: float = 0.0) -> None:
+    """Draw scores by horizon, with intervals where there are any."""
+    x = np.array([one.horizon for one in scores]) + shift
+    value = np.array([one.value for one in scores])
+    low = np.array([one.value if one.low is None else one.low for one in scores])
+    high = np.array([one.value if one.high is None else one.high for one in scores])
     axes.errorbar(x, value, [value - low, high - value], fmt="o", color=color, capsize=3, label=label)

@@ -13,14 +13,12 @@ from ...training.validation_errors import ValidationErrors, errors_of
 from .common import Json
 
 if TYPE_CHECKING:
-    from ...judging.scores import HorizonScore, Interval
+    from ...judging.evaluate import Evaluation
+    from ...judging.scores import Score
     from ...store.ledger import LedgerEntry
 
 LEAST_THIRD = 5
 """Steps that a third of a training run must have before a trend is reported."""
-
-COIN = 0.5
-"""Expected share of correct directions of a forecast that knows nothing."""
 
 
 def validation_errors(result: Json) -> ValidationErrors:
@@ -41,49 +39,51 @@ class BaselineComparison:
     worse: int
 
 
-def compare_with_baselines(scores: Sequence[HorizonScore]) -> list[BaselineComparison]:
+def compare_with_baselines(judged: Evaluation) -> list[BaselineComparison]:
     """Return one comparison per baseline; none where there are no scores."""
     found = []
-    for name in scores[0].gain if scores else ():
-        known = [one for one in (score.gain[name] for score in scores) if one is not None]
+    for name in judged.baselines:
+        known = known_scores(judged.of(f"mae_gain_{name}"))
         better, worse = sum(one.is_above for one in known), sum(one.is_below for one in known)
         found.append(BaselineComparison(name, len(known), better, worse))
     return found
 
 
-def has_gain_intervals(scores: Sequence[HorizonScore]) -> bool:
-    """Return whether any gain has an interval, which takes enough validation rows."""
-    return any(one is not None and one.low is not None for score in scores for one in score.gain.values())
+def known_scores(scores: Sequence[Score]) -> list[Score]:
+    """Return the scores that have a value."""
+    return [one for one in scores if one.value is not None]
 
 
 @dataclass(frozen=True)
 class DirectionFinding:
     """Correct directions over the horizons where they are known.
 
-    `by_horizon` holds (horizon from 1, share with its interval); `mean_share`, from 0 to 1, is None where none is
-    known; at `better_than_coin` horizons the whole 95% interval lies above COIN.
+    `shares` are the scores by horizon, `base_rates` the shares of the more frequent sign; `mean_share`, from 0 to 1, is
+    None where none is known; at `better` horizons the whole 95% interval of their difference lies above zero.
     """
 
-    by_horizon: list[tuple[int, Interval]]
+    shares: list[Score]
+    base_rates: list[Score]
     mean_share: float | None
-    better_than_coin: int
+    better: int
     has_intervals: bool
 
 
-def correct_directions(scores: Sequence[HorizonScore]) -> DirectionFinding:
-    """Return how often forecasts have the correct sign."""
-    known = [(score.horizon, score.direction) for score in scores if score.direction is not None]
+def correct_directions(judged: Evaluation) -> DirectionFinding:
+    """Return how often forecasts have the correct sign, and how often the more frequent sign comes."""
+    shares = known_scores(judged.of("direction"))
     return DirectionFinding(
-        by_horizon=known,
-        mean_share=float(np.mean([one.value for _, one in known])) if known else None,
-        better_than_coin=sum(one.low is not None and one.low > COIN for _, one in known),
-        has_intervals=any(one.low is not None for _, one in known),
+        shares=shares,
+        base_rates=known_scores(judged.of("base_rate")),
+        mean_share=float(np.mean([one.value for one in shares])) if shares else None,
+        better=sum(one.is_above for one in judged.of("direction_gain")),
+        has_intervals=any(one.low is not None for one in shares),
     )
 
 
-def calibration_slope(score: HorizonScore) -> float:
+def slope_of_groups(groups: Sequence[tuple[float, float]]) -> float:
     """Return the least-squares slope of mean outcomes over mean forecasts; 0 where all forecasts are equal."""
-    forecasts, outcomes = np.array(score.calibration).T
+    forecasts, outcomes = np.array(groups).T
     spread = forecasts - forecasts.mean()
     return float(spread @ outcomes / (spread @ spread)) if spread.any() else 0.0
 

@@ -8,34 +8,31 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ...judging.scores import HorizonScore, Interval
+    from ...judging.evaluate import Evaluation
+    from ...judging.scores import Score
     from ...store.ledger import LedgerEntry
 
+from ...judging.verdict import horizon_name
 from ...units import count_of
 from ..findings import training as findings
 from .common import Json, percent
 
 
 def training_verdict(result: Json) -> str:
-    """Return one sentence that compares a completed run with the forecast that is always zero."""
+    """Return one sentence on the validation error of a completed run, beside that of the forecast zero."""
     steps = f"{count_of(result['steps'], 'step')}, {count_of(result['rows']['trained'], 'row')}"
     errors = findings.validation_errors(result)
-    better, total, gain = errors.better, errors.known, errors.mean_gain
     if errors.has_diverged:
         return f"After {steps}, the forecasts are not finite: training has diverged; lower learning_rate."
-    if not total:
+    if not errors.known:
         return f"After {steps}, the forecasts cannot be judged: no validation row has a known target."
-    if better == total:
-        outcome = f"beats the zero forecast at {'all ' * (total > 1)}{count_of(total, 'horizon')}"
-    elif better:
-        outcome = f"beats the zero forecast at {better} of {count_of(total, 'horizon')}"
-    else:
-        outcome = (
-            f"does not beat the zero forecast at any of {count_of(total, 'horizon')}: on this data, zero is the better "
-            "forecast"
-        )
-    average = f"; averaged over horizons, it is {abs(gain):.1%} {'lower' if gain > 0 else 'higher'}"
-    return f"After {steps}, the validation error (MAE) {outcome}{average}."
+    size = f"{abs(errors.mean_gain):.1%}"
+    other = "that of the forecast zero, averaged over horizons"
+    if size == "0.0%":
+        return f"After {steps}, the validation error (MAE) equals {other}, to 0.1%."
+    return (
+        f"After {steps}, the validation error (MAE) is {size} {'below' if errors.mean_gain > 0 else 'above'} {other}."
+    )
 
 
 def validation(result: Json) -> pd.DataFrame:
@@ -47,7 +44,6 @@ def validation(result: Json) -> pd.DataFrame:
                 "MAE %": percent(one.mae),
                 "zero forecast's MAE %": percent(one.zero_mae),
                 "ratio": "-" if one.ratio is None else f"{one.ratio:.4f}",
-                "better": "-" if one.is_better is None else "yes" if one.is_better else "no",
                 "correct direction": "-" if one.direction_share is None else f"{one.direction_share:.1%}",
             }
             for one in findings.validation_errors(result).horizons
@@ -162,45 +158,91 @@ def starts_verdict(result: Json) -> str:
     )
 
 
-def evaluation(scores: Sequence[HorizonScore]) -> pd.DataFrame:
-    """Return per horizon the errors of model and baselines, and how much lower the model's is, with 95% intervals."""
-    return pd.DataFrame(
-        [
-            {"steps ahead": score.horizon, "rows": f"{score.rows:,}"}
-            | {f"MAE {name}, %": percent(value) for name, value in score.mae.items()}
-            | {f"below {name}": _interval(interval) for name, interval in score.gain.items()}
-            | {"correct direction": _interval(score.direction)}
-            for score in scores
-        ]
-    )
+def verdict(judged: Evaluation) -> str:
+    """Return the verdict on skill in one sentence, with what it rests on."""
+    if judged.verdict is None:
+        return "Not judged: deeptrade evaluate, or notebook 03, judges a completed run."
+    return f"{judged.verdict.sentence(judged.step)[:-1]}; {judged.verdict.basis()}."
 
 
-def evaluation_by_market(by_market: Mapping[str, Sequence[HorizonScore]]) -> pd.DataFrame:
-    """Return per market, at the first and the last horizon, what `evaluation` has of all; empty without names."""
-    return pd.DataFrame(
-        [
-            {"market": market} | line
-            for market, scores in by_market.items()
-            for line in evaluation([*scores[:1], *scores[1:][-1:]]).to_dict("records")
-        ]
-    )
+def scores(judged: Evaluation, market: str | None = None) -> pd.DataFrame:
+    """Return a row per horizon: what the forecasts are worth, with 95% intervals where there are enough rows."""
+    columns = {
+        "rank IC": ("rank_ic", _PLAIN),
+        "IC": ("ic", _PLAIN),
+        "R2 against zero": ("r2", _SHARE),
+        "R2 against the mean": ("r2_mean", _SHARE),
+        "slope": ("slope", ".2f"),
+    }
+    return _by_horizon(judged, columns, market)
 
 
-def evaluation_verdict(scores: Sequence[HorizonScore]) -> str:
-    """Return one sentence: at how many horizons the model is better than each baseline with 95% confidence."""
-    if scores and not findings.has_gain_intervals(scores):
-        return f"Only {count_of(scores[0].rows, 'validation row')}: too few to tell the model from simple forecasts."
-    if not scores:
-        return "The forecasts cannot be judged: no validation row has a known target."
-    counts = [
-        f"{one.baseline} at {one.better} of {count_of(one.known, 'horizon')}"
-        + (f" (worse at {one.worse})" if one.worse else "")
-        for one in findings.compare_with_baselines(scores)
-    ]
-    return f"With 95% confidence, the model is better than {', than '.join(counts)}."
+def directions(judged: Evaluation) -> pd.DataFrame:
+    """Return a row per horizon: how often the sign is right, how often the more frequent sign comes, the difference."""
+    columns = {
+        "correct direction": ("direction", _SHARE),
+        "more frequent sign": ("base_rate", _SHARE),
+        "difference": ("direction_gain", _SHARE),
+    }
+    return _by_horizon(judged, columns)
 
 
-def _interval(one: Interval | None) -> str:
-    if one is None:
+def _by_horizon(judged: Evaluation, columns: Mapping[str, tuple[str, str]], market: str | None = None) -> pd.DataFrame:
+    """Return a row per horizon, and a column for each (metric, format of its numbers)."""
+    ahead = [_ahead(judged, one.horizon) for one in judged.of("rank_ic", market)]
+    found = {name: [_told(one, form) for one in judged.of(metric, market)] for name, (metric, form) in columns.items()}
+    return pd.DataFrame({"ahead": ahead, **found})
+
+
+def scores_by_market(judged: Evaluation) -> pd.DataFrame:
+    """Return per market, at the first and the last horizon, what `scores` has of all; empty without names."""
+    parts = [scores(judged, market).iloc[[0, -1]].drop_duplicates().assign(market=market) for market in judged.markets]
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    return table[["market", *(name for name in table.columns if name != "market")]]
+
+
+def gains(judged: Evaluation) -> pd.DataFrame:
+    """Return a row per horizon: the model's MAE, and how far it is below that of each simple forecast."""
+    mae = {"MAE, %": [percent(one.value) for one in judged.of("mae")]}
+    lower = {f"below {name}": (f"mae_gain_{name}", _SHARE) for name in judged.baselines}
+    table = _by_horizon(judged, lower)
+    return pd.DataFrame({"ahead": table["ahead"], **mae, **table.drop(columns="ahead")})
+
+
+def over_time(judged: Evaluation) -> pd.DataFrame:
+    """Return the rank IC by month and by volatility, at the first and the last horizon; empty for too few rows."""
+    horizons = sorted({one.horizon for one in judged.periods})
+    rows: dict[str, dict[str, str]] = {}
+    for one in judged.periods:
+        if one.horizon in (horizons[0], horizons[-1]):
+            line = rows.setdefault(one.period, {"rows": f"{one.rows:,}"})
+            value = "-" if one.rank_ic is None else f"{one.rank_ic:+.3f}"
+            line[f"rank IC, {_ahead(judged, one.horizon)}"] = value
+    return pd.DataFrame([{"period": period} | line for period, line in rows.items()])
+
+
+def baselines_line(judged: Evaluation) -> str:
+    """Return one sentence: at how many horizons the model's error is lower than that of each simple forecast."""
+    compared = [one for one in findings.compare_with_baselines(judged) if one.known]
+    if not compared:
+        return "No error is known."
+    counts = [f"{one.baseline} at {one.better}" + (f" (above at {one.worse})" if one.worse else "") for one in compared]
+    horizons = count_of(compared[0].known, "horizon")
+    return f"Of {horizons}, each alone with 95% confidence, the model's MAE is below that of {', of '.join(counts)}."
+
+
+def _ahead(judged: Evaluation, horizon: int) -> str:
+    return horizon_name(horizon, judged.step)
+
+
+_PLAIN, _SHARE = ".3f", ".1%"
+
+
+def _told(one: Score, form: str) -> str:
+    """Return a score with its interval, on one line."""
+    if one.value is None:
         return "-"
-    return f"{one.value:.1%}" + ("" if one.low is None else f" ({one.low:.1%} to {one.high:.1%})")
+    bounds = "" if one.low is None else f" ({one.low:{form}} to {one.high:{form}})"
+    return f"{one.value:{form}}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
