@@ -92,6 +92,11 @@ class TrainingFolder:
         return self.folder / "evaluation.json"
 
     @property
+    def forecasts(self) -> Path:
+        """forecasts.parquet: the validation forecasts that were judged, beside their targets."""
+        return self.folder / "forecasts.parquet"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.folder / "checkpoints"
@@ -141,6 +146,7 @@ class TrainingFolder:
         """Remove what `fit` leaves, and nothing else; `but` names files that stay."""
         files = (
             self.evaluation,
+            self.forecasts,
             self.result,
             self.history,
             self.starts,

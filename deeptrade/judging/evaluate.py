@@ -18,6 +18,7 @@ from ..settings import FitSettings
 from ..sources.time_order import rows_by_market
 from ..times import duration_name, iso_time
 from .baselines import simple_forecasts
+from .forecast_file import Judged
 from .periods import PeriodScore, by_period, information_ratios, months, regimes
 from .resampling import Blocks, block_length
 from .scores import Score, groups_by_size, score
@@ -92,6 +93,8 @@ def read_evaluation(path: Path, *, weights_sha256: str) -> Evaluation:
 def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evaluation:
     """Judge a run's model on its validation rows, together and by market; write evaluation.json and return the same.
 
+    The forecasts go to forecasts.parquet, so that runs on the same rows can be compared.
+
     `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
 
     Raises DataError where the run is not completed, or the data is not the run's.
@@ -128,17 +131,21 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
         rows = split.validation.numbers()
         labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
         trained = dataset.read_targets(split.train.numbers()).astype(np.float64)
+        judged = Judged(
+            rows, dataset.read_times(rows), dataset.read_markets(rows), forecasts, dataset.read_targets(rows)
+        )
         evaluation = judge(
-            forecasts,
-            dataset.read_targets(rows),
+            judged.forecasts,
+            judged.targets,
             simple_forecasts(dataset, split, settings.feature_names),
-            times=dataset.read_times(rows),
-            markets=dataset.read_markets(rows),
+            times=judged.times,
+            markets=judged.markets,
             training_mean=np.nan_to_num(np.nanmean(trained, axis=0)),
             target_step=labels.target_step,
             overlap=labels.overlap,
             seed=seed,
         )
+    judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
     content = {"schema_version": 1, "weights_sha256": result["weights_sha256"], **evaluation.to_json()}
     write_json(folder.evaluation, content)
     return evaluation

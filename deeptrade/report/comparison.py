@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path, write_json
+from ..judging.contest import Contest, contest
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import count_of, format_bytes
@@ -30,15 +32,22 @@ class Comparison:
     runs: list[RunSummary]
     differing: list[str]
     same_steps: list[SameSteps]
+    contest: Contest | None = None
 
     @property
     def verdict(self) -> str:
-        """Return one or two sentences: how many runs there are, which has the lowest validation error, and its peak."""
+        """Return some sentences: how many runs there are, whether they can be told apart, and the lowest error."""
         scored = validated(self.runs)
         count = f"{count_of(len(self.runs), 'run')}, {len(scored)} with validation results."
         best = most_accurate(scored)
         if best is None:
             return f"{count} There is nothing to compare yet."
+        if len({run.judged_on for run in scored}) > 1:
+            return f"{count} They were judged on different rows, so they are not ranked."
+        if self.contest is not None:
+            count += f" {self.contest.verdict}"
+        elif len(scored) > 1:
+            count += " Whether they can be told apart is not known: deeptrade evaluate judges each, on enough rows."
         gain = gain_over_zero(best)
         how = f"{abs(gain):.1%} {'below' if gain > 0 else 'above'} the zero forecast's"
         peak = f", with a peak of {format_bytes(best.peak_anon_bytes)}" if best.peak_anon_bytes else ""
@@ -55,13 +64,22 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     paths = find_runs(folders)
     found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
     runs = [_summary(name, files) for name, files in found.items()]
-    comparison = Comparison(runs, _differing(runs), find_same_steps(found))
+    comparison = Comparison(runs, _differing(runs), find_same_steps(found), _contest(found))
     if out is not None:
         out = user_path(out)
         write_json(
             RunFolder(out).comparison, {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)}
         )
     return comparison
+
+
+def _contest(found: Mapping[str, RunFiles]) -> Contest | None:
+    """Return the contest of the runs with validation results; None unless all have been judged."""
+    scored = {name: files for name, files in found.items() if files.result and validation_errors(files.result).known}
+    judged = {name: files.read_judged() for name, files in scored.items()}
+    if any(one is None for one in judged.values()):
+        return None
+    return contest({name: one for name, one in judged.items() if one is not None})
 
 
 def find_runs(folders: Sequence[str | Path]) -> list[Path]:
@@ -109,6 +127,7 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         error=errors.mean_ratio if errors.known else None,
         horizons_beaten=errors.better if errors.known else None,
         horizons=errors.known or None,
+        judged_on=_judged_on(result),
         steps=result["steps"],
         peak_anon_bytes=memory["peak_anon_bytes"],
         limit_bytes=memory["limit_bytes"],
@@ -118,6 +137,13 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         timeline=timeline,
         losses=_losses(found, result["effective_batch"]),
     )
+
+
+def _judged_on(result: Mapping[str, Any]) -> str:
+    """Return what tells the rows that a run was judged on from others."""
+    settings = result["settings"]
+    named = [settings.get(name, "") for name in ("val_ratio", "embargo", "target_step", "markets", "max_rows")]
+    return str([result["data_id"], result.get("judged_rows") or named])
 
 
 def _timeline(found: RunFiles) -> tuple[tuple[float, int], ...]:

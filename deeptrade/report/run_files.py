@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..judging.evaluate import read_evaluation
+from ..judging.forecast_file import Judged
 from ..memory import read_starts, read_timeline
 from ..run_folder import RunFolder, foreign_file
 
@@ -48,7 +49,11 @@ class RunFiles:
         self.starts = read_starts(training.timeline) if training.timeline.exists() else []
         weights = self.result["weights_sha256"] if self.result is not None and self.completed else ""
         self.judged = read_evaluation(training.evaluation, weights_sha256=weights)
-        self.history = training.read_history()
+        self.history, self._forecasts = training.read_history(), training.forecasts
+
+    def read_judged(self) -> Judged | None:
+        """Return the forecasts that were judged, None where the run, with its present weights, has not been."""
+        return Judged.read(self._forecasts) if self.judged.verdict is not None and self._forecasts.exists() else None
 
     @property
     def limit(self) -> tuple[int, str]:

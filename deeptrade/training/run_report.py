@@ -152,6 +152,7 @@ class RunReport:
             "loss_spikes": state.spikes,
             "warnings": [*self.data.warnings, *self._warnings(state), *filter(None, (monitor.problem, problem))],
             "data_id": self.data.data_id,
+            "judged_rows": self.split.validation.key,
             "horizons": self.data.schema.horizons,
             "stopped_early": state.stops_early(settings),
             "settings": _shareable(asdict(settings))

@@ -10,6 +10,7 @@ from deeptrade.cli import main
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.files import write_json
 from deeptrade.judging.evaluate import Evaluation, evaluate, judge, read_evaluation
+from deeptrade.judging.forecast_file import Judged
 from deeptrade.judging.periods import regimes
 from deeptrade.report import tables
 
@@ -25,6 +26,10 @@ def test_a_finished_run_is_evaluated_and_another_file_refused(finished_run, tmp_
     assert read_evaluation(run / "evaluation.json", weights_sha256=result["weights_sha256"]) == judged
     assert read_evaluation(run / "evaluation.json", weights_sha256="another") == Evaluation()
     assert read_evaluation(run / "none.json", weights_sha256="") == Evaluation()
+    kept = Judged.read(run / "forecasts.parquet")
+    np.testing.assert_allclose(
+        np.abs(kept.targets - kept.forecasts).mean(axis=0), result["validation"]["mae"], rtol=1e-5
+    )
     for metric, told in (("mae", "mae"), ("zero_mae", "zero_mae"), ("direction", "directional_accuracy")):
         assert [one.value for one in judged.of(metric)] == pytest.approx(result["validation"][told], rel=1e-5)
     assert (content["trials"], content["joint_p"]) == (1, None)

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
 from deeptrade.errors import DataError
+from deeptrade.judging.forecast_file import Judged
 from deeptrade.notebook.execute import notebook_path
 from deeptrade.report import figures, tables
 from deeptrade.report.compare_page import drawings, write_comparison
@@ -40,6 +42,30 @@ def test_runs_are_found_one_level_below_and_summed_up(runs):
     assert "lowest validation error is that of good: 10.0% below the zero forecast's, with a peak of 600.0 MiB" in (
         compared.verdict
     )
+
+
+def test_runs_that_were_judged_on_different_rows_are_not_ranked(runs, finished_run):
+    add_run(runs, "other", finished_run, data_id="sha256-2:other")
+    verdict = compare_runs([runs]).verdict
+    assert verdict == "4 runs, 3 with validation results. They were judged on different rows, so they are not ranked."
+
+
+def test_runs_that_were_judged_say_whether_they_can_be_told_apart(tmp_path, finished_run, monkeypatch):
+    for name in ("one", "two"):
+        add_run(tmp_path / "runs", name, finished_run)
+    assert "Whether they can be told apart is not known" in compare_runs([tmp_path / "runs"]).verdict
+    generator = np.random.default_rng(0)
+    targets = generator.normal(size=(500, 2)).astype(np.float32)
+    judged = {
+        name: Judged(np.arange(500), np.arange(500), np.full(500, "", object), skill * targets, targets)
+        for name, skill in (("one", 0.5), ("two", 0.0))
+    }
+    given = iter(judged.values())
+    monkeypatch.setattr("deeptrade.report.run_files.RunFiles.read_judged", lambda self: next(given))
+    compared = compare_runs([tmp_path / "runs"], out=tmp_path / "out")
+    assert compared.contest.alike == ["one"]
+    assert "one is better than the others on the same 500 rows" in compared.verdict
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["contest"]["worse"] == ["two"]
 
 
 def test_a_whole_run_and_one_of_fit_can_be_compared_by_name(runs, finished_run):

@@ -16,6 +16,7 @@ class RunSummary:
     """One run in a comparison; fields are None where the run has not reached them.
 
     `error` is the mean over horizons of the validation MAE divided by the zero forecast's; below 1 is better than zero.
+    `judged_on` tells the validation rows from others.
     Peak and limit are bytes; `rows_per_second` covers training steps, without saving and validating; `timeline` holds
     (seconds, anonymous bytes) of some samples of the last start, in order, and `losses` (rows trained, running median
     of the training loss) of evenly spaced steps.
@@ -27,6 +28,7 @@ class RunSummary:
     error: float | None = None
     horizons_beaten: int | None = None
     horizons: int | None = None
+    judged_on: str = ""
     steps: int | None = None
     peak_anon_bytes: int | None = None
     limit_bytes: int | None = None
