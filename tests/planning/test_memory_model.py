@@ -98,7 +98,8 @@ def test_features_left_out_are_not_counted():
 
 def test_the_room_is_what_is_left_once_this_process_is_gone():
     assert training_room(MemoryLimits.of(2 * GIB)) == pytest.approx(2 * GIB, abs=4 << 20)
-    assert training_room(MemoryLimits()) <= training_room(MemoryLimits.of(1 << 60))
+    # A limit beyond the machine does not bind; what is free moves while other processes run.
+    assert training_room(MemoryLimits()) == pytest.approx(training_room(MemoryLimits.of(1 << 60)), abs=GIB)
 
 
 def test_the_baseline_is_what_a_process_with_tensorflow_holds():
