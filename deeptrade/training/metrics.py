@@ -11,7 +11,6 @@ import numpy as np
 from ..data.backend import keras, tf
 from ..data.batch_cache import Batch
 from ..memory.collection import trimming
-from ..units import count_of
 from .step import HUBER_DELTA, fixed_signature, pad_rows
 from .validation_errors import errors_of
 
@@ -78,11 +77,11 @@ def _mean(values: np.ndarray, counted: np.ndarray) -> list[float]:
 
 
 def validation_verdict(validation: dict[str, Any]) -> str:
-    """Return in words how many horizons beat the zero forecast."""
+    """Return in words where the error lies beside the zero forecast's."""
     if not has_targets(validation):
-        return "no validation row has a target, so its errors are unknown"
+        return "no row has a target, so its errors are unknown"
     errors = errors_of(validation)
-    return f"MAE below the zero forecast's for {errors.better} of {count_of(errors.known, 'horizon')}"
+    return "the forecasts are not finite" if errors.has_diverged else f"MAE {errors.beside_zero('that of zero')}"
 
 
 def has_targets(validation: Mapping[str, Any]) -> bool:

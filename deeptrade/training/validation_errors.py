@@ -55,6 +55,13 @@ class ValidationErrors:
         """Share by which the error is below the zero forecast's, averaged over horizons; below 0 where it is higher."""
         return gain_from(self.mean_ratio)
 
+    def beside_zero(self, other: str) -> str:
+        """Return in words where the error lies beside `other`, the name of the zero forecast's error."""
+        size = f"{abs(self.mean_gain):.1%}"
+        if size == "0.0%":
+            return f"equals {other} to 0.1%, averaged over horizons"
+        return f"is {size} {'below' if self.mean_gain > 0 else 'above'} {other}, averaged over horizons"
+
     @property
     def has_diverged(self) -> bool:
         """Whether targets are known but no forecast is finite."""

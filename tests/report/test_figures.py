@@ -39,7 +39,7 @@ def test_two_starts_follow_each_other_in_one_timeline():
 
 def test_validation_bars_are_the_relative_errors():
     axes = figures.validation_errors(make_result()).axes[0]
-    assert axes.get_title(loc="left") == "The error is 0.0% above that of the forecast zero, averaged over horizons"
+    assert axes.get_title(loc="left") == "The error equals that of the forecast zero to 0.1%, averaged over horizons"
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [-0.5, 0.5])
 
 

@@ -14,8 +14,8 @@ from tests.support.results import make_result
     [
         ((0.01, 0.01), "is 50.0% below that of the forecast zero, averaged over horizons."),
         ((0.01, 0.04), "is 25.0% above that of the forecast zero, averaged over horizons."),
-        ((0.02, 0.02), "equals that of the forecast zero, averaged over horizons, to 0.1%."),
-        ((0.019999, 0.02), "equals that of the forecast zero, averaged over horizons, to 0.1%."),
+        ((0.02, 0.02), "equals that of the forecast zero to 0.1%, averaged over horizons."),
+        ((0.019999, 0.02), "equals that of the forecast zero to 0.1%, averaged over horizons."),
         ((0.01, None), "is 50.0% below that of the forecast zero, averaged over horizons."),
     ],
 )

@@ -73,8 +73,7 @@ def _trend(trend: findings.LossTrend) -> str:
 def validation_errors(result: Json) -> Figure:
     """Return the MAE by horizon, relative to that of the zero forecast."""
     errors = findings.validation_errors(result)
-    side = "below" if errors.mean_gain > 0 else "above"
-    title = f"The error is {abs(errors.mean_gain):.1%} {side} that of the forecast zero, averaged over horizons"
+    title = f"The error {errors.beside_zero('that of the forecast zero')}"
     figure, axes = new_axes(title if errors.known else "No validation row has a known target")
     gains = np.array([np.nan if one.ratio is None else gain_from(one.ratio) for one in errors.horizons])
     steps = [one.horizon for one in errors.horizons]

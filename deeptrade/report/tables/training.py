@@ -26,13 +26,7 @@ def training_verdict(result: Json) -> str:
         return f"After {steps}, the forecasts are not finite: training has diverged; lower learning_rate."
     if not errors.known:
         return f"After {steps}, the forecasts cannot be judged: no validation row has a known target."
-    size = f"{abs(errors.mean_gain):.1%}"
-    other = "that of the forecast zero, averaged over horizons"
-    if size == "0.0%":
-        return f"After {steps}, the validation error (MAE) equals {other}, to 0.1%."
-    return (
-        f"After {steps}, the validation error (MAE) is {size} {'below' if errors.mean_gain > 0 else 'above'} {other}."
-    )
+    return f"After {steps}, the validation error (MAE) {errors.beside_zero('that of the forecast zero')}."
 
 
 def validation(result: Json) -> pd.DataFrame:
