@@ -134,7 +134,7 @@ class Head:
     """What is known of data before any row is read; `rows` is an estimate unless a store holds the data.
 
     content_hash: '' where no store holds the data. former_data_ids: what earlier versions called the same content.
-    markets: how many there are, or _MOST_LIKELY_MARKETS where rows name some and no store has counted them.
+    markets: how many there are, or _ASSUMED_MARKETS where rows name some and no store has counted them.
     """
 
     schema: Schema
@@ -146,7 +146,7 @@ class Head:
     markets: int = 1
 
 
-_MOST_LIKELY_MARKETS = 20
+_ASSUMED_MARKETS = 20
 
 
 def look_at(
@@ -171,7 +171,7 @@ def look_at(
         )
     source = located.opened()
     former = source.former_content_ids()
-    markets = _MOST_LIKELY_MARKETS if source.schema.has_markets else 1
+    markets = _ASSUMED_MARKETS if source.schema.has_markets else 1
     return Head(source.schema, source.content_id(), "", source.file_bytes, source.estimate_rows(), former, markets)
 
 

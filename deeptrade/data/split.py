@@ -27,7 +27,7 @@ class Split:
     """The rows of every part, each in ascending order: training, inner and validation, and the numbers of others.
 
     purged: too close to a boundary. embargoed: in the time after it that the user leaves out. unused: of a market that
-    is left out, outside the time that the split is of, or without any target. All int64 row numbers.
+    is left out, or without any target. All int64 row numbers.
     """
 
     train: RowRange
@@ -103,22 +103,15 @@ def split_at(
     instant: int,
     inner_ratio: float = 0.0,
     embargo: int = 0,
-    begin: int | None = None,
-    end: int | None = None,
 ) -> Split:
     """Return the split at an instant, int64 ns: what is before is for training, what follows for validation.
 
     A row before the instant is purged if its last target is known only at the instant or later, a row after it if it
     lies within a horizon; within `embargo` ns more it is embargoed. Of the rows left for training the latest share
     `inner_ratio` are inner rows, with rows at their beginning purged in the same way; none where nothing is left of
-    them or of training. Rows before `begin` or from `end` on are unused. Parts may be empty.
+    them or of training. Parts may be empty.
     """
-    times, inside = labels.times, np.ones(len(labels.times), bool)
-    if begin is not None:
-        inside &= times >= begin
-    if end is not None:
-        inside &= times < end
-    usable = labels.has_target & labels.is_used & inside
+    times, usable = labels.times, labels.has_target & labels.is_used
     before, after, near, held = _divide(labels, usable, instant, embargo)
     inner = np.zeros(len(times), bool)
     candidates = np.flatnonzero(before)

@@ -45,16 +45,20 @@ _MOST_TREES, _PATIENCE = 150, 20
 lower error."""
 
 
-def simple_forecasts(dataset: Dataset, split: Split, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def simple_forecasts(
+    dataset: Dataset, split: Split, features: Sequence[str] | None = None, *, overlap: int
+) -> dict[str, np.ndarray]:
     """Return by name the forecasts of the validation rows, float64 (rows, horizons) in their order.
 
     'zero', 'mean' (of the training targets), 'ridge' and, where LightGBM can be loaded, 'trees'. Without inner rows the
-    latest tenth of the training rows tunes. Forecasts are NaN for horizons with fewer than 100 known training targets.
+    latest tenth of the training rows tunes, and the `overlap` rows before it, whose targets reach into it, are left out
+    of each market's. Forecasts are NaN for horizons with fewer than 100 known training targets.
     """
     fitting, tuning = _some(split.train, MOST_ROWS), _some(split.inner, MOST_ROWS)
     if not len(tuning):
         boundary = int(0.9 * len(fitting))
-        fitting, tuning = fitting[: max(0, boundary - dataset.schema.horizons)], fitting[boundary:]
+        gap = -(-overlap * max(1, len(dataset.markets)) * len(fitting) // max(1, len(split.train)))
+        fitting, tuning = fitting[: max(0, boundary - gap)], fitting[boundary:]
     wanted = split.validation.numbers()
     targets, tuning_targets = (dataset.read_targets(rows).astype(np.float64) for rows in (fitting, tuning))
     with np.errstate(invalid="ignore"):

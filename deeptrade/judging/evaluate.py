@@ -137,7 +137,7 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
         evaluation = judge(
             judged.forecasts,
             judged.targets,
-            simple_forecasts(dataset, split, settings.feature_names),
+            simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap),
             times=judged.times,
             markets=judged.markets,
             training_mean=np.nan_to_num(np.nanmean(trained, axis=0)),

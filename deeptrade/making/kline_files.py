@@ -32,7 +32,8 @@ UNREADABLE = (
     pa.ArrowException,
     UnicodeError,
 )
-"""What reading a damaged file raises, whatever its kind."""
+"""What reading a damaged file raises, whatever its kind; NotImplementedError comes from zipfile, for a compression that
+Python cannot unpack."""
 
 _OTHER_KINDS = (
     (b"\x89HDF", "an HDF5 file; write it as CSV or Parquet"),

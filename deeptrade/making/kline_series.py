@@ -17,8 +17,8 @@ from .kline_reading import FileBars
 from .market_names import market_key
 
 _RARE = 0.05
-_FEW, _MOST = 10, 0.5
-"""Where so many times, and such a share, have two different bars, no policy is offered."""
+_MOST = 0.5
+"""Where more than such a share of the times have two different bars, no policy is offered."""
 _FEW_FAR, _FAR = 7, 30 * 86_400 * SECOND
 """So few bars, so long (ns) after or before all others, have wrong times."""
 _FEWEST_STEPS, _SURE = 10, 0.8

@@ -17,7 +17,8 @@ COVERAGE = 0.95
 """Nominal coverage of the intervals."""
 
 LEAST_BLOCK, LEAST_BLOCKS = 20, 5
-"""Rows per block, or twice the horizons if that is more; with fewer blocks the error of a slope is not known."""
+"""Rows of a market per block, or twice the overlap of targets if that is more; with fewer blocks the error of a slope
+is not known."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Calibration:
     half_width: list[float]
 
 
-def calibrate(forecasts: np.ndarray, targets: np.ndarray, *, markets: int = 1) -> Calibration:
+def calibrate(forecasts: np.ndarray, targets: np.ndarray, *, overlap: int, markets: int = 1) -> Calibration:
     """Return the calibration from inner rows in order of time: float (rows, horizons), NaN where missing.
 
-    markets: how many have rows side by side; a block of rows spans as much time as one of a single market.
+    overlap: how many rows of its market follow a row before the end of its last target. markets: how many have rows
+    side by side; a block of rows spans as much time as one of a single market.
     """
     rows, horizons = targets.shape
-    block = markets * max(LEAST_BLOCK, 2 * horizons)
+    block = markets * max(LEAST_BLOCK, 2 * overlap)
     slopes = [_slope(forecasts[:, h].astype(float), targets[:, h].astype(float), block) for h in range(horizons)]
     factors = np.array([shrinkage(*slope) for slope in slopes])
     errors = np.abs(targets - factors * forecasts)

@@ -68,7 +68,8 @@ class Choice:
         sink: Callable[[str], None],
     ):
         self._trainer, self._checkpoints, self._scale = trainer, checkpoints, target_scale
-        self._markets = max(1, len(data.markets))
+        self._markets = len(settings.market_names or data.markets) or 1
+        self._overlap = data.labels(target_step=settings.target_step, markets=settings.market_names).overlap
         forward = Forward(trainer.model, batch_size=validation_batch(settings))
 
         def validator(rows: RowRange, name: str) -> Validator:
@@ -113,7 +114,7 @@ class Choice:
         epoch, step, inner = self._choose(state, stop)
         calibration, model = None, self._trainer.model
         if inner is not None:
-            calibration = calibrate(inner.forecasts, inner.targets, markets=self._markets)
+            calibration = calibrate(inner.forecasts, inner.targets, overlap=self._overlap, markets=self._markets)
             model = with_calibration(model, shrinkage=calibration.shrinkage, half_width=calibration.half_width)
         found = self._validation.forecast(stop)
         return Chosen(

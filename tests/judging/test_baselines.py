@@ -26,7 +26,7 @@ def test_ridge_finds_what_is_linear_and_stays_near_the_mean_where_nothing_is(tmp
     market, linear = market_with(tmp_path, lambda x: x @ np.array([0.001, 0, -0.002, 0]))
     with open_dataset(market.path) as data:
         split = split_of(data, inner_ratio)
-        found = simple_forecasts(data, split)["ridge"]
+        found = simple_forecasts(data, split, overlap=2)["ridge"]
     rows = split.validation.numbers()
     assert np.corrcoef(found[:, 0], linear[rows])[0, 1] > 0.98
     assert found[:, 1].std() < 0.5 * market.targets[:, 1].std()
@@ -37,7 +37,7 @@ def test_trees_find_what_is_not_linear(tmp_path):
     market, bent = market_with(tmp_path, lambda x: 0.01 * (np.abs(x[:, 0] - 100) > 3.4), rows=2000)
     with open_dataset(market.path) as data:
         split = split_of(data)
-        found = simple_forecasts(data, split)
+        found = simple_forecasts(data, split, overlap=2)
     rows = split.validation.numbers()
     of_trees, of_ridge = (np.corrcoef(found[name][:, 0], bent[rows])[0, 1] for name in ("trees", "ridge"))
     assert of_trees > 0.5 > abs(of_ridge)
@@ -47,28 +47,43 @@ def test_trees_find_what_is_not_linear(tmp_path):
 def test_zero_is_zero_and_the_mean_is_that_of_the_training_targets(market):
     with open_dataset(market.path) as data:
         split = split_of(data)
-        found = simple_forecasts(data, split)
+        found = simple_forecasts(data, split, overlap=2)
         trained = market.targets[split.train.numbers()].astype(np.float32).astype(float)
     assert not found["zero"].any()
     np.testing.assert_allclose(found["mean"], np.broadcast_to(trained.mean(axis=0), found["mean"].shape))
 
 
+@pytest.mark.parametrize("overlap", [2, 30])
+def test_without_inner_rows_nothing_that_reaches_into_the_tuning_rows_is_fitted(tmp_path, monkeypatch, overlap):
+    seen = []
+    monkeypatch.setattr(
+        baselines, "_ridge", lambda x, y, x_tuning, y_tuning, wanted: seen.append((len(x), len(x_tuning)))
+    )
+    monkeypatch.setattr(baselines, "_trees", lambda: None)
+    market, _ = market_with(tmp_path, lambda x: x[:, 0])
+    with open_dataset(market.path) as data:
+        split = split_of(data, 0.0)
+        simple_forecasts(data, split, overlap=overlap)
+    rows = len(split.train)
+    assert seen == [(int(0.9 * rows) - overlap, rows - int(0.9 * rows))] * 2
+
+
 def test_few_known_targets_are_no_ground_for_a_regression(market):
     with open_dataset(market.path) as data:
-        assert np.isnan(simple_forecasts(data, split_of(data))["ridge"]).all()
+        assert np.isnan(simple_forecasts(data, split_of(data), overlap=2)["ridge"]).all()
 
 
 def test_other_validation_rows_change_no_forecast_of_the_others(tmp_path):
     market, _ = market_with(tmp_path, lambda x: x @ np.array([0.001, 0, -0.002, 0]))
     with open_dataset(market.path) as data:
         split = split_of(data)
-        before = simple_forecasts(data, split)
+        before = simple_forecasts(data, split, overlap=2)
     last = split.validation.numbers()[-1]
     market.cells[last][-2:] = ["0.5", "0.5"]
     market.cells[last][-3] = "[[1.0, 2.0, 3.0, 4.0]]"
     market.write()
     with open_dataset(market.path) as data:
-        after = simple_forecasts(data, split_of(data))
+        after = simple_forecasts(data, split_of(data), overlap=2)
     for name, values in before.items():
         np.testing.assert_array_equal(values[:-1], after[name][:-1])
 
@@ -91,7 +106,7 @@ def test_numbers_that_are_not_finite_count_as_the_mean(tmp_path):
         market.cells[row][-3] = "[[NaN, 100.0, Infinity, 100.0]]"
     market.write()
     with open_dataset(market.path) as data:
-        found = simple_forecasts(data, split_of(data))
+        found = simple_forecasts(data, split_of(data), overlap=2)
     assert all(np.isfinite(values).all() for values in found.values())
 
 

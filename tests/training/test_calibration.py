@@ -15,7 +15,7 @@ def market(rows, *, slope, seed, horizons=2):
 def test_the_slope_is_that_of_least_squares_through_the_origin():
     forecasts, targets = market(500, slope=0.5, seed=0)
     targets[::9] = np.nan
-    found = calibrate(forecasts, targets)
+    found = calibrate(forecasts, targets, overlap=2)
     for horizon in range(2):
         known = np.isfinite(targets[:, horizon])
         (expected,), *_ = np.linalg.lstsq(forecasts[known, horizon, None], targets[known, horizon], rcond=None)
@@ -24,16 +24,18 @@ def test_the_slope_is_that_of_least_squares_through_the_origin():
 
 
 def test_the_standard_error_of_a_slope_is_its_spread_over_many_series():
-    found = [calibrate(*market(1000, slope=0.2, seed=seed, horizons=1)) for seed in range(300)]
+    found = [calibrate(*market(1000, slope=0.2, seed=seed, horizons=1), overlap=1) for seed in range(300)]
     spread = np.std([one.slope[0] for one in found])
     assert np.sqrt(np.mean(np.square([one.slope_error[0] for one in found]))) == pytest.approx(spread, rel=0.15)
 
 
 def test_forecasts_without_skill_shrink_nearly_to_zero_and_those_with_skill_hardly():
-    without = [calibrate(*market(2000, slope=0.0, seed=seed, horizons=1)).shrinkage[0] for seed in range(100)]
+    without = [
+        calibrate(*market(2000, slope=0.0, seed=seed, horizons=1), overlap=1).shrinkage[0] for seed in range(100)
+    ]
     assert np.mean(np.array(without) == LEAST_SHRINKAGE) > 0.6
     assert np.mean(without) < 0.1
-    strong = calibrate(*market(20_000, slope=0.9, seed=1)).shrinkage
+    strong = calibrate(*market(20_000, slope=0.9, seed=1), overlap=2).shrinkage
     np.testing.assert_allclose(strong, 0.9, atol=0.25)
 
 
@@ -41,7 +43,7 @@ def test_a_shrunken_forecast_errs_no_more_than_one_of_full_size_on_new_rows():
     gains = []
     for seed in range(100):
         forecasts, targets = market(4000, slope=0.1, seed=seed, horizons=1)
-        factor = calibrate(forecasts[:2000], targets[:2000]).shrinkage[0]
+        factor = calibrate(forecasts[:2000], targets[:2000], overlap=1).shrinkage[0]
         later = slice(2000, None)
         full, calibrated, none = (
             np.mean((targets[later] - size * forecasts[later]) ** 2) for size in (1.0, factor, 0.0)
@@ -63,15 +65,24 @@ def test_a_slope_counts_as_far_as_it_is_sure(slope, error, factor):
 @pytest.mark.parametrize("rows", [0, 1, 30, 99])
 def test_too_few_rows_support_nothing(rows):
     forecasts, targets = market(rows, slope=1.0, seed=0)
-    found = calibrate(forecasts, targets)
+    found = calibrate(forecasts, targets, overlap=2)
     assert found.shrinkage == [LEAST_SHRINKAGE] * 2
     assert np.isnan(found.slope_error).all()
 
 
 def test_a_block_spans_as_much_time_whatever_the_number_of_markets():
     forecasts, targets = market(400, slope=0.5, seed=0)
-    alone, several = calibrate(forecasts, targets), calibrate(forecasts.repeat(4, 0), targets.repeat(4, 0), markets=4)
+    alone, several = (
+        calibrate(forecasts, targets, overlap=2),
+        calibrate(forecasts.repeat(4, 0), targets.repeat(4, 0), overlap=2, markets=4),
+    )
     np.testing.assert_allclose(several.slope_error, alone.slope_error, rtol=1e-9)
+
+
+def test_a_block_spans_the_time_that_targets_overlap():
+    forecasts, targets = market(400, slope=0.5, seed=0)
+    assert np.isfinite(calibrate(forecasts, targets, overlap=40).slope_error).all()
+    assert np.isnan(calibrate(forecasts, targets, overlap=41).slope_error).all()  # fewer than five blocks
 
 
 def test_intervals_cover_new_rows_as_often_as_they_say():
