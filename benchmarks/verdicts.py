@@ -17,7 +17,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from deeptrade.judging.evaluate import Evaluation, judge
+from deeptrade.judging.evaluation import Evaluation, judge
 from deeptrade.judging.verdict import Verdict
 
 HORIZONS, HOUR, GRID = 10, 3_600_000_000_000, 20
@@ -53,7 +53,6 @@ def judged(forecasts: np.ndarray, targets: np.ndarray, *, seed: int, trials: int
         {"zero": np.zeros_like(targets)},
         times=HOUR * np.arange(len(targets)),
         markets=np.full(len(targets), "", object),
-        training_mean=np.zeros(HORIZONS),
         target_step=HOUR,
         overlap=HORIZONS,
         trials=trials,

@@ -33,6 +33,7 @@ try:
         run,
         synth,
         verify,
+        walk,
     )
     from .commands.console import OneLineParser, underscored
     from .files import FULL_DISK, told
@@ -42,7 +43,22 @@ except Exception as error:
     sys.stderr.write(f"deeptrade: {standing_in(error)}\n")
     raise SystemExit(DeepTradeError.exit_code) from None
 
-COMMANDS = (synth, build, compile, verify, export, profile, optimize, fit, predict, evaluate, run, report, compare)
+COMMANDS = (
+    synth,
+    build,
+    compile,
+    verify,
+    export,
+    profile,
+    optimize,
+    fit,
+    predict,
+    walk,
+    evaluate,
+    run,
+    report,
+    compare,
+)
 """In the order of the help."""
 
 _NO_ROOM = (*FULL_DISK, errno.ENOMEM)

@@ -28,6 +28,7 @@ NOTEBOOKS = {
 
 _TRAINING = NOTEBOOKS["03_train"]
 PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
+FORECASTS, EVALUATION = "forecasts.parquet", "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,17 @@ class TrainingFolder:
     @property
     def evaluation(self) -> Path:
         """evaluation.json: scores of the forecasts."""
-        return self.folder / "evaluation.json"
+        return self.folder / EVALUATION
 
     @property
     def forecasts(self) -> Path:
-        """forecasts.parquet: the validation forecasts that were judged, beside their targets."""
-        return self.folder / "forecasts.parquet"
+        """forecasts.parquet: the validation forecasts, beside their targets."""
+        return self.folder / FORECASTS
+
+    @property
+    def inner_forecasts(self) -> Path:
+        """inner_forecasts.parquet: the same of the inner rows, on which rules of trading are chosen."""
+        return self.folder / "inner_forecasts.parquet"
 
     @property
     def checkpoints(self) -> Path:
@@ -147,6 +153,7 @@ class TrainingFolder:
         files = (
             self.evaluation,
             self.forecasts,
+            self.inner_forecasts,
             self.result,
             self.history,
             self.starts,
@@ -170,6 +177,63 @@ class TrainingFolder:
             for folder in (self.folder, self.checkpoints, self.logs):
                 for path in folder.glob(".*.tmp"):
                     path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class WalkFolder:
+    """What `walk --out` leaves in `folder`; nothing has to be there."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """walk.json: the settings and the folds; written first."""
+        return self.folder / "walk.json"
+
+    @property
+    def forecasts(self) -> Path:
+        """forecasts.parquet: the validation forecasts of all folds and seeds, beside their targets."""
+        return self.folder / FORECASTS
+
+    @property
+    def evaluation(self) -> Path:
+        """evaluation.json: scores of the pooled forecasts; written last."""
+        return self.folder / EVALUATION
+
+    @property
+    def page(self) -> Path:
+        """06_walk_forward.html: what the walk says, for readers."""
+        return self.folder / "06_walk_forward.html"
+
+    @property
+    def folds(self) -> Path:
+        """The folder of the trainings."""
+        return self.folder / "folds"
+
+    def training(self, name: str) -> TrainingFolder:
+        """Return the folder of one training by its name, such as '03', or '03-seed_1' where there are several seeds."""
+        return TrainingFolder(self.folds / name)
+
+    def log(self, name: str) -> Path:
+        """Return where what a training says is written."""
+        return self.folds / f"{name}.log"
+
+    def read_state(self) -> dict[str, Any] | None:
+        """Return the content of walk.json, None where there is none."""
+        return _read_if_there(self.state)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove what a walk of these trainings leaves, and nothing else."""
+        for name in names:
+            training = self.training(name)
+            training.remove()
+            with friendly_os_errors(f"removing the walk in {self.folder}"):
+                self.log(name).unlink(missing_ok=True)
+                if training.folder.is_dir() and not any(training.folder.iterdir()):
+                    training.folder.rmdir()
+        with friendly_os_errors(f"removing the walk in {self.folder}"):
+            for path in (self.evaluation, self.forecasts, self.page, self.state):
+                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import SettingsError
 from .files import user_path
-from .times import parse_duration
+from .times import parse_duration, parse_periods
 from .units import parse_bytes
 
 MODEL_SIZES = ("tiny", "small", "medium", "large", "xlarge", "massive", "gigantic")
@@ -25,6 +25,9 @@ MATHS = (
     "seed",
     "val_ratio",
     "inner_ratio",
+    "validation_period",
+    "training_period",
+    "warm_start",
     "features",
     "precision",
     "max_rows",
@@ -94,6 +97,11 @@ class FitSettings:
     inner_ratio: float = _option(
         0.15, "share of the training rows, the latest ones, that choose epoch and size of forecasts", least=0, below=1
     )
+    validation_period: str = _option(
+        "", "times of the validation rows instead of val_ratio, FROM/TO in ISO 8601, several separated by commas"
+    )
+    training_period: str = _option("", "times of the rows to learn from, likewise; empty means all before validation")
+    warm_start: str = _option("", "folder of a run whose weights to begin with; empty means new ones")
     markets: str = _option("", "markets to use, separated by commas; empty means all")
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
     target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
@@ -135,6 +143,12 @@ class FitSettings:
             parse_bytes(self.memory_limit)
         for duration in filter(None, (self.embargo, self.target_step)):
             parse_duration(duration)
+        for period in filter(None, (self.validation_period, self.training_period)):
+            parse_periods(period)
+        if self.training_period and not self.validation_period:
+            raise SettingsError(
+                f"training_period={self.training_period!r} needs to know what judges; give validation_period as well"
+            )
 
     @property
     def steps_per_update(self) -> int:
@@ -179,6 +193,12 @@ class FitSettings:
     def market_names(self) -> list[str] | None:
         """The chosen markets, or None for all."""
         return [name.strip() for name in self.markets.split(",")] if self.markets else None
+
+    @property
+    def split_options(self) -> dict[str, Any]:
+        """How the rows are split, as the arguments of `Dataset.split`."""
+        names = ("val_ratio", "inner_ratio", "embargo", "target_step", "validation_period", "training_period")
+        return {name: getattr(self, name) for name in names} | {"markets": self.market_names}
 
     @property
     def out_dir(self) -> Path:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
+from itertools import pairwise
 
 from .errors import SettingsError
 
@@ -156,6 +157,53 @@ def iso_time(time: int) -> str:
     '2023-08-01T00:20:00+00:00'
     """
     return datetime.fromtimestamp(time // SECOND, UTC).isoformat()
+
+
+def exact_time(time: int) -> str:
+    """Return nanoseconds since 1970 UTC as ISO 8601 text that `read_time` reads back to the same number.
+
+    >>> exact_time(1_690_849_200 * SECOND), exact_time(1_690_849_200 * SECOND + 5)
+    ('2023-08-01T00:20:00Z', '2023-08-01T00:20:00.000000005Z')
+    """
+    seconds, rest = divmod(time, SECOND)
+    text = datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+    return f"{text}.{rest:09}Z" if rest else f"{text}Z"
+
+
+Period = tuple[int, int]
+"""From a time on, and before another: ns since 1970 UTC."""
+
+
+def parse_periods(text: str) -> list[Period]:
+    """Return the periods in 'FROM/TO,FROM/TO', in order of time; FROM belongs to one, TO does not.
+
+    A side that is left empty has no bound. Raises SettingsError for other text, and for periods that overlap.
+
+    >>> parse_periods("2023-08-01/")[0][0] == read_time("2023-08-01")
+    True
+    """
+    periods = sorted(_parse_period(part.strip()) for part in text.split(","))
+    for (_, end), (begin, _) in pairwise(periods):
+        if begin < end:
+            raise SettingsError(f"periods {text!r} overlap at {exact_time(begin)}; give periods that do not")
+    return periods
+
+
+def _parse_period(text: str) -> Period:
+    begin, slash, end = (part.strip() for part in text.partition("/"))
+    try:
+        period = read_time(begin) if begin else -(2**63), read_time(end) if end else 2**63 - 1
+    except UnreadableTimeError as error:
+        raise SettingsError(f"period {text!r} cannot be read: {error}") from None
+    if not slash or not (begin or end) or period[0] >= period[1]:
+        raise SettingsError(f"period {text!r} is not valid; give FROM/TO, such as 2024-01-01/2024-03-01")
+    return period
+
+
+def name_period(period: Period) -> str:
+    """Return a period as `parse_periods` reads it."""
+    begin, end = period
+    return f"{exact_time(begin) if begin > -(2**63) else ''}/{exact_time(end) if end < 2**63 - 1 else ''}"
 
 
 def parse_duration(text: str) -> int:

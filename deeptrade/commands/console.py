@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
@@ -42,13 +42,15 @@ def underscored(arguments: Sequence[str]) -> list[str]:
     return spelled
 
 
-def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add the options of some fields of FitSettings (all where none is named).
+def add_settings(
+    parser: argparse.ArgumentParser, *names: str, kind: type = FitSettings, without: Collection[str] = ()
+) -> None:
+    """Add the options of some fields of a settings class (all where none is named), except those in `without`.
 
     An option that is not given is absent from the namespace: see `given_settings`.
     """
-    for item in fields(FitSettings):
-        if names and item.name not in names:
+    for item in fields(kind):
+        if (names and item.name not in names) or item.name in without:
             continue
         default = None if item.default is MISSING else item.default
         text = item.metadata["help"].replace("%", "%%")
@@ -65,7 +67,9 @@ def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
             )
 
 
-def given_settings(options: argparse.Namespace, *, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the settings given on the command line, by name, except those in `without`."""
-    names = {item.name for item in fields(FitSettings)} - set(without)
+def given_settings(
+    options: argparse.Namespace, *, kind: type = FitSettings, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the settings of a class given on the command line, by name, except those in `without`."""
+    names = {item.name for item in fields(kind)} - set(without)
     return {name: value for name, value in vars(options).items() if name in names}

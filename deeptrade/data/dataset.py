@@ -17,10 +17,10 @@ from ..store.ledger import LedgerEntry
 from ..store.row_range import RowRange
 from ..store.summary import BlockSummary, Summary, find_warnings
 from ..store.targets import known_targets, label_ends, market_rows
-from ..times import parse_duration
+from ..times import parse_duration, parse_periods
 from ..units import format_bytes
 from .batches import BatchReader
-from .split import Labels, Split, split_by_count, split_by_time
+from .split import Labels, Split, split_by_count, split_by_time, split_in
 
 SPLITS = ("train", "inner", "validation", "all")
 _LOAD_ROWS = 256
@@ -187,23 +187,33 @@ class Dataset:
         embargo: str = "",
         target_step: str = "",
         markets: Sequence[str] | None = None,
+        validation_period: str = "",
+        training_period: str = "",
         by_count: bool = False,
     ) -> Split:
         """Return the split at an instant, with the rows near it purged by the times of their labels.
 
         inner_ratio: share of the training rows, the latest ones, that choose what is kept of a training. embargo, such
         as '1D': more time left out after the purge. target_step, markets: as `labels` has them; the instant is that of
-        all rows. by_count: as runs begun by earlier versions split the rows.
+        all rows. validation_period, training_period: those of `split_in`, as text, instead of an instant. by_count: as
+        runs begun by earlier versions split the rows.
         """
         if by_count:
             return split_by_count(self.rows, self.rejected, val_ratio=val_ratio, horizons=self.schema.horizons)
-        return split_by_time(
-            self.labels(target_step=target_step, markets=markets),
+        labels = self.labels(target_step=target_step, markets=markets)
+        options: dict[str, Any] = {
+            "inner_ratio": inner_ratio,
+            "embargo": parse_duration(embargo) if embargo else 0,
+        }
+        if not validation_period:
+            return split_by_time(labels, self.rows, self.rejected, val_ratio=val_ratio, **options)
+        return split_in(
+            labels,
             self.rows,
             self.rejected,
-            val_ratio=val_ratio,
-            inner_ratio=inner_ratio,
-            embargo=parse_duration(embargo) if embargo else 0,
+            validation=parse_periods(validation_period),
+            training=parse_periods(training_period) if training_period else (),
+            **options,
         )
 
     def labels(self, *, target_step: str = "", markets: Sequence[str] | None = None) -> Labels:

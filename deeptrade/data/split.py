@@ -8,13 +8,13 @@ latest of those before the instant, choose what is kept of a training; validatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import DataError, SettingsError
 from ..store.row_range import RowRange
-from ..times import iso_time
+from ..times import Period, iso_time, name_period
 from ..units import count_of
 
 
@@ -111,28 +111,93 @@ def split_at(
     `inner_ratio` are inner rows, with rows at their beginning purged in the same way; none where nothing is left of
     them or of training. Parts may be empty.
     """
-    times, usable = labels.times, labels.has_target & labels.is_used
+    usable = labels.has_target & labels.is_used
     before, after, near, held = _divide(labels, usable, instant, embargo)
-    inner = np.zeros(len(times), bool)
-    candidates = np.flatnonzero(before)
-    count = round(inner_ratio * len(candidates))
-    if count:
-        start = int(times[candidates[len(candidates) - count]])
-        earlier, later, purged, left_out = _divide(labels, before, start, embargo)
-        if earlier.any() and later.any():
-            before, inner, near, held = earlier, later, near | purged, held | left_out
+    parts = _Parts(before, after, near, held, unused=~usable)
+    return parts.with_inner(labels, inner_ratio, embargo).split(labels.numbers, rows, rejected)
 
-    def rows_of(part: np.ndarray) -> RowRange:
-        return _range_of(labels.numbers, part, rows, rejected)
 
-    return Split(
-        rows_of(before),
-        rows_of(after),
-        purged=labels.numbers[near],
-        embargoed=labels.numbers[held],
-        unused=labels.numbers[~usable],
-        inner=rows_of(inner),
-    )
+def split_in(
+    labels: Labels,
+    rows: int,
+    rejected: np.ndarray | Sequence[int] = (),
+    *,
+    validation: Sequence[Period],
+    training: Sequence[Period] = (),
+    inner_ratio: float = 0.0,
+    embargo: int = 0,
+) -> Split:
+    """Return the split with every row of the periods `validation` for validation, and rows of `training` to learn from.
+
+    training: all that is before the first of the others where none is given. A training row is purged where its labels
+    overlap in time with those of a validation period, and embargoed where less than `embargo` ns lie between them; all
+    other rows are unused. Inner rows are the latest of training, as `split_at` has them. Raises SettingsError where
+    training or validation would be empty.
+    """
+    usable = labels.has_target & labels.is_used
+    after = usable & _within(labels.times, validation)
+    wanted = usable & ~after & _within(labels.times, training or [(-(2**63), validation[0][0])])
+    near, held = np.zeros(len(wanted), bool), np.zeros(len(wanted), bool)
+    for period in validation:
+        judged = after & _within(labels.times, [period])
+        begin = period[0]
+        end = int(labels.ends[judged].max()) if judged.any() else begin
+        near |= wanted & (labels.times <= end) & (labels.ends >= begin)
+        held |= wanted & (labels.times <= end + embargo) & (labels.ends >= begin - embargo)
+    before, held = wanted & ~held, held & ~near
+    parts = _Parts(before, after, near, held, unused=~(before | after | near | held))
+    split = parts.with_inner(labels, inner_ratio, embargo).split(labels.numbers, rows, rejected)
+    for name, part in (("training", split.train), ("validation", split.validation)):
+        if not len(part):
+            named = ",".join(map(name_period, validation))
+            raise SettingsError(
+                f"validation_period={named} leaves no {name} row of {count_of(rows, 'row')}, which span "
+                f"{iso_time(int(labels.times[0]))} to {iso_time(int(labels.times[-1]))}; give other periods"
+            )
+    return split
+
+
+def _within(times: np.ndarray, periods: Sequence[Period]) -> np.ndarray:
+    return np.logical_or.reduce([(times >= begin) & (times < end) for begin, end in periods])
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Which of the usable rows are in each part, bool (usable rows,)."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    purged: np.ndarray
+    embargoed: np.ndarray
+    unused: np.ndarray
+    inner: np.ndarray | None = None
+
+    def with_inner(self, labels: Labels, inner_ratio: float, embargo: int) -> _Parts:
+        """Return the parts with the latest share of the training rows as inner rows, where that leaves both."""
+        candidates = np.flatnonzero(self.train)
+        count = round(inner_ratio * len(candidates))
+        if not count:
+            return self
+        start = int(labels.times[candidates[len(candidates) - count]])
+        earlier, later, near, held = _divide(labels, self.train, start, embargo)
+        if not (earlier.any() and later.any()):
+            return self
+        return replace(self, train=earlier, inner=later, purged=self.purged | near, embargoed=self.embargoed | held)
+
+    def split(self, numbers: np.ndarray, rows: int, rejected: np.ndarray | Sequence[int]) -> Split:
+        """Return the split of these row numbers, int64 (usable rows,), of `rows` rows."""
+
+        def rows_of(part: np.ndarray | None) -> RowRange:
+            return _range_of(numbers, np.zeros(len(numbers), bool) if part is None else part, rows, rejected)
+
+        return Split(
+            rows_of(self.train),
+            rows_of(self.validation),
+            purged=numbers[self.purged],
+            embargoed=numbers[self.embargoed],
+            unused=numbers[self.unused],
+            inner=rows_of(self.inner),
+        )
 
 
 def _divide(labels: Labels, rows: np.ndarray, instant: int, embargo: int) -> tuple[np.ndarray, ...]:

@@ -61,9 +61,8 @@ def simple_forecasts(
         fitting, tuning = fitting[: max(0, boundary - gap)], fitting[boundary:]
     wanted = split.validation.numbers()
     targets, tuning_targets = (dataset.read_targets(rows).astype(np.float64) for rows in (fitting, tuning))
-    with np.errstate(invalid="ignore"):
-        mean = np.nan_to_num(np.nanmean(targets, axis=0)) if len(targets) else np.zeros(dataset.schema.horizons)
     shape = (len(wanted), dataset.schema.horizons)
+    mean, _ = _location(dataset.read_targets(split.train.numbers()).astype(np.float64))
     found = {"zero": np.zeros(shape), "mean": np.broadcast_to(mean, shape).copy()}
     inputs = [stationary(dataset, rows, features) for rows in (fitting, tuning, wanted)]
     center, spread = _location(inputs[0])

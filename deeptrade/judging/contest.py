@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .forecast_file import Judged
+from ..training.judged import Judged
 from .resampling import LEAST_BLOCKS, RESAMPLES, block_length
 
 _SIZE = 0.05

@@ -1,112 +1,98 @@
-"""Judge a run's model on its validation rows: scores with intervals, simple forecasts beside it, one joint verdict."""
+"""Judge what a training, or all those of a walk, forecast on their validation rows, beside simple forecasts of these.
+
+No TensorFlow is needed: `fit` has left the forecasts. Only those of runs of earlier versions are made anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ..data.dataset import Dataset
 from ..data.opening import open_dataset
+from ..data.split import Split
 from ..errors import DataError
-from ..files import read_json, user_path, write_json
+from ..files import atomic_write, read_json, user_path, write_json
 from ..memory import MemoryLimits
-from ..run_folder import TrainingFolder
+from ..run_folder import TrainingFolder, WalkFolder
 from ..settings import FitSettings
-from ..sources.time_order import rows_by_market
-from ..times import duration_name, iso_time
+from ..training.judged import Judged
 from .baselines import simple_forecasts
-from .forecast_file import Judged
-from .periods import PeriodScore, by_period, information_ratios, months, regimes
-from .resampling import Blocks, block_length
-from .scores import Score, groups_by_size, score
-from .verdict import Verdict, decide
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is known of forecasts: scores, the verdict, and how they hold over time.
-
-    step: the time of one horizon, such as '1h'. block_steps: steps in time of a resampled block. periods: scores by
-    month and by volatility. groups: by horizon, (mean forecast, mean target) of rows by the size of their forecast.
-    """
-
-    scores: list[Score] = field(default_factory=list)
-    verdict: Verdict | None = None
-    step: str = ""
-    block_steps: int = 0
-    periods: list[PeriodScore] = field(default_factory=list)
-    groups: list[list[tuple[float, float]]] = field(default_factory=list)
-
-    def of(self, metric: str, market: str | None = None) -> list[Score]:
-        """Return the scores of a metric by horizon, of a market or of all."""
-        return [one for one in self.scores if (one.metric, one.market) == (metric, market)]
-
-    @property
-    def markets(self) -> list[str]:
-        """The markets that have scores of their own."""
-        return [name for name in dict.fromkeys(one.market for one in self.scores) if name is not None]
-
-    @property
-    def baselines(self) -> list[str]:
-        """The names of the simple forecasts that the model is compared with."""
-        prefix = "mae_gain_"
-        found = dict.fromkeys(one.metric for one in self.scores if one.metric.startswith(prefix))
-        return [name.removeprefix(prefix) for name in found]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of evaluation.json; `from_json` reads it."""
-        content = asdict(self)
-        if self.verdict is not None:
-            content |= {
-                "verdict": self.verdict.sentence(self.step),
-                "joint_p": self.verdict.joint_p,
-                "trials": self.verdict.trials,
-                "decision": asdict(self.verdict),
-            }
-        return content
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Evaluation:
-        """Return what `to_json` told."""
-        decision = content.get("decision")
-        return cls(
-            [Score(**one) for one in content["scores"]],
-            Verdict(**decision) if decision else None,
-            content["step"],
-            content["block_steps"],
-            [PeriodScore(**one) for one in content["periods"]],
-            [[(forecast, target) for forecast, target in groups] for groups in content["groups"]],
-        )
-
-
-def read_evaluation(path: Path, *, weights_sha256: str) -> Evaluation:
-    """Return what an evaluation.json holds; nothing where it is missing, of other weights or of an earlier version."""
-    content = read_json(path) if path.exists() else {}
-    if not isinstance(content, dict) or content.get("weights_sha256") != weights_sha256 or "decision" not in content:
-        return Evaluation()
-    return Evaluation.from_json(content)
+from .evaluation import Evaluation, judge
+from .folds import Fold, Walk, paths
+from .periods import PeriodScore, by_period
 
 
 def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evaluation:
-    """Judge a run's model on its validation rows, together and by market; write evaluation.json and return the same.
+    """Judge a completed run or walk on its validation rows, together and by market; write and return the evaluation.
 
-    The forecasts go to forecasts.parquet, so that runs on the same rows can be compared.
-
-    `run` is the folder that `fit --out` wrote; `data` is needed only where the data has moved since.
+    `run` is the folder that `fit --out` or `walk --out` wrote; `data` is needed only where the data has moved since.
+    It writes evaluation.json, and of a walk forecasts.parquet: timestamp, market, row, fold, seed, f_1..f_H, y_1..y_H.
 
     Raises DataError where the run is not completed, or the data is not the run's.
     """
-    from .predict import predict
+    folder = user_path(run)
+    if WalkFolder(folder).state.exists():
+        return _evaluate_walk(WalkFolder(folder), data, seed)
+    return _evaluate_run(TrainingFolder(folder), data, seed)
 
-    folder = TrainingFolder(user_path(run))
-    result = read_json(folder.result)
-    if result["status"] != "completed":
-        raise DataError(f"the run in {folder.folder} is not completed; run fit again to continue it, then evaluate")
+
+def _evaluate_run(folder: TrainingFolder, data: str | Path, seed: int) -> Evaluation:
+    result = _completed(folder)
+    settings = _settings_of(result)
+    with _opened(settings, data, result) as dataset:
+        split = _split(dataset, settings, result)
+        part = _Part.of(folder, dataset, split, settings)
+        evaluation = _judge(part, dataset, settings, seed)
+    if not folder.forecasts.exists():
+        part.judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
+    _write(folder.evaluation, evaluation, weights=result["weights_sha256"])
+    return evaluation
+
+
+def _evaluate_walk(folder: WalkFolder, data: str | Path, seed: int) -> Evaluation:
+    walk = Walk.from_json(read_json(folder.state))
+    trainings = list(walk.trainings(folder))
+    results = [_completed(training.folder) for training in trainings]
+    parts: dict[tuple[int, int], _Part] = {}
+    with _opened(walk.settings, data, results[0]) as dataset:
+        for training in trainings:
+            before = parts.get((training.fold.number, walk.seeds[0]))
+            split = dataset.split(**training.settings.split_options)
+            part = _Part.of(
+                training.folder, dataset, split, training.settings, simple=before.simple if before else None
+            )
+            parts[training.fold.number, training.seed] = part
+        pooled = _pool(list(parts.values()))
+        evaluation = replace(_judge(pooled, dataset, walk.settings, seed), **_by_part(walk, parts))
+    _write_forecasts(folder.forecasts, parts)
+    weights = sha256("".join(result["weights_sha256"] for result in results).encode()).hexdigest()
+    _write(folder.evaluation, evaluation, weights=weights)
+    return evaluation
+
+
+def _completed(folder: TrainingFolder) -> dict[str, Any]:
+    result = folder.read_result()
+    if result is None or result["status"] != "completed":
+        raise DataError(f"the run in {folder.folder} is not completed; run it again to continue, then evaluate")
+    return result
+
+
+def _settings_of(result: Mapping[str, Any]) -> FitSettings:
     known = {name: value for name, value in result["settings"].items() if name in FitSettings.__dataclass_fields__}
-    settings = FitSettings(**known)
+    return FitSettings(**{"inner_ratio": 0.0} | known)  # a run of a version without inner rows
+
+
+@contextmanager
+def _opened(settings: FitSettings, data: str | Path, result: Mapping[str, Any]) -> Iterator[Dataset]:
+    """Open the data of a run; DataError where it is not the run's."""
     with open_dataset(
         data or settings.csv,
         store=settings.store,
@@ -119,90 +105,128 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
     ) as dataset:
         if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
-        split = dataset.split(
-            settings.val_ratio,
-            inner_ratio=result["settings"].get("inner_ratio", 0.0),
-            embargo=settings.embargo,
-            target_step=settings.target_step,
-            markets=settings.market_names,
-            by_count="embargo" not in result["settings"],
-        )
-        forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()
-        rows = split.validation.numbers()
+        yield dataset
+
+
+def _split(dataset: Dataset, settings: FitSettings, result: Mapping[str, Any]) -> Split:
+    return dataset.split(**settings.split_options, by_count="embargo" not in result["settings"])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Forecasts of some rows, and simple ones by name, float64 (rows, horizons)."""
+
+    judged: Judged
+    simple: dict[str, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        folder: TrainingFolder,
+        dataset: Dataset,
+        split: Split,
+        settings: FitSettings,
+        *,
+        simple: dict[str, np.ndarray] | None = None,
+    ) -> _Part:
+        """Return a run's forecasts of its validation rows; `simple` where simple ones of these rows are known."""
+        judged = _forecasts(folder, dataset, split)
+        if simple is not None:
+            return cls(judged, simple)
         labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
-        trained = dataset.read_targets(split.train.numbers()).astype(np.float64)
-        judged = Judged(
-            rows, dataset.read_times(rows), dataset.read_markets(rows), forecasts, dataset.read_targets(rows)
-        )
-        evaluation = judge(
-            judged.forecasts,
-            judged.targets,
-            simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap),
-            times=judged.times,
-            markets=judged.markets,
-            training_mean=np.nan_to_num(np.nanmean(trained, axis=0)),
-            target_step=labels.target_step,
-            overlap=labels.overlap,
-            seed=seed,
-        )
-    judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
-    content = {"schema_version": 1, "weights_sha256": result["weights_sha256"], **evaluation.to_json()}
-    write_json(folder.evaluation, content)
-    return evaluation
+        simple = simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap)
+        there = np.searchsorted(split.validation.numbers(), judged.rows)  # rows that could not be read are not there
+        return cls(judged, {name: values[there] for name, values in simple.items()})
 
 
-def judge(
-    forecasts: np.ndarray,
-    targets: np.ndarray,
-    others: dict[str, np.ndarray],
-    *,
-    times: np.ndarray,
-    markets: np.ndarray,
-    training_mean: np.ndarray,
-    target_step: int,
-    overlap: int,
-    trials: int = 1,
-    seed: int = 0,
-) -> Evaluation:
-    """Return the evaluation of forecasts of rows in order of time.
+def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> Judged:
+    if folder.forecasts.exists():
+        return Judged.read(folder.forecasts)
+    from .predict import predict
 
-    forecasts, targets and each of `others`: float (rows, horizons), NaN where not known. times: int64 ns; markets:
-    names, '' for none. target_step: ns of one horizon; overlap: steps in time until a row's last target is known.
-    """
-    by_market = {name: some for name, some in rows_by_market(markets) if name}
-    known = np.isfinite(targets).any(axis=1) & np.isfinite(forecasts).any(axis=1)
-    length = block_length(_dependent(forecasts, targets), times, overlap=overlap)
-    given: dict[str, Any] = {"training_mean": training_mean}
-    scores, resampled = score(
-        forecasts,
-        targets,
-        others,
-        blocks=Blocks(times, length=length, seed=seed),
-        markets=markets if by_market else None,
-        **given,
+    forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()
+    return Judged.of(dataset, split.validation.numbers(), forecasts)
+
+
+def _judge(part: _Part, dataset: Dataset, settings: FitSettings, seed: int) -> Evaluation:
+    labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
+    judged = part.judged
+    return judge(
+        judged.forecasts,
+        judged.targets,
+        part.simple,
+        times=judged.times,
+        markets=judged.markets,
+        target_step=labels.target_step,
+        overlap=labels.overlap,
+        seed=seed,
     )
-    for name, some in by_market.items():
-        blocks = Blocks(times[some], length=length, seed=seed)
-        part = {other: values[some] for other, values in others.items()}
-        scores += score(forecasts[some], targets[some], part, blocks=blocks, market=name, **given)[0]
-    by_month = by_period(months(times), forecasts, targets)
-    scores += [Score(horizon, None, "rank_icir", value) for horizon, value in information_ratios(by_month)]
-    verdict = decide(
-        resampled["rank_ic"],
-        resampled["mae_gain_zero"],
-        rows=int(known.sum()),
-        begin=iso_time(int(times[0])) if len(times) else "",
-        end=iso_time(int(times[-1])) if len(times) else "",
-        trials=trials,
+
+
+def _pool(parts: Sequence[_Part]) -> _Part:
+    """Return each row once, in order of time, with the mean of all forecasts of it."""
+    rows, first, place = np.unique(
+        np.concatenate([part.judged.rows for part in parts]), return_index=True, return_inverse=True
     )
-    periods = by_month + by_period(regimes(targets, markets), forecasts, targets)
-    groups = [groups_by_size(forecasts[:, h], targets[:, h]) for h in range(targets.shape[1])]
-    return Evaluation(scores, verdict, duration_name(target_step) if target_step else "", length, periods, groups)
+
+    def mean(values: Sequence[np.ndarray]) -> np.ndarray:
+        sums = np.zeros((len(rows), values[0].shape[1]))
+        np.add.at(sums, place, np.concatenate(values).astype(np.float64))
+        return sums / np.bincount(place)[:, None]
+
+    def each(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part.judged, name) for part in parts])[first]
+
+    forecasts = mean([part.judged.forecasts for part in parts]).astype(np.float32)
+    judged = Judged(rows, each("times"), each("markets"), forecasts, each("targets"))
+    order = np.argsort(judged.times, kind="stable")
+    simple = {name: mean([part.simple[name] for part in parts])[order] for name in parts[0].simple}
+    return _Part(judged.take(order), simple)
 
 
-def _dependent(forecasts: np.ndarray, targets: np.ndarray) -> Sequence[np.ndarray]:
-    """Return the series whose dependence over time the blocks must keep, at the first, middle and last horizon."""
-    horizons = sorted({0, targets.shape[1] // 2, targets.shape[1] - 1})
-    pairs = [(forecasts[:, h].astype(float), targets[:, h].astype(float)) for h in horizons]
-    products = [(f - np.nanmean(f)) * (y - np.nanmean(y)) for f, y in pairs if np.isfinite(f * y).any()]
-    return products + [np.abs(y) - np.abs(y - f) for f, y in pairs]
+def _by_part(walk: Walk, parts: Mapping[tuple[int, int], _Part]) -> dict[str, Any]:
+    """Return the scores of folds, of seeds where there are several, and of the paths of combinatorial folds."""
+    by_fold = {fold.number: _pool([parts[fold.number, seed] for seed in walk.seeds]) for fold in walk.folds}
+    found = {"folds": _scores({f"fold {number}": part for number, part in by_fold.items()})}
+    if len(walk.seeds) > 1:
+        of_seed = {seed: [part for (_, one), part in parts.items() if one == seed] for seed in walk.seeds}
+        found["seeds"] = _scores({f"seed {seed}": _pool(some) for seed, some in of_seed.items()})
+    if walk.is_combinatorial:
+        numbered = {fold.number: fold for fold in walk.folds}
+        along = [
+            _pool([_of_group(by_fold[fold], numbered[fold], group) for group, fold in path])
+            for path in paths(walk.folds)
+        ]
+        found["paths"] = _scores({f"path {number}": part for number, part in enumerate(along, start=1)})
+    return found
+
+
+def _of_group(part: _Part, fold: Fold, group: int) -> _Part:
+    """Return the rows of a part that are of one of the groups that a fold judges."""
+    begin, end = fold.period_of(group)
+    some = (part.judged.times >= begin) & (part.judged.times < end)
+    return _Part(part.judged.take(some), {name: values[some] for name, values in part.simple.items()})
+
+
+def _scores(parts: Mapping[str, _Part]) -> list[PeriodScore]:
+    return [
+        one
+        for name, part in parts.items()
+        for one in by_period(np.full(len(part.judged), name), part.judged.forecasts, part.judged.targets)
+    ]
+
+
+def _write_forecasts(path: Path, parts: Mapping[tuple[int, int], _Part]) -> None:
+    """Write the forecasts of all folds and seeds as one Parquet file."""
+    tables = []
+    for (fold, seed), part in parts.items():
+        table = part.judged.to_frame()
+        table.insert(3, "fold", fold)
+        table.insert(4, "seed", seed)
+        tables.append(table)
+    with atomic_write(path) as file:
+        pd.concat(tables, ignore_index=True).to_parquet(file, index=False)
+
+
+def _write(path: Path, evaluation: Evaluation, *, weights: str) -> None:
+    write_json(path, {"schema_version": 1, "weights_sha256": weights, **evaluation.to_json()})

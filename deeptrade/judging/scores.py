@@ -102,7 +102,8 @@ def score(
 ) -> tuple[list[Score], dict[str, np.ndarray]]:
     """Return the scores of rows in order of time, and by metric the values over resamples.
 
-    forecasts, targets and each of `others`: float (rows, horizons), NaN where not known; `training_mean`: (horizons,).
+    forecasts, targets and each of `others`: float (rows, horizons), NaN where not known; `training_mean`: likewise,
+    or (horizons,).
     blocks: of these rows. markets: their names, for ranks within each; None for one market. The values are
     float64 (1 + resamples, horizons), those of all rows first.
     """
@@ -114,7 +115,7 @@ def score(
                 forecasts[:, horizon].astype(np.float64),
                 targets[:, horizon].astype(np.float64),
                 {name: other[:, horizon].astype(np.float64) for name, other in others.items()},
-                mean=float(training_mean[horizon]),
+                mean=np.broadcast_to(training_mean, targets.shape)[:, horizon].astype(np.float64),
                 markets=markets,
             )
         )
@@ -146,7 +147,7 @@ def _columns(
     target: np.ndarray,
     others: Mapping[str, np.ndarray],
     *,
-    mean: float,
+    mean: np.ndarray,
     markets: np.ndarray | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what is summed over rows, by name, float64 (rows,); rows that do not count are 0."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, user_path
-from ..planning.children import module_command
+from ..planning.children import bound_command, run_logged
 from ..report.compare_page import write_comparison
 from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
@@ -102,7 +101,7 @@ def run_grid(
     parameters: Mapping[str, str] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    command: Sequence[str] = tuple(module_command("deeptrade")),
+    command: Sequence[str] = tuple(bound_command("deeptrade")),
 ) -> Path:
     """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
 
@@ -130,7 +129,7 @@ def run_grid(
         say(f"run {number} of {len(combined)}: {name}")
         given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
         arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
-        code, last = _run([*command, *arguments], out / f"{name}.log")
+        code, last = run_logged([*command, *arguments], out / f"{name}.log")
         say(f"run {number} of {len(combined)}: {'done' if code == 0 else f'failed with exit code {code}'}; {last}")
         if code:
             failures[name] = code
@@ -147,20 +146,3 @@ def _compare(out: Path) -> Path | None:
         return write_comparison([out], out=out)
     except DataError:
         return None
-
-
-def _run(command: Sequence[str], log: Path) -> tuple[int, str]:
-    """Run one command with its output in a log; return its exit code and last line. A signal here ends it too."""
-    with friendly_os_errors(f"writing {log.name}"):
-        opened = open(log, "w", encoding="utf-8")  # noqa: SIM115 (closed by the next line)
-    with opened as file:
-        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            code = child.wait()
-        except BaseException:  # a signal: the run saves its progress and leaves
-            child.terminate()
-            child.wait()
-            raise
-    with friendly_os_errors(f"reading {log.name}"):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return code, lines[-1] if lines else ""

@@ -6,8 +6,13 @@ Python's random by every library that needs it.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from ..files import friendly_os_errors
 
 PACKAGE_FOLDER = str(Path(__file__).parents[2])
 """Where this package lies. Children look there last, in case it is not installed but used from its own folder."""
@@ -17,7 +22,39 @@ _START = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 
+_BOUND = (
+    "import ctypes, os, signal, sys; parent = int(sys.argv.pop(1)); "
+    "getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)(1, signal.SIGTERM); "
+    "sys.exit(143) if os.getppid() != parent else None; "
+)
+"""Asks Linux for a SIGTERM when the parent ends, however it ends (PR_SET_PDEATHSIG is 1); elsewhere it does nothing."""
+
 
 def module_command(module: str) -> list[str]:
     """Return the start of a command line that runs a module as `python -m` does, safe from the working folder."""
     return [sys.executable, "-P", "-c", _START, PACKAGE_FOLDER, module]
+
+
+def bound_command(module: str) -> list[str]:
+    """Return what `module_command` does, for a child that must not outlive this process: it is stopped as it ends."""
+    return [sys.executable, "-P", "-c", _BOUND + _START, str(os.getpid()), PACKAGE_FOLDER, module]
+
+
+def run_logged(command: Sequence[str], log: Path) -> tuple[int, str]:
+    """Run one command with its output in a log; return its exit code, negative for a signal, and its last line.
+
+    A signal here stops the child, which saves its progress, before it is raised.
+    """
+    with friendly_os_errors(f"writing {log.name}"):
+        opened = open(log, "w", encoding="utf-8")  # noqa: SIM115 (closed by the next line)
+    with opened as file:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            code = child.wait()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+    with friendly_os_errors(f"reading {log.name}"):
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return code, lines[-1] if lines else ""

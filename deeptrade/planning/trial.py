@@ -92,6 +92,9 @@ def trial_arguments(settings: FitSettings, *, out: str, open_rows: int) -> list[
         "embargo": "",
         "markets": "",
         "inner_ratio": 0.0,
+        "validation_period": "",
+        "training_period": "",
+        "warm_start": "",
         "early_stop_patience": 0,
     }
     changed |= batch_settings(settings.batch_size, passes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..judging.evaluate import read_evaluation
-from ..judging.forecast_file import Judged
+from ..judging.evaluation import read_evaluation
 from ..memory import read_starts, read_timeline
 from ..run_folder import RunFolder, foreign_file
+from ..training.judged import Judged
 
 _NEEDED: dict[str, dict[str, type]] = {
     "profile.json": {"name": str, "rows": dict, "features": list, "targets": list, "span": dict, "file_bytes": int},

@@ -15,6 +15,7 @@ from ..settings import FitSettings
 from ..sources.statistics import FeatureStatistics
 from ..store.row_range import RowRange
 from .loop import Trainer
+from .warm_start import begin_with
 
 
 def target_scale(targets: np.ndarray) -> np.ndarray:
@@ -91,6 +92,8 @@ def build_trainer(
         precision=precision,
         seed=settings.seed,
     )
+    if settings.warm_start:
+        begin_with(model, settings.warm_start)
     return Trainer(
         model,
         batch_size=settings.batch_size,

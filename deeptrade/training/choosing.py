@@ -19,8 +19,9 @@ from ..store.row_range import RowRange
 from .calibration import Calibration, calibrate
 from .checkpoints import Checkpoints
 from .feed import LeftOut
+from .judged import Judged
 from .loop import Trainer
-from .metrics import Forecasts, Forward, has_targets, score
+from .metrics import Forecasts, Forward, has_targets, no_forecasts, score
 from .run_state import RunState
 from .runtime import StopRequest
 from .validation import Validator, validation_batch
@@ -32,12 +33,15 @@ class Chosen:
 
     `inner` and `validation` are what `score` returns, of calibrated forecasts; `inner` and `calibration` are None in a
     run without inner rows. `coverage`, by horizon, is the share of validation targets inside their intervals.
+    `forecasts` and `inner_forecasts` are those that were scored, beside their targets.
     """
 
     model: Forecaster
     epoch: int
     step: int
     validation: dict[str, Any]
+    forecasts: Judged
+    inner_forecasts: Judged
     inner: dict[str, Any] | None = None
     calibration: Calibration | None = None
     coverage: list[float] | None = None
@@ -67,7 +71,7 @@ class Choice:
         checkpoints: Checkpoints,
         sink: Callable[[str], None],
     ):
-        self._trainer, self._checkpoints, self._scale = trainer, checkpoints, target_scale
+        self._trainer, self._data, self._checkpoints, self._scale = trainer, data, checkpoints, target_scale
         self._markets = len(settings.market_names or data.markets) or 1
         self._overlap = data.labels(target_step=settings.target_step, markets=settings.market_names).overlap
         forward = Forward(trainer.model, batch_size=validation_batch(settings))
@@ -116,16 +120,23 @@ class Choice:
         if inner is not None:
             calibration = calibrate(inner.forecasts, inner.targets, overlap=self._overlap, markets=self._markets)
             model = with_calibration(model, shrinkage=calibration.shrinkage, half_width=calibration.half_width)
+            inner = inner.times(calibration.shrinkage)
         found = self._validation.forecast(stop)
+        found = found if calibration is None else found.times(calibration.shrinkage)
         return Chosen(
             model,
             epoch,
             step,
-            validation=self._score(found, calibration),
-            inner=None if inner is None else self._score(inner, calibration),
+            validation=self._score(found),
+            forecasts=self._judged(found),
+            inner_forecasts=self._judged(inner or no_forecasts(self._data.schema.horizons)),
+            inner=None if inner is None else self._score(inner),
             calibration=calibration,
             coverage=None if calibration is None else coverage(found, calibration),
         )
+
+    def _judged(self, found: Forecasts) -> Judged:
+        return Judged.of(self._data, found.row_ids, found.forecasts)
 
     def _choose(self, state: RunState, stop: StopRequest) -> tuple[int, int, Forecasts | None]:
         """Give the model the best weights: after how many epochs and steps they were, and their inner forecasts."""
@@ -140,9 +151,8 @@ class Choice:
         self._checkpoints.restore_best(state.best_step, self._trainer.model.variables)
         return state.best_epoch, state.best_step, self._inner.forecast(stop)
 
-    def _score(self, found: Forecasts, calibration: Calibration | None = None) -> dict[str, Any]:
-        factors = 1.0 if calibration is None else np.asarray(calibration.shrinkage, np.float32)
-        return score(found.forecasts * factors, found.targets, target_scale=self._scale)
+    def _score(self, found: Forecasts) -> dict[str, Any]:
+        return score(found.forecasts, found.targets, target_scale=self._scale)
 
     def close(self) -> None:
         """Stop reading."""
@@ -151,8 +161,8 @@ class Choice:
 
 
 def coverage(found: Forecasts, calibration: Calibration) -> list[float]:
-    """Return by horizon the share of known targets that lie inside the interval of their forecast; NaN for none."""
-    errors = np.abs(found.targets - found.forecasts * np.asarray(calibration.shrinkage, np.float32))
+    """Return by horizon the share of known targets inside the interval of their calibrated forecast; NaN for none."""
+    errors = np.abs(found.targets - found.forecasts)
     known = np.isfinite(errors)
     inside = known & (errors <= np.asarray(calibration.half_width, np.float32))
     with np.errstate(invalid="ignore"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,15 @@ class Forecasts:
     forecasts: np.ndarray
     targets: np.ndarray
 
+    def times(self, factors: Sequence[float]) -> Forecasts:
+        """Return the same rows with every horizon's forecasts multiplied by its factor."""
+        return replace(self, forecasts=self.forecasts * np.asarray(factors, np.float32))
+
+
+def no_forecasts(horizons: int) -> Forecasts:
+    """Return the forecasts of no row."""
+    return Forecasts(np.empty(0, np.int64), *(np.empty((0, horizons), np.float32) for _ in range(2)))
+
 
 class Forward:
     """A model's forecasts over batches of at most `batch_size` rows; traced once, whatever the weights become."""
@@ -33,7 +42,8 @@ class Forward:
 
     def over(self, batches: Iterable[Batch], *, horizons: int) -> Forecasts:
         """Return the forecasts of all rows of the batches; each batch is dropped before the next."""
-        parts = [(np.empty(0, np.int64), *(np.empty((0, horizons), np.float32) for _ in range(2)))]
+        none = no_forecasts(horizons)
+        parts = [(none.row_ids, none.forecasts, none.targets)]
         parts += [(b.row_ids, self._forecast(b), b.targets) for b in batches if len(b.row_ids)]
         return Forecasts(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 

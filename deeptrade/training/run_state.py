@@ -14,6 +14,7 @@ from ..files import locked_folder
 from ..settings import MATHS, FitSettings
 from .checkpoints import Checkpoints
 from .feed import LeftOut
+from .warm_start import starting_weights
 
 
 @dataclass
@@ -108,8 +109,12 @@ class RunState:
 
 
 def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
-    """Return the settings that a continued run must keep; `precision` is the one in use, not 'auto'."""
-    return {name: getattr(settings, name) for name in MATHS} | {"precision": precision}
+    """Return the settings that a continued run must keep; `precision` is the one in use, not 'auto'.
+
+    Of a warm start it is the weights that count, wherever they lie.
+    """
+    start = {"warm_start": starting_weights(settings.warm_start)} if settings.warm_start else {}
+    return {name: getattr(settings, name) for name in MATHS} | {"precision": precision} | start
 
 
 def _before(name: str) -> Any:

@@ -60,14 +60,7 @@ class Session:
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
         self.folder = TrainingFolder(settings.out_dir)
-        self.split = data.split(
-            settings.val_ratio,
-            inner_ratio=settings.inner_ratio,
-            embargo=settings.embargo,
-            target_step=settings.target_step,
-            markets=settings.market_names,
-            by_count=not state.splits_by_time,
-        )
+        self.split = data.split(**settings.split_options, by_count=not state.splits_by_time)
         self.started = started
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
@@ -359,6 +352,8 @@ class Session:
             chosen = self._choice.finish(self.state, self.stop)
         with self._activity("save"):
             save_model(chosen.model, self.folder.model, unfinished=self.folder.unfinished_model)
+            chosen.forecasts.write(self.folder.forecasts)
+            chosen.inner_forecasts.write(self.folder.inner_forecasts)
         self._note_unread()
         result = self._write_result("completed", chosen=chosen)
         steps = count_of(self.state.step, "step")

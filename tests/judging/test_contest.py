@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deeptrade.judging.contest import contest
-from deeptrade.judging.forecast_file import Judged
+from deeptrade.training.judged import Judged
 
 
 def judged(seed, *, skill=0.0, rows=2000, noise=0.3, outcomes=0, markets=("",)):

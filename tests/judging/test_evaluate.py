@@ -9,10 +9,11 @@ from scipy import stats
 from deeptrade.cli import main
 from deeptrade.errors import DataError, DoesNotFitError
 from deeptrade.files import write_json
-from deeptrade.judging.evaluate import Evaluation, evaluate, judge, read_evaluation
-from deeptrade.judging.forecast_file import Judged
+from deeptrade.judging.evaluate import evaluate
+from deeptrade.judging.evaluation import Evaluation, judge, read_evaluation
 from deeptrade.judging.periods import regimes
 from deeptrade.report import tables
+from deeptrade.training.judged import Judged
 
 
 def test_a_finished_run_is_evaluated_and_another_file_refused(finished_run, tmp_path, market):
@@ -84,7 +85,7 @@ def series(seed=0, *, rows=2000, skill=0.1, markets=("",)):
 
 
 def judged_of(forecasts, targets, times, markets, **options):
-    given = {"training_mean": np.zeros(3), "target_step": 3_600_000_000_000, "overlap": 3} | options
+    given = {"target_step": 3_600_000_000_000, "overlap": 3} | options
     return judge(forecasts, targets, {"zero": np.zeros_like(targets)}, times=times, markets=markets, **given)
 
 
@@ -145,7 +146,7 @@ def test_judging_many_rows_takes_seconds():
     forecasts, targets, times, markets = series(rows=60_000)
     wide = [np.tile(values, (1, 4))[:, :10] for values in (forecasts, targets)]
     started = time.perf_counter()
-    judged_of(*wide, times, markets, training_mean=np.zeros(10), overlap=10)
+    judged_of(*wide, times, markets, overlap=10)
     assert time.perf_counter() - started < 60
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from deeptrade.errors import DataError
-from deeptrade.judging.forecast_file import Judged
 from deeptrade.notebook.execute import notebook_path
 from deeptrade.report import figures, tables
 from deeptrade.report.compare_page import drawings, write_comparison
 from deeptrade.report.comparison import compare_runs
+from deeptrade.training.judged import Judged
 from tests.support.comparisons import add_run
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.evaluation import Evaluation
 from deeptrade.judging.scores import Score
 from deeptrade.judging.verdict import Verdict
 from deeptrade.memory import Sample

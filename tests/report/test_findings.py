@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.evaluation import Evaluation
 from deeptrade.judging.scores import Score
 from deeptrade.memory import PhaseRow, Sample
 from deeptrade.report import figures, tables

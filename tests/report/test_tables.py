@@ -1,6 +1,6 @@
 import pytest
 
-from deeptrade.judging.evaluate import Evaluation
+from deeptrade.judging.evaluation import Evaluation
 from deeptrade.judging.periods import PeriodScore
 from deeptrade.judging.scores import Score
 from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth

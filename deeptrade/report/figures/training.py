@@ -19,7 +19,7 @@ from ..findings.common import Json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...judging.evaluate import Evaluation
+    from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
 
 from .common import BLUE, GREEN, GREY, ORANGE, RED, legend_below, new_axes

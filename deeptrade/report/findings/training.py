@@ -13,7 +13,7 @@ from ...training.validation_errors import ValidationErrors, errors_of
 from .common import Json
 
 if TYPE_CHECKING:
-    from ...judging.evaluate import Evaluation
+    from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
     from ...store.ledger import LedgerEntry
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from ...judging.evaluate import Evaluation
+    from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
     from ...store.ledger import LedgerEntry
 

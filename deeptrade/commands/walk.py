@@ -1,0 +1,34 @@
+"""train on the past, judge on the time after it, over and over; run it again to continue"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..judging.walk_settings import WalkSettings
+from ..settings import FitSettings, data_name
+from .console import add_settings, given_settings, print_line
+
+_OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh", "skip_rl")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `deeptrade walk`: its own, and those of `fit` that it does not set itself."""
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--out", metavar="DIR", help="default: runs/NAME-walk of the data file")
+    parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started walk exists")
+    add_settings(parser, kind=WalkSettings)
+    add_settings(parser, without=_OWN)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Walk, and print what evaluation.json says."""
+    from ..judging.walk import walk
+    from ..run_folder import WalkFolder
+    from .evaluate import print_evaluation
+
+    out = options.out or f"runs/{data_name(options.data)}-walk"
+    given = given_settings(options, without=_OWN)
+    own = given_settings(options, kind=WalkSettings)
+    settings = FitSettings(csv=options.data, out=out, **given)
+    judged = walk(settings, WalkSettings(**own), given=frozenset(given), fresh=options.fresh, sink=print_line)
+    print_evaluation(judged, WalkFolder(settings.out_dir).evaluation)

@@ -1,0 +1,61 @@
+"""The options of a walk beside those of its trainings; light, for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any
+
+from ..errors import SettingsError
+from ..settings import check_settings
+
+KINDS = ("expanding", "sliding", "combinatorial")
+MOST_TRAININGS = 1000
+
+
+def _option(default: Any, help_text: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"help": help_text, **limits})
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """Options of `deeptrade walk` beside those of `fit`."""
+
+    folds: int = _option(5, "parts of the time that is judged, one after the other", least=1)
+    train: str = _option(
+        "expanding", "learn from all that came before, from as much of it each time, or from all others", choices=KINDS
+    )
+    test_ratio: float = _option(0.5, "share of the rows, the latest ones, that the folds judge", above=0, below=1)
+    test_folds: int = _option(2, "of the folds, how many are judged at a time; only for combinatorial", least=1)
+    seeds: str = _option("0", "seeds of the trainings of each fold, separated by commas; their mean forecast is judged")
+    warm_start: bool = _option(False, "begin each fold's training with the weights of the fold before")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.train == "combinatorial":
+            if self.warm_start:
+                raise SettingsError("warm_start needs folds in order of time; leave it out, or train expanding")
+            if self.test_folds >= self.folds:
+                raise SettingsError(f"test_folds={self.test_folds} leaves none of folds={self.folds} to learn from")
+        if self.trainings > MOST_TRAININGS:
+            raise SettingsError(
+                f"these folds and seeds make {self.trainings:,} trainings; use at most {MOST_TRAININGS}"
+            )
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds, each once."""
+        parts = [part.strip() for part in self.seeds.split(",")]
+        if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+            raise SettingsError(f"seeds={self.seeds!r} is not accepted; give different whole numbers, such as 0,1,2")
+        return [int(part) for part in parts]
+
+    @property
+    def splits(self) -> int:
+        """How many trainings there are of each seed."""
+        return comb(self.folds, self.test_folds) if self.train == "combinatorial" else self.folds
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings there are in all."""
+        return self.splits * len(self.seed_numbers)
