@@ -147,6 +147,8 @@ def test_without_inner_rows_the_threshold_never_trades_and_size_is_left_out():
     found = found_for((part_of(INNER, slice(0)), VALIDATION))
     assert found.rules == ["sign", "threshold", "long", "flat"]
     assert [one.turnover for one in found.scores if one.rule == "threshold"] == [0] * len(FEES)
+    folds = (part_of(INNER, slice(0)), part_of(VALIDATION, slice(200))), (INNER, part_of(VALIDATION, slice(200, None)))
+    assert "size" not in found_for(*folds).rules
 
 
 def test_nothing_to_trade_gives_no_score():
