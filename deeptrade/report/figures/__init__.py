@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers can tell a
 
 from .common import as_image, show, to_png
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
+from .costs import equity
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
@@ -18,6 +19,7 @@ __all__ = [
     "compared_rates",
     "compared_timelines",
     "directions",
+    "equity",
     "feature_distributions",
     "frontier",
     "gains",

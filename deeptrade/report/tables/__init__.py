@@ -2,6 +2,7 @@
 
 from .common import as_html, settings_table, versions_table
 from .comparison import comparison, differing_settings
+from .costs import costs, costs_in_detail, costs_line
 from .data import (
     alerts,
     data_verdict,
@@ -50,6 +51,9 @@ __all__ = [
     "baselines_line",
     "chosen",
     "comparison",
+    "costs",
+    "costs_in_detail",
+    "costs_line",
     "data_verdict",
     "decisions",
     "differing_settings",

@@ -1,0 +1,46 @@
+"""The figure of what trading on the forecasts would have earned."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+
+from ...judging.costs import TOLD_FEE, AfterCosts, Curve, Kind
+from ..tables.costs import RULES, basis_points, earned
+from .common import BLUE, GREY, ORANGE, legend_below, new_axes
+
+_STYLES: dict[Kind, tuple[str, float]] = {"long": (GREY, 1.2), "threshold": (ORANGE, 3.0), "sign": (BLUE, 1.2)}
+"""Colour and width, from the lowest to the one on top: two rules that hold the same can both be seen."""
+
+
+def equity(traded: AfterCosts) -> Figure:
+    """Return the equity curves of rules after costs, and of the forecast's sign without costs as a dotted line."""
+    figure, axes = new_axes(_title(traded))
+    days = date2num([datetime.fromisoformat(time) for time in traded.times])
+    for curve in sorted(traded.curves, key=lambda one: (list(_STYLES).index(one.rule), one.fee)):
+        income = [100 * value for value in curve.income]
+        colour, width = _STYLES[curve.rule]
+        axes.plot(days, income, "-" if curve.fee else ":", color=colour, linewidth=width, label=_label(curve))
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_xlabel("time (UTC)")
+    axes.set_ylabel("income [% of the stake]")
+    if traded.curves:
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        legend_below(figure)
+    return figure
+
+
+def _title(traded: AfterCosts) -> str:
+    sign, long = traded.of("sign"), traded.of("long")
+    if sign is None or long is None:
+        return "No row can be traded"
+    after = f"At {basis_points(TOLD_FEE)} bp a change of position"
+    return f"{after}, the sign of the forecast {earned(sign)} of the stake;\nalways long {earned(long)}"
+
+
+def _label(curve: Curve) -> str:
+    return f"{RULES[curve.rule]}, {basis_points(curve.fee)} bp" if curve.fee else f"{RULES[curve.rule]}, no fee"
