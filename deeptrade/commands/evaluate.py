@@ -43,4 +43,5 @@ def print_evaluation(judged: Evaluation, path: Path) -> None:
     for table in (tables.scores(judged), tables.directions(judged)):
         print_line(table.to_string(index=False))
     print_line(tables.baselines_line(judged))
+    print_line(tables.costs_line(judged.costs))
     print_line(f"{path}")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..times import SECOND, iso_time
-from .forecast_file import Judged
+from ..training.judged import Judged
 from .resampling import Blocks
 from .scores import interval
 from .trades import Trades, schedule, trade
@@ -262,8 +262,8 @@ def sharpe(net: np.ndarray, times: np.ndarray, blocks: Blocks) -> tuple[float | 
     """Return the Sharpe ratio a year of net returns, float64 (steps,), with its 95% interval: (value, low, high).
 
     Mean over standard deviation (Sharpe 1994, "The Sharpe Ratio", with a stake that costs nothing), times the root of
-    the steps in 365.25 days at the median step of `times`, int64 ns (steps,). So hours when a market is closed are
-    counted as if it were open. None where returns do not vary.
+    the steps that `times`, int64 ns (steps,), have in 365.25 days: hours when a market is closed are none. None where
+    returns do not vary.
     """
     if len(net) < 2:
         return None, None, None
@@ -272,4 +272,4 @@ def sharpe(net: np.ndarray, times: np.ndarray, blocks: Blocks) -> tuple[float | 
     variance = (squares / count - mean**2) * count / (count - 1)
     varies = variance > 1e-12 * squares / count  # below, it is the rounding of a constant
     ratio = np.where(varies, mean / np.sqrt(np.where(varies, variance, 1.0)), np.nan)
-    return interval(ratio * np.sqrt(_YEAR / np.median(np.diff(times))))
+    return interval(ratio * np.sqrt(_YEAR * (len(net) - 1) / float(times[-1] - times[0])))

@@ -23,8 +23,10 @@ from ..files import atomic_write, read_json, user_path, write_json
 from ..memory import MemoryLimits
 from ..run_folder import TrainingFolder, WalkFolder
 from ..settings import FitSettings
+from ..store.row_range import RowRange
 from ..training.judged import Judged
 from .baselines import simple_forecasts
+from .costs import after_costs
 from .evaluation import Evaluation, judge
 from .folds import Fold, Walk, paths
 from .periods import PeriodScore, by_period
@@ -50,8 +52,8 @@ def _evaluate_run(folder: TrainingFolder, data: str | Path, seed: int) -> Evalua
     with _opened(settings, data, result) as dataset:
         split = _split(dataset, settings, result)
         part = _Part.of(folder, dataset, split, settings)
-        evaluation = _judge(part, dataset, settings, seed)
-    if not folder.forecasts.exists():
+        evaluation = _judge(part, [part], dataset, settings, seed)
+    if not folder.inner_forecasts.exists():
         part.judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
     _write(folder.evaluation, evaluation, weights=result["weights_sha256"])
     return evaluation
@@ -70,8 +72,10 @@ def _evaluate_walk(folder: WalkFolder, data: str | Path, seed: int) -> Evaluatio
                 training.folder, dataset, split, training.settings, simple=before.simple if before else None
             )
             parts[training.fold.number, training.seed] = part
-        pooled = _pool(list(parts.values()))
-        evaluation = replace(_judge(pooled, dataset, walk.settings, seed), **_by_part(walk, parts))
+        by_fold = {fold.number: _pool([parts[fold.number, one] for one in walk.seeds]) for fold in walk.folds}
+        pooled, traded = _pool(list(parts.values())), [] if walk.is_combinatorial else list(by_fold.values())
+        evaluation = _judge(pooled, traded, dataset, walk.settings, seed)
+    evaluation = replace(evaluation, **_by_part(walk, parts, by_fold))
     _write_forecasts(folder.forecasts, parts)
     weights = sha256("".join(result["weights_sha256"] for result in results).encode()).hexdigest()
     _write(folder.evaluation, evaluation, weights=weights)
@@ -114,9 +118,10 @@ def _split(dataset: Dataset, settings: FitSettings, result: Mapping[str, Any]) -
 
 @dataclass(frozen=True)
 class _Part:
-    """Forecasts of some rows, and simple ones by name, float64 (rows, horizons)."""
+    """Forecasts of some rows, and simple ones by name, float64 (rows, horizons); `inner` are those of inner rows."""
 
     judged: Judged
+    inner: Judged
     simple: dict[str, np.ndarray]
 
     @classmethod
@@ -130,28 +135,34 @@ class _Part:
         simple: dict[str, np.ndarray] | None = None,
     ) -> _Part:
         """Return a run's forecasts of its validation rows; `simple` where simple ones of these rows are known."""
-        judged = _forecasts(folder, dataset, split)
+        judged, inner = _forecasts(folder, dataset, split)
         if simple is not None:
-            return cls(judged, simple)
+            return cls(judged, inner, simple)
         labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
         simple = simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap)
         there = np.searchsorted(split.validation.numbers(), judged.rows)  # rows that could not be read are not there
-        return cls(judged, {name: values[there] for name, values in simple.items()})
+        return cls(judged, inner, {name: values[there] for name, values in simple.items()})
 
 
-def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> Judged:
-    if folder.forecasts.exists():
-        return Judged.read(folder.forecasts)
+def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> tuple[Judged, Judged]:
+    """Return the forecasts of validation and of inner rows that `fit` has left, or made anew."""
+    if folder.inner_forecasts.exists():
+        return Judged.read(folder.forecasts), Judged.read(folder.inner_forecasts)
     from .predict import predict
 
-    forecasts = predict(folder.model, dataset, rows=split.validation).to_numpy()
-    return Judged.of(dataset, split.validation.numbers(), forecasts)
+    def predicted(rows: RowRange) -> Judged:
+        forecasts = predict(folder.model, dataset, rows=rows).to_numpy() if len(rows) else None
+        horizons = dataset.schema.horizons
+        return Judged.of(dataset, rows.numbers(), np.empty((0, horizons)) if forecasts is None else forecasts)
+
+    return predicted(split.validation), predicted(split.inner)
 
 
-def _judge(part: _Part, dataset: Dataset, settings: FitSettings, seed: int) -> Evaluation:
+def _judge(part: _Part, traded: Sequence[_Part], dataset: Dataset, settings: FitSettings, seed: int) -> Evaluation:
+    """Judge a part, and what trading on the folds `traded` would have earned."""
     labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
     judged = part.judged
-    return judge(
+    evaluation = judge(
         judged.forecasts,
         judged.targets,
         part.simple,
@@ -161,32 +172,43 @@ def _judge(part: _Part, dataset: Dataset, settings: FitSettings, seed: int) -> E
         overlap=labels.overlap,
         seed=seed,
     )
+    costs = after_costs(
+        [(fold.inner, fold.judged) for fold in traded],
+        target_step=labels.target_step,
+        block_length=evaluation.block_steps,
+        seed=seed,
+    )
+    return replace(evaluation, costs=costs)
 
 
 def _pool(parts: Sequence[_Part]) -> _Part:
-    """Return each row once, in order of time, with the mean of all forecasts of it."""
+    """Return each row once, in order of time, with the mean of all forecasts of it; the same of inner rows."""
+    judged, simple = _mean([part.judged for part in parts], [part.simple for part in parts])
+    inner, _ = _mean([part.inner for part in parts], [{} for _ in parts])
+    return _Part(judged, inner, simple)
+
+
+def _mean(parts: Sequence[Judged], simple: Sequence[Mapping[str, np.ndarray]]) -> tuple[Judged, dict[str, np.ndarray]]:
     rows, first, place = np.unique(
-        np.concatenate([part.judged.rows for part in parts]), return_index=True, return_inverse=True
+        np.concatenate([part.rows for part in parts]), return_index=True, return_inverse=True
     )
 
     def mean(values: Sequence[np.ndarray]) -> np.ndarray:
         sums = np.zeros((len(rows), values[0].shape[1]))
         np.add.at(sums, place, np.concatenate(values).astype(np.float64))
-        return sums / np.bincount(place)[:, None]
+        return sums / np.bincount(place, minlength=len(rows))[:, None]
 
     def each(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part.judged, name) for part in parts])[first]
+        return np.concatenate([getattr(part, name) for part in parts])[first]
 
-    forecasts = mean([part.judged.forecasts for part in parts]).astype(np.float32)
+    forecasts = mean([part.forecasts for part in parts]).astype(np.float32)
     judged = Judged(rows, each("times"), each("markets"), forecasts, each("targets"))
     order = np.argsort(judged.times, kind="stable")
-    simple = {name: mean([part.simple[name] for part in parts])[order] for name in parts[0].simple}
-    return _Part(judged.take(order), simple)
+    return judged.take(order), {name: mean([one[name] for one in simple])[order] for name in simple[0]}
 
 
-def _by_part(walk: Walk, parts: Mapping[tuple[int, int], _Part]) -> dict[str, Any]:
+def _by_part(walk: Walk, parts: Mapping[tuple[int, int], _Part], by_fold: Mapping[int, _Part]) -> dict[str, Any]:
     """Return the scores of folds, of seeds where there are several, and of the paths of combinatorial folds."""
-    by_fold = {fold.number: _pool([parts[fold.number, seed] for seed in walk.seeds]) for fold in walk.folds}
     found = {"folds": _scores({f"fold {number}": part for number, part in by_fold.items()})}
     if len(walk.seeds) > 1:
         of_seed = {seed: [part for (_, one), part in parts.items() if one == seed] for seed in walk.seeds}
@@ -205,7 +227,7 @@ def _of_group(part: _Part, fold: Fold, group: int) -> _Part:
     """Return the rows of a part that are of one of the groups that a fold judges."""
     begin, end = fold.period_of(group)
     some = (part.judged.times >= begin) & (part.judged.times < end)
-    return _Part(part.judged.take(some), {name: values[some] for name, values in part.simple.items()})
+    return _Part(part.judged.take(some), part.inner, {name: values[some] for name, values in part.simple.items()})
 
 
 def _scores(parts: Mapping[str, _Part]) -> list[PeriodScore]:

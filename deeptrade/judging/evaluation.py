@@ -12,6 +12,7 @@ import numpy as np
 from ..files import read_json
 from ..sources.time_order import rows_by_market
 from ..times import duration_name, iso_time
+from .costs import AfterCosts
 from .periods import PeriodScore, by_period, information_ratios, months, regimes
 from .resampling import Blocks, block_length
 from .scores import Score, groups_by_size, score
@@ -24,7 +25,8 @@ class Evaluation:
 
     step: the time of one horizon, such as '1h'. block_steps: steps in time of a resampled block. periods: scores by
     month and by volatility. groups: by horizon, (mean forecast, mean target) of rows by the size of their forecast. Of
-    a walk also scores by `folds`, by `seeds`, whose mean forecast is judged, and by combinatorial `paths`.
+    a walk also scores by `folds`, by `seeds`, whose mean forecast is judged, and by combinatorial `paths`. costs: what
+    trading would have earned; nothing for combinatorial folds, which also learn from what came later.
     """
 
     scores: list[Score] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Evaluation:
     folds: list[PeriodScore] = field(default_factory=list)
     seeds: list[PeriodScore] = field(default_factory=list)
     paths: list[PeriodScore] = field(default_factory=list)
+    costs: AfterCosts = field(default_factory=AfterCosts)
 
     def of(self, metric: str, market: str | None = None) -> list[Score]:
         """Return the scores of a metric by horizon, of a market or of all."""
@@ -76,6 +79,7 @@ class Evaluation:
             content["step"],
             content["block_steps"],
             groups=[[(forecast, target) for forecast, target in groups] for groups in content["groups"]],
+            costs=AfterCosts.from_json(content["costs"]) if "costs" in content else AfterCosts(),
             **{name: [PeriodScore(**one) for one in content.get(name, ())] for name in parts},
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..sources.time_order import rows_by_market
-from .forecast_file import Judged
+from ..training.judged import Judged
 
 LONGEST_STEP = 1.5
 """Steps to the next row from which on there is a gap: a position is closed before it."""

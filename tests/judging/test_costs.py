@@ -20,9 +20,9 @@ from deeptrade.judging.costs import (
     positions,
     sharpe,
 )
-from deeptrade.judging.forecast_file import Judged
 from deeptrade.judging.resampling import Blocks
 from deeptrade.judging.trades import schedule, trade
+from deeptrade.training.judged import Judged
 from tests.support.judged import HOUR, START, make_judged
 
 INNER = make_judged(rows=400, skill=0.3, seed=1)

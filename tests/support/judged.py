@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deeptrade.judging.forecast_file import Judged
 from deeptrade.times import SECOND
+from deeptrade.training.judged import Judged
 
 HOUR = 3600 * SECOND
 START = 1_700_000_000 * SECOND
