@@ -56,7 +56,7 @@ def make_folds(data: Dataset, settings: FitSettings, walk: WalkSettings) -> list
 
 def _forward(labels: Labels, walk: WalkSettings) -> Iterator[Fold]:
     times = _labelled_times(labels)
-    first = len(times) - max(walk.folds, round(walk.test_ratio * len(times)))
+    first = len(times) - round(walk.test_ratio * len(times))
     edges = np.linspace(first, len(times), walk.folds + 1).round().astype(np.int64)
     periods = _periods(times, edges, walk)
     for number, (period, edge) in enumerate(zip(periods, edges.tolist(), strict=False), start=1):
@@ -84,7 +84,7 @@ def _periods(times: np.ndarray, edges: np.ndarray, walk: WalkSettings) -> list[P
     """Return the periods between edges, positions in the times of rows, ascending; the last has no end."""
     inside = edges[:-1] if len(times) else edges[:0]
     begins = [int(time) for time in times[np.minimum(inside, len(times) - 1)]]
-    if len(set(begins)) < walk.folds or edges[0] < 0:
+    if len(set(begins)) < walk.folds:
         rows = count_of(len(times), "row")
         raise SettingsError(f"folds={walk.folds} are too many for {rows} with targets; use fewer folds, or more rows")
     return list(pairwise([*begins, 2**63 - 1]))

@@ -16,7 +16,7 @@ from typing import Any
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import DataError, RunConflictError
-from ..files import is_held, locked_folder, user_path, write_json
+from ..files import friendly_os_errors, is_held, locked_folder, user_path, write_json
 from ..memory import MemoryLimits
 from ..planning.children import bound_command, run_logged
 from ..progress import ByteProgress
@@ -29,11 +29,18 @@ from .folds import Training, Walk, make_folds
 from .walk_settings import WalkSettings
 
 Sink = Callable[[str], None]
+Start = Callable[[Sequence[str], Path], tuple[int, str]]
+"""Runs `deeptrade` with arguments, what it says in a log, and returns its exit code and its last line."""
 
 OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh")
 """Settings of `fit` that a walk makes itself, or has options of its own for."""
 
 _WAIT_SECONDS = 60
+
+
+def in_child(arguments: Sequence[str], log: Path) -> tuple[int, str]:
+    """Run `deeptrade` in a child process, which ends with this one."""
+    return run_logged([*bound_command("deeptrade"), *arguments], log)
 
 
 class WalkError(Exception):
@@ -47,13 +54,13 @@ def walk(
     given: Collection[str] = (),
     fresh: bool = False,
     sink: Sink = lambda line: None,
-    command: Sequence[str] | None = None,
+    start: Start = in_child,
 ) -> Evaluation:
     """Train every fold and seed of a walk, judge all forecasts together, and return the evaluation.
 
     Arguments: settings of `fit`, with the walk's folder as `out`; options of the walk; given, the names of options of
-    `fit` the user set, which no automatic rule changes; fresh starts over; sink takes a line of text; command starts
-    `deeptrade` (None: this package, in a child process that ends with this one).
+    `fit` the user set, which no automatic rule changes; fresh starts over; sink takes a line of text; start runs one
+    training.
 
     Leaves walk.json, folds/, forecasts.parquet and evaluation.json in `settings.out`. The same call continues.
 
@@ -67,7 +74,7 @@ def walk(
     with locked_folder(folder.folder, taken=refuse):
         whole = _plan(settings, options, folder, fresh=fresh, sink=sink)
         trainings = list(whole.trainings(folder))
-        _run_all(trainings, given, sink, tuple(command or bound_command("deeptrade")), folder)
+        _run_all(trainings, given, sink, start, folder)
         found = _found(folder)
         if found is None:
             sink("judging the forecasts")
@@ -124,7 +131,7 @@ def _check_same(before: dict[str, Any], now: Walk, data: Dataset, folder: WalkFo
 
 
 def _run_all(
-    trainings: Sequence[Training], given: Collection[str], sink: Sink, command: Sequence[str], folder: WalkFolder
+    trainings: Sequence[Training], given: Collection[str], sink: Sink, start: Start, folder: WalkFolder
 ) -> None:
     """Train what is not done, in order; say what it costs and how long the rest takes."""
     left = [training for training in trainings if not training.is_done]
@@ -143,7 +150,7 @@ def _run_all(
             f"{counts['train']:,} training, {counts['inner']:,} inner, {counts['validation']:,} validation rows"
         )
         started = time.monotonic()
-        _run_one(training, given, sink, command, folder)
+        _run_one(training, given, start, folder.log(training.name))
         seconds, worked = seconds + time.monotonic() - started, worked + _work(training)
         rest = (rows - worked) * seconds / max(1, worked)
         sink(f"training {number} of {len(trainings)}: done{f'; about {_time_left(rest)} left' if rest else ''}")
@@ -157,25 +164,24 @@ def _time_left(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _run_one(
-    training: Training, given: Collection[str], sink: Sink, command: Sequence[str], folder: WalkFolder
-) -> None:
-    """Train one fold with one seed in a child process; raise for how it failed."""
+def _run_one(training: Training, given: Collection[str], start: Start, log: Path) -> None:
+    """Train one fold with one seed; raise for how it failed."""
     out = training.settings.out_dir
     for _ in range(_WAIT_SECONDS):  # what trained there when the walk was killed saves its progress and leaves
         if not is_held(out):
             break
         time.sleep(1)
+    with friendly_os_errors(f"making the folder {log.parent}"):
+        log.parent.mkdir(parents=True, exist_ok=True)
     names = {*given, *training.settings.changed, *OWN} - {"fresh"}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    code, last = run_logged([*command, *training.settings.as_arguments(names)], folder.log(training.name))
+    code, last = start(training.settings.as_arguments(names), log)
     if code == 0:
         return
     what = f"the training of fold {training.fold.number}, seed {training.seed}"
     if code == DataError.exit_code:
         raise DataError(f"{what}: {last.removeprefix('deeptrade fit: ')}")
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    again = f"see {folder.log(training.name)}; the same command continues"
+    again = f"see {log}; the same command continues"
     if code < 0 or code > 128:
         raise DataError(f"{what} {how}; {again}")
     raise WalkError(f"{what} {how}; {again}")
@@ -185,10 +191,3 @@ def _found(folder: WalkFolder) -> Evaluation | None:
     """Return the evaluation of this walk, None where it has none yet."""
     found = read_evaluation(folder.evaluation)
     return found if found.verdict is not None and folder.forecasts.exists() else None
-
-
-def folder_of(data: str | Path) -> Path:
-    """Return the default folder of a walk: runs/NAME-walk, NAME being the data's."""
-    from ..settings import data_name
-
-    return Path("runs") / f"{data_name(data)}-walk"

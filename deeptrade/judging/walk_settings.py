@@ -39,7 +39,8 @@ class WalkSettings:
                 raise SettingsError(f"test_folds={self.test_folds} leaves none of folds={self.folds} to learn from")
         if self.trainings > MOST_TRAININGS:
             raise SettingsError(
-                f"these folds and seeds make {self.trainings:,} trainings; use at most {MOST_TRAININGS}"
+                f"folds={self.folds} and seeds={self.seeds!r} make {self.trainings:,} trainings; use fewer, at most "
+                f"{MOST_TRAININGS:,}"
             )
 
     @property

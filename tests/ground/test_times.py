@@ -5,13 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deeptrade.errors import SettingsError
 from deeptrade.times import (
     EXCHANGE_ERA,
     SECOND,
     UnreadableTimeError,
     duration_name,
     is_number,
+    name_period,
     parse_duration,
+    parse_periods,
     read_time,
 )
 
@@ -119,3 +122,31 @@ def test_every_form_of_a_time_gives_what_pandas_reads(moment, nanoseconds):
     seconds = (whole - datetime(1970, 1, 1)) // timedelta(seconds=1)
     assert EXCHANGE_ERA[0] <= read_time(str(seconds)) == seconds * SECOND < EXCHANGE_ERA[1]
     assert read_time(str(seconds * 1000)) == read_time(whole.strftime("%Y%m%d%H%M%S")) == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2024-01-01", "period '2024-01-01' is not valid; give FROM/TO"),
+        ("/", "period '/' is not valid"),
+        ("2024-02-01/2024-01-01", "is not valid; give FROM/TO"),
+        ("yesterday/", "period 'yesterday/' cannot be read: 'yesterday' is neither an ISO 8601 time"),
+        ("2024-01-01/2024-03-01,2024-02-01/", "overlap at 2024-02-01T00:00:00Z"),
+    ],
+)
+def test_a_period_that_cannot_be_read_is_refused_in_one_line(text, message):
+    with pytest.raises(SettingsError) as error:
+        parse_periods(text)
+    assert message in str(error.value)
+
+
+@given(st.integers(-(2**62), 2**62), st.integers(1, 2**61))
+def test_a_period_is_read_back_to_the_nanosecond(begin, length):
+    assert parse_periods(name_period((begin, begin + length))) == [(begin, begin + length)]
+
+
+def test_periods_come_in_order_of_time_and_may_be_open():
+    first, second = parse_periods("2024-03-01/, /2024-02-01")
+    assert first == (-(2**63), read_time("2024-02-01"))
+    assert second == (read_time("2024-03-01"), 2**63 - 1)
+    assert name_period(second) == "2024-03-01T00:00:00Z/"

@@ -1,11 +1,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from deeptrade.making.synthetic import synthesize
-from deeptrade.planning.children import PACKAGE_FOLDER, module_command
+from deeptrade.planning.children import PACKAGE_FOLDER, bound_command, module_command, run_logged
 from deeptrade.planning.trial import run_trial
 from deeptrade.settings import FitSettings
 from tests.support.shadows import write_shadows
@@ -70,3 +71,41 @@ def test_fitter_passes_over_a_module_beside_it(tmp_path):
     done = subprocess.run([sys.executable, "fitter.py", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--model_size" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has ended")
+def test_a_bound_child_is_stopped_when_its_parent_is_killed(tmp_path):
+    (tmp_path / "waits.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    code = (
+        "import subprocess, sys; sys.path.insert(0, sys.argv[1]); "
+        "from deeptrade.planning.children import bound_command; command = bound_command('waits'); "
+        "command[command.index(sys.argv[1])] = sys.argv[2]; "
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True); "
+        "child.stdout.readline(); print(child.pid, flush=True); child.wait()"
+    )
+    command = [sys.executable, "-c", code, PACKAGE_FOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        assert os.path.exists(f"/proc/{child}")
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 20
+        while is_alive(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_alive(child)
+
+
+def is_alive(process):
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_child_says_is_in_its_log_and_its_last_line_is_returned(tmp_path):
+    code, last = run_logged([*bound_command("deeptrade"), "fitt"], tmp_path / "a.log")
+    assert code == 2
+    assert last.startswith("deeptrade: ")
+    assert (tmp_path / "a.log").read_text().strip().endswith(last)
+    assert run_logged(["sh", "-c", "kill -9 $$"], tmp_path / "b.log") == (-9, "")

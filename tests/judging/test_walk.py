@@ -1,0 +1,257 @@
+"""Walk-forward: each fold is judged by weights that never saw it, and a kill costs nothing but time."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deeptrade.cli import main
+from deeptrade.errors import DataError, RunConflictError
+from deeptrade.judging.evaluate import evaluate
+from deeptrade.judging.evaluation import read_evaluation
+from deeptrade.judging.walk import WalkError, walk
+from deeptrade.judging.walk_settings import WalkSettings
+from deeptrade.run_folder import WalkFolder
+from deeptrade.settings import FitSettings
+from tests.support.markets import make_market
+from tests.support.training_runs import QUICK
+
+ROWS = 240
+FOLDS = {"folds": 2, "test_ratio": 0.4}
+SETTINGS = {name: value for name, value in QUICK.items() if name != "val_ratio"} | {"max_steps": 6}
+
+
+def in_process(arguments, log):
+    """Run a training here: an import of TensorFlow less."""
+    with open(log, "w") as file, redirect_stdout(file), redirect_stderr(file):
+        code = main(list(arguments))
+    return code, (log.read_text().strip().splitlines() or [""])[-1]
+
+
+def walk_over(market, out, *, start=in_process, sink=lambda line: None, fresh=False, options=None, **settings):
+    settings = FitSettings(**(SETTINGS | {"csv": str(market.path), "out": str(out)} | settings))
+    return walk(settings, WalkSettings(**(FOLDS | (options or {}))), start=start, sink=sink, fresh=fresh)
+
+
+def bytes_of(out):
+    """What two equal walks share to the last bit."""
+    names = ("forecasts.parquet", "evaluation.json")
+    weights = [json.loads(path.read_text())["weights_sha256"] for path in sorted(out.glob("folds/*/result.json"))]
+    return [(out / name).read_bytes() for name in names], weights
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    return make_market(tmp_path_factory.mktemp("walk") / "market.csv", rows=ROWS)
+
+
+@pytest.fixture(scope="module")
+def walked(market):
+    """A walk of two folds and two seeds."""
+    out = market.path.parent / "walked"
+    walk_over(market, out, options={"seeds": "0,4"})
+    return out
+
+
+def test_every_fold_is_a_run_folder_and_every_row_after_the_first_is_forecast_once(market, walked):
+    assert sorted(path.name for path in (walked / "folds").iterdir() if path.is_dir()) == [
+        "01-seed_0",
+        "01-seed_4",
+        "02-seed_0",
+        "02-seed_4",
+    ]
+    table = pd.read_parquet(walked / "forecasts.parquet")
+    assert table.columns.tolist() == ["timestamp", "market", "row", "fold", "seed", "f_1", "f_2", "y_1", "y_2"]
+    assert sorted(table["row"].tolist()) == sorted([*range(144, 240)] * 2)
+    assert set(zip(table["fold"], table["seed"], strict=True)) == {(1, 0), (1, 4), (2, 0), (2, 4)}
+    np.testing.assert_allclose(table["y_1"], market.targets[table["row"], 0].astype(np.float32))
+    content = json.loads((walked / "walk.json").read_text())
+    for fold in content["folds"]:
+        result = json.loads((walked / "folds" / f"0{fold['number']}-seed_4" / "result.json").read_text())
+        assert result["status"] == "completed"
+        assert result["settings"]["seed"] == 4
+        assert {name: result["rows"][name] for name in ("inner", "validation")} == {
+            name: fold["rows"][name] for name in ("inner", "validation")
+        }
+
+
+def test_what_is_judged_is_the_mean_forecast_of_all_seeds(walked):
+    table = pd.read_parquet(walked / "forecasts.parquet")
+    mean = table.groupby("row")[["f_1", "f_2", "y_1", "y_2"]].mean()
+    judged = read_evaluation(walked / "evaluation.json")
+    for horizon in (1, 2):
+        errors = (mean[f"y_{horizon}"] - mean[f"f_{horizon}"]).abs()
+        assert judged.of("mae")[horizon - 1].value == pytest.approx(errors.mean(), rel=1e-6)
+    assert {one.period for one in judged.seeds} == {"seed 0", "seed 4"}
+    assert {one.period for one in judged.folds} == {"fold 1", "fold 2"}
+    for seed in (0, 4):
+        some = table[table["seed"] == seed]
+        expected = some["f_1"].corr(some["y_1"], method="spearman")
+        (found,) = (one for one in judged.seeds if one.period == f"seed {seed}" and one.horizon == 1)
+        assert found.rank_ic == pytest.approx(expected, abs=1e-9)
+    assert judged.verdict.trials == 1
+    assert judged.costs.of("long").turnover == pytest.approx(2)
+
+
+def test_a_finished_walk_is_not_done_again(market, walked):
+    before, lines = bytes_of(walked), []
+    walk_over(market, walked, sink=lines.append, start=lambda *_: pytest.fail("trained"), options={"seeds": "0,4"})
+    assert lines == [f"{walked} is done, nothing was changed; --fresh starts over"]
+    assert bytes_of(walked) == before
+
+
+def test_other_settings_and_data_are_refused_with_the_difference(market, walked, tmp_path):
+    with pytest.raises(RunConflictError, match=r"holds a walk with seeds='0,4', given '0'; give another --out"):
+        walk_over(market, walked)
+    with pytest.raises(RunConflictError, match=r"holds a walk with learning_rate=0\.001, given 0\.1"):
+        walk_over(market, walked, learning_rate=0.1, options={"seeds": "0,4"})
+    other = make_market(tmp_path / "other.csv", rows=ROWS, seed=1)
+    with pytest.raises(RunConflictError, match="holds a walk over other data"):
+        walk_over(other, walked, options={"seeds": "0,4"})
+
+
+def test_a_walk_that_fails_part_of_the_way_goes_on_to_the_same_bytes(market, walked, tmp_path):
+    def failing(arguments, log):
+        return (-9, "") if "01-seed_4" in str(log) else in_process(arguments, log)
+
+    out = tmp_path / "again"
+    with pytest.raises(DataError, match=r"fold 1, seed 4 was ended by signal 9; see .*01-seed_4.log; the same command"):
+        walk_over(market, out, start=failing, options={"seeds": "0,4"})
+    assert not (out / "evaluation.json").exists()
+    with pytest.raises(DataError, match="not completed"):
+        evaluate(out)
+    lines = []
+    walk_over(market, out, sink=lines.append, options={"seeds": "0,4"})
+    assert lines[0].startswith("4 trainings, 1 of them done")
+    assert bytes_of(out) == bytes_of(walked)
+
+
+def test_a_walk_starts_over_with_fresh_and_leaves_what_is_not_its_own(market, tmp_path):
+    walk_over(market, tmp_path / "w", options={"seeds": "0,4"})
+    (tmp_path / "w" / "mine.txt").write_text("kept")
+    walk_over(market, tmp_path / "w", fresh=True)
+    assert sorted(path.name for path in (tmp_path / "w" / "folds").iterdir()) == ["01", "01.log", "02", "02.log"]
+    assert (tmp_path / "w" / "mine.txt").exists()
+
+
+def test_more_epochs_go_on_where_the_walk_ended(market, tmp_path):
+    walk_over(market, tmp_path / "a", max_steps=0)
+    walk_over(market, tmp_path / "a", max_steps=0, epochs=2)
+    walk_over(market, tmp_path / "b", max_steps=0, epochs=2)
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+def alter(market, path, first):
+    """A copy of the file in which every row from `first` on has other features and targets."""
+    other = make_market(path, rows=ROWS)
+    generator = np.random.default_rng(9)
+    for cells in other.cells[first:]:
+        cells[-2:] = [str(value) for value in generator.normal(0, 0.5, 2)]
+        cells[-3] = json.dumps(generator.normal(0, 50, (1, 4)).tolist())
+    other.write()
+    return other
+
+
+@pytest.mark.parametrize("options", [{}, {"train": "sliding"}, {"warm_start": True}])
+def test_rows_from_a_folds_start_on_change_neither_its_weights_nor_earlier_forecasts(market, tmp_path, options):
+    walk_over(market, tmp_path / "a", options=options, max_steps=0)
+    start = 192  # of the second fold
+    walk_over(alter(market, tmp_path / "altered.csv", start), tmp_path / "b", options=options, max_steps=0)
+    assert bytes_of(tmp_path / "a")[1] == bytes_of(tmp_path / "b")[1]
+    before, after = (pd.read_parquet(tmp_path / name / "forecasts.parquet") for name in "ab")
+    earlier = before["row"] < start
+    assert earlier.sum() == 48
+    pd.testing.assert_frame_equal(before[earlier], after[earlier], check_exact=True)
+    assert not before.equals(after)
+
+
+def test_altered_training_rows_do_change_the_weights(market, tmp_path):
+    walk_over(market, tmp_path / "a")
+    walk_over(alter(market, tmp_path / "altered.csv", 100), tmp_path / "b")
+    first, second = (bytes_of(tmp_path / name)[1] for name in "ab")
+    assert first[0] != second[0]
+
+
+def test_a_warm_start_begins_with_the_weights_of_the_fold_before(market, tmp_path):
+    walk_over(market, tmp_path / "cold")
+    walk_over(market, tmp_path / "warm", options={"warm_start": True})
+    cold, warm = (bytes_of(tmp_path / name)[1] for name in ("cold", "warm"))
+    assert cold[0] == warm[0]
+    assert cold[1] != warm[1]
+
+
+def test_combinatorial_folds_forecast_every_row_several_times_and_are_judged_along_paths(market, tmp_path):
+    options = {"train": "combinatorial", "folds": 4, "test_folds": 2}
+    judged = walk_over(market, tmp_path / "w", options=options)
+    table = pd.read_parquet(tmp_path / "w" / "forecasts.parquet")
+    assert (table.groupby("row").size() == 3).all()
+    assert sorted(table["row"].unique()) == list(range(ROWS))
+    assert {one.period for one in judged.paths} == {"path 1", "path 2", "path 3"}
+    assert all(one.rows == ROWS for one in judged.paths)
+    assert judged.costs.scores == []
+
+
+def test_a_bad_option_of_a_training_is_told_in_one_line(market, tmp_path, capsys):
+    command = ["walk", str(market.path), "--out", str(tmp_path / "w"), "--features", "arr_none"]
+    assert main(command) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_training_that_fails_for_a_reason_of_ours_is_not_put_down_to_the_user(market, tmp_path):
+    with pytest.raises(WalkError, match="fold 1, seed 0 failed with exit code 1; see"):
+        walk_over(market, tmp_path / "w", start=lambda *_: (1, "KeyError"))
+
+
+def test_a_folder_in_which_another_process_walks_is_refused(market, walked):
+    code = (
+        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), taken=lambda: None): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(walked)], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        try:
+            with pytest.raises(RunConflictError, match="another process walks in"):
+                walk_over(market, walked, options={"seeds": "0,4"})
+        finally:
+            holder.kill()
+
+
+def test_the_command_walks_in_child_processes_and_prints_the_verdict(market, walked, tmp_path, capsys):
+    out = tmp_path / "w"
+    given = [part for name, value in SETTINGS.items() for part in _option(name, value) if name != "skip_rl"]
+    command = ["walk", str(market.path), "--out", str(out), *given, "--folds", "2", "--test_ratio", "0.4"]
+    assert main([*command, "--seeds", "0,4"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("4 trainings; ") for line in printed)
+    assert any(line.startswith("training 4 of 4: fold 2, seed 4") for line in printed)
+    assert printed[-1] == str(WalkFolder(out).evaluation)
+    assert bytes_of(out) == bytes_of(walked)
+    assert main(["evaluate", str(out)]) == 0
+    assert bytes_of(out) == bytes_of(walked)
+
+
+def _option(name, value):
+    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
+
+
+@pytest.mark.slow
+def test_a_walk_that_is_killed_at_random_ends_with_the_same_bytes(market, walked, tmp_path):
+    out = tmp_path / "w"
+    given = [part for name, value in SETTINGS.items() for part in _option(name, value) if name != "skip_rl"]
+    options = ["--folds", "2", "--test_ratio", "0.4", "--seeds", "0,4"]
+    command = [sys.executable, "-m", "deeptrade", "walk", str(market.path), "--out", str(out), *given, *options]
+    generator = np.random.default_rng(3)
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(generator.uniform(1, 12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(out) == bytes_of(walked)
