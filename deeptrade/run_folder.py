@@ -202,8 +202,8 @@ class WalkFolder:
 
     @property
     def page(self) -> Path:
-        """06_walk_forward.html: what the walk says, for readers."""
-        return self.folder / "06_walk_forward.html"
+        """index.html: what the walk says, for readers."""
+        return self.folder / "index.html"
 
     @property
     def folds(self) -> Path:

@@ -24,15 +24,18 @@ def run(options: argparse.Namespace) -> None:
     """Write evaluation.json, and print what it says."""
     from ..files import user_path
     from ..judging.evaluate import evaluate
+    from ..report.walk_page import write_walk_page
     from ..run_folder import RunFolder, WalkFolder
     from ..training.runtime import quiet_start
 
     folder = user_path(options.folder)
-    if not WalkFolder(folder).state.exists():
-        folder = RunFolder(folder).training.folder
+    is_walk = WalkFolder(folder).state.exists()
+    folder = folder if is_walk else RunFolder(folder).training.folder
     with quiet_start():
         judged = evaluate(folder, data=options.csv, seed=options.seed)
     print_evaluation(judged, folder / EVALUATION)
+    if is_walk:
+        print_line(f"report: {write_walk_page(folder)}")
 
 
 def print_evaluation(judged: Evaluation, path: Path) -> None:

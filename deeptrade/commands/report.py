@@ -1,4 +1,4 @@
-"""write the pages of any run, even a killed one, from its files"""
+"""write the pages of any run or walk, even a killed one, from its files"""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the pages."""
+    from ..files import user_path
     from ..report.index import report_pages
+    from ..report.walk_page import write_walk_page
+    from ..run_folder import WalkFolder
 
-    report_pages(options.folder, sink=print_line)
+    if WalkFolder(user_path(options.folder)).state.exists():
+        print_line(f"report: {write_walk_page(options.folder)}")
+    else:
+        report_pages(options.folder, sink=print_line)

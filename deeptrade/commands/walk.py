@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Walk, and print what evaluation.json says."""
     from ..judging.walk import walk
+    from ..report.walk_page import write_walk_page
     from ..run_folder import WalkFolder
     from .evaluate import print_evaluation
 
@@ -32,3 +33,4 @@ def run(options: argparse.Namespace) -> None:
     settings = FitSettings(csv=options.data, out=out, **given)
     judged = walk(settings, WalkSettings(**own), given=frozenset(given), fresh=options.fresh, sink=print_line)
     print_evaluation(judged, WalkFolder(settings.out_dir).evaluation)
+    print_line(f"report: {write_walk_page(settings.out_dir)}")

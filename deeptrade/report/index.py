@@ -95,6 +95,8 @@ def _failures(found: RunFiles) -> list[str]:
 def _verdicts(found: RunFiles) -> Iterator[tuple[str, str]]:
     if found.completed:
         yield "Skill.", tables.verdict(found.judged)
+        if found.judged.costs.scores:
+            yield "After costs.", tables.costs_line(found.judged.costs)
     yield "Data.", _data_line(found)
     yield "Settings.", _settings_line(found)
     yield "Training.", _training_line(found)

@@ -10,6 +10,7 @@ from .data import feature_distributions, target_distribution, time_coverage, win
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
 from .training import calibration, directions, gains, loss_curve, skill, validation_errors
+from .walk import fold_times, skill_by_fold
 
 __all__ = [
     "as_image",
@@ -21,6 +22,7 @@ __all__ = [
     "directions",
     "equity",
     "feature_distributions",
+    "fold_times",
     "frontier",
     "gains",
     "loss_curve",
@@ -28,6 +30,7 @@ __all__ = [
     "predicted_terms",
     "show",
     "skill",
+    "skill_by_fold",
     "target_distribution",
     "time_coverage",
     "to_png",

@@ -44,11 +44,15 @@ from .training import (
     verdict,
     weights_line,
 )
+from .walk import by_fold, by_path, by_seed, folds, walk_line
 
 __all__ = [
     "alerts",
     "as_html",
     "baselines_line",
+    "by_fold",
+    "by_path",
+    "by_seed",
     "chosen",
     "comparison",
     "costs",
@@ -60,6 +64,7 @@ __all__ = [
     "directions",
     "examined",
     "features",
+    "folds",
     "gains",
     "gaps",
     "growth_verdict",
@@ -94,5 +99,6 @@ __all__ = [
     "validation",
     "verdict",
     "versions_table",
+    "walk_line",
     "weights_line",
 ]

@@ -61,7 +61,7 @@ def costs_line(traded: AfterCosts) -> str:
     )
     return (
         f"At {basis_points(TOLD_FEE)} bp a change of position, trading on the sign of the forecast would have "
-        f"{earned(sign)} of the stake {days}{ratio}; {bearable}; always long {earned(long)}."
+        f"{earned(sign)} {days}{ratio}; {bearable}; always long {earned(long)}."
     )
 
 
@@ -71,10 +71,11 @@ def basis_points(fee: float) -> str:
 
 
 def earned(one: TradingScore) -> str:
-    """Return what a rule earned or lost, in % of the stake, such as 'lost 31%'."""
-    size = abs(100 * one.income)
-    text = f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"
-    return f"{'lost' if one.income <= -0.0005 else 'earned'} {text}%"
+    """Return what a rule earned or lost, such as 'lost 31% of the stake', or 'lost 7.3 times the stake'."""
+    size = abs(one.income)
+    share = f"{size:.0%}" if size >= 0.0995 else f"{size:.1%}"
+    text = f"{share} of the stake" if size < 0.9995 else f"{size:,.1f} times the stake"
+    return f"{'lost' if one.income <= -0.0005 else 'earned'} {text}"
 
 
 def _told(one: TradingScore | None) -> str:
