@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from ..files import atomic_write, user_path
 def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
     """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
 
-    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
-    ending, before anything is done.
+    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, then those of `forecasts`. Raises
+    SettingsError for another ending, before anything is done.
     """
     path = user_path(out)
     check_ending(path)
@@ -48,6 +49,11 @@ class Judged:
             and np.array_equal(self.markets, other.markets)
             and np.array_equal(self.targets, other.targets, equal_nan=True)
         )
+
+    def mean_with(self, others: Sequence[Judged]) -> Judged:
+        """Return the mean of these forecasts and those of others on the same rows; NaN where one is not known."""
+        forecasts = np.mean([one.forecasts for one in (self, *others)], axis=0, dtype=np.float64)
+        return replace(self, forecasts=np.asarray(forecasts, np.float32))
 
     def write(self, path: Path) -> None:
         """Write a Parquet file: timestamp, market, row, f_1..f_H, y_1..y_H."""
