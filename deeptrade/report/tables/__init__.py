@@ -1,7 +1,7 @@
 """Tables and sentences of the reports: pure functions of the files that a run writes."""
 
 from .common import as_html, settings_table, versions_table
-from .comparison import comparison, differing_settings
+from .comparison import beside_best, compared_settings, comparison, differing_settings
 from .data import (
     alerts,
     data_verdict,
@@ -48,7 +48,9 @@ __all__ = [
     "alerts",
     "as_html",
     "baselines_line",
+    "beside_best",
     "chosen",
+    "compared_settings",
     "comparison",
     "data_verdict",
     "decisions",
