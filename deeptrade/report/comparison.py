@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,10 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     runs = [_summary(name, files) for name, files in found.items()]
     differing = _differing(runs)
     settings = settings_of(runs, differing)
-    comparison = Comparison(runs, differing, find_same_steps(found), settings, *rank(settings, found))
+    comparison = Comparison(runs, differing, find_same_steps(found), settings)
+    if comparison.on_same_rows:
+        held, best = rank(settings, found)
+        comparison = replace(comparison, contest=held, best=best)
     if out is not None:
         out = user_path(out)
         write_json(

@@ -219,3 +219,17 @@ def test_the_command_writes_intervals_and_says_how_they_held(market, calibrated,
     assert list(table.columns) == ["timestamp", "row", "y_1", "y_2", "low_1", "low_2", "high_1", "high_2"]
     np.testing.assert_allclose(table["high_1"] - table["low_1"], 0.04, rtol=1e-4)
     assert line in capsys.readouterr().out
+
+
+def test_the_intervals_of_a_trained_model_hold_as_often_as_its_run_says(tmp_path):
+    market = make_market(tmp_path / "m.csv", rows=240)
+    given = ["--csv", str(market.path), "--out", str(tmp_path / "run"), "--model_size", "tiny", "--max_steps", "3"]
+    assert main(["fit", *given, "--skip_rl", "--val_ratio", "0.2"]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    found = predict(tmp_path / "run", market.path, split="validation", val_ratio=0.2, intervals=True)
+    outcomes = market.targets[found.index.get_level_values("row")]
+    held = [
+        np.mean((found[f"low_{h}"] <= outcomes[:, h - 1]) & (outcomes[:, h - 1] <= found[f"high_{h}"])) for h in (1, 2)
+    ]
+    np.testing.assert_allclose(held, result["calibration"]["coverage"], rtol=1e-6)
+    assert np.isfinite(found.to_numpy()).all()

@@ -187,6 +187,7 @@ def test_the_figure_names_a_winner_only_where_there_is_one(tmp_path, finished_ru
     assert title(tmp_path / "two") == "2 of 3 candidates cannot be told apart, the others are worse"
     for name, data in (("a", "x"), ("b", "y")):
         add_judged(tmp_path / "other", name, finished_run, make_judged(1), data_id=data)
+    assert compare_runs([tmp_path / "other"]).contest is None
     assert title(tmp_path / "other") == "The runs were judged on different rows, so they are not ranked"
 
 

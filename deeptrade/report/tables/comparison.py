@@ -9,6 +9,7 @@ import pandas as pd
 from ...units import format_bytes
 
 if TYPE_CHECKING:
+    from ...judging.contest import BesideBest
     from ..comparison import Comparison
     from ..findings.comparison import Spread
 
@@ -78,11 +79,13 @@ def beside_best(compared: Comparison) -> pd.DataFrame:
                 "candidate": one.name,
                 "error / zero": f"{one.error:.4f}",
                 "above the best, % of zero's": f"{100 * one.difference:.3f}",
-                "95% interval": "-"
-                if number == 0 or one.low is None
-                else f"{100 * one.low:.3f} to {100 * (one.high or 0):.3f}",
+                "95% interval": _interval(one) if number else "-",
                 "told from the best": "-" if number == 0 else "no" if one.name in alike else "yes, worse",
             }
             for number, one in enumerate(compared.contest.pairs)
         ]
     )
+
+
+def _interval(one: BesideBest) -> str:
+    return "-" if one.low is None or one.high is None else f"{100 * one.low:.3f} to {100 * one.high:.3f}"
