@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..files import user_path
 from ..run_folder import RunFolder, TrainingFolder
@@ -23,6 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="data with the model's features; targets are not needed")
     parser.add_argument("--out", required=True, metavar="OUT", help=".csv or .parquet")
     parser.add_argument("--batch_size", type=int, default=32, help="rows per forward pass [%(default)s]")
+    parser.add_argument(
+        "--intervals", action="store_true", help="add the bounds of 95%% intervals, low_1.. and high_1.."
+    )
     add_settings(parser, "store", "memory_limit", "max_rows", "max_bad_rows", "sort", "duplicates")
 
 
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     from ..memory import MemoryLimits
     from ..training.runtime import quiet_start
 
-    given = given_settings(options, without=["out", "batch_size"])
+    given = given_settings(options, without=["out", "batch_size", "intervals"])
     limits = MemoryLimits.of(given.pop("memory_limit", ""))
     check_ending(user_path(options.out))
     with quiet_start():
@@ -43,15 +46,18 @@ def run(options: argparse.Namespace) -> None:
         from ..data.opening import open_dataset
 
     with open_dataset(options.data, needs_targets=False, memory_limit=limits, sink=print_line, **given) as data:
-        forecasts = predict(options.model, data, batch_size=options.batch_size)
+        forecasts = predict(options.model, data, batch_size=options.batch_size, intervals=options.intervals)
         rejected = Counter(entry.reason for entry in data.ledger)
     write_forecasts(forecasts, options.out)
     print_line(f"{options.out}: {count_of(len(forecasts), 'forecast')}, {_newest(forecasts)}")
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         print_line(f"{count_of(rejected.total(), 'row')} rejected and not forecast: {reasons}")
-    for line in _of_other_markets(Path(options.model), forecasts):
+    result = _result_of(Path(options.model))
+    for line in _of_other_markets(result, forecasts):
         print_line(line)
+    if options.intervals:
+        print_line(_how_intervals_held(result))
 
 
 _MOST_NAMED = 10
@@ -68,12 +74,26 @@ def _newest(forecasts: pd.DataFrame) -> str:
     return f"the newest of {', '.join(named)}{others}"
 
 
-def _of_other_markets(model: Path, forecasts: pd.DataFrame) -> Iterator[str]:
-    """Yield a line where the model of a run is asked about markets that it was not trained on."""
+def _result_of(model: Path) -> dict[str, Any]:
+    """Return the result of the run that a model is from; empty where there is none."""
     folder = RunFolder(model).training if model.is_dir() else TrainingFolder(model.parent)
-    trained = ((folder.read_result() or {}).get("settings") or {}).get("markets", "")
+    return folder.read_result() or {}
+
+
+def _of_other_markets(result: Mapping[str, Any], forecasts: pd.DataFrame) -> Iterator[str]:
+    """Yield a line where the model of a run is asked about markets that it was not trained on."""
+    trained = (result.get("settings") or {}).get("markets", "")
     if trained and "market" in forecasts.index.names:
         known = {name.strip() for name in trained.split(",")}
         others = sorted(set(forecasts.index.get_level_values("market")) - known)
         if others:
             yield f"the model was trained on {trained}; the forecasts of {', '.join(others)} are of other markets"
+
+
+def _how_intervals_held(result: Mapping[str, Any]) -> str:
+    """Say how often the intervals held in the validation of the model's run."""
+    shares = [one for one in (result.get("calibration") or {}).get("coverage") or () if one is not None]
+    if not shares:
+        return "95% intervals; how often they hold on later rows is not known"
+    low, high = (f"{share:.1%}" for share in (min(shares), max(shares)))
+    return f"95% intervals; in validation they held {low}{'' if low == high else f' to {high}'} of outcomes"

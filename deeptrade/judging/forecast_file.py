@@ -13,8 +13,8 @@ from ..files import atomic_write, user_path
 def write_forecasts(forecasts: pd.DataFrame, out: str | Path) -> None:
     """Write what `predict` returned as CSV or Parquet, by the ending of `out`, whole or not at all.
 
-    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, y_1..y_H. Raises SettingsError for another
-    ending, before anything is done.
+    Columns: timestamp (ISO 8601 in CSV), market where rows name one, row, then those of `forecasts`. Raises
+    SettingsError for another ending, before anything is done.
     """
     path = user_path(out)
     check_ending(path)

@@ -14,8 +14,8 @@ from ..data.backend import keras, tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError
-from ..model import Forecaster
+from ..errors import DataError, SettingsError
+from ..model import Forecaster, half_width_of
 from ..run_folder import RunFolder
 from ..store.row_range import RowRange
 from ..training.exactness import read_features
@@ -30,23 +30,28 @@ def predict(
     split: str = "all",
     val_ratio: float = 0.1,
     rows: RowRange | None = None,
+    intervals: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """Return the forecasts for every usable row, those without targets included, in the order of the data.
 
     The index has the levels `row`, the row's number in that order, from 0 (rejected rows are left out), `timestamp`
     (UTC) and, where rows name one, `market`. Columns y_1..y_H are float32 returns 1..H steps ahead. Data is read batch
-    by batch; only the forecasts are kept in memory.
+    by batch; only the forecasts are kept in memory. With `intervals`, columns low_1..low_H and high_1..high_H follow,
+    float32: the bounds of the 95% conformal interval that the model's inner rows gave each horizon, infinite where they
+    were too few. It is as wide at every row, and holds as often as said only while the market stays as it was.
 
     Arguments: model, a run's model.keras or any Keras model that maps a dict of features to one (rows, horizons)
     output; data, an open Dataset or what `open_dataset` takes, with `options` passed on; it needs no targets;
     batch_size in rows; split, 'all', 'train' or 'validation', which is the latest share `val_ratio` of the rows; rows,
     those to forecast instead of a split.
 
-    Raises DataError where a feature that the model reads is missing or has another shape.
+    Raises DataError where a feature that the model reads is missing or has another shape, SettingsError where intervals
+    are asked of a model that has none.
     """
     if not isinstance(model, keras.Model):
         model = _load(Path(model))
+    half_width = _half_width(model) if intervals else None
     opened = {"needs_targets": False} | options
     with nullcontext(data) if isinstance(data, Dataset) else open_dataset(data, **opened) as dataset:
         names = _check_features(model, dataset)
@@ -63,9 +68,22 @@ def predict(
         levels: dict[str, Any] = {"row": found, "timestamp": pd.to_datetime(dataset.read_times(found), utc=True)}
         if dataset.markets:
             levels["market"] = dataset.read_markets(found)
-    forecasts = np.concatenate(parts)
-    columns = [f"y_{step}" for step in range(1, forecasts.shape[1] + 1)]
-    return pd.DataFrame(forecasts, pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels)), columns)
+    forecasts = {"y": np.concatenate(parts)}
+    if half_width is not None:
+        forecasts |= {"low": forecasts["y"] - half_width, "high": forecasts["y"] + half_width}
+    columns = [f"{name}_{step}" for name, table in forecasts.items() for step in range(1, table.shape[1] + 1)]
+    index = pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
+    return pd.DataFrame(np.concatenate(list(forecasts.values()), axis=1), index, columns)
+
+
+def _half_width(model: keras.Model) -> np.ndarray:
+    found = half_width_of(model)
+    if found is None:
+        raise SettingsError(
+            "the model has no intervals, for it was not calibrated on inner rows; give one that fit trained with an "
+            "inner_ratio above 0, or leave out intervals"
+        )
+    return found
 
 
 def _load(path: Path) -> keras.Model:

@@ -64,6 +64,16 @@ def with_calibration(model: Forecaster, *, shrinkage: Sequence[float], half_widt
     return Forecaster(model.feature_names, keras.Model(model.network.inputs, outputs, name="network"), name=model.name)
 
 
+def half_width_of(model: keras.Model) -> np.ndarray | None:
+    """Return half the width of the model's 95% intervals, float32 (horizons,) in units of returns.
+
+    None for a model without calibration; infinite where the inner rows were too few to know it.
+    """
+    layers = model.network.layers if isinstance(model, Forecaster) else ()
+    found = [np.asarray(layer.half_width) for layer in layers if isinstance(layer, Calibrated)]
+    return found[-1] if found else None
+
+
 @keras.saving.register_keras_serializable("deeptrade")
 class Forecaster(keras.Model):
     """A network over numbered features, called with a dict of arrays by verbatim feature name.

@@ -12,7 +12,7 @@ from ..files import user_path
 from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
-from .findings.comparison import validated, with_rate
+from .findings.comparison import with_rate
 from .page import environment, to_html, write_page
 
 
@@ -28,6 +28,8 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             verdict=comparison.verdict,
             failures=[f"{run.name}: {run.status}" for run in comparison.runs if run.status.startswith("failed")],
             runs=to_html(tables.comparison(comparison)),
+            by_setting=to_html(tables.compared_settings(comparison)) if comparison.settings else None,
+            beside_best=to_html(tables.beside_best(comparison)) if comparison.contest else None,
             settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
             drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
             same_steps=[pair.verdict for pair in comparison.same_steps],
@@ -41,8 +43,8 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
 
 def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
     """Yield (alternative text, figure) for everything that the runs have data for."""
-    if validated(comparison.runs):
-        yield "Validation error of every run relative to the zero forecast", figures.compared_errors(comparison.runs)
+    if comparison.settings:
+        yield "Validation error of every setting relative to the zero forecast", figures.compared_errors(comparison)
     if with_rate(comparison.runs):
         yield "Rate of every run over its peak memory", figures.compared_rates(comparison.runs)
     if any(run.losses for run in comparison.runs):

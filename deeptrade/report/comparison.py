@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path, write_json
-from ..judging.contest import Contest, contest
+from ..judging.contest import Contest
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
 from ..units import count_of, format_bytes
-from .findings.comparison import RunSummary, gain_over_zero, most_accurate, validated
+from .candidates import BestOfMany, rank
+from .findings.comparison import RunSummary, SettingSummary, beside_zero, most_accurate, settings_of, validated
 from .findings.training import validation_errors
 from .run_files import RunFiles
 from .same_steps import SameSteps, find_same_steps
@@ -27,31 +28,49 @@ _SAME = {"csv", "out", "store", "plan", "hardware", "fresh"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in the order given, the settings in which they differ, and pairs that should take the same steps."""
+    """Runs in the order given, the settings in which they differ, and pairs that should take the same steps.
+
+    `settings` are the validated runs with seeds of one setting taken together; `contest` says which of those can be
+    told apart, `best` whether the best has evidence of skill. None where the runs have not been judged on the same
+    rows.
+    """
 
     runs: list[RunSummary]
     differing: list[str]
     same_steps: list[SameSteps]
+    settings: list[SettingSummary] = field(default_factory=list)
     contest: Contest | None = None
+    best: BestOfMany | None = None
+
+    @property
+    def on_same_rows(self) -> bool:
+        """Whether all runs with validation results were judged on the same rows."""
+        return len({run.judged_on for run in validated(self.runs)}) < 2
 
     @property
     def verdict(self) -> str:
-        """Return some sentences: how many runs there are, whether they can be told apart, and the lowest error."""
+        """Return some sentences: how many runs, who can be told apart, the lowest error, and its evidence of skill."""
         scored = validated(self.runs)
-        count = f"{count_of(len(self.runs), 'run')}, {len(scored)} with validation results."
-        best = most_accurate(scored)
+        found = [f"{count_of(len(self.runs), 'run')}, {len(scored)} with validation results"]
+        if any(len(one.runs) > 1 for one in self.settings):
+            found[0] += f", {count_of(len(self.settings), 'setting')} apart from the seed"
+        found[0] += "."
+        best = most_accurate(self.settings)
         if best is None:
-            return f"{count} There is nothing to compare yet."
-        if len({run.judged_on for run in scored}) > 1:
-            return f"{count} They were judged on different rows, so they are not ranked."
+            return f"{found[0]} There is nothing to compare yet."
+        if not self.on_same_rows:
+            return f"{found[0]} They were judged on different rows, so they are not ranked."
         if self.contest is not None:
-            count += f" {self.contest.verdict}"
-        elif len(scored) > 1:
-            count += " Whether they can be told apart is not known: deeptrade evaluate judges each, on enough rows."
-        gain = gain_over_zero(best)
-        how = f"{abs(gain):.1%} {'below' if gain > 0 else 'above'} the zero forecast's"
-        peak = f", with a peak of {format_bytes(best.peak_anon_bytes)}" if best.peak_anon_bytes else ""
-        return f"{count} The lowest validation error is that of {best.name}: {how}{peak}."
+            found.append(self.contest.verdict)
+        elif len(self.settings) > 1:
+            found.append("Whether they can be told apart is not known: deeptrade evaluate judges each, on enough rows.")
+        found.append(self.best.sentences(len(scored)) if self.best is not None else self._lowest(best))
+        return " ".join(found)
+
+    def _lowest(self, best: SettingSummary) -> str:
+        peaks = [run.peak_anon_bytes for run in self.runs if run.name in best.runs and run.peak_anon_bytes]
+        peak = f", with a peak of {format_bytes(max(peaks))}" if peaks else ""
+        return f"The lowest validation error is that of {best.name}: {beside_zero(best.error.mean)}{peak}."
 
 
 def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None) -> Comparison:
@@ -64,22 +83,18 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     paths = find_runs(folders)
     found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
     runs = [_summary(name, files) for name, files in found.items()]
-    comparison = Comparison(runs, _differing(runs), find_same_steps(found), _contest(found))
+    differing = _differing(runs)
+    settings = settings_of(runs, differing)
+    comparison = Comparison(runs, differing, find_same_steps(found), settings)
+    if comparison.on_same_rows:
+        held, best = rank(settings, found)
+        comparison = replace(comparison, contest=held, best=best)
     if out is not None:
         out = user_path(out)
         write_json(
             RunFolder(out).comparison, {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)}
         )
     return comparison
-
-
-def _contest(found: Mapping[str, RunFiles]) -> Contest | None:
-    """Return the contest of the runs with validation results; None unless all have been judged."""
-    scored = {name: files for name, files in found.items() if files.result and validation_errors(files.result).known}
-    judged = {name: files.read_judged() for name, files in scored.items()}
-    if any(one is None for one in judged.values()):
-        return None
-    return contest({name: one for name, one in judged.items() if one is not None})
 
 
 def find_runs(folders: Sequence[str | Path]) -> list[Path]:
@@ -125,6 +140,7 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         status=_status(found),
         settings={key: value for key, value in result["settings"].items() if key not in _SAME},
         error=errors.mean_ratio if errors.known else None,
+        rank_ic=_mean_rank_ic(found),
         horizons_beaten=errors.better if errors.known else None,
         horizons=errors.known or None,
         judged_on=_judged_on(result),
@@ -137,6 +153,11 @@ def _summary(name: str, found: RunFiles) -> RunSummary:
         timeline=timeline,
         losses=_losses(found, result["effective_batch"]),
     )
+
+
+def _mean_rank_ic(found: RunFiles) -> float | None:
+    known = [one.value for one in found.judged.of("rank_ic") if one.value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _judged_on(result: Mapping[str, Any]) -> str:

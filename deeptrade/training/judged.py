@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ class Judged:
             and np.array_equal(self.markets, other.markets)
             and np.array_equal(self.targets, other.targets, equal_nan=True)
         )
+
+    def mean_with(self, others: Sequence[Judged]) -> Judged:
+        """Return the mean of these forecasts and those of others on the same rows; NaN where one is not known."""
+        forecasts = np.mean([one.forecasts for one in (self, *others)], axis=0, dtype=np.float64)
+        return replace(self, forecasts=np.asarray(forecasts, np.float32))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table: timestamp, market, row, f_1..f_H, y_1..y_H."""

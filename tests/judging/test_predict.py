@@ -1,4 +1,5 @@
 import gzip
+import json
 
 import keras
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from deeptrade import compile_store, open_dataset, predict
 from deeptrade.cli import main
-from deeptrade.errors import DataError
-from deeptrade.model import build_forecaster
+from deeptrade.errors import DataError, SettingsError
+from deeptrade.model import build_forecaster, half_width_of, with_calibration
 from tests.support.forecasters import scrambled
 from tests.support.markets import make_market
 
@@ -163,3 +164,72 @@ def test_training_refuses_data_without_targets(market, tmp_path, capsys):
     market.write()
     assert main(["fit", "--csv", str(market.path), "--out", str(tmp_path / "run")]) == 2
     assert "no targets among" in capsys.readouterr().err
+
+
+@pytest.fixture
+def calibrated(forecaster):
+    return with_calibration(forecaster, shrinkage=[0.5, 0.1], half_width=[0.02, np.inf])
+
+
+def test_intervals_lie_as_far_to_both_sides_as_the_model_holds(market, calibrated, tmp_path):
+    calibrated.save(tmp_path / "model.keras")
+    found = predict(tmp_path / "model.keras", market.path, intervals=True)
+    assert list(found.columns) == ["y_1", "y_2", "low_1", "low_2", "high_1", "high_2"]
+    assert set(found.dtypes) == {np.dtype(np.float32)}
+    pd.testing.assert_frame_equal(found[["y_1", "y_2"]], predict(calibrated, market.path), rtol=1e-5)
+    np.testing.assert_allclose(found["high_1"] - found["y_1"], 0.02, rtol=1e-4)
+    np.testing.assert_allclose(found["y_1"] - found["low_1"], 0.02, rtol=1e-4)
+    assert found["low_2"].eq(-np.inf).all()  # nothing is promised where inner rows were too few
+    assert found["high_2"].eq(np.inf).all()
+
+
+def test_half_a_width_is_that_of_the_calibration_and_unknown_without(forecaster, calibrated):
+    assert half_width_of(calibrated).tolist() == [np.float32(0.02), np.inf]
+    assert half_width_of(forecaster) is None
+    assert half_width_of(of_shape(4)) is None
+
+
+def test_intervals_of_a_model_without_calibration_are_refused(market, forecaster, tmp_path, capsys):
+    message = "the model has no intervals, for it was not calibrated on inner rows; give one that fit trained with an "
+    with pytest.raises(SettingsError, match=message):
+        predict(forecaster, market.path, intervals=True)
+    forecaster.save(tmp_path / "model.keras")
+    out = tmp_path / "f.csv"
+    assert main(["predict", str(tmp_path / "model.keras"), str(market.path), "--out", str(out), "--intervals"]) == 2
+    assert "inner_ratio above 0, or leave out intervals" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("coverage", "line"),
+    [
+        ([0.941, 0.9634], "95% intervals; in validation they held 94.1% to 96.3% of outcomes"),
+        ([0.95, None], "95% intervals; in validation they held 95.0% of outcomes"),
+        (None, "95% intervals; how often they hold on later rows is not known"),
+    ],
+)
+def test_the_command_writes_intervals_and_says_how_they_held(market, calibrated, tmp_path, capsys, coverage, line):
+    (tmp_path / "run").mkdir()
+    calibrated.save(tmp_path / "run" / "model.keras")
+    if coverage:
+        (tmp_path / "run" / "result.json").write_text(json.dumps({"calibration": {"coverage": coverage}}))
+    out = tmp_path / "forecasts.csv"
+    assert main(["predict", str(tmp_path / "run"), str(market.path), "--out", str(out), "--intervals"]) == 0
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["timestamp", "row", "y_1", "y_2", "low_1", "low_2", "high_1", "high_2"]
+    np.testing.assert_allclose(table["high_1"] - table["low_1"], 0.04, rtol=1e-4)
+    assert line in capsys.readouterr().out
+
+
+def test_the_intervals_of_a_trained_model_hold_as_often_as_its_run_says(tmp_path):
+    market = make_market(tmp_path / "m.csv", rows=240)
+    given = ["--csv", str(market.path), "--out", str(tmp_path / "run"), "--model_size", "tiny", "--max_steps", "3"]
+    assert main(["fit", *given, "--skip_rl", "--val_ratio", "0.2"]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    found = predict(tmp_path / "run", market.path, split="validation", val_ratio=0.2, intervals=True)
+    outcomes = market.targets[found.index.get_level_values("row")]
+    held = [
+        np.mean((found[f"low_{h}"] <= outcomes[:, h - 1]) & (outcomes[:, h - 1] <= found[f"high_{h}"])) for h in (1, 2)
+    ]
+    np.testing.assert_allclose(held, result["calibration"]["coverage"], rtol=1e-6)
+    assert np.isfinite(found.to_numpy()).all()

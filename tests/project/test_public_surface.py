@@ -33,7 +33,8 @@ OPTIONS = {
     "data",
     "verify": "store",
     "export": "out store",
-    "predict": "--batch_size --duplicates --max_bad_rows --max_rows --memory_limit --out --sort --store data model",
+    "predict": "--batch_size --duplicates --intervals --max_bad_rows --max_rows --memory_limit --out --sort --store "
+    "data model",
     "evaluate": "--csv --seed folder",
     "profile": "--sort --duplicates --chunk_size --max_rows --out --store data",
     "optimize": "--sort --duplicates --effective_batch --memory_limit --model_size --out --quick --store data",
@@ -104,7 +105,7 @@ ARGUMENTS = {
     "open_store": "path use_mmap memory_limit",
     "profile": "data out store max_rows max_bad_rows chunk_size sink progress",
     "optimize": "data out store memory_limit effective_batch model_size quick settings sink",
-    "predict": "model data batch_size split val_ratio",
+    "predict": "model data batch_size split val_ratio intervals",
     "run": "data out parameters fresh sink",
     "MemoryMonitor": "path interval_seconds limit enabled",
     "Trainer": "model batch_size accum_steps target_scale learning_rate clip_norm optimizer row_weights callbacks "

@@ -4,33 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from ...training.validation_errors import gain_from
 from ...units import format_bytes
 from ..findings import comparison as findings
 from ..findings.comparison import RunSummary
 from ..text import drawable, shorten
 from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
 
+if TYPE_CHECKING:
+    from ..comparison import Comparison
 
-def compared_errors(runs: Sequence[RunSummary]) -> Figure:
-    """Return a bar per run: how far its validation error is below that of the zero forecast, in percent."""
-    scored = findings.validated(runs)
-    best = findings.most_accurate(scored) or scored[0]
-    gain = findings.gain_over_zero(best)
-    side = "below" if gain >= 0 else "above"
-    title = f"{_named(best)} has the lowest validation error: {abs(gain):.2%} {side} the zero forecast"
-    figure, axes = new_axes(title, height=1.2 + 0.34 * len(scored))
-    colours = [ORANGE if run is best else BLUE for run in scored]
-    gains = [100 * findings.gain_over_zero(run) for run in scored]
-    axes.barh([_named(run) for run in scored], gains, color=colours)
+
+def compared_errors(compared: Comparison) -> Figure:
+    """Return a bar per setting: how far its validation error is below that of the zero forecast, in percent.
+
+    Of several seeds the bar is the mean, and each is a point.
+    """
+    settings, errors = compared.settings, {run.name: run.error or 0.0 for run in compared.runs}
+    winner = _winner(compared)
+    figure, axes = new_axes(_who_is_best(compared), height=1.2 + 0.34 * len(settings))
+    colours = [ORANGE if one.name == winner else BLUE for one in settings]
+    names = [_drawn(one.name) for one in settings]
+    axes.barh(names, [100 * gain_from(one.error.mean) for one in settings], color=colours)
+    for name, one in zip(names, settings, strict=True):
+        if len(one.runs) > 1:
+            seeds = [100 * gain_from(errors[run]) for run in one.runs]
+            axes.plot(seeds, [name] * len(seeds), "o", color="black", markersize=4, alpha=0.7)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
     return figure
+
+
+def _winner(compared: Comparison) -> str | None:
+    """Return the setting that is better than all others, or has the lowest error where none was judged."""
+    if not compared.on_same_rows:
+        return None
+    if compared.contest is not None:
+        return compared.contest.alike[0] if len(compared.contest.alike) == 1 else None
+    best = findings.most_accurate(compared.settings)
+    return best.name if best is not None else None
+
+
+def _who_is_best(compared: Comparison) -> str:
+    held, winner = compared.contest, _winner(compared)
+    if not compared.on_same_rows:
+        return "The runs were judged on different rows, so they are not ranked"
+    if held is not None and winner is None:
+        if not held.worse:
+            return f"The {len(held.alike)} candidates cannot be told apart: the order may be chance"
+        return f"{len(held.alike)} of {len(held.pairs)} candidates cannot be told apart, the others are worse"
+    if held is not None:
+        return f"{_drawn(held.alike[0])} is better than the others, with 95% confidence"
+    best = findings.most_accurate(compared.settings) or compared.settings[0]
+    gain = gain_from(best.error.mean)
+    side = "below" if gain >= 0 else "above"
+    return f"{_drawn(best.name)} has the lowest validation error: {abs(gain):.2%} {side} the zero forecast"
 
 
 def compared_rates(runs: Sequence[RunSummary]) -> Figure:
@@ -89,4 +124,8 @@ def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
 
 
 def _named(run: RunSummary) -> str:
-    return drawable(shorten(run.name, 60))
+    return _drawn(run.name)
+
+
+def _drawn(name: str) -> str:
+    return drawable(shorten(name, 60))

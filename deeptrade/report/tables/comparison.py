@@ -9,7 +9,9 @@ import pandas as pd
 from ...units import format_bytes
 
 if TYPE_CHECKING:
+    from ...judging.contest import BesideBest
     from ..comparison import Comparison
+    from ..findings.comparison import Spread
 
 
 def comparison(compared: Comparison) -> pd.DataFrame:
@@ -40,3 +42,50 @@ def differing_settings(compared: Comparison) -> pd.DataFrame:
             for run in compared.runs
         ]
     )
+
+
+def compared_settings(compared: Comparison) -> pd.DataFrame:
+    """Return one row per setting: its seeds, and the mean and spread over them of error and rank IC."""
+    return pd.DataFrame(
+        [
+            {
+                "setting": one.name,
+                "seeds": ", ".join(str(seed) for seed in one.seeds),
+                "error / zero": f"{one.error.mean:.4f}",
+                "sd of error": _deviation(one.error),
+                "rank IC": "-" if one.rank_ic is None else f"{one.rank_ic.mean:+.3f}",
+                "sd of rank IC": "-" if one.rank_ic is None else _deviation(one.rank_ic),
+            }
+            for one in compared.settings
+        ]
+    )
+
+
+def _deviation(spread: Spread) -> str:
+    return "-" if spread.deviation is None else f"{spread.deviation:.4f}"
+
+
+def beside_best(compared: Comparison) -> pd.DataFrame:
+    """Return one row per candidate: its error, and how much higher than that of the best, with a 95% interval.
+
+    Empty where the candidates have not been judged on the same, and on enough, rows.
+    """
+    if compared.contest is None:
+        return pd.DataFrame()
+    alike = set(compared.contest.alike)
+    return pd.DataFrame(
+        [
+            {
+                "candidate": one.name,
+                "error / zero": f"{one.error:.4f}",
+                "above the best, % of zero's": f"{100 * one.difference:.3f}",
+                "95% interval": _interval(one) if number else "-",
+                "told from the best": "-" if number == 0 else "no" if one.name in alike else "yes, worse",
+            }
+            for number, one in enumerate(compared.contest.pairs)
+        ]
+    )
+
+
+def _interval(one: BesideBest) -> str:
+    return "-" if one.low is None or one.high is None else f"{100 * one.low:.3f} to {100 * one.high:.3f}"
