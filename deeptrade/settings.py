@@ -97,10 +97,8 @@ class FitSettings:
     inner_ratio: float = _option(
         0.15, "share of the training rows, the latest ones, that choose epoch and size of forecasts", least=0, below=1
     )
-    validation_period: str = _option(
-        "", "times of the validation rows instead of val_ratio, FROM/TO in ISO 8601, several separated by commas"
-    )
-    training_period: str = _option("", "times of the rows to learn from, likewise; empty means all before validation")
+    validation_period: str = _option("", "times that judge instead of val_ratio: FROM/TO, several with commas between")
+    training_period: str = _option("", "times to learn from, likewise; empty means all that comes before")
     warm_start: str = _option("", "folder of a run whose weights to begin with; empty means new ones")
     markets: str = _option("", "markets to use, separated by commas; empty means all")
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..judging.walk_settings import WalkSettings
-from ..settings import FitSettings, data_name
+from ..judging.walk_settings import OWN, WalkSettings, default_folder
+from ..settings import FitSettings
 from .console import add_settings, given_settings, print_line
-
-_OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh", "skip_rl")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="default: runs/NAME-walk of the data file")
     parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started walk exists")
     add_settings(parser, kind=WalkSettings)
-    add_settings(parser, without=_OWN)
+    add_settings(parser, without=OWN)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,8 +25,8 @@ def run(options: argparse.Namespace) -> None:
     from ..run_folder import WalkFolder
     from .evaluate import print_evaluation
 
-    out = options.out or f"runs/{data_name(options.data)}-walk"
-    given = given_settings(options, without=_OWN)
+    out = options.out or default_folder(options.data)
+    given = given_settings(options, without=OWN)
     own = given_settings(options, kind=WalkSettings)
     settings = FitSettings(csv=options.data, out=out, **given)
     judged = walk(settings, WalkSettings(**own), given=frozenset(given), fresh=options.fresh, sink=print_line)

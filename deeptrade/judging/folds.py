@@ -181,6 +181,7 @@ class Walk:
     def to_json(self) -> dict[str, Any]:
         """Return the content of walk.json; `from_json` reads it."""
         settings = {name: shorten_home(v) if isinstance(v, str) else v for name, v in asdict(self.settings).items()}
+        settings["out"] = ""  # wherever the folder lies, the walk is the same
         return {"settings": settings, "walk": asdict(self.options), "folds": [asdict(fold) for fold in self.folds]}
 
     @classmethod

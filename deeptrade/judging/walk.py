@@ -26,14 +26,11 @@ from ..units import count_of
 from .evaluate import evaluate
 from .evaluation import Evaluation, read_evaluation
 from .folds import Training, Walk, make_folds
-from .walk_settings import WalkSettings
+from .walk_settings import OWN, WalkSettings
 
 Sink = Callable[[str], None]
 Start = Callable[[Sequence[str], Path], tuple[int, str]]
 """Runs `deeptrade` with arguments, what it says in a log, and returns its exit code and its last line."""
-
-OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh")
-"""Settings of `fit` that a walk makes itself, or has options of its own for."""
 
 _WAIT_SECONDS = 60
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from math import comb
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import check_settings
+from ..settings import FitSettings, annotated_values, check_settings, data_name, injected_names
 
 KINDS = ("expanding", "sliding", "combinatorial")
 MOST_TRAININGS = 1000
@@ -60,3 +61,22 @@ class WalkSettings:
     def trainings(self) -> int:
         """How many trainings there are in all."""
         return self.splits * len(self.seed_numbers)
+
+
+OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh", "skip_rl")
+"""Settings of `fit` that a walk makes itself, or has options of its own for."""
+
+
+def default_folder(data: str) -> str:
+    """Return where a walk is written unless a folder is given: runs/NAME-walk, NAME being the data's."""
+    return f"runs/{data_name(data)}-walk"
+
+
+def of_notebook(namespace: Mapping[str, Any]) -> tuple[FitSettings, WalkSettings, frozenset[str]]:
+    """Return the settings of trainings and walk from the `globals()` of notebook 06, and which of `fit` were given."""
+    values = annotated_values(namespace)
+    names = {item.name for item in fields(WalkSettings)}
+    options = WalkSettings(**{name: values[name] for name in names})
+    own = {name: value for name, value in values.items() if name not in {*names, "fresh"}}
+    settings = FitSettings(**own | {"out": values["out"] or default_folder(values["csv"])})
+    return settings, options, (settings.changed | injected_names(namespace)) & (set(own) - set(OWN))

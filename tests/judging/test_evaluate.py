@@ -48,7 +48,7 @@ def test_a_run_that_is_not_completed_is_not_judged(finished_run, tmp_path):
     shutil.copytree(finished_run / "train", run)
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
-    with pytest.raises(DataError, match="not completed; run fit again"):
+    with pytest.raises(DataError, match="not completed; run it again"):
         evaluate(run)
 
 
@@ -61,8 +61,9 @@ def with_settings(finished_run, tmp_path, **changes):
     return run
 
 
-def test_the_memory_limit_of_the_run_bounds_its_evaluation(finished_run, tmp_path):
+def test_forecasts_that_an_earlier_version_did_not_leave_are_made_within_the_runs_memory_limit(finished_run, tmp_path):
     run = with_settings(finished_run, tmp_path, memory_limit="1KiB")
+    (run / "inner_forecasts.parquet").unlink()
     with pytest.raises(DoesNotFitError, match=r"a batch of 32 rows needs .* may be used"):
         evaluate(run, data=finished_run.parent / "market.csv")
 
@@ -71,6 +72,18 @@ def test_a_run_that_reads_without_maps_is_evaluated_without_maps(finished_run, t
     monkeypatch.setattr("deeptrade.store.reader.map_file", lambda *arguments: pytest.fail("a file was mapped"))
     run = with_settings(finished_run, tmp_path, no_mmap=True)
     assert evaluate(run, data=finished_run.parent / "market.csv").scores
+
+
+def test_forecasts_made_anew_are_judged_as_those_that_were_left(finished_run, tmp_path):
+    run = with_settings(finished_run, tmp_path)
+    left = evaluate(run, data=finished_run.parent / "market.csv")
+    (run / "inner_forecasts.parquet").unlink()
+    (run / "forecasts.parquet").unlink()
+    anew = evaluate(run, data=finished_run.parent / "market.csv")
+    for one, other in zip(left.scores, anew.scores, strict=True):
+        assert (one.metric, one.horizon) == (other.metric, other.horizon)
+        if one.value is not None:
+            assert one.value == pytest.approx(other.value, rel=1e-4, abs=1e-6)
 
 
 def series(seed=0, *, rows=2000, skill=0.1, markets=("",)):

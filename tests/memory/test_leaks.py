@@ -237,7 +237,7 @@ def test_a_clean_run_of_two_thousand_steps_grows_by_less_than_5_kilobytes_a_step
 def test_two_thousand_steps_of_fit_on_a_synthetic_market_grow_by_less_than_5_kilobytes_a_step(tmp_path):
     synthesize(tmp_path / "market.csv", rows=1500)
     options = {"csv": tmp_path / "market.csv", "out": tmp_path / "run", "model_size": "tiny", "max_steps": 2000}
-    command = [sys.executable, "-m", "deeptrade", "fit", "--epochs=7", "--skip_rl"]
+    command = [sys.executable, "-m", "deeptrade", "fit", "--epochs=8", "--skip_rl"]
     subprocess.run([*command, *(f"--{k}={v}" for k, v in options.items())], check=True, capture_output=True)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["steps"] == 2000

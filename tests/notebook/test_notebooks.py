@@ -14,7 +14,7 @@ from deeptrade.run_folder import NOTEBOOKS
 from deeptrade.settings import FitSettings
 from tests.support.notebooks import figures_of
 
-ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs"]
+ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs", "06_walk_forward"]
 
 
 def read(name):

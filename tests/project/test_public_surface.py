@@ -36,6 +36,7 @@ OPTIONS = {
     "predict": "--batch_size --duplicates --intervals --max_bad_rows --max_rows --memory_limit --out --sort --store "
     "data model",
     "evaluate": "--csv --seed folder",
+    "walk": "--embargo --folds --fresh --model_size --out --seeds --test_folds --test_ratio --train --warm_start data",
     "profile": "--sort --duplicates --chunk_size --max_rows --out --store data",
     "optimize": "--sort --duplicates --effective_batch --memory_limit --model_size --out --quick --store data",
     "fit": "--sort --duplicates --markets --embargo --target_step --inner_ratio "
@@ -81,6 +82,8 @@ RUN_FILES = [
     "train/ledger.csv",
     "train/model.keras",
     "train/evaluation.json",
+    "train/forecasts.parquet",
+    "train/inner_forecasts.parquet",
     "train/checkpoints",
     "train/logs",
     "01_profile_dataset.ipynb",

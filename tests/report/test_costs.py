@@ -22,7 +22,7 @@ def with_sign(**changes):
 def test_the_line_tells_what_was_lost_what_fee_is_bearable_and_what_holding_earned():
     assert tables.costs_line(TRADED) == (
         "At 10 bp a change of position, trading on the sign of the forecast would have lost 31% of the stake in 50 "
-        "days (Sharpe -2.1, -3.4 to -0.9); it breaks even at 1.8 bp; always long earned 12%."
+        "days (Sharpe -2.1, -3.4 to -0.9); it breaks even at 1.8 bp; always long earned 12% of the stake."
     )
 
 
@@ -31,10 +31,14 @@ def test_the_line_tells_what_was_lost_what_fee_is_bearable_and_what_holding_earn
     [
         ({"income": 0.0312}, "would have earned 3.1% of the stake"),
         ({"income": -0.0001}, "would have earned 0.0% of the stake"),
+        ({"income": -7.3}, "would have lost 7.3 times the stake"),
         ({"low": None, "high": None}, "(Sharpe -2.1); it"),
         ({"sharpe": None, "low": None, "high": None}, "in 50 days; it breaks"),
-        ({"break_even_fee": -0.0001}, "; without a fee it earns nothing either; always long earned 12%."),
-        ({"break_even_fee": None}, "never has a sign, so nothing would have been traded; always long earned 12%."),
+        ({"break_even_fee": -0.0001}, "; without a fee it earns nothing either; always long earned 12% of the stake."),
+        (
+            {"break_even_fee": None},
+            "never has a sign, so nothing would have been traded; always long earned 12% of the stake.",
+        ),
     ],
 )
 def test_the_line_says_what_is_not_known_or_not_there(changes, words):
@@ -72,7 +76,8 @@ def test_the_table_at_ten_basis_points_tells_turnover_position_drawdown_and_the_
 def test_the_equity_curve_is_the_income_and_its_title_says_how_it_ended():
     figure = figures.equity(TRADED)
     axes = figure.axes[0]
-    title = "At 10 bp a change of position, the sign of the forecast lost 31% of the stake;\nalways long earned 12%"
+    title = "At 10 bp a change of position, the sign of the forecast lost 31% of the stake;"
+    title += "\nalways long earned 12% of the stake"
     assert axes.get_title(loc="left") == title
     before, after = axes.lines[:2]
     np.testing.assert_allclose(after.get_ydata(), [0, -31])

@@ -10,7 +10,7 @@ from .data import feature_distributions, target_distribution, time_coverage, win
 from .memory import memory_timeline
 from .plan import frontier, predicted_terms
 from .training import calibration, directions, gains, loss_curve, skill, validation_errors
-from .walk import fold_times, skill_by_fold
+from .walk import skill_by_fold
 
 __all__ = [
     "as_image",
@@ -22,7 +22,6 @@ __all__ = [
     "directions",
     "equity",
     "feature_distributions",
-    "fold_times",
     "frontier",
     "gains",
     "loss_curve",

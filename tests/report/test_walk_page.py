@@ -1,0 +1,125 @@
+"""The page of a walk says how far it is, and then what it is worth."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deeptrade.cli import main
+from deeptrade.data.opening import open_dataset
+from deeptrade.errors import DataError
+from deeptrade.files import write_json
+from deeptrade.judging.costs import after_costs
+from deeptrade.judging.evaluation import Evaluation, judge
+from deeptrade.judging.folds import Walk, make_folds
+from deeptrade.judging.periods import by_period
+from deeptrade.judging.walk_settings import WalkSettings
+from deeptrade.report import figures, tables
+from deeptrade.report.walk_page import write_walk_page
+from deeptrade.settings import FitSettings
+from deeptrade.training.judged import Judged
+from tests.support.markets import make_market
+
+ROWS, STEP = 400, 1_200_000_000_000
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    market = make_market(tmp_path_factory.mktemp("page") / "<b>market.csv", rows=ROWS)
+    settings, options = FitSettings(csv=str(market.path), model_size="tiny"), WalkSettings(folds=4, seeds="0,1")
+    with open_dataset(market.path) as data:
+        return Walk(settings, options, make_folds(data, settings, options))
+
+
+def evaluation(walk):
+    """What a walk with a little skill says of itself."""
+    generator = np.random.default_rng(0)
+    targets = generator.normal(0, 0.01, (ROWS // 2, 2)).astype(np.float32)
+    forecasts = (0.3 * targets + generator.normal(0, 0.01, targets.shape)).astype(np.float32)
+    rows = np.arange(ROWS // 2, ROWS)
+    times = 1_700_000_000_000_000_000 + STEP * rows
+    judged = Judged(rows, times, np.full(len(rows), "", object), forecasts, targets)
+    whole = judge(
+        forecasts,
+        targets,
+        {"zero": np.zeros_like(targets), "mean": np.full_like(targets, 0.001)},
+        times=times,
+        markets=judged.markets,
+        target_step=STEP,
+        overlap=2,
+    )
+    folds = np.array([f"fold {1 + 4 * at // len(rows)}" for at in range(len(rows))])
+    parts = {"folds": by_period(folds, forecasts, targets)}
+    parts["seeds"] = [
+        one for seed in (0, 1) for one in by_period(np.full(len(rows), f"seed {seed}"), forecasts * (1 + seed), targets)
+    ]
+    costs = after_costs([(judged.take(np.arange(100)), judged)], target_step=STEP, block_length=4)
+    return Evaluation(**(vars(whole) | parts | {"costs": costs}))
+
+
+def test_an_unfinished_walk_has_a_page_that_says_how_far_it_is(walk, tmp_path, capsys):
+    write_json(tmp_path / "walk.json", walk.to_json())
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'index.html'}\n"
+    page = (tmp_path / "index.html").read_text()
+    assert "0 of 8 trainings done" in page
+    assert "Not judged yet: the same command goes on" in page
+    assert "What was judged?" in page
+    assert "How large is the skill?" not in page
+    assert "<b>market" not in page
+
+
+def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_earned(walk, tmp_path):
+    judged = evaluation(walk)
+    write_json(tmp_path / "walk.json", walk.to_json())
+    write_json(tmp_path / "evaluation.json", judged.to_json())
+    page = write_walk_page(tmp_path).read_text()
+    first = page.index(tables.verdict(judged))
+    assert tables.verdict(judged).startswith("Evidence of skill at 20m, 40m (joint p = 0.001")
+    assert first < page.index(tables.costs_line(judged.costs)) < page.index("How large is the skill?")
+    for question in ("from fold to fold", "chance of the seed", "simple forecasts", "right?", "With which settings?"):
+        assert question in page
+    assert "paths" not in page
+    assert page.count("<img") == 4
+
+
+def test_the_tables_of_folds_and_seeds_have_the_scores_at_the_first_and_the_last_horizon(walk):
+    judged = evaluation(walk)
+    by_fold, by_seed = tables.by_fold(judged), tables.by_seed(judged)
+    assert by_fold["fold"].tolist() == ["1", "2", "3", "4"]
+    assert by_fold["rows"].tolist() == ["50"] * 4
+    first = next(one for one in judged.folds if (one.period, one.horizon) == ("fold 1", 1))
+    assert by_fold["rank IC, 20m"][0] == f"{first.rank_ic:+.3f}"
+    assert by_fold["MAE below zero's, 20m"][0] == f"{first.mae_gain:+.2%}"
+    assert by_seed["seed"].tolist() == ["0", "1", "mean", "spread (sd)"]
+    ranks = [one.rank_ic for one in judged.seeds if one.horizon == 2]
+    assert by_seed["rank IC, 40m"].tolist()[2:] == [f"{np.mean(ranks):+.3f}", f"{np.std(ranks, ddof=1):.3f}"]
+    assert len(tables.by_path(judged)) == 0
+
+
+def test_the_figures_of_a_walk_have_their_finding_as_title(walk):
+    judged = evaluation(walk)
+    title = figures.skill_by_fold(judged).axes[0].get_title(loc="left")
+    above = sum(one.rank_ic > 0 for one in judged.folds if one.horizon == 1)
+    assert title == f"The rank IC 20m ahead is above zero in {above} of 4 folds"
+    assert "too few" not in title
+    nothing = figures.skill_by_fold(Evaluation()).axes[0].get_title(loc="left")
+    assert nothing == "No fold has enough rows for a rank IC"
+
+
+def test_the_line_and_the_table_say_what_each_fold_learns_from(walk):
+    line = tables.walk_line(walk)
+    assert line == "4 folds with 2 seeds each; each learns from all that came before what it is judged on."
+    table = tables.folds(walk)
+    assert table["validation"].tolist() == ["50"] * 4
+    assert table["judged"][3].endswith("to the end")
+
+
+def test_a_folder_without_a_walk_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no walk; give the --out of one"):
+        write_walk_page(tmp_path)
+
+
+def test_what_a_walk_says_of_itself_is_read_back(walk):
+    judged = evaluation(walk)
+    assert Evaluation.from_json(json.loads(json.dumps(judged.to_json()))) == judged
