@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..judging.backtests import Backtests, backtests
 from ..judging.contest import Contest, contest, evidence_of_skill, relative_error
 from ..judging.verdict import Verdict
+from ..times import parse_duration
 from ..training.judged import Judged
 from ..units import count_of
 from .findings.comparison import SettingSummary, beside_zero
@@ -51,18 +53,30 @@ def candidates(settings: Sequence[SettingSummary], runs: Mapping[str, RunFiles])
     return found
 
 
-def rank(settings: Sequence[SettingSummary], runs: Mapping[str, RunFiles]) -> tuple[Contest | None, BestOfMany | None]:
-    """Return the contest of the candidates, and the best of them; None where they are not comparable or not judged.
+@dataclass(frozen=True)
+class Ranking:
+    """The contest of the candidates, the best of them, and what trading on each would have earned; None where they are
+    not comparable, or not judged."""
+
+    contest: Contest | None = None
+    best: BestOfMany | None = None
+    backtests: Backtests | None = None
+
+
+def rank(settings: Sequence[SettingSummary], runs: Mapping[str, RunFiles]) -> Ranking:
+    """Return how the candidates stand beside each other.
 
     Every candidate is a trial, for the best one is chosen among them; seeds whose mean is taken are not.
     """
     judged = candidates(settings, runs)
     held = contest(judged)
     if not judged or (held is None and len(judged) > 1):
-        return held, None
+        return Ranking(held)
     name = held.pairs[0].name if held is not None else next(iter(judged))
     of = next(one.runs for one in settings if one.name == name)
     best = judged[name]
     blocks = max(2 * best.targets.shape[1], *(runs[one].judged.block_steps for one in of))
     verdict = evidence_of_skill(best, block_steps=blocks, trials=len(judged))
-    return held, BestOfMany(name, relative_error(best), verdict, runs[of[0]].judged.step)
+    step = runs[of[0]].judged.step
+    traded = backtests(judged, target_step=parse_duration(step), block_length=blocks) if step else None
+    return Ranking(held, BestOfMany(name, relative_error(best), verdict, step), traded)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import friendly_os_errors, user_path, write_json
+from ..judging.backtests import Backtests
 from ..judging.contest import Contest
 from ..memory.timeline import thinned
 from ..run_folder import RunFolder
@@ -31,8 +32,8 @@ class Comparison:
     """Runs in the order given, the settings in which they differ, and pairs that should take the same steps.
 
     `settings` are the validated runs with seeds of one setting taken together; `contest` says which of those can be
-    told apart, `best` whether the best has evidence of skill. None where the runs have not been judged on the same
-    rows.
+    told apart, `best` whether the best has evidence of skill, `backtests` what trading on them would have earned. None
+    where the runs have not been judged on the same rows.
     """
 
     runs: list[RunSummary]
@@ -41,6 +42,7 @@ class Comparison:
     settings: list[SettingSummary] = field(default_factory=list)
     contest: Contest | None = None
     best: BestOfMany | None = None
+    backtests: Backtests | None = None
 
     @property
     def on_same_rows(self) -> bool:
@@ -87,8 +89,8 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     settings = settings_of(runs, differing)
     comparison = Comparison(runs, differing, find_same_steps(found), settings)
     if comparison.on_same_rows:
-        held, best = rank(settings, found)
-        comparison = replace(comparison, contest=held, best=best)
+        ranked = rank(settings, found)
+        comparison = replace(comparison, contest=ranked.contest, best=ranked.best, backtests=ranked.backtests)
     if out is not None:
         out = user_path(out)
         write_json(

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from deeptrade.report import tables
-from deeptrade.report.candidates import candidates, rank
+from deeptrade.report.candidates import Ranking, candidates, rank
 from deeptrade.report.compare_page import drawings, write_comparison
 from deeptrade.report.comparison import compare_runs
 from deeptrade.report.findings.comparison import RunSummary, most_accurate, settings_of
@@ -149,7 +149,7 @@ def test_seeds_that_were_judged_on_other_rows_than_they_say_do_not_compete(tmp_p
         add_judged(tmp_path, f"seed {seed}", finished_run, make_judged(seed, rows=rows), settings__seed=seed)
     compared = compare_runs([tmp_path])
     runs = {run.name: RunFiles(tmp_path / run.name) for run in compared.runs}
-    assert rank(compared.settings, runs) == (None, None)
+    assert rank(compared.settings, runs) == Ranking()
 
 
 def test_the_tables_show_seeds_together_and_every_candidate_beside_the_best(seeds):

@@ -39,7 +39,7 @@ def _title(traded: AfterCosts) -> str:
     if sign is None or long is None:
         return "No row can be traded"
     after = f"At {basis_points(TOLD_FEE)} bp a change of position"
-    return f"{after}, the sign of the forecast {earned(sign)};\nalways long {earned(long)}"
+    return f"{after}, the sign of the forecast {earned(sign.income)};\nalways long {earned(long.income)}"
 
 
 def _label(curve: Curve) -> str:

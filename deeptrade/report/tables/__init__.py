@@ -1,7 +1,7 @@
 """Tables and sentences of the reports: pure functions of the files that a run writes."""
 
 from .common import as_html, settings_table, versions_table
-from .comparison import beside_best, compared_settings, comparison, differing_settings
+from .comparison import backtests, backtests_line, beside_best, compared_settings, comparison, differing_settings
 from .costs import costs, costs_in_detail, costs_line
 from .data import (
     alerts,
@@ -49,6 +49,8 @@ from .walk import by_fold, by_path, by_seed, folds, walk_line
 __all__ = [
     "alerts",
     "as_html",
+    "backtests",
+    "backtests_line",
     "baselines_line",
     "beside_best",
     "by_fold",

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...judging.costs import TOLD_FEE
 from ...units import format_bytes
+from .costs import basis_points, earned
 
 if TYPE_CHECKING:
+    from ...judging.backtests import Backtest
     from ...judging.contest import BesideBest
     from ..comparison import Comparison
     from ..findings.comparison import Spread
@@ -32,6 +35,49 @@ def comparison(compared: Comparison) -> pd.DataFrame:
             for run in compared.runs
         ]
     )
+
+
+def backtests(compared: Comparison) -> pd.DataFrame:
+    """Return a row per candidate: what trading on the sign of its forecast would have earned; empty where unknown."""
+    found = compared.backtests.found if compared.backtests is not None else []
+    return pd.DataFrame(
+        [
+            {
+                "candidate": one.name,
+                "income, % of the stake": f"{100 * one.income:+.1f}",
+                "Sharpe ratio a year": _ratio(one),
+                "breaks even at": "-" if one.break_even_fee is None else f"{10_000 * one.break_even_fee:.1f} bp",
+            }
+            for one in found
+        ]
+    )
+
+
+def _ratio(one: Backtest) -> str:
+    if one.sharpe is None:
+        return "-"
+    return f"{one.sharpe:.1f}" + ("" if one.low is None else f" ({one.low:.1f} to {one.high:.1f})")
+
+
+def backtests_line(compared: Comparison) -> str:
+    """Return what is left of the best backtest once the choice among all is allowed for."""
+    traded = compared.backtests
+    if traded is None:
+        return "No two candidates can be traded on the same rows."
+    best, deflated, overfitting = traded.found[0], traded.deflated, traded.overfitting
+    line = (
+        f"At {basis_points(TOLD_FEE)} bp a change of position, trading on the sign of the forecast of {best.name} "
+        f"would have {earned(best.income)}: the best of {len(traded.found)}."
+    )
+    if deflated.probability is not None:
+        likely = f"{deflated.probability:.0%}"
+        line += f" With that choice allowed for, its Sharpe ratio is above zero with probability {likely}."
+    if overfitting.probability is not None:
+        line += (
+            f" What is best in one half of the time is no better than the median in the other in "
+            f"{overfitting.probability:.0%} of {overfitting.splits} splits (probability of backtest overfitting)."
+        )
+    return line
 
 
 def differing_settings(compared: Comparison) -> pd.DataFrame:

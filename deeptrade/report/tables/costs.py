@@ -51,7 +51,7 @@ def costs_line(traded: AfterCosts) -> str:
     if sign is None or long is None:
         return "What trading would have earned is not known: no row can be traded."
     if sign.break_even_fee is None:
-        return f"The forecast never has a sign, so nothing would have been traded; always long {earned(long)}."
+        return f"The forecast never has a sign, so nothing would have been traded; always long {earned(long.income)}."
     days = f"in {traded.days:,.0f} days" if traded.days >= 1.5 else "within a day"
     ratio = f" ({_ratio(sign)})" if sign.sharpe is not None else ""
     bearable = (
@@ -61,7 +61,7 @@ def costs_line(traded: AfterCosts) -> str:
     )
     return (
         f"At {basis_points(TOLD_FEE)} bp a change of position, trading on the sign of the forecast would have "
-        f"{earned(sign)} {days}{ratio}; {bearable}; always long {earned(long)}."
+        f"{earned(sign.income)} {days}{ratio}; {bearable}; always long {earned(long.income)}."
     )
 
 
@@ -70,12 +70,12 @@ def basis_points(fee: float) -> str:
     return f"{round(fee * _BASIS_POINTS, 6):g}"
 
 
-def earned(one: TradingScore) -> str:
+def earned(income: float) -> str:
     """Return what a rule earned or lost, such as 'lost 31% of the stake', or 'lost 7.3 times the stake'."""
-    size = abs(one.income)
+    size = abs(income)
     share = f"{size:.0%}" if size >= 0.0995 else f"{size:.1%}"
     text = f"{share} of the stake" if size < 0.9995 else f"{size:,.1f} times the stake"
-    return f"{'lost' if one.income <= -0.0005 else 'earned'} {text}"
+    return f"{'lost' if income <= -0.0005 else 'earned'} {text}"
 
 
 def _told(one: TradingScore | None) -> str:
