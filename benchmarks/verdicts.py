@@ -17,11 +17,14 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from deeptrade.judging.costs import TradingScore, after_costs
 from deeptrade.judging.evaluation import Evaluation, judge
 from deeptrade.judging.verdict import Verdict
+from deeptrade.training.calibration import calibrate
+from deeptrade.training.judged import Judged
 
 HORIZONS, HOUR, GRID = 10, 3_600_000_000_000, 20
-METRICS = ("mae_gain_zero", "r2", "ic", "rank_ic", "slope", "direction")
+METRICS = ("mae_gain_zero", "r2", "ic", "rank_ic", "slope", "direction", "direction_gain")
 
 
 def returns_of(generator: np.random.Generator, count: int, real: np.ndarray | None) -> np.ndarray:
@@ -46,13 +49,15 @@ def forecasts_of(generator: np.random.Generator, returns: np.ndarray, rows: int)
     return 0.01 * volatility[:, None] * shape
 
 
+def made_up(forecasts: np.ndarray, targets: np.ndarray) -> Judged:
+    rows = len(targets)
+    return Judged(np.arange(rows), HOUR * np.arange(rows), np.full(rows, "", object), forecasts, targets)
+
+
 def judged(forecasts: np.ndarray, targets: np.ndarray, *, seed: int, trials: int = 1) -> Evaluation:
     return judge(
-        forecasts,
-        targets,
+        made_up(forecasts, targets),
         {"zero": np.zeros_like(targets)},
-        times=HOUR * np.arange(len(targets)),
-        markets=np.full(len(targets), "", object),
         target_step=HOUR,
         overlap=HORIZONS,
         trials=trials,
@@ -63,6 +68,22 @@ def judged(forecasts: np.ndarray, targets: np.ndarray, *, seed: int, trials: int
 def verdict_of(evaluation: Evaluation) -> Verdict:
     assert evaluation.verdict is not None
     return evaluation.verdict
+
+
+def sharpe_of(forecasts: np.ndarray, targets: np.ndarray, *, seed: int, length: int) -> TradingScore:
+    """Return what trading on the sign of the forecast would have earned without a fee."""
+    one = made_up(forecasts, targets)
+    found = after_costs([(one, one)], target_step=HOUR, block_length=length, seed=seed).of("sign", 0.0)
+    assert found is not None
+    return found
+
+
+def conformal_of(forecasts: np.ndarray, targets: np.ndarray) -> float:
+    """Return the share of the later half of the rows inside the intervals that the earlier half gives."""
+    half = len(targets) // 2
+    found = calibrate(forecasts[:half], targets[:half], overlap=HORIZONS)
+    errors = np.abs(targets[half:, 0] - found.shrinkage[0] * forecasts[half:, 0])
+    return float((errors <= found.half_width[0]).mean())
 
 
 def main() -> None:
@@ -79,7 +100,8 @@ def main() -> None:
         real = np.diff(np.log(pd.read_csv(options.klines)["close"].to_numpy()[::4]))
     started, rows = time.perf_counter(), options.rows
     single, signal, grids = Counter[str](), Counter[str](), Counter[str]()
-    values: dict[str, list[tuple[float, float, float]]] = {metric: [] for metric in METRICS}
+    values: dict[str, list[tuple[float, float, float]]] = {metric: [] for metric in (*METRICS, "sharpe")}
+    inside: list[float] = []
     for seed in range(options.series):
         generator = np.random.default_rng(seed)
         returns = returns_of(generator, rows + HORIZONS, real)
@@ -90,6 +112,10 @@ def main() -> None:
             one = found.of(metric)[0]
             if one.value is not None and one.low is not None and one.high is not None:
                 values[metric].append((one.value, one.low, one.high))
+        traded = sharpe_of(forecasts, targets, seed=seed, length=found.block_steps)
+        if traded.sharpe is not None and traded.low is not None and traded.high is not None:
+            values["sharpe"].append((traded.sharpe, traded.low, traded.high))
+        inside.append(conformal_of(forecasts, targets))
         planted = 0.1 * targets[:, :1] / targets[:, 0].std() + generator.normal(size=(rows, 1))  # R2 of 1%
         told = verdict_of(judged(0.001 * planted + forecasts, targets, seed=seed))
         signal["found" if 1 in told.horizons and told.kind == "evidence" else "missed"] += 1
@@ -104,6 +130,7 @@ def main() -> None:
         metric: round(float(np.mean([low <= truth[metric] <= high for _, low, high in found])), 3)
         for metric, found in values.items()
     }
+    covered["conformal"] = round(float(np.mean(inside)), 3)
     seconds = round(time.perf_counter() - started, 1)
     result = {"rows": rows, "single": single, "grids": grids, "signal": signal, "coverage": covered, "seconds": seconds}
     print(json.dumps(result))

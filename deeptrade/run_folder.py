@@ -150,11 +150,10 @@ class TrainingFolder:
 
     def remove(self, *, but: Collection[Path] = ()) -> None:
         """Remove what `fit` leaves, and nothing else; `but` names files that stay."""
-        files = (
+        files = (  # after the result and the checkpoints, so that what a kill leaves here is a run that starts anew
             self.evaluation,
             self.forecasts,
             self.inner_forecasts,
-            self.result,
             self.history,
             self.starts,
             self.timing,
@@ -165,10 +164,12 @@ class TrainingFolder:
             self.model,
         )
         with friendly_os_errors(f"removing the run in {self.folder}"):
-            for path in set(files) - set(but):
-                path.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.logs):
-            shutil.rmtree(folder, ignore_errors=True)
+            self.result.unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.logs):
+                shutil.rmtree(folder, ignore_errors=True)
+            for path in files:
+                if path not in but:
+                    path.unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files that a kill has left."""
@@ -219,8 +220,12 @@ class WalkFolder:
         return self.folds / f"{name}.log"
 
     def read_state(self) -> dict[str, Any] | None:
-        """Return the content of walk.json, None where there is none."""
-        return _read_if_there(self.state)
+        """Return the content of walk.json, None where there is none; DataError where no walk has written it."""
+        content = _read_if_there(self.state)
+        for entry, kind in (("data_id", str), ("settings", dict), ("walk", dict), ("folds", list)):
+            if content is not None and not isinstance(content.get(entry), kind):
+                raise foreign_file(self.state, f"it has no {entry!r} of type {kind.__name__}")
+        return content
 
     def remove(self, names: Collection[str]) -> None:
         """Remove what a walk of these trainings leaves, and nothing else."""
@@ -234,6 +239,8 @@ class WalkFolder:
         with friendly_os_errors(f"removing the walk in {self.folder}"):
             for path in (self.evaluation, self.forecasts, self.page, self.state):
                 path.unlink(missing_ok=True)
+            if self.folds.is_dir() and not any(self.folds.iterdir()):
+                self.folds.rmdir()
 
 
 @dataclass(frozen=True)

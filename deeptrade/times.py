@@ -170,6 +170,9 @@ def exact_time(time: int) -> str:
     return f"{text}.{rest:09}Z" if rest else f"{text}Z"
 
 
+FIRST_TIME, LAST_TIME = -(2**63), 2**63 - 1
+"""What int64 nanoseconds can hold: the bounds of a period that has none."""
+
 Period = tuple[int, int]
 """From a time on, and before another: ns since 1970 UTC."""
 
@@ -192,7 +195,7 @@ def parse_periods(text: str) -> list[Period]:
 def _parse_period(text: str) -> Period:
     begin, slash, end = (part.strip() for part in text.partition("/"))
     try:
-        period = read_time(begin) if begin else -(2**63), read_time(end) if end else 2**63 - 1
+        period = read_time(begin) if begin else FIRST_TIME, read_time(end) if end else LAST_TIME
     except UnreadableTimeError as error:
         raise SettingsError(f"period {text!r} cannot be read: {error}") from None
     if not slash or not (begin or end) or period[0] >= period[1]:
@@ -203,7 +206,7 @@ def _parse_period(text: str) -> Period:
 def name_period(period: Period) -> str:
     """Return a period as `parse_periods` reads it."""
     begin, end = period
-    return f"{exact_time(begin) if begin > -(2**63) else ''}/{exact_time(end) if end < 2**63 - 1 else ''}"
+    return f"{exact_time(begin) if begin > FIRST_TIME else ''}/{exact_time(end) if end < LAST_TIME else ''}"
 
 
 def parse_duration(text: str) -> int:
@@ -214,7 +217,7 @@ def parse_duration(text: str) -> int:
         duration = pd.Timedelta(text).value if text[:1].isdigit() else 0
     except ValueError:
         duration = 0
-    if duration < SECOND:
+    if duration <= 0:
         raise SettingsError(f"duration {text!r} is not valid; use a form like 5min, 1h or 1D")
     return duration
 

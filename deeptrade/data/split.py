@@ -14,12 +14,20 @@ import numpy as np
 
 from ..errors import DataError, SettingsError
 from ..store.row_range import RowRange
-from ..times import Period, iso_time, name_period
+from ..times import FIRST_TIME, Period, iso_time, name_period
 from ..units import count_of
 
 
 def _no_rows() -> np.ndarray:
     return np.empty(0, np.int64)
+
+
+class EmptyPartError(SettingsError):
+    """A split that leaves no row to learn from or to judge; `given`, `why` and `advice` make up the message."""
+
+    def __init__(self, given: str, why: str, advice: str):
+        super().__init__(f"{given} {why}; {advice}")
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -130,13 +138,13 @@ def split_in(
     """Return the split with every row of the periods `validation` for validation, and rows of `training` to learn from.
 
     training: all that is before the first of the others where none is given. A training row is purged where its labels
-    overlap in time with those of a validation period, and embargoed where less than `embargo` ns lie between them; all
-    other rows are unused. Inner rows are the latest of training, as `split_at` has them. Raises SettingsError where
+    overlap in time with those of a validation period, and embargoed where no more than `embargo` ns lie between them;
+    all other rows are unused. Inner rows are the latest of training, as `split_at` has them. Raises SettingsError where
     training or validation would be empty.
     """
     usable = labels.has_target & labels.is_used
     after = usable & _within(labels.times, validation)
-    wanted = usable & ~after & _within(labels.times, training or [(-(2**63), validation[0][0])])
+    wanted = usable & ~after & _within(labels.times, training or [(FIRST_TIME, validation[0][0])])
     near, held = np.zeros(len(wanted), bool), np.zeros(len(wanted), bool)
     for period in validation:
         judged = after & _within(labels.times, [period])
@@ -150,9 +158,12 @@ def split_in(
     for name, part in (("training", split.train), ("validation", split.validation)):
         if not len(part):
             named = ",".join(map(name_period, validation))
-            raise SettingsError(
-                f"validation_period={named} leaves no {name} row of {count_of(rows, 'row')}, which span "
-                f"{iso_time(int(labels.times[0]))} to {iso_time(int(labels.times[-1]))}; give other periods"
+            held_back = f" and an embargo on {count_of(int(held.sum()), 'row')}" if held.any() else ""
+            raise EmptyPartError(
+                f"validation_period={named}",
+                f"leaves no {name} row of {count_of(rows, 'row')}, which span {iso_time(int(labels.times[0]))} to "
+                f"{iso_time(int(labels.times[-1]))}, after purging {count_of(int(near.sum()), 'row')}{held_back}",
+                "give other periods",
             )
     return split
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from ..times import SECOND
 from ..training.judged import Judged
-from .costs import TOLD_FEE, Rule, positions, sharpe
+from .costs import TOLD_FEE, Rule, positions, sharpe, traded_blocks
 from .overfitting import BacktestOverfitting, DeflatedSharpe, backtest_overfitting, deflated_sharpe, sharpe_ratios
-from .resampling import Blocks
 from .trades import schedule, trade
 
 _DAY = 86_400 * SECOND
@@ -33,7 +32,7 @@ class Backtest:
 class Backtests:
     """The backtests of all candidates, the best Sharpe ratio first; what is left of that with the choice allowed for.
 
-    Both are of returns by day, UTC. None for fewer than two candidates.
+    Both are of returns by day, UTC; their probabilities are None where there are too few days.
     """
 
     found: list[Backtest]
@@ -44,7 +43,7 @@ class Backtests:
 def backtests(judged: Mapping[str, Judged], *, target_step: int, block_length: int) -> Backtests | None:
     """Return the backtests of candidates on the same rows; None for fewer than two, or where no row can be traded.
 
-    target_step: ns that one step ahead lasts. block_length: of resampled blocks, in steps.
+    target_step: ns that one step ahead lasts. block_length: of resampled blocks, in steps in time of the judged rows.
     """
     found, daily = [], []
     for name, one in judged.items():
@@ -52,7 +51,7 @@ def backtests(judged: Mapping[str, Judged], *, target_step: int, block_length: i
         if not len(plan.times):
             return None
         trades = trade(positions(Rule("sign"), one.forecasts), plan, fee=TOLD_FEE)
-        ratio = sharpe(trades.net, trades.times, Blocks(trades.times, length=block_length))
+        ratio = sharpe(trades.net, trades.times, traded_blocks(plan, one, block_length=block_length))
         found.append(Backtest(name, trades.income, *ratio, trades.break_even_fee))
         days, place = np.unique(trades.times // _DAY, return_inverse=True)
         daily.append((days, np.bincount(place, weights=trades.net)))

@@ -4,7 +4,7 @@ of the same rows that stay comparable over years. Inner rows tune them, as they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from ..store.row_range import RowRange
 
 MOST_ROWS = 10_000
 """Maximum training rows of a baseline, evenly spaced, and maximum inner rows that tune it: more hardly change them."""
+
+CHUNK_ROWS, LEAST_ROWS = 8192, 100
+"""Rows that are forecast at once; fewest known training targets of a horizon."""
 
 READ_BYTES = 16 << 20
 """Bytes of rows read at once; only what is taken from them is kept."""
@@ -48,11 +51,11 @@ lower error."""
 def simple_forecasts(
     dataset: Dataset, split: Split, features: Sequence[str] | None = None, *, overlap: int
 ) -> dict[str, np.ndarray]:
-    """Return by name the forecasts of the validation rows, float64 (rows, horizons) in their order.
+    """Return by name the forecasts of the validation rows, float32 (rows, horizons) in their order.
 
     'zero', 'mean' (of the training targets), 'ridge' and, where LightGBM can be loaded, 'trees'. Without inner rows the
     latest tenth of the training rows tunes, and the `overlap` rows before it, whose targets reach into it, are left out
-    of each market's. Forecasts are NaN for horizons with fewer than 100 known training targets.
+    of each market's. Forecasts are NaN for horizons with fewer than LEAST_ROWS known training targets.
     """
     fitting, tuning = _some(split.train, MOST_ROWS), _some(split.inner, MOST_ROWS)
     if not len(tuning):
@@ -63,13 +66,27 @@ def simple_forecasts(
     targets, tuning_targets = (dataset.read_targets(rows).astype(np.float64) for rows in (fitting, tuning))
     shape = (len(wanted), dataset.schema.horizons)
     mean, _ = _location(dataset.read_targets(split.train.numbers()).astype(np.float64))
-    found = {"zero": np.zeros(shape), "mean": np.broadcast_to(mean, shape).copy()}
-    inputs = [stationary(dataset, rows, features) for rows in (fitting, tuning, wanted)]
-    center, spread = _location(inputs[0])
-    ready = [np.clip(np.nan_to_num((values - center) / spread), -_CLIP, _CLIP) for values in inputs]
-    for name, fit in (("ridge", _ridge), ("trees", _trees())):
-        if fit is not None:
-            found[name] = _by_horizon(fit, ready, targets, tuning_targets)
+    found = {"zero": np.zeros(shape, np.float32), "mean": np.broadcast_to(mean, shape).astype(np.float32)}
+    inputs = stationary(dataset, fitting, features)
+    center, spread = _location(inputs)
+
+    def ready(rows: np.ndarray) -> np.ndarray:
+        return _standard(rows, center, spread)
+
+    inputs, choosing = ready(inputs), ready(stationary(dataset, tuning, features))
+    models = {
+        name: [_fit(fit, inputs, targets[:, at], choosing, tuning_targets[:, at]) for at in range(targets.shape[1])]
+        for name, fit in (("ridge", _ridge), ("trees", _trees()))
+        if fit is not None
+    }
+    found |= {name: np.full(shape, np.nan, np.float32) for name in models}
+    for start in range(0, len(wanted), CHUNK_ROWS):
+        some = slice(start, start + CHUNK_ROWS)
+        inputs = ready(stationary(dataset, wanted[some], features))
+        for name, by_horizon in models.items():
+            for at, forecast in enumerate(by_horizon):
+                if forecast is not None:
+                    found[name][some, at] = forecast(inputs)
     return found
 
 
@@ -86,41 +103,51 @@ def _location(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return center, np.where(spread > 0, spread, np.inf)
 
 
-def _by_horizon(fit: Any, inputs: Sequence[np.ndarray], targets: np.ndarray, tuning: np.ndarray) -> np.ndarray:
-    """Fit each horizon alone, on its known targets."""
-    fitting, choosing, wanted = inputs
-    found = np.full((len(wanted), targets.shape[1]), np.nan)
-    for horizon in range(targets.shape[1]):
-        known, judged = np.isfinite(targets[:, horizon]), np.isfinite(tuning[:, horizon])
-        if known.sum() >= 100 and judged.any():
-            x, y = fitting[known], targets[known, horizon]
-            found[:, horizon] = fit(x, y, choosing[judged], tuning[judged, horizon], wanted)
-    return found
+def _standard(values: np.ndarray, center: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return float32 values in units of the spread, at most _CLIP, 0 where they are not known."""
+    known = np.isfinite(values)
+    return np.clip(np.where(known, (values - center) / spread, 0), -_CLIP, _CLIP).astype(np.float32)
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the forecasts of the ridge regression (Hoerl and Kennard 1970) with the best of the penalties."""
+Forecast = Callable[[np.ndarray], np.ndarray]
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Forecast]
+"""From inputs (rows, columns) and targets (rows,), to fit and to tune on, to what forecasts from inputs."""
+
+
+def _fit(
+    fit: Fit, inputs: np.ndarray, targets: np.ndarray, choosing: np.ndarray, tuning: np.ndarray
+) -> Forecast | None:
+    """Fit one horizon on its known targets; None where there are too few."""
+    known, judged = np.isfinite(targets), np.isfinite(tuning)
+    if known.sum() < LEAST_ROWS or not judged.any():
+        return None
+    return fit(inputs[known], targets[known], choosing[judged], tuning[judged])
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray) -> Forecast:
+    """Return the ridge regression (Hoerl and Kennard 1970) with the best of the penalties."""
     from sklearn.linear_model import Ridge
 
     models = [Ridge(alpha=penalty * len(x)).fit(x, y) for penalty in _PENALTIES]
     errors = [np.mean((model.predict(x_tuning) - y_tuning) ** 2) for model in models]
-    return models[int(np.argmin(errors))].predict(wanted)
+    best = models[int(np.argmin(errors))]
+    return lambda inputs: np.asarray(best.predict(inputs))
 
 
-def _trees() -> Any:
+def _trees() -> Fit | None:
     """Return the function that fits boosted trees (Ke et al. 2017, LightGBM); None where it cannot be loaded."""
     try:
         import lightgbm
     except (ImportError, OSError):  # its library needs OpenMP of the system
         return None
 
-    def fit(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    def fit(x: np.ndarray, y: np.ndarray, x_tuning: np.ndarray, y_tuning: np.ndarray) -> Forecast:
         scale = float(np.std(y)) or 1.0
         rows = lightgbm.Dataset(x, y / scale)
         judged = lightgbm.Dataset(x_tuning, y_tuning / scale, reference=rows)
         stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
         model = lightgbm.train(_TREES, rows, _MOST_TREES, valid_sets=[judged], callbacks=[stop])
-        return np.asarray(model.predict(wanted)) * scale
+        return lambda inputs: np.asarray(model.predict(inputs)) * scale
 
     return fit
 

@@ -16,7 +16,7 @@ from ..times import SECOND, iso_time
 from ..training.judged import Judged
 from .resampling import Blocks
 from .scores import interval
-from .trades import Trades, schedule, trade
+from .trades import Schedule, Trades, schedule, trade
 
 FEES = (0.0, 0.0002, 0.0005, 0.001, 0.002)
 """Costs of a change of position by the whole stake: 0, 2, 5, 10 and 20 basis points."""
@@ -68,16 +68,11 @@ def positions(rule: Rule, forecasts: np.ndarray) -> np.ndarray:
     return np.where(chosen, np.sign(forecast), 0.0)
 
 
-def choose(inner: Judged, *, fee: float, target_step: int) -> Rule:
-    """Return the threshold with the highest net income on inner rows, at the first, middle or last horizon.
+def thresholds(inner: Judged, *, target_step: int) -> list[tuple[Rule, float, float]]:
+    """Return every threshold to choose from, with its gross income and turnover on inner rows.
 
-    It may be any of QUANTILES of the forecasts' sizes. Where none earns anything, and without inner rows, it is NEVER.
+    The first, middle and last horizon, and the QUANTILES of the forecasts' sizes.
     """
-    return _best(_tried(inner, target_step), fee)
-
-
-def _tried(inner: Judged, target_step: int) -> list[tuple[Rule, float, float]]:
-    """Return every threshold to choose from, with its gross income and turnover on inner rows."""
     plan = schedule(inner, target_step=target_step)
     if not len(plan.rows):
         return []
@@ -92,7 +87,8 @@ def _tried(inner: Judged, target_step: int) -> list[tuple[Rule, float, float]]:
     return found
 
 
-def _best(tried: Sequence[tuple[Rule, float, float]], fee: float) -> Rule:
+def choose(tried: Sequence[tuple[Rule, float, float]], *, fee: float) -> Rule:
+    """Return the threshold with the highest net income; NEVER where none earns anything, and without inner rows."""
     best, most = NEVER, 0.0
     for rule, gross, turnover in tried:
         if gross - fee * turnover > most:
@@ -203,12 +199,12 @@ def after_costs(
     """
     if not parts:
         return AfterCosts()
-    judged = _joined([validation for _, validation in parts])
+    judged = Judged.concat([validation for _, validation in parts])
     plan = schedule(judged, target_step=target_step)
     if not len(plan.times):
         return AfterCosts()
     steps, days = len(plan.times), float(plan.times[-1] - plan.times[0] + target_step) / _DAY
-    blocks = Blocks(plan.times, length=-(-block_length * steps // len(np.unique(judged.times))), seed=seed)
+    blocks = traded_blocks(plan, judged, block_length=block_length, seed=seed)
     scores, curves = [], []
     kept = np.unique(np.linspace(0, steps, min(steps + 1, CURVE_POINTS)).round().astype(np.int64))
     for fee, rules in _chosen([inner for inner, _ in parts], target_step):
@@ -225,18 +221,19 @@ def after_costs(
     )
 
 
-def _joined(parts: Sequence[Judged]) -> Judged:
-    names = ("rows", "times", "markets", "forecasts", "targets")
-    return Judged(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+def traded_blocks(plan: Schedule, judged: Judged, *, block_length: int, seed: int = 0) -> Blocks:
+    """Return blocks of traded steps that span as much time as `block_length` steps in time of the judged rows."""
+    length = -(-block_length * len(plan.times) // max(1, len(np.unique(judged.times))))
+    return Blocks(plan.times, length=max(1, length), seed=seed)
 
 
 def _chosen(inners: Sequence[Judged], target_step: int) -> Iterator[tuple[float, list[Rule]]]:
     """Yield for every fee and kind of rule the fee and the rule of each fold."""
-    tried = [_tried(inner, target_step) for inner in inners]
+    tried = [thresholds(inner, target_step=target_step) for inner in inners]
     sized = [rule for rule in map(by_size, inners) if rule is not None]
     for fee in FEES:
         yield fee, [Rule("sign")] * len(inners)
-        yield fee, [_best(one, fee) for one in tried]
+        yield fee, [choose(one, fee=fee) for one in tried]
         if len(sized) == len(inners):
             yield fee, sized
         yield fee, [Rule("long")] * len(inners)

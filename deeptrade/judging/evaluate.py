@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import pandas as pd
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..data.split import Split
-from ..errors import DataError
-from ..files import atomic_write, read_json, user_path, write_json
+from ..errors import DataError, RunConflictError
+from ..files import atomic_write, is_held, user_path, write_json
 from ..memory import MemoryLimits
 from ..run_folder import TrainingFolder, WalkFolder
 from ..settings import FitSettings
@@ -28,7 +29,7 @@ from ..training.judged import Judged
 from .baselines import simple_forecasts
 from .costs import after_costs
 from .evaluation import Evaluation, judge
-from .folds import Fold, Walk, paths
+from .folds import Fold, Training, Walk, paths
 from .periods import PeriodScore, by_period
 
 
@@ -38,55 +39,65 @@ def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evalua
     `run` is the folder that `fit --out` or `walk --out` wrote; `data` is needed only where the data has moved since.
     It writes evaluation.json, and of a walk forecasts.parquet: timestamp, market, row, fold, seed, f_1..f_H, y_1..y_H.
 
-    Raises DataError where the run is not completed, or the data is not the run's.
+    Raises DataError where the run is not completed, or the data is not the run's, RunConflictError while it walks.
     """
-    folder = user_path(run)
-    if WalkFolder(folder).state.exists():
-        return _evaluate_walk(WalkFolder(folder), data, seed)
-    return _evaluate_run(TrainingFolder(folder), data, seed)
+    folder = WalkFolder(user_path(run))
+    content = folder.read_state()
+    if content is None:
+        return _evaluate_run(TrainingFolder(folder.folder), data, seed)
+    if is_held(folder.folder):
+        raise RunConflictError(f"another process walks in {folder.folder}; it judges at the end")
+    return evaluate_walk(Walk.from_json(content), folder, data=data, seed=seed)
 
 
 def _evaluate_run(folder: TrainingFolder, data: str | Path, seed: int) -> Evaluation:
-    result = _completed(folder)
+    result = folder.read_completed_result()
+    if result is None:
+        raise DataError(f"the run in {folder.folder} is not completed; run it again to continue, then evaluate")
     settings = _settings_of(result)
     with _opened(settings, data, result) as dataset:
-        split = _split(dataset, settings, result)
-        part = _Part.of(folder, dataset, split, settings)
+        split = dataset.split(**settings.split_options, by_count="embargo" not in result["settings"])
+        judged, inner = _forecasts(folder, dataset, split)
+        labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
+        simple = simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap)
+        part = _Part(judged, inner, _of_rows(simple, split, judged), _is_forward(dataset, split))
         evaluation = _judge(part, [part], dataset, settings, seed)
     if not folder.inner_forecasts.exists():
-        part.judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
+        judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
     _write(folder.evaluation, evaluation, weights=result["weights_sha256"])
     return evaluation
 
 
-def _evaluate_walk(folder: WalkFolder, data: str | Path, seed: int) -> Evaluation:
-    walk = Walk.from_json(read_json(folder.state))
+def evaluate_walk(walk: Walk, folder: WalkFolder, *, data: str | Path = "", seed: int = 0) -> Evaluation:
+    """Judge a walk, all of whose trainings are done, as `evaluate` does; DataError where one is not."""
     trainings = list(walk.trainings(folder))
-    results = [_completed(training.folder) for training in trainings]
+    weights = weights_of(trainings)
+    if weights is None:
+        raise DataError(f"the walk in {folder.folder} is not completed; run it again to continue, then evaluate")
     parts: dict[tuple[int, int], _Part] = {}
-    with _opened(walk.settings, data, results[0]) as dataset:
-        for training in trainings:
-            before = parts.get((training.fold.number, walk.seeds[0]))
-            split = dataset.split(**training.settings.split_options)
-            part = _Part.of(
-                training.folder, dataset, split, training.settings, simple=before.simple if before else None
-            )
-            parts[training.fold.number, training.seed] = part
+    with _opened(walk.settings, data, trainings[0].folder.read_result() or {}) as dataset:
+        overlap = dataset.labels(target_step=walk.settings.target_step, markets=walk.settings.market_names).overlap
+        for fold, of_fold in groupby(trainings, lambda training: training.fold.number):
+            simple: dict[str, np.ndarray] = {}
+            for training in of_fold:
+                split = dataset.split(**training.settings.split_options)
+                simple = simple or simple_forecasts(dataset, split, walk.settings.feature_names, overlap=overlap)
+                judged, inner = _forecasts(training.folder, dataset, split)
+                rows = _of_rows(simple, split, judged)
+                parts[fold, training.seed] = _Part(judged, inner, rows, _is_forward(dataset, split))
         by_fold = {fold.number: _pool([parts[fold.number, one] for one in walk.seeds]) for fold in walk.folds}
-        pooled, traded = _pool(list(parts.values())), [] if walk.is_combinatorial else list(by_fold.values())
-        evaluation = _judge(pooled, traded, dataset, walk.settings, seed)
+        evaluation = _judge(_pool(list(parts.values())), list(by_fold.values()), dataset, walk.settings, seed)
     evaluation = replace(evaluation, **_by_part(walk, parts, by_fold))
     _write_forecasts(folder.forecasts, parts)
-    weights = sha256("".join(result["weights_sha256"] for result in results).encode()).hexdigest()
     _write(folder.evaluation, evaluation, weights=weights)
     return evaluation
 
 
-def _completed(folder: TrainingFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    if result is None or result["status"] != "completed":
-        raise DataError(f"the run in {folder.folder} is not completed; run it again to continue, then evaluate")
-    return result
+def weights_of(trainings: Sequence[Training]) -> str | None:
+    """Return what names the weights of all trainings together, SHA-256; None where one of them is not done."""
+    results = [training.folder.read_completed_result() if training.is_done else None for training in trainings]
+    known = [str(result["weights_sha256"]) for result in results if result is not None]
+    return sha256("".join(known).encode()).hexdigest() if len(known) == len(results) else None
 
 
 def _settings_of(result: Mapping[str, Any]) -> FitSettings:
@@ -112,41 +123,36 @@ def _opened(settings: FitSettings, data: str | Path, result: Mapping[str, Any]) 
         yield dataset
 
 
-def _split(dataset: Dataset, settings: FitSettings, result: Mapping[str, Any]) -> Split:
-    return dataset.split(**settings.split_options, by_count="embargo" not in result["settings"])
-
-
 @dataclass(frozen=True)
 class _Part:
-    """Forecasts of some rows, and simple ones by name, float64 (rows, horizons); `inner` are those of inner rows."""
+    """Forecasts of some rows, and simple ones of the same by name, float (rows, horizons); `inner`: of inner rows.
+
+    is_forward: whether they were learned from rows before all of them.
+    """
 
     judged: Judged
     inner: Judged
     simple: dict[str, np.ndarray]
+    is_forward: bool = True
 
-    @classmethod
-    def of(
-        cls,
-        folder: TrainingFolder,
-        dataset: Dataset,
-        split: Split,
-        settings: FitSettings,
-        *,
-        simple: dict[str, np.ndarray] | None = None,
-    ) -> _Part:
-        """Return a run's forecasts of its validation rows; `simple` where simple ones of these rows are known."""
-        judged, inner = _forecasts(folder, dataset, split)
-        if simple is not None:
-            return cls(judged, inner, simple)
-        labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
-        simple = simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap)
-        there = np.searchsorted(split.validation.numbers(), judged.rows)  # rows that could not be read are not there
-        return cls(judged, inner, {name: values[there] for name, values in simple.items()})
+
+def _is_forward(dataset: Dataset, split: Split) -> bool:
+    learned = dataset.read_times(np.concatenate([split.train.numbers(), split.inner.numbers()]))
+    return bool(learned.max() < dataset.read_times(split.validation.numbers()).min())
+
+
+def _of_rows(simple: Mapping[str, np.ndarray], split: Split, judged: Judged) -> dict[str, np.ndarray]:
+    """Return the forecasts of the rows that were judged: those that could not be read are not there."""
+    numbers = split.validation.numbers()
+    if len(numbers) == len(judged):
+        return dict(simple)
+    there = np.searchsorted(numbers, judged.rows)
+    return {name: values[there] for name, values in simple.items()}
 
 
 def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> tuple[Judged, Judged]:
     """Return the forecasts of validation and of inner rows that `fit` has left, or made anew."""
-    if folder.inner_forecasts.exists():
+    if folder.forecasts.exists() and folder.inner_forecasts.exists():
         return Judged.read(folder.forecasts), Judged.read(folder.inner_forecasts)
     from .predict import predict
 
@@ -159,21 +165,11 @@ def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> tuple[
 
 
 def _judge(part: _Part, traded: Sequence[_Part], dataset: Dataset, settings: FitSettings, seed: int) -> Evaluation:
-    """Judge a part, and what trading on the folds `traded` would have earned."""
+    """Judge a part, and what trading on the folds `traded` would have earned: nothing where one knew the future."""
     labels = dataset.labels(target_step=settings.target_step, markets=settings.market_names)
-    judged = part.judged
-    evaluation = judge(
-        judged.forecasts,
-        judged.targets,
-        part.simple,
-        times=judged.times,
-        markets=judged.markets,
-        target_step=labels.target_step,
-        overlap=labels.overlap,
-        seed=seed,
-    )
+    evaluation = judge(part.judged, part.simple, target_step=labels.target_step, overlap=labels.overlap, seed=seed)
     costs = after_costs(
-        [(fold.inner, fold.judged) for fold in traded],
+        [(fold.inner, fold.judged) for fold in traded] if all(fold.is_forward for fold in traded) else [],
         target_step=labels.target_step,
         block_length=evaluation.block_steps,
         seed=seed,
@@ -185,7 +181,7 @@ def _pool(parts: Sequence[_Part]) -> _Part:
     """Return each row once, in order of time, with the mean of all forecasts of it; the same of inner rows."""
     judged, simple = _mean([part.judged for part in parts], [part.simple for part in parts])
     inner, _ = _mean([part.inner for part in parts], [{} for _ in parts])
-    return _Part(judged, inner, simple)
+    return _Part(judged, inner, simple, all(part.is_forward for part in parts))
 
 
 def _mean(parts: Sequence[Judged], simple: Sequence[Mapping[str, np.ndarray]]) -> tuple[Judged, dict[str, np.ndarray]]:
@@ -204,7 +200,8 @@ def _mean(parts: Sequence[Judged], simple: Sequence[Mapping[str, np.ndarray]]) -
     forecasts = mean([part.forecasts for part in parts]).astype(np.float32)
     judged = Judged(rows, each("times"), each("markets"), forecasts, each("targets"))
     order = np.argsort(judged.times, kind="stable")
-    return judged.take(order), {name: mean([one[name] for one in simple])[order] for name in simple[0]}
+    others = {name: mean([one[name] for one in simple])[order].astype(np.float32) for name in simple[0]}
+    return judged.take(order), others
 
 
 def _by_part(walk: Walk, parts: Mapping[tuple[int, int], _Part], by_fold: Mapping[int, _Part]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from ..files import read_json
 from ..sources.time_order import rows_by_market
 from ..times import duration_name, iso_time
+from ..training.judged import Judged
 from .costs import AfterCosts
 from .periods import PeriodScore, by_period, information_ratios, months, regimes
 from .resampling import Blocks, block_length
@@ -98,12 +99,9 @@ def read_evaluation(path: Path, *, weights_sha256: str | None = None) -> Evaluat
 
 
 def judge(
-    forecasts: np.ndarray,
-    targets: np.ndarray,
-    others: dict[str, np.ndarray],
+    judged: Judged,
+    others: Mapping[str, np.ndarray],
     *,
-    times: np.ndarray,
-    markets: np.ndarray,
     target_step: int,
     overlap: int,
     trials: int = 1,
@@ -111,10 +109,10 @@ def judge(
 ) -> Evaluation:
     """Return the evaluation of forecasts of rows in order of time.
 
-    forecasts, targets and each of `others`: float (rows, horizons), NaN where not known; 'mean' among others is that of
-    the training targets, for R2. times: int64 ns; markets: names, '' for none. target_step: ns of one horizon; overlap:
-    steps in time until a row's last target is known.
+    others: simple forecasts by name, float (rows, horizons), NaN where not known; 'mean' is that of the training
+    targets, for R2. target_step: ns of one horizon; overlap: steps in time until a row's last target is known.
     """
+    forecasts, targets, times, markets = judged.forecasts, judged.targets, judged.times, judged.markets
     by_market = {name: some for name, some in rows_by_market(markets) if name}
     known = np.isfinite(targets).any(axis=1) & np.isfinite(forecasts).any(axis=1)
     length = block_length(_dependent(forecasts, targets), times, overlap=overlap)

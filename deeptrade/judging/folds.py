@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..data.split import Labels
+from ..data.split import EmptyPartError, Labels
 from ..errors import SettingsError
 from ..files import shorten_home
 from ..run_folder import TrainingFolder, WalkFolder
 from ..settings import FitSettings
-from ..times import Period, exact_time, name_period, parse_periods
+from ..times import LAST_TIME, Period, exact_time, name_period, parse_periods
 from ..units import count_of
-from .walk_settings import WalkSettings
+from .walk_settings import LENGTH, WalkSettings
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def make_folds(data: Dataset, settings: FitSettings, walk: WalkSettings) -> list
     """
     labels = data.labels(target_step=settings.target_step, markets=settings.market_names)
     folds = list(_combined(labels, walk) if walk.train == "combinatorial" else _forward(labels, walk))
-    return [replace(fold, rows=_count(data, settings, fold)) for fold in folds]
+    return [replace(fold, rows=_count(data, settings, walk, fold)) for fold in folds]
 
 
 def _forward(labels: Labels, walk: WalkSettings) -> Iterator[Fold]:
@@ -87,12 +87,17 @@ def _periods(times: np.ndarray, edges: np.ndarray, walk: WalkSettings) -> list[P
     if len(set(begins)) < walk.folds:
         rows = count_of(len(times), "row")
         raise SettingsError(f"folds={walk.folds} are too many for {rows} with targets; use fewer folds, or more rows")
-    return list(pairwise([*begins, 2**63 - 1]))
+    return list(pairwise([*begins, LAST_TIME]))
 
 
-def _count(data: Dataset, settings: FitSettings, fold: Fold) -> dict[str, int]:
+def _count(data: Dataset, settings: FitSettings, walk: WalkSettings, fold: Fold) -> dict[str, int]:
     periods = {"validation_period": fold.validation_period, "training_period": fold.training_period}
-    split = data.split(**settings.split_options | periods)
+    try:
+        split = data.split(**settings.split_options | periods)
+    except EmptyPartError as error:
+        share = "" if walk.train == "combinatorial" else f" with test_ratio={walk.test_ratio:g}"
+        given = f"fold {fold.number} of folds={walk.folds}{share}"
+        raise EmptyPartError(given, error.why, "use fewer folds, a smaller test_ratio, or more rows") from None
     parts = {"train": split.train, "inner": split.inner, "validation": split.validation}
     others = {"purged": split.purged, "embargoed": split.embargoed}
     return {name: len(rows) for name, rows in (parts | others).items()}
@@ -135,11 +140,7 @@ class Training:
         result = self.folder.read_completed_result()
         if result is None or not self.folder.forecasts.exists():
             return False
-        return all(result["settings"][name] == getattr(self.settings, name) for name in _LENGTH)
-
-
-_LENGTH = ("epochs", "max_steps", "early_stop_patience")
-"""Settings of `fit` that say when it is done, and may change when it goes on."""
+        return all(result["settings"][name] == getattr(self.settings, name) for name in LENGTH)
 
 
 @dataclass(frozen=True)

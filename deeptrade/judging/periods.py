@@ -19,13 +19,17 @@ _VOLATILITY_ROWS = 50
 
 @dataclass(frozen=True)
 class PeriodScore:
-    """Scores of the rows of a period, such as '2026-03' or 'calm', at one horizon; None where not defined."""
+    """Scores of the rows of a period, such as '2026-03' or 'calm', at one horizon; None where not defined.
+
+    spread: standard deviation of the forecasts as a share of that of the outcomes.
+    """
 
     period: str
     horizon: int
     rows: int
     rank_ic: float | None
     mae_gain: float | None
+    spread: float | None = None
 
 
 def by_period(periods: np.ndarray, forecasts: np.ndarray, targets: np.ndarray) -> list[PeriodScore]:
@@ -41,14 +45,15 @@ def by_period(periods: np.ndarray, forecasts: np.ndarray, targets: np.ndarray) -
     return found
 
 
-def _scores(forecast: np.ndarray, target: np.ndarray) -> tuple[float | None, float | None]:
+def _scores(forecast: np.ndarray, target: np.ndarray) -> tuple[float | None, float | None, float | None]:
     from scipy.stats import spearmanr
 
     rank_ic = None
     if np.ptp(forecast) > 0 and np.ptp(target) > 0:
         rank_ic = float(spearmanr(forecast, target).statistic)
-    zero = np.abs(target).sum()
-    return rank_ic, float(1 - np.abs(target - forecast).sum() / zero) if zero else None
+    zero, deviation = np.abs(target).sum(), target.std()
+    gain = float(1 - np.abs(target - forecast).sum() / zero) if zero else None
+    return rank_ic, gain, float(forecast.std() / deviation) if deviation else None
 
 
 def information_ratios(scores: list[PeriodScore]) -> Iterator[tuple[int, float]]:

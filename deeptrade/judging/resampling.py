@@ -7,12 +7,15 @@ sums over rows, so a resample costs sums over blocks and not over rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 RESAMPLES, LEAST_BLOCKS = 1000, 10
 """Bootstrap samples; minimum blocks for an interval."""
+
+_MOST_STARTS = 500_000
+"""Blocks that are looked up at once: 4 MB."""
 
 
 class Blocks:
@@ -25,10 +28,8 @@ class Blocks:
         self.length = length
         self._first = np.flatnonzero(np.concatenate([[True], np.diff(times) > 0])) if len(times) else np.empty(0, int)
         self.steps = len(self._first)
-        blocks = -(-self.steps // length)
-        self.are_enough = blocks >= LEAST_BLOCKS
-        generator = np.random.default_rng(seed)
-        self._starts = generator.integers(0, max(1, self.steps), (RESAMPLES, blocks)) if self.are_enough else None
+        self._blocks, self._seed = -(-self.steps // length), seed
+        self.are_enough = self._blocks >= LEAST_BLOCKS
 
     def sums(self, columns: np.ndarray) -> np.ndarray:
         """Return the sums over rows of float64 (rows, columns): over all of them, then over each resample.
@@ -36,13 +37,20 @@ class Blocks:
         The result is (1 + RESAMPLES, columns), or (1, columns) where there are too few blocks.
         """
         whole = columns.sum(axis=0, keepdims=True)
-        if self._starts is None:
+        if not self.are_enough:
             return whole
         by_step = np.add.reduceat(columns, self._first, axis=0)
-        resampled = np.empty((len(self._starts), columns.shape[1]))
-        for number, column in enumerate(by_step.T):
-            resampled[:, number] = _block_sums(column, self.length)[self._starts].sum(axis=1)
-        return np.concatenate([whole, resampled])
+        sums = [_block_sums(column, self.length) for column in by_step.T]
+        found = [whole]
+        for starts in self.starts():
+            found.append(np.stack([values[starts].sum(axis=1) for values in sums], axis=1))
+        return np.concatenate(found)
+
+    def starts(self) -> Iterator[np.ndarray]:
+        """Yield where the blocks of some resamples begin, int64 (resamples, blocks), RESAMPLES in all."""
+        generator, at_once = np.random.default_rng(self._seed), max(1, _MOST_STARTS // self._blocks)
+        for first in range(0, RESAMPLES, at_once):
+            yield generator.integers(0, self.steps, (min(at_once, RESAMPLES - first), self._blocks))
 
 
 def _block_sums(values: np.ndarray, length: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..times import duration_name, parse_duration
 from ..units import count_of
+from .resampling import RESAMPLES
 
 LEVEL = 0.025
 """Level of the joint test, one-sided: that of a 95% interval that lies above zero."""
@@ -82,11 +83,16 @@ class Verdict:
         if self.kind == "unknown":
             return "Nothing can be said of skill: too few independent rows."
         if self.kind == "none":
-            return f"No evidence of skill (joint p = {self.joint_p:.2g})."
+            return f"No evidence of skill ({self._joint()})."
         named = ", ".join(horizon_name(horizon, step) for horizon in self.horizons)
         if self.kind == "worse":
-            return f"Worse than zero at {named} (joint p = {self.joint_p:.2g})."
-        return f"Evidence of skill at {named} (joint p = {self.joint_p:.2g})."
+            return f"Worse than zero at {named} ({self._joint()})."
+        return f"Evidence of skill at {named} ({self._joint()})."
+
+    def _joint(self) -> str:
+        """Return p in words; so many resamples cannot tell a smaller one than their number allows."""
+        p = self.joint_p or 0.0
+        return f"joint p {'<=' if p <= 1 / (1 + RESAMPLES) else '='} {p:.2g}"
 
     def basis(self) -> str:
         """Return what the verdict rests on: the statistic, rows, dates and trials."""

@@ -7,11 +7,10 @@ one store. What is done is never done again: killed anywhere, the same call goes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
@@ -19,20 +18,26 @@ from ..errors import DataError, RunConflictError
 from ..files import friendly_os_errors, is_held, locked_folder, user_path, write_json
 from ..memory import MemoryLimits
 from ..planning.children import bound_command, run_logged
+from ..planning.plan import planned
+from ..planning.rules import apply_rules
 from ..progress import ByteProgress
-from ..run_folder import WalkFolder
-from ..settings import MATHS, FitSettings
+from ..run_folder import RunFolder, WalkFolder
+from ..settings import FitSettings
 from ..units import count_of
-from .evaluate import evaluate
+from .continuing import BATCH, continued
+from .evaluate import evaluate_walk, weights_of
 from .evaluation import Evaluation, read_evaluation
 from .folds import Training, Walk, make_folds
-from .walk_settings import OWN, WalkSettings
+from .walk_settings import OWN, WalkSettings, default_folder
 
 Sink = Callable[[str], None]
 Start = Callable[[Sequence[str], Path], tuple[int, str]]
 """Runs `deeptrade` with arguments, what it says in a log, and returns its exit code and its last line."""
 
 _WAIT_SECONDS = 60
+
+FEW_ROWS = 200
+"""Fewer training rows teach a network nothing that lasts."""
 
 
 def in_child(arguments: Sequence[str], log: Path) -> tuple[int, str]:
@@ -63,29 +68,59 @@ def walk(
 
     Raises DataError and SettingsError, RunConflictError for a folder of another walk, WalkError where a training fails.
     """
+    settings = replace(settings, out=settings.out or default_folder(settings.csv))
     folder, options = WalkFolder(user_path(settings.out)), options or WalkSettings()
 
     def refuse() -> None:
         raise RunConflictError(f"another process walks in {folder.folder}; wait until it ends, or give another --out")
 
     with locked_folder(folder.folder, taken=refuse):
-        whole = _plan(settings, options, folder, fresh=fresh, sink=sink)
+        whole = _plan(settings, options, folder, given=given, fresh=fresh, sink=sink)
         trainings = list(whole.trainings(folder))
-        _run_all(trainings, given, sink, start, folder)
-        found = _found(folder)
-        if found is None:
+        try:
+            _run_all(trainings, given, sink, start, folder)
+        except KeyboardInterrupt:  # a signal, which the training has had too
+            sink("stopped; run the same command again to continue")
+            raise
+        weights = weights_of(trainings)
+        found = read_evaluation(folder.evaluation, weights_sha256=weights)
+        if found.verdict is None or not folder.forecasts.exists():
             sink("judging the forecasts")
-            return evaluate(folder.folder)
+            return evaluate_walk(whole, folder)
         sink(f"{folder.folder} is done, nothing was changed; --fresh starts over")
         return found
 
 
-def _plan(settings: FitSettings, options: WalkSettings, folder: WalkFolder, *, fresh: bool, sink: Sink) -> Walk:
+def _plan(
+    settings: FitSettings,
+    options: WalkSettings,
+    folder: WalkFolder,
+    *,
+    given: Collection[str],
+    fresh: bool,
+    sink: Sink,
+) -> Walk:
     """Return the walk with its folds, as it was begun or new; the data is compiled first if needed."""
     before = folder.read_state()
-    if fresh and before is not None:
+    if before is None and RunFolder(folder.folder).is_run():
+        raise RunConflictError(f"{folder.folder} holds a run, which a walk would mix with its own; give another --out")
+    with _opened(settings, sink) as data:
+        data.schema.select(settings.feature_names)
+        settings = _resolved(settings, data, given=given, sink=sink)
+        if before is not None and not fresh:
+            settings = continued(before, Walk(settings, options, []), data, folder, given={*given, *settings.changed})
+        whole = Walk(settings, options, make_folds(data, settings, options))
+        identity = {"data_id": data.data_id, "content_hash": data.content_hash}
+    if before is not None and fresh:
         folder.remove([training.name for training in Walk.from_json(before).trainings(folder)])
-        before = None
+    content = {"schema_version": 1, **identity, **whole.to_json()}
+    if fresh or before != content:
+        write_json(folder.state, content)
+    return whole
+
+
+@contextmanager
+def _opened(settings: FitSettings, sink: Sink) -> Iterator[Dataset]:
     with (
         closing(ByteProgress("reading", sink=sink)) as progress,
         open_dataset(
@@ -103,28 +138,22 @@ def _plan(settings: FitSettings, options: WalkSettings, folder: WalkFolder, *, f
             progress=progress,
         ) as data,
     ):
-        data.schema.select(settings.feature_names)
-        whole = Walk(settings, options, make_folds(data, settings, options))
-        if before is not None:
-            _check_same(before, whole, data, folder)
-        identity = {"data_id": data.data_id, "content_hash": data.content_hash}
-    write_json(folder.state, {"schema_version": 1, **identity, **whole.to_json()})
-    return whole
+        yield data
 
 
-def _check_same(before: dict[str, Any], now: Walk, data: Dataset, folder: WalkFolder) -> None:
-    """Raise RunConflictError naming the difference where the folder holds another walk."""
-    advice = "give another --out, or --fresh to start over"
-    if before["data_id"] not in (data.data_id, *data.former_data_ids):
-        raise RunConflictError(f"{folder.folder} holds a walk over other data; {advice}")
-    earlier = Walk.from_json(before)
-    pairs = [(asdict(earlier.options), asdict(now.options)), (asdict(earlier.settings), asdict(now.settings))]
-    for (was, is_now), names in zip(pairs, (asdict(now.options), set(MATHS) - set(OWN)), strict=True):
-        for name in sorted(names):
-            if name in was and was[name] != is_now[name]:
-                raise RunConflictError(
-                    f"{folder.folder} holds a walk with {name}={was[name]!r}, given {is_now[name]!r}; {advice}"
-                )
+def _resolved(settings: FitSettings, data: Dataset, *, given: Collection[str], sink: Sink) -> FitSettings:
+    """Return the settings with what the plan and the rules for large files choose, once for all trainings."""
+    if settings.plan:
+        chosen = planned(settings.plan, given=given)
+        settings, given = replace(settings, plan="", **chosen), {*given, *chosen}
+        sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
+    limit, row_bytes = MemoryLimits.of(settings.memory_limit).smallest(), data.schema.row_bytes
+    settings, decisions = apply_rules(
+        settings, given=given, file_bytes=data.file_bytes, limit=limit, row_bytes=row_bytes
+    )
+    for decision in decisions:
+        sink(decision.line())
+    return settings
 
 
 def _run_all(
@@ -138,6 +167,10 @@ def _run_all(
     done = f", {len(trainings) - len(left)} of them done" if len(left) < len(trainings) else ""
     sink(f"{count_of(len(trainings), 'training')}{done}; {rows:,} rows to train on")
     folder.evaluation.unlink(missing_ok=True)
+    fewest = min(left, key=lambda training: training.fold.rows["train"]).fold
+    if fewest.rows["train"] < FEW_ROWS:
+        rows_left = count_of(fewest.rows["train"], "row")
+        sink(f"fold {fewest.number} has only {rows_left} to learn from: expect nothing of it")
     seconds, worked = 0.0, 0
     for training in left:
         number = trainings.index(training) + 1
@@ -170,21 +203,17 @@ def _run_one(training: Training, given: Collection[str], start: Start, log: Path
         time.sleep(1)
     with friendly_os_errors(f"making the folder {log.parent}"):
         log.parent.mkdir(parents=True, exist_ok=True)
-    names = {*given, *training.settings.changed, *OWN} - {"fresh"}
+    names = {*given, *training.settings.changed, *OWN, *BATCH, "chunk_size", "cache_batches"} - {"fresh"}
     code, last = start(training.settings.as_arguments(names), log)
-    if code == 0:
+    if training.is_done:
         return
     what = f"the training of fold {training.fold.number}, seed {training.seed}"
     if code == DataError.exit_code:
         raise DataError(f"{what}: {last.removeprefix('deeptrade fit: ')}")
-    how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    again = f"see {log}; the same command continues"
+    how = f"was ended by signal {-code}" if code < 0 else f"was stopped by signal {code - 128}"
+    if 0 <= code <= 128:
+        how = f"failed with exit code {code}"
+    again = f"see {log}; run the same command again to continue"
     if code < 0 or code > 128:
         raise DataError(f"{what} {how}; {again}")
     raise WalkError(f"{what} {how}; {again}")
-
-
-def _found(folder: WalkFolder) -> Evaluation | None:
-    """Return the evaluation of this walk, None where it has none yet."""
-    found = read_evaluation(folder.evaluation)
-    return found if found.verdict is not None and folder.forecasts.exists() else None

@@ -22,7 +22,7 @@ def _option(default: Any, help_text: str, **limits: Any) -> Any:
 class WalkSettings:
     """Options of `deeptrade walk` beside those of `fit`."""
 
-    folds: int = _option(5, "parts of the time that is judged, one after the other", least=1)
+    folds: int = _option(5, "parts of the time that is judged, one after the other", least=1, most=MOST_TRAININGS)
     train: str = _option(
         "expanding", "learn from all that came before, from as much of it each time, or from all others", choices=KINDS
     )
@@ -40,17 +40,17 @@ class WalkSettings:
                 raise SettingsError(f"test_folds={self.test_folds} leaves none of folds={self.folds} to learn from")
         if self.trainings > MOST_TRAININGS:
             raise SettingsError(
-                f"folds={self.folds} and seeds={self.seeds!r} make {self.trainings:,} trainings; use fewer, at most "
-                f"{MOST_TRAININGS:,}"
+                f"folds={self.folds} and seeds={self.seeds!r} make more than {MOST_TRAININGS:,} trainings; use fewer"
             )
 
     @property
     def seed_numbers(self) -> list[int]:
         """The seeds, each once."""
         parts = [part.strip() for part in self.seeds.split(",")]
-        if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        numbers = [int(part) for part in parts if part.isdecimal()]
+        if len(set(numbers)) < len(parts):
             raise SettingsError(f"seeds={self.seeds!r} is not accepted; give different whole numbers, such as 0,1,2")
-        return [int(part) for part in parts]
+        return numbers
 
     @property
     def splits(self) -> int:
@@ -65,6 +65,10 @@ class WalkSettings:
 
 OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh", "skip_rl")
 """Settings of `fit` that a walk makes itself, or has options of its own for."""
+
+
+LENGTH = ("epochs", "max_steps", "early_stop_patience")
+"""Settings of `fit` that say when it is done."""
 
 
 def default_folder(data: str) -> str:

@@ -101,7 +101,7 @@ def run_grid(
     parameters: Mapping[str, str] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    command: Sequence[str] = tuple(bound_command("deeptrade")),
+    command: Sequence[str] | None = None,
 ) -> Path:
     """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
 
@@ -123,13 +123,14 @@ def run_grid(
     with friendly_os_errors(f"making the folder {out}"):
         out.mkdir(parents=True, exist_ok=True)
     failures: dict[str, int] = {}
+    start = command or bound_command("deeptrade")  # it names this process, which must be the one that runs
     page = RunFolder(out).comparison_page
     for number, combination in enumerate(combined, start=1):
         name = folder_name(combination)
         say(f"run {number} of {len(combined)}: {name}")
         given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
         arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
-        code, last = run_logged([*command, *arguments], out / f"{name}.log")
+        code, last = run_logged([*start, *arguments], out / f"{name}.log")
         say(f"run {number} of {len(combined)}: {'done' if code == 0 else f'failed with exit code {code}'}; {last}")
         if code:
             failures[name] = code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ..errors import DataError
 from ..files import user_path
+from ..judging.evaluate import weights_of
 from ..judging.evaluation import Evaluation, read_evaluation
 from ..judging.folds import Walk
 from ..run_folder import WalkFolder
@@ -19,6 +20,21 @@ from ..settings import data_name
 from ..units import count_of
 from . import figures, tables
 from .page import environment, to_html, write_page
+
+_COSTS = (
+    "Income in % of the stake, by the fee for a change of position in basis points (bp). A position is taken at a "
+    "row by the forecast one step ahead and held one step: by its sign; by its sign where it is large, with "
+    "threshold and horizon chosen on the inner rows of each fold for each fee; or by its size. The stake is the "
+    "same at every step, so losses add up and can exceed it."
+)
+_SHARPES = (
+    "The Sharpe ratio a year: mean over standard deviation of the net returns per step, times the root of the "
+    "steps in a year, with 95% intervals from resampled blocks of time."
+)
+_BEHIND = (
+    "Turnover is what is changed, in stakes; drawdown the largest fall of the equity curve. The fee at which a "
+    "rule breaks even is that of the positions it took here; the threshold would be another one at another fee."
+)
 
 
 @dataclass(frozen=True)
@@ -40,15 +56,16 @@ def write_walk_page(folder: str | Path) -> Path:
     state = found.read_state()
     if state is None:
         raise DataError(f"{found.folder} holds no walk; give the --out of one")
-    walk, judged = Walk.from_json(state), read_evaluation(found.evaluation)
+    walk = Walk.from_json(state)
     trainings = list(walk.trainings(found))
-    done = sum(training.folder.read_completed_result() is not None for training in trainings)
+    judged = read_evaluation(found.evaluation, weights_sha256=weights_of(trainings) or "")
+    done = sum(training.is_done for training in trainings)
     body = (
         environment()
         .get_template("walk.html.j2")
         .render(
             verdicts=list(_verdicts(walk, judged, done, len(trainings))),
-            sections=[one for one in _sections(walk, judged) if one.text or one.tables or one.figures],
+            sections=[one for one in _sections(walk, judged) if one.tables or one.figures],
         )
     )
     write_page(found.page, title=f"Walk-forward on {data_name(walk.settings.csv)}", body=Markup(body))
@@ -57,9 +74,10 @@ def write_walk_page(folder: str | Path) -> Path:
 
 def _verdicts(walk: Walk, judged: Evaluation, done: int, trainings: int) -> Iterator[tuple[str, str]]:
     if judged.verdict is not None:
-        yield "Skill.", tables.verdict(judged)
+        later = " These models also learned from later rows." if walk.is_combinatorial else ""
+        yield "Skill.", f"{tables.verdict(judged)}{later}"
     else:
-        yield "Skill.", "Not judged yet: the same command goes on, and judges at the end."
+        yield "Skill.", "Not judged yet: run the same command again to continue; it judges at the end."
     if judged.costs.scores:
         yield "After costs.", tables.costs_line(judged.costs)
     yield "Walk.", f"{tables.walk_line(walk)} {done} of {count_of(trainings, 'training')} done."
@@ -76,14 +94,16 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
         )
         yield _Section(
             "What would trading have earned?",
-            "" if judged.costs.scores else "These folds also learn from what came later, so nobody could have traded.",
+            _COSTS if judged.costs.scores else "Nobody could have: these models also learned from what came later.",
             [figures.as_image(figures.equity(judged.costs), alt="Equity curves")] if judged.costs.scores else [],
-            [to_html(tables.costs(judged.costs)), to_html(tables.costs_in_detail(judged.costs))]
-            if judged.costs.scores
-            else [],
+            _tables(tables.costs(judged.costs)),
         )
+        yield _Section("How sure is that?", _SHARPES, tables=_tables(tables.sharpes(judged.costs)))
+        yield _Section("What is behind it, at 10 bp?", _BEHIND, tables=_tables(tables.costs_in_detail(judged.costs)))
         yield _Section(
             "Does it hold from fold to fold?",
+            "The size of forecasts is their standard deviation as a share of that of the outcomes: near 0 they "
+            "are zero in practice, whatever their ranks.",
             figures=[figures.as_image(figures.skill_by_fold(judged), alt="Rank IC by fold")],
             tables=[to_html(tables.by_fold(judged))],
         )
@@ -94,20 +114,26 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
         yield _Section("How far apart are the paths?", tables=_tables(tables.by_path(judged)))
         yield _Section(
             "Is it better than simple forecasts?",
-            tables.baselines_line(judged),
+            f"{tables.baselines_line(judged)} Ridge is a linear regression, trees are boosted ones, both on "
+            "changes over the last steps of every window.",
             [figures.as_image(figures.gains(judged), alt="Error below that of simple forecasts, by horizon")],
             [to_html(tables.gains(judged))],
         )
         yield _Section("Does it get the direction right?", tables=[to_html(tables.directions(judged))])
-        yield _Section("Does it hold over time?", tables=_tables(tables.over_time(judged)))
+        yield _Section(
+            "Does it hold over time?",
+            "A row is calm, usual or wild by the size of the returns before it.",
+            tables=_tables(tables.over_time(judged)),
+        )
         yield _Section("Does it hold for each market?", tables=_tables(tables.scores_by_market(judged)))
-    yield _Section("What was judged?", tables=[to_html(tables.folds(walk))])
+    yield _Section("What is judged?", tables=[to_html(tables.folds(walk))])
     yield _Section("With which settings?", tables=_tables(tables.settings_table(_changed(walk))))
 
 
 def _changed(walk: Walk) -> dict[str, Any]:
     settings = {name: getattr(walk.settings, name) for name in sorted(walk.settings.changed - {"out"})}
-    options = {name: getattr(walk.options, name) for name in type(walk.options).__dataclass_fields__}
+    unused = "test_ratio" if walk.is_combinatorial else "test_folds"
+    options = {item.name: getattr(walk.options, item.name) for item in fields(walk.options) if item.name != unused}
     return settings | options
 
 

@@ -24,7 +24,7 @@ from ..planning.memory_model import check_fits, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
 from ..progress import ByteProgress
-from ..run_folder import TrainingFolder
+from ..run_folder import TrainingFolder, WalkFolder
 from ..settings import FitSettings
 from ..store import Located, locate
 from ..store.ledger import write_ledger
@@ -85,6 +85,8 @@ def fit(
     head = look_at(located)
     head.schema.select(settings.feature_names)
     limits = limits or MemoryLimits.of(settings.memory_limit)
+    if WalkFolder(settings.out_dir).state.exists():
+        raise RunConflictError(f"{settings.out_dir} holds a walk; give another --out")
     with StopRequest().listening() as stop, alone_in(settings.out_dir):
         prepared = _prepare(settings, given, head, limits, sink)
         if prepared.result is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..data.dataset import Dataset
+from ..errors import DataError
 from ..files import atomic_write
 
 
@@ -54,8 +55,12 @@ class Judged:
 
     @classmethod
     def read(cls, path: Path) -> Judged:
-        """Return what `write` wrote."""
-        table = pd.read_parquet(path)
+        """Return what `write` wrote; DataError where the file cannot be read."""
+        try:
+            table = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise DataError(f"{path} cannot be read ({line}); run the training again with --fresh") from None
         names = [str(name) for name in table.columns]
         forecasts, targets = (
             table[[name for name in names if name.startswith(prefix)]].to_numpy(np.float32) for prefix in ("f_", "y_")
@@ -67,6 +72,11 @@ class Judged:
     def of(cls, dataset: Dataset, rows: np.ndarray, forecasts: np.ndarray) -> Judged:
         """Return forecasts (rows, horizons) of these rows of a dataset, int64 (rows,), beside their targets."""
         return cls(rows, dataset.read_times(rows), dataset.read_markets(rows), forecasts, dataset.read_targets(rows))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Judged]) -> Judged:
+        """Return the rows of all parts, one part after the other."""
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -262,7 +262,8 @@ class Trainer:
         self._is_finished = True
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         self._swap()
-        self._callbacks.on_train_end()
+        if self._has_begun:  # not where a run goes on that had taken its last step
+            self._callbacks.on_train_end()
 
     def _refuse_if_finished(self) -> None:
         if self._is_finished:

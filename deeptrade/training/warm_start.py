@@ -29,14 +29,17 @@ def begin_with(model: Any, folder: str | Path) -> None:
     if not path.is_file():
         raise SettingsError(f"warm_start={str(folder)!r} holds no {path.name}; give the --out of a completed run")
     before = keras.models.load_model(path)
-    pairs = list(zip(model.trainable_variables, before.trainable_variables, strict=False))
-    counts = len(model.trainable_variables), len(before.trainable_variables)
-    if counts[0] != counts[1] or any(one.shape != other.shape for one, other in pairs):
+    if _likeness(model) != _likeness(before):
         raise SettingsError(
             f"warm_start={str(folder)!r} holds another model; give a run of the same features, horizons and model_size"
         )
-    for one, other in pairs:
+    for one, other in zip(model.trainable_variables, before.trainable_variables, strict=True):
         one.assign(other)
+
+
+def _likeness(model: Any) -> tuple[Any, ...]:
+    """Return what two models of the same weights share: features by name, and the shapes of their weights."""
+    return getattr(model, "feature_names", None), [tuple(one.shape) for one in model.trainable_variables]
 
 
 def _training(folder: str | Path) -> TrainingFolder:

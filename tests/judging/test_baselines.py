@@ -56,9 +56,7 @@ def test_zero_is_zero_and_the_mean_is_that_of_the_training_targets(market):
 @pytest.mark.parametrize("overlap", [2, 30])
 def test_without_inner_rows_nothing_that_reaches_into_the_tuning_rows_is_fitted(tmp_path, monkeypatch, overlap):
     seen = []
-    monkeypatch.setattr(
-        baselines, "_ridge", lambda x, y, x_tuning, y_tuning, wanted: seen.append((len(x), len(x_tuning)))
-    )
+    monkeypatch.setattr(baselines, "_ridge", lambda x, y, x_tuning, y_tuning: seen.append((len(x), len(x_tuning))))
     monkeypatch.setattr(baselines, "_trees", lambda: None)
     market, _ = market_with(tmp_path, lambda x: x[:, 0])
     with open_dataset(market.path) as data:

@@ -120,15 +120,7 @@ def test_the_mean_of_forecasts_is_taken_cell_by_cell():
 @pytest.mark.parametrize(("skill", "markets"), [(0.0, ("",)), (0.1, ("",)), (0.1, ("A", "B"))])
 def test_the_verdict_on_one_trial_is_that_of_its_evaluation(skill, markets):
     one = judged(1, skill=skill, markets=markets)
-    evaluation = judge(
-        one.forecasts,
-        one.targets,
-        {"zero": np.zeros_like(one.targets)},
-        times=one.times,
-        markets=one.markets,
-        target_step=10**9,
-        overlap=2,
-    )
+    evaluation = judge(one, {"zero": np.zeros_like(one.targets)}, target_step=10**9, overlap=2)
     assert evidence_of_skill(one, block_steps=evaluation.block_steps, trials=1) == evaluation.verdict
 
 

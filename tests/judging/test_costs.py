@@ -19,6 +19,7 @@ from deeptrade.judging.costs import (
     choose,
     positions,
     sharpe,
+    thresholds,
 )
 from deeptrade.judging.resampling import Blocks
 from deeptrade.judging.trades import schedule, trade
@@ -71,16 +72,16 @@ def test_the_threshold_is_the_best_of_a_grid_on_inner_rows_and_none_where_all_lo
             for level in np.quantile(sizes, (0, 0.5, 0.75, 0.9, 0.95, 0.98)):
                 rule = Rule("threshold", horizon, float(level))
                 incomes[rule] = trade(positions(rule, INNER.forecasts), plan, fee=fee).income
-        assert choose(INNER, fee=fee, target_step=HOUR) == max(incomes, key=incomes.get)
-    assert choose(INNER, fee=0.1, target_step=HOUR) == NEVER
-    assert choose(part_of(INNER, slice(0)), fee=0.0, target_step=HOUR) == NEVER
+        assert choose(thresholds(INNER, target_step=HOUR), fee=fee) == max(incomes, key=incomes.get)
+    assert choose(thresholds(INNER, target_step=HOUR), fee=0.1) == NEVER
+    assert choose(thresholds(part_of(INNER, slice(0)), target_step=HOUR), fee=0.0) == NEVER
 
 
 @pytest.mark.parametrize("horizon", [1, 3, 5])
 def test_the_horizon_that_earns_most_is_chosen(horizon):
     inner = make_judged(horizons=5)
     inner.forecasts[:, horizon - 1] = inner.targets[:, 0]
-    assert choose(inner, fee=0.001, target_step=HOUR).horizon == horizon
+    assert choose(thresholds(inner, target_step=HOUR), fee=0.001).horizon == horizon
 
 
 def test_the_choice_uses_inner_rows_only():
@@ -101,7 +102,7 @@ def test_scores_are_those_of_the_chosen_rules():
         (kind, fee) for fee in FEES for kind in ("sign", "threshold", "size", "long", "flat")
     ]
     for one in found.scores:
-        threshold = choose(INNER, fee=one.fee, target_step=HOUR)
+        threshold = choose(thresholds(INNER, target_step=HOUR), fee=one.fee)
         rule = {"threshold": threshold, "size": by_size(INNER)}.get(one.rule, Rule(one.rule))
         trades = trade(positions(rule, VALIDATION.forecasts), plan, fee=one.fee)
         assert (one.income, one.drawdown) == (trades.income, trades.drawdown)
@@ -136,7 +137,8 @@ def test_folds_choose_anew_and_carry_positions_over():
     other = replace(inner, targets=-inner.targets)
     anew = found_for((inner, first), (other, second))
     held = [
-        positions(choose(one, fee=0.0, target_step=HOUR), p.forecasts) for one, p in ((inner, first), (other, second))
+        positions(choose(thresholds(one, target_step=HOUR), fee=0.0), p.forecasts)
+        for one, p in ((inner, first), (other, second))
     ]
     trades = trade(np.concatenate(held), schedule(part_of(whole, slice(200, 500)), target_step=HOUR), fee=0.0)
     assert anew.of("threshold", 0.0).income == trades.income

@@ -99,7 +99,8 @@ def series(seed=0, *, rows=2000, skill=0.1, markets=("",)):
 
 def judged_of(forecasts, targets, times, markets, **options):
     given = {"target_step": 3_600_000_000_000, "overlap": 3} | options
-    return judge(forecasts, targets, {"zero": np.zeros_like(targets)}, times=times, markets=markets, **given)
+    judged = Judged(np.arange(len(times)), times, markets, forecasts, targets)
+    return judge(judged, {"zero": np.zeros_like(targets)}, **given)
 
 
 def test_markets_are_judged_apart_and_together():
@@ -152,7 +153,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert read_evaluation(tmp_path / "evaluation.json", weights_sha256="w") == judged
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert set(content["scores"][0]) == {"horizon", "market", "metric", "value", "low", "high"}
-    assert content["verdict"].startswith("Evidence of skill at 1h, 2h, 3h (joint p = ")
+    assert content["verdict"].startswith("Evidence of skill at 1h, 2h, 3h (joint p <= 0.001)")
 
 
 def test_judging_many_rows_takes_seconds():

@@ -86,7 +86,7 @@ def test_an_interval_equals_that_of_resampling_rows_block_by_block(rows):
     found, resampled = score(forecasts, targets, {}, **given)
     known = np.isfinite(targets[:, 0])
     for number in (0, 500, 999):
-        drawn = (blocks._starts[number][:, None] + np.arange(10)).ravel() % ROWS
+        drawn = (np.concatenate(list(blocks.starts()))[number][:, None] + np.arange(10)).ravel() % ROWS
         drawn = drawn[known[drawn]]
         f, y = forecasts[drawn, 0], targets[drawn, 0]
         assert resampled["ic"][number + 1, 0] == pytest.approx(np.corrcoef(f, y)[0, 1], rel=1e-9)
@@ -102,7 +102,7 @@ def test_rows_of_one_time_stay_together():
     blocks = Blocks(times, length=5)
     sums = blocks.sums(values)
     by_step = values.reshape(100, 3).sum(axis=1)
-    drawn = (blocks._starts[7][:, None] + np.arange(5)).ravel() % 100
+    drawn = (np.concatenate(list(blocks.starts()))[7][:, None] + np.arange(5)).ravel() % 100
     assert sums[8, 0] == pytest.approx(by_step[drawn].sum())
     assert sums[0, 0] == pytest.approx(values.sum())
 

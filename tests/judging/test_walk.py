@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 
 from deeptrade.cli import main
-from deeptrade.errors import DataError, RunConflictError
+from deeptrade.errors import DataError, RunConflictError, SettingsError
+from deeptrade.files import locked_folder
 from deeptrade.judging.evaluate import evaluate
 from deeptrade.judging.evaluation import read_evaluation
 from deeptrade.judging.walk import WalkError, walk
 from deeptrade.judging.walk_settings import WalkSettings
 from deeptrade.run_folder import WalkFolder
 from deeptrade.settings import FitSettings
+from deeptrade.training.fit import fit
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK
 
@@ -121,6 +123,14 @@ def test_other_settings_and_data_are_refused_with_the_difference(market, walked,
         walk_over(market, walked)
     with pytest.raises(RunConflictError, match=r"holds a walk with learning_rate=0\.001, given 0\.1"):
         walk_over(market, walked, learning_rate=0.1, options={"seeds": "0,4"})
+    with pytest.raises(RunConflictError, match="holds a walk with effective_batch=4, given 16"):
+        walk_over(market, walked, batch_size=8, options={"seeds": "0,4"})
+    before = (walked / "walk.json").read_bytes()
+    with pytest.raises(RunConflictError, match="holds a walk with max_steps=6, given 5; it may only grow; give"):
+        walk_over(market, walked, max_steps=5, options={"seeds": "0,4"})
+    with pytest.raises(RunConflictError, match="holds a walk with early_stop_patience=0, given 2"):
+        walk_over(market, walked, early_stop_patience=2, options={"seeds": "0,4"})
+    assert (walked / "walk.json").read_bytes() == before
     other = make_market(tmp_path / "other.csv", rows=ROWS, seed=1)
     with pytest.raises(RunConflictError, match="holds a walk over other data"):
         walk_over(other, walked, options={"seeds": "0,4"})
@@ -131,7 +141,7 @@ def test_a_walk_that_fails_part_of_the_way_goes_on_to_the_same_bytes(market, wal
         return (-9, "") if "01-seed_4" in str(log) else in_process(arguments, log)
 
     out = tmp_path / "again"
-    with pytest.raises(DataError, match=r"fold 1, seed 4 was ended by signal 9; see .*01-seed_4.log; the same command"):
+    with pytest.raises(DataError, match=r"fold 1, seed 4 was ended by signal 9; see .*01-seed_4.log; run the same"):
         walk_over(market, out, start=failing, options={"seeds": "0,4"})
     assert not (out / "evaluation.json").exists()
     with pytest.raises(DataError, match="not completed"):
@@ -145,6 +155,9 @@ def test_a_walk_that_fails_part_of_the_way_goes_on_to_the_same_bytes(market, wal
 def test_a_walk_starts_over_with_fresh_and_leaves_what_is_not_its_own(market, walked, tmp_path):
     shutil.copytree(walked, tmp_path / "w")
     (tmp_path / "w" / "mine.txt").write_text("kept")
+    with pytest.raises(SettingsError, match="folds=200 are too many"):  # then nothing is removed
+        walk_over(market, tmp_path / "w", fresh=True, options={"folds": 200})
+    assert bytes_of(tmp_path / "w") == bytes_of(walked)
     walk_over(market, tmp_path / "w", fresh=True)
     assert sorted(path.name for path in (tmp_path / "w" / "folds").iterdir()) == ["01", "01.log", "02", "02.log"]
     assert (tmp_path / "w" / "mine.txt").exists()
@@ -155,6 +168,55 @@ def test_more_epochs_go_on_where_the_walk_ended(market, plain, tmp_path):
     walk_over(market, tmp_path / "a", max_steps=0, epochs=2)
     walk_over(market, tmp_path / "b", max_steps=0, epochs=2)
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+def test_an_evaluation_of_other_weights_is_not_taken_for_that_of_the_walk(market, plain, tmp_path):
+    out = tmp_path / "w"
+    shutil.copytree(plain, out)
+    content = json.loads((out / "evaluation.json").read_text())
+    (out / "evaluation.json").write_text(json.dumps(content | {"weights_sha256": "of before", "verdict": "wrong"}))
+    lines = []
+    walk_over(market, out, max_steps=0, sink=lines.append)
+    assert lines == ["judging the forecasts"]
+    assert bytes_of(out) == bytes_of(plain)
+
+
+def test_a_walk_whose_training_has_been_stopped_is_not_judged_half_way(market, plain, tmp_path):
+    out = tmp_path / "w"
+    shutil.copytree(plain, out)
+    content = json.loads((out / "walk.json").read_text())
+    content["settings"]["epochs"] = 2  # as a walk that is killed while it goes on leaves it
+    (out / "walk.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not completed; run it again"):
+        evaluate(out)
+    with locked_folder(out, taken=lambda: None), pytest.raises(RunConflictError, match="another process walks in"):
+        evaluate(out)
+
+
+def test_a_folder_that_holds_a_run_is_not_walked_in_nor_one_with_a_walk_trained_into(market, plain, tmp_path):
+    shutil.copytree(plain / "folds" / "01", tmp_path / "run")
+    with pytest.raises(RunConflictError, match="run holds a run, which a walk would mix with its own"):
+        walk_over(market, tmp_path / "run")
+    with pytest.raises(RunConflictError, match="plain holds a walk; give another --out"):
+        fit(FitSettings(csv=str(market.path), out=str(plain)))
+
+
+def test_a_training_that_lost_its_forecasts_is_done_again(market, plain, tmp_path):
+    out = tmp_path / "w"
+    shutil.copytree(plain, out)
+    (out / "folds" / "02" / "inner_forecasts.parquet").unlink()
+    walk_over(market, out, max_steps=0, fresh=False)
+    assert bytes_of(out) == bytes_of(plain)
+
+
+def test_folds_that_begin_with_earlier_weights_do_not_grow(market, plain, tmp_path):
+    out = tmp_path / "w"
+    shutil.copytree(plain, out)
+    content = json.loads((out / "walk.json").read_text())
+    content["walk"]["warm_start"] = True
+    (out / "walk.json").write_text(json.dumps(content))
+    with pytest.raises(RunConflictError, match="holds a walk with epochs=1, given 2; give another"):
+        walk_over(market, out, max_steps=0, epochs=2, options={"warm_start": True})
 
 
 def alter(market, path, first):

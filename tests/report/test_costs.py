@@ -32,8 +32,8 @@ def test_the_line_tells_what_was_lost_what_fee_is_bearable_and_what_holding_earn
         ({"income": 0.0312}, "would have earned 3.1% of the stake"),
         ({"income": -0.0001}, "would have earned 0.0% of the stake"),
         ({"income": -7.3}, "would have lost 7.3 times the stake"),
-        ({"low": None, "high": None}, "(Sharpe -2.1); it"),
-        ({"sharpe": None, "low": None, "high": None}, "in 50 days; it breaks"),
+        ({"low": None, "high": None}, "cannot be told: too few independent steps."),
+        ({"sharpe": None, "low": None, "high": None}, "cannot be told: too few independent steps."),
         ({"break_even_fee": -0.0001}, "; without a fee it earns nothing either; always long earned 12% of the stake."),
         (
             {"break_even_fee": None},
@@ -58,19 +58,23 @@ def test_the_tables_have_a_row_per_rule_a_column_per_fee_and_the_figure_a_line_p
     table, detail = tables.costs(traded), tables.costs_in_detail(traded)
     assert list(table) == ["position by", "0 bp", "2 bp", "5 bp", "10 bp", "20 bp"]
     assert len(FEES) + 1 == len(table.columns)
-    assert table["position by"].tolist() == detail["position by"].tolist()
-    assert table["position by"].tolist()[0::4] == ["sign of the forecast", "always flat"]
-    sign = traded.of("sign", 0.002)
-    bounds = f"{100 * sign.income:+.1f}%; Sharpe {sign.sharpe:.1f}, {sign.low:.1f} to {sign.high:.1f}"
-    assert table["20 bp"][0].replace("\N{NO-BREAK SPACE}", " ") == bounds
-    assert table["20 bp"].iloc[-1] == "+0.0%"
+    ratios = tables.sharpes(traded)
+    for other in (detail, ratios):
+        assert table["position by"].tolist() == other["position by"].tolist()
+    assert table["position by"].tolist()[0::3] == ["sign of the forecast", "always long"]
+    sign, threshold = traded.of("sign", 0.002), traded.of("threshold", 0.002)
+    assert table["20 bp"][0] == f"{100 * sign.income:+.1f}"
+    bounds = f"{sign.sharpe:.1f} ({sign.low:.1f} to {sign.high:.1f})"
+    assert ratios["20 bp"][0].replace("\N{NO-BREAK SPACE}", " ") == bounds
+    assert (table["20 bp"][1] == "no trades") == (threshold.turnover == 0)
     assert len(figures.equity(traded).axes[0].lines) == len(traded.curves) + 1
 
 
 def test_the_table_at_ten_basis_points_tells_turnover_position_drawdown_and_the_bearable_fee():
     detail = tables.costs_in_detail(TRADED)
-    assert detail.iloc[0].tolist() == ["sign of the forecast", "7.90", "100%", "40.0", "1.8 bp"]
-    assert tables.costs_in_detail(with_sign(break_even_fee=None))["breaks even at"].tolist() == ["-", "612.0 bp"]
+    assert detail.iloc[0].tolist() == ["sign of the forecast", "7.9", "100%", "40.0", "1.8 bp"]
+    assert tables.costs_in_detail(with_sign(break_even_fee=None))["breaks even at"].tolist() == ["-", "-"]
+    assert tables.costs_in_detail(with_sign(break_even_fee=-0.001))["breaks even at"][0] == "at no fee"
 
 
 def test_the_equity_curve_is_the_income_and_its_title_says_how_it_ended():

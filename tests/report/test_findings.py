@@ -39,7 +39,8 @@ def test_sentence_and_figure_count_the_same_horizons():
     (zero,) = training.compare_with_baselines(judged)
     assert (zero.known, zero.better, zero.worse) == (3, 1, 1)
     line = tables.baselines_line(judged)
-    assert line.endswith("the model's MAE is below that of zero at 1 (above at 1).")
+    assert "the model's MAE is below that of zero at 1 (above at 1)." in line
+    assert line.endswith("On average over horizons it is 3.33% below zero's.")
     assert "below zero's at 1 of 3 horizons" in figures.gains(judged).axes[0].get_title(loc="left")
     assert tables.baselines_line(Evaluation()) == "No error is known."
 

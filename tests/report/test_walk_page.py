@@ -1,6 +1,8 @@
 """The page of a walk says how far it is, and then what it is worth."""
 
 import json
+from dataclasses import asdict
+from html import unescape
 
 import numpy as np
 import pytest
@@ -10,12 +12,14 @@ from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
 from deeptrade.files import write_json
 from deeptrade.judging.costs import after_costs
+from deeptrade.judging.evaluate import weights_of
 from deeptrade.judging.evaluation import Evaluation, judge
 from deeptrade.judging.folds import Walk, make_folds
 from deeptrade.judging.periods import by_period
 from deeptrade.judging.walk_settings import WalkSettings
 from deeptrade.report import figures, tables
 from deeptrade.report.walk_page import write_walk_page
+from deeptrade.run_folder import WalkFolder
 from deeptrade.settings import FitSettings
 from deeptrade.training.judged import Judged
 from tests.support.markets import make_market
@@ -40,11 +44,8 @@ def evaluation(walk):
     times = 1_700_000_000_000_000_000 + STEP * rows
     judged = Judged(rows, times, np.full(len(rows), "", object), forecasts, targets)
     whole = judge(
-        forecasts,
-        targets,
+        judged,
         {"zero": np.zeros_like(targets), "mean": np.full_like(targets, 0.001)},
-        times=times,
-        markets=judged.markets,
         target_step=STEP,
         overlap=2,
     )
@@ -58,29 +59,50 @@ def evaluation(walk):
 
 
 def test_an_unfinished_walk_has_a_page_that_says_how_far_it_is(walk, tmp_path, capsys):
-    write_json(tmp_path / "walk.json", walk.to_json())
+    write_json(tmp_path / "walk.json", {"data_id": "sha256-2:0"} | walk.to_json())
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"report: {tmp_path / 'index.html'}\n"
     page = (tmp_path / "index.html").read_text()
     assert "0 of 8 trainings done" in page
-    assert "Not judged yet: the same command goes on" in page
-    assert "What was judged?" in page
+    assert "Not judged yet: run the same command again" in page
+    assert "What is judged?" in page
     assert "How large is the skill?" not in page
     assert "<b>market" not in page
 
 
 def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_earned(walk, tmp_path):
-    judged = evaluation(walk)
-    write_json(tmp_path / "walk.json", walk.to_json())
-    write_json(tmp_path / "evaluation.json", judged.to_json())
-    page = write_walk_page(tmp_path).read_text()
+    judged, folder = evaluation(walk), WalkFolder(tmp_path)
+    write_json(folder.state, {"data_id": "sha256-2:0"} | walk.to_json())
+    trainings = list(walk.trainings(folder))
+    for training in trainings:
+        training.folder.folder.mkdir(parents=True)
+        write_json(
+            training.folder.result,
+            {"status": "completed", "weights_sha256": training.name, "settings": asdict(training.settings)},
+        )
+        training.folder.forecasts.touch()
+    write_json(folder.evaluation, {"weights_sha256": weights_of(trainings)} | judged.to_json())
+    page = unescape(write_walk_page(tmp_path).read_text())
+    assert "8 of 8 trainings done" in page
     first = page.index(tables.verdict(judged))
-    assert tables.verdict(judged).startswith("Evidence of skill at 20m, 40m (joint p = 0.001")
+    assert tables.verdict(judged).startswith("Evidence of skill at 20m, 40m (joint p <= 0.001")
     assert first < page.index(tables.costs_line(judged.costs)) < page.index("How large is the skill?")
     for question in ("from fold to fold", "chance of the seed", "simple forecasts", "right?", "With which settings?"):
         assert question in page
     assert "paths" not in page
     assert page.count("<img") == 4
+    result = trainings[0].folder.read_result()
+    write_json(trainings[0].folder.result, result | {"weights_sha256": "other"})
+    page = write_walk_page(tmp_path).read_text()
+    assert "Not judged yet" in page, "an evaluation of other weights is not that of this walk"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"data_id": "a", "settings": {}, "walk": [], "folds": []}'])
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_a_walk_json_of_something_else_is_refused_in_one_line(tmp_path, content, command, capsys):
+    (tmp_path / "walk.json").write_text(content)
+    assert main([command, str(tmp_path)]) == 2
+    assert "walk.json does not belong to a run" in capsys.readouterr().err
 
 
 def test_the_tables_of_folds_and_seeds_have_the_scores_at_the_first_and_the_last_horizon(walk):

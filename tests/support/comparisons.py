@@ -43,11 +43,8 @@ def add_judged(folder, name, source, judged, **changes):
     changes = {"validation__mae": error, "validation__zero_mae": size, "weights_sha256": weights} | changes
     train = TrainingFolder(add_run(folder, name, source, **changes))
     evaluation = judge(
-        judged.forecasts,
-        judged.targets,
+        judged,
         {"zero": np.zeros_like(judged.targets)},
-        times=judged.times,
-        markets=judged.markets,
         target_step=3600 * 10**9,
         overlap=2,
     )

@@ -116,6 +116,18 @@ def test_other_inner_rows_change_only_the_choice_and_the_calibration(wide, tmp_p
     assert last_weights(tmp_path / "before") == last_weights(tmp_path / "after")
 
 
+def test_a_run_that_was_killed_while_it_was_judged_is_judged_when_it_goes_on(wide, tmp_path):
+    expected = train(wide, tmp_path / "whole")
+    result = train(wide, tmp_path / "run")
+    out = tmp_path / "run"  # as a kill after the last step leaves it
+    (out / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
+    for name in ("model.keras", "forecasts.parquet", "inner_forecasts.parquet"):
+        (out / name).unlink()
+    assert train(wide, out)["weights_sha256"] == expected["weights_sha256"]
+    for name in ("forecasts.parquet", "inner_forecasts.parquet"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_without_inner_rows_the_last_weights_are_kept_as_they_are(wide, tmp_path):
     result = train(wide, tmp_path / "run", inner_ratio=0.0)
     assert (result["rows"]["inner"], result["inner"], result["calibration"]) == (0, None, None)

@@ -22,7 +22,7 @@ def skill_by_fold(judged: Evaluation) -> Figure:
     if not horizons:
         return new_axes("No fold has enough rows for a rank IC")[0]
     chosen = sorted({horizons[0], horizons[len(horizons) // 2], horizons[-1]})
-    first = [one.rank_ic or 0.0 for one in judged.folds if one.horizon == chosen[0]]
+    first = [one.rank_ic for one in judged.folds if one.horizon == chosen[0] and one.rank_ic is not None]
     above = sum(value > 0 for value in first)
     ahead = horizon_name(chosen[0], judged.step)
     figure, axes = new_axes(f"The rank IC {ahead} ahead is above zero in {above} of {count_of(len(first), 'fold')}")

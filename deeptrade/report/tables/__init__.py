@@ -2,7 +2,7 @@
 
 from .common import as_html, settings_table, versions_table
 from .comparison import backtests, backtests_line, beside_best, compared_settings, comparison, differing_settings
-from .costs import costs, costs_in_detail, costs_line
+from .costs import costs, costs_in_detail, costs_line, sharpes
 from .data import (
     alerts,
     data_verdict,
@@ -90,6 +90,7 @@ __all__ = [
     "scores",
     "scores_by_market",
     "settings_table",
+    "sharpes",
     "sizes",
     "skipped",
     "starts",

@@ -8,10 +8,9 @@ import pandas as pd
 
 from ...judging.costs import TOLD_FEE
 from ...units import format_bytes
-from .costs import basis_points, earned
+from .costs import basis_points, earned, interval
 
 if TYPE_CHECKING:
-    from ...judging.backtests import Backtest
     from ...judging.contest import BesideBest
     from ..comparison import Comparison
     from ..findings.comparison import Spread
@@ -45,18 +44,12 @@ def backtests(compared: Comparison) -> pd.DataFrame:
             {
                 "candidate": one.name,
                 "income, % of the stake": f"{100 * one.income:+.1f}",
-                "Sharpe ratio a year": _ratio(one),
+                "Sharpe ratio a year": interval(one.sharpe, one.low, one.high),
                 "breaks even at": "-" if one.break_even_fee is None else f"{10_000 * one.break_even_fee:.1f} bp",
             }
             for one in found
         ]
     )
-
-
-def _ratio(one: Backtest) -> str:
-    if one.sharpe is None:
-        return "-"
-    return f"{one.sharpe:.1f}" + ("" if one.low is None else f" ({one.low:.1f} to {one.high:.1f})")
 
 
 def backtests_line(compared: Comparison) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from ...judging.costs import FEES, TOLD_FEE, AfterCosts, Kind, TradingScore
@@ -19,30 +21,53 @@ _BASIS_POINTS = 10_000
 
 
 def costs(traded: AfterCosts) -> pd.DataFrame:
-    """Return a row per rule: by fee its income, in % of the stake, and its Sharpe ratio with a 95% interval."""
+    """Return a row per rule: by fee its income, in % of the stake."""
+    return _by_fee(traded, lambda one: f"{100 * one.income:+.1f}")
+
+
+def sharpes(traded: AfterCosts) -> pd.DataFrame:
+    """Return a row per rule: by fee its Sharpe ratio a year, with a 95% interval."""
+    return _by_fee(traded, lambda one: interval(one.sharpe, one.low, one.high))
+
+
+def _by_fee(traded: AfterCosts, told: Callable[[TradingScore], str]) -> pd.DataFrame:
+    def cell(rule: Kind, fee: float) -> str:
+        one = traded.of(rule, fee)
+        return "-" if one is None else told(one) if one.turnover else "no trades"
+
     return pd.DataFrame(
         [
-            {"position by": RULES[rule]} | {f"{basis_points(fee)} bp": _told(traded.of(rule, fee)) for fee in FEES}
-            for rule in traded.rules
+            {"position by": RULES[rule]} | {f"{basis_points(fee)} bp": cell(rule, fee) for fee in FEES}
+            for rule in _active(traded)
         ]
     )
 
 
 def costs_in_detail(traded: AfterCosts) -> pd.DataFrame:
     """Return a row per rule at TOLD_FEE: what it changes and holds, its largest loss, and which fee it could bear."""
-    found = [one for rule in traded.rules if (one := traded.of(rule)) is not None]
+    found = [one for rule in _active(traded) if (one := traded.of(rule)) is not None]
     return pd.DataFrame(
         [
             {
                 "position by": RULES[one.rule],
-                "turnover per day": f"{one.turnover_per_day:.2f}",
+                "turnover per day": f"{one.turnover_per_day:.2g}",
                 "mean position": f"{one.exposure:.0%}",
                 "drawdown, % of the stake": f"{100 * one.drawdown:.1f}",
-                "breaks even at": "-" if one.break_even_fee is None else f"{_fee_text(one.break_even_fee)} bp",
+                "breaks even at": _bearable(one),
             }
             for one in found
         ]
     )
+
+
+def _active(traded: AfterCosts) -> list[Kind]:
+    return [rule for rule in traded.rules if rule != "flat"]
+
+
+def _bearable(one: TradingScore) -> str:
+    if one.break_even_fee is None or one.rule == "long":  # held throughout, it hardly pays fees
+        return "-"
+    return f"{_fee_text(one.break_even_fee)} bp" if one.break_even_fee > 0 else "at no fee"
 
 
 def costs_line(traded: AfterCosts) -> str:
@@ -52,8 +77,9 @@ def costs_line(traded: AfterCosts) -> str:
         return "What trading would have earned is not known: no row can be traded."
     if sign.break_even_fee is None:
         return f"The forecast never has a sign, so nothing would have been traded; always long {earned(long.income)}."
+    if sign.sharpe is None or sign.low is None:
+        return "What trading would have earned cannot be told: too few independent steps."
     days = f"in {traded.days:,.0f} days" if traded.days >= 1.5 else "within a day"
-    ratio = f" ({_ratio(sign)})" if sign.sharpe is not None else ""
     bearable = (
         f"it breaks even at {_fee_text(sign.break_even_fee)} bp"
         if sign.break_even_fee > 0
@@ -61,7 +87,7 @@ def costs_line(traded: AfterCosts) -> str:
     )
     return (
         f"At {basis_points(TOLD_FEE)} bp a change of position, trading on the sign of the forecast would have "
-        f"{earned(sign.income)} {days}{ratio}; {bearable}; always long {earned(long.income)}."
+        f"{earned(sign.income)} {days} ({_ratio(sign)}); {bearable}; always long {earned(long.income)}."
     )
 
 
@@ -78,16 +104,16 @@ def earned(income: float) -> str:
     return f"{'lost' if income <= -0.0005 else 'earned'} {text}"
 
 
-def _told(one: TradingScore | None) -> str:
-    if one is None:
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Return a value with its interval, with one decimal; '-' where it is not known."""
+    if value is None:
         return "-"
-    ratio = "" if one.sharpe is None else f"; {_ratio(one)}"
-    return f"{100 * one.income:+.1f}%{ratio}".replace(" ", "\N{NO-BREAK SPACE}")
+    bounds = "" if low is None else f" ({low:.1f} to {high:.1f})"
+    return f"{value:.1f}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _ratio(one: TradingScore) -> str:
-    bounds = "" if one.low is None else f", {one.low:.1f} to {one.high:.1f}"
-    return f"Sharpe {one.sharpe:.1f}{bounds}"
+    return f"Sharpe {one.sharpe:.1f}, {one.low:.1f} to {one.high:.1f}"
 
 
 def _fee_text(fee: float) -> str:

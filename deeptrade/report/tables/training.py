@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -156,7 +157,11 @@ def verdict(judged: Evaluation) -> str:
     """Return the verdict on skill in one sentence, with what it rests on."""
     if judged.verdict is None:
         return "Not judged: deeptrade evaluate, or notebook 03, judges a completed run."
-    return f"{judged.verdict.sentence(judged.step)[:-1]}; {judged.verdict.basis()}."
+    line = f"{judged.verdict.sentence(judged.step)[:-1]}; {judged.verdict.basis()}."
+    named = [one for one in judged.of("r2") if one.horizon in judged.verdict.horizons]
+    if judged.verdict.kind == "evidence" and not any(one.is_above for one in named):
+        line += " It is skill in ranks alone: by size (R2), no forecast is better than zero."
+    return line
 
 
 def scores(judged: Evaluation, market: str | None = None) -> pd.DataFrame:
@@ -224,7 +229,15 @@ def baselines_line(judged: Evaluation) -> str:
         return "No error is known."
     counts = [f"{one.baseline} at {one.better}" + (f" (above at {one.worse})" if one.worse else "") for one in compared]
     horizons = count_of(compared[0].known, "horizon")
-    return f"Of {horizons}, each alone with 95% confidence, the model's MAE is below that of {', of '.join(counts)}."
+    line = f"Of {horizons}, each alone with 95% confidence, the model's MAE is below that of {', of '.join(counts)}."
+    gains = [one.value for one in judged.of("mae_gain_zero") if one.value is not None]
+    if not gains:
+        return line
+    mean = fmean(gains)
+    size = (
+        f"{abs(mean):.2%} {'below' if mean > 0 else 'above'} zero's" if abs(mean) >= 5e-5 else "that of zero to 0.01%"
+    )
+    return f"{line} On average over horizons it is {size}."
 
 
 def _ahead(judged: Evaluation, horizon: int) -> str:

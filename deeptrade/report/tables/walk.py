@@ -10,14 +10,12 @@ import pandas as pd
 
 from ...judging.folds import Walk
 from ...judging.verdict import horizon_name
-from ...times import iso_time, parse_periods
+from ...times import FIRST_TIME, LAST_TIME, iso_time, parse_periods
 from ...units import count_of
 
 if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
     from ...judging.periods import PeriodScore
-
-_OPEN = 2**63 - 1
 
 
 def walk_line(walk: Walk) -> str:
@@ -45,7 +43,7 @@ def folds(walk: Walk) -> pd.DataFrame:
 
 
 def _span(period: tuple[int, int]) -> str:
-    begin, end = (iso_time(time)[:16].replace("T", " ") if abs(time) < _OPEN else "" for time in period)
+    begin, end = (iso_time(time)[:16].replace("T", " ") if FIRST_TIME < time < LAST_TIME else "" for time in period)
     return f"{begin} to {end or 'the end'}"
 
 
@@ -94,10 +92,12 @@ def _told(judged: Evaluation, one: PeriodScore) -> Iterator[tuple[str, float]]:
         yield f"rank IC, {ahead}", one.rank_ic
     if one.mae_gain is not None:
         yield f"MAE below zero's, {ahead}", one.mae_gain
+    if one.spread is not None:
+        yield f"size of forecasts, {ahead}", one.spread
 
 
 def _form(column: str) -> str:
-    return "+.3f" if column.startswith("rank IC") else "+.2%"
+    return "+.3f" if column.startswith("rank IC") else "+.2%" if column.startswith("MAE") else ".1%"
 
 
 def _summary(values: Sequence[float], statistic: Callable[[Sequence[float]], float], form: str) -> str:
