@@ -2,6 +2,8 @@
 
 A network that fits noise forecasts returns several times too large. The slope of outcomes on forecasts says by how
 much, horizon by horizon: where it is sure, forecasts are multiplied by it; where it is not, they shrink towards zero.
+Squared and absolute errors must both support the size: returns have heavy tails, and a slope that a few of them make
+can raise the absolute error above that of the forecast zero.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ is not known."""
 class Calibration:
     """What inner rows say of forecasts, by horizon, as lists of floats.
 
-    `slope` of outcomes on forecasts and its standard error `slope_error`, NaN where unknown; `shrinkage`, by which
-    forecasts are multiplied; `half_width`, the outcome lies within so much of the shrunken forecast in COVERAGE of
+    `slope` of outcomes on forecasts by squared errors, and its standard error `slope_error`, NaN where unknown;
+    `shrinkage`, by which forecasts are multiplied, the smaller of what squared and absolute errors support;
+    `half_width`, the outcome lies within so much of the shrunken forecast in COVERAGE of
     rows, infinite where there are too few.
     """
 
@@ -45,8 +48,11 @@ def calibrate(forecasts: np.ndarray, targets: np.ndarray, *, overlap: int, marke
     """
     rows, horizons = targets.shape
     block = markets * max(LEAST_BLOCK, 2 * overlap)
-    slopes = [_slope(forecasts[:, h].astype(float), targets[:, h].astype(float), block) for h in range(horizons)]
-    factors = np.array([shrinkage(*slope) for slope in slopes])
+    pairs = [_known(forecasts[:, h], targets[:, h]) for h in range(horizons)]
+    slopes = [_slope(*pair, block) for pair in pairs]
+    factors = np.array(
+        [min(shrinkage(*slope), _absolute(*pair, block)) for slope, pair in zip(slopes, pairs, strict=True)]
+    )
     errors = np.abs(targets - factors * forecasts)
     return Calibration(
         rows,
@@ -71,17 +77,46 @@ def shrinkage(slope: float, error: float) -> float:
     return float(np.clip(slope * (1 - (error / slope) ** 2), LEAST_SHRINKAGE, 1.0))
 
 
+def _known(forecast: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(forecast) & np.isfinite(target)
+    return forecast[known].astype(float), target[known].astype(float)
+
+
 def _slope(forecast: np.ndarray, target: np.ndarray, block: int) -> tuple[float, float]:
     """Return the slope of target on forecast through the origin, and its standard error from sums over blocks."""
-    known = np.isfinite(forecast) & np.isfinite(target)
-    forecast, target = forecast[known], target[known]
-    power, blocks = float(forecast @ forecast), len(forecast) // block
-    if blocks < LEAST_BLOCKS or power == 0:
+    power = float(forecast @ forecast)
+    if power == 0:
         return np.nan, np.nan
     slope = float(forecast @ target) / power
-    scores = forecast * (target - slope * forecast)
-    sums = [part.sum() for part in np.array_split(scores, blocks)]
-    return slope, float(np.sqrt(np.square(sums).sum() * blocks / (blocks - 1)) / power)
+    return slope, _error_of_sum(forecast * (target - slope * forecast), block) / power
+
+
+def _absolute(forecast: np.ndarray, target: np.ndarray, block: int) -> float:
+    """Return the factor on forecasts that absolute errors support, reduced as `shrinkage` does.
+
+    The line of least absolute errors through the origin: its slope is the median of target / forecast, each weighted by
+    the size of the forecast (Laplace's method of situation). How sure its sign is follows from the sums over blocks of
+    forecasts times the sign of the target, by which small forecasts lower the error.
+    """
+    if len(forecast) < LEAST_BLOCKS * block:
+        return LEAST_SHRINKAGE
+    gains, moving = np.sign(target) * forecast, forecast != 0
+    total, error = float(gains.sum()), _error_of_sum(gains - gains.mean(), block)
+    if total <= error:
+        return LEAST_SHRINKAGE
+    ratios, weights = target[moving] / forecast[moving], np.abs(forecast[moving])
+    order = np.argsort(ratios)
+    slope = float(ratios[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)])
+    return shrinkage(slope, slope * error / total)
+
+
+def _error_of_sum(values: np.ndarray, block: int) -> float:
+    """Return the standard error of the sum of values, float (rows,), from sums over blocks; NaN for too few."""
+    blocks = len(values) // block
+    if blocks < LEAST_BLOCKS:
+        return np.nan
+    sums = [part.sum() for part in np.array_split(values, blocks)]
+    return float(np.sqrt(np.square(sums).sum() * blocks / (blocks - 1)))
 
 
 def conformal_half_width(errors: np.ndarray) -> float:

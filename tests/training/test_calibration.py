@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from deeptrade.training.calibration import COVERAGE, LEAST_SHRINKAGE, calibrate, conformal_half_width, shrinkage
+from deeptrade.training.calibration import (
+    COVERAGE,
+    LEAST_SHRINKAGE,
+    _absolute,
+    calibrate,
+    conformal_half_width,
+    shrinkage,
+)
 
 
 def market(rows, *, slope, seed, horizons=2):
@@ -37,6 +44,29 @@ def test_forecasts_without_skill_shrink_nearly_to_zero_and_those_with_skill_hard
     assert np.mean(without) < 0.1
     strong = calibrate(*market(20_000, slope=0.9, seed=1), overlap=2).shrinkage
     np.testing.assert_allclose(strong, 0.9, atol=0.25)
+
+
+def test_absolute_errors_have_their_least_at_the_weighted_median_of_the_ratios():
+    forecasts, targets = market(3000, slope=0.6, seed=4, horizons=1)
+    forecast, target = forecasts[:, 0], targets[:, 0] / 10
+    factors = np.linspace(0, 1, 2001)
+    errors = [np.abs(target - factor * forecast).mean() for factor in factors]
+    gains = np.sign(target) * forecast
+    sums = [part.sum() for part in np.array_split(gains - gains.mean(), 150)]
+    doubt = np.sqrt(np.square(sums).sum() * 150 / 149) / gains.sum()
+    expected = factors[int(np.argmin(errors))] * (1 - doubt**2)
+    assert _absolute(forecast, target, 20) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_size_that_a_few_large_outcomes_make_does_not_raise_the_absolute_error():
+    generator = np.random.default_rng(0)
+    forecasts = generator.normal(size=(4000, 1))
+    targets = 0.5 * generator.standard_normal((4000, 1)) - 0.05 * np.sign(forecasts)
+    largest = np.argsort(forecasts[:, 0])[-40:]
+    targets[largest] += 25  # the slope of all rows is theirs
+    found = calibrate(forecasts, targets, overlap=1)
+    assert found.slope[0] > 0.3
+    assert found.shrinkage == [LEAST_SHRINKAGE]
 
 
 def test_a_shrunken_forecast_errs_no_more_than_one_of_full_size_on_new_rows():
