@@ -44,6 +44,7 @@ def test_a_run_leaves_its_files_and_accounts_for_every_row(market, train, tmp_pa
     result = train(max_bad_rows=0.1, max_steps=5)
     out = tmp_path / "run"
     names = {"result.json", "history.csv", "timing.csv", "starts.csv", "memory.jsonl", "ledger.csv", "model.keras"}
+    names |= {"forecasts.parquet", "inner_forecasts.parquet"}
     assert {path.name for path in out.iterdir()} == {*names, "checkpoints", "logs"}
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
     rows = result["rows"]
