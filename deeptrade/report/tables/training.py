@@ -160,7 +160,7 @@ def verdict(judged: Evaluation) -> str:
     line = f"{judged.verdict.sentence(judged.step)[:-1]}; {judged.verdict.basis()}."
     named = [one for one in judged.of("r2") if one.horizon in judged.verdict.horizons]
     if judged.verdict.kind == "evidence" and not any(one.is_above for one in named):
-        line += " It is skill in ranks alone: by size (R2), no forecast is better than zero."
+        line += " It is skill in ranks: by squared errors (R2), none of these is surely better than zero."
     return line
 
 
