@@ -105,6 +105,7 @@ class Trainer:
         check_numbers(learning_rate=learning_rate, clip_norm=clip_norm, target_scale=target_scale)
         refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
+        fused = optimizer is None and not any(variable.constraint for variable in model.trainable_variables)
         self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
         refuse_accumulating(self.optimizer)
         self._row_weights, self._sink, self._memory = checked_weights(row_weights), sink, memory
@@ -122,6 +123,7 @@ class Trainer:
             clip_norm=clip_norm,
             scale_loss=computes_in_float16(model),
             averaging=averaging,
+            fused=fused,
             mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
@@ -130,7 +132,16 @@ class Trainer:
     @property
     def variables(self) -> list[Any]:
         """All variables a checkpoint must hold: the model's, the optimizer's, and the averages."""
-        return [*self.model.variables, *self.optimizer.variables, *self._step.averages]
+        return [*self.model.variables, *self.optimizer.variables, *self._step.variables]
+
+    @property
+    def former_parts(self) -> dict[str, list[str]]:
+        """By the path of a vector, those of its parts in checkpoints of earlier versions, which had none."""
+        paths = [variable.path for variable in self.model.trainable_variables]
+        parts = {"average": [f"average_{number}" for number in range(len(paths))]}
+        for slot in ("momentum", "velocity"):
+            parts[f"adam/weights_{slot}"] = [f"adam/{path.replace('/', '_')}_{slot}" for path in paths]
+        return parts
 
     @property
     def effective_batch(self) -> int:
@@ -245,11 +256,11 @@ class Trainer:
         if self._is_finished:  # the model already keeps them
             yield
             return
-        self._swap()
+        self._step.swap()
         try:
             yield
         finally:
-            self._swap()
+            self._step.swap()
 
     def finish(self) -> None:
         """End training: give the model its averaged weights permanently and call `on_train_end` of the callbacks.
@@ -261,21 +272,13 @@ class Trainer:
             return
         self._is_finished = True
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self._swap()
+        self._step.swap()
         if self._has_begun:  # not where a run goes on that had taken its last step
             self._callbacks.on_train_end()
 
     def _refuse_if_finished(self) -> None:
         if self._is_finished:
             raise SettingsError("this Trainer has finished; make a new Trainer to train further")
-
-    def _swap(self) -> None:
-        """Swap weights and averages one variable at a time, so that no second set is held in memory."""
-        if self._step.averages:
-            for variable, average in zip(self.model.trainable_variables, self._step.averages, strict=True):
-                values = variable.numpy()
-                variable.assign(average)
-                average.assign(values)
 
     def _check_shapes(self, reader: BatchReader) -> None:
         """Raise SettingsError if model, scale and batches differ in horizons, or a feature is missing."""

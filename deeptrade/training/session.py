@@ -71,7 +71,7 @@ class Session:
         train_rows = self.split.train
         with self._activity("build"):
             self._build()
-            restored = self.checkpoints.restore(self.trainer.variables) if state.has_begun else None
+            restored = self._restored() if state.has_begun else None
             if restored is not None:
                 self._take(RunState(**restored))
                 rows = count_of(len(train_rows), "row")
@@ -81,6 +81,9 @@ class Session:
                     bad = count_of(len(self.state.known_bad), "row")
                     sink(f"{bad} left out since the rollback, see ledger.csv; --fresh would try them again")
         self._saved_step = self.state.step
+
+    def _restored(self) -> dict[str, Any] | None:
+        return self.checkpoints.restore(self.trainer.variables, former=self.trainer.former_parts)
 
     @contextmanager
     def _activity(self, name: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ of the window, and a window with a bad pass changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from ..data.backend import keras, tf
 from ..errors import SettingsError
 from ..memory.collection import trimming
+from .flat import FlatVector, vector_variable
 
 HUBER_DELTA = 1.0
 """In units of the target scale: the error is squared below one standard deviation of the returns, absolute above."""
@@ -128,8 +129,10 @@ class AccumulatingStep:
     it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
     1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums are float64 for a model with float64 variables, else float32. While `marking` is True, `mark` is called from
-    the graph with 'forward' and 'backward' once that part of a pass is computed; each call waits for Python's lock.
+    Sums are float64. With `fused`, the optimizer updates one vector of all weights instead of a hundred variables; for
+    one that treats every number alone, as Adam does, the numbers are the same. While `marking` is True, `mark` is
+    called from the graph with 'forward' and 'backward' once that part of a pass is computed; each call waits for
+    Python's lock.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class AccumulatingStep:
         clip_norm: float = 1.0,
         scale_loss: bool = False,
         averaging: bool = False,
+        fused: bool = False,
         mark: Callable[[str], None] | None = None,
     ):
         self._mark = mark
@@ -152,19 +156,30 @@ class AccumulatingStep:
         self._dtype = tf.float64 if any(weight.dtype == tf.float64 for weight in self._weights) else tf.float32
         self.target_scale = tf.constant(target_scale, self._dtype)
         self._regularized = [variable for variable in model.trainable_variables if variable.regularizer is not None]
-        optimizer.build(model.trainable_variables)
-        self._gradients = [self._zero(weight.shape) for weight in self._weights]
-        self.averages = [
-            keras.Variable(tf.identity(variable.value), trainable=False, dtype=variable.dtype, name=f"average_{number}")
-            for number, variable in enumerate(model.trainable_variables if averaging else ())
-        ]
-        self._loss, self._total_weight = self._zero(), self._zero()
+        self._flat = FlatVector(model.trainable_variables)
+        weights = self._flat.weights(self._dtype)
+        self._master = vector_variable(weights, "weights") if fused else None
+        optimizer.build(model.trainable_variables if self._master is None else [self._master])
+        self._average = vector_variable(weights, "average") if averaging else None
+        self._gradient, self._loss, self._total_weight = self._zero((self._flat.size,)), self._zero(), self._zero()
         self._valid = tf.Variable(0, trainable=False)
         self._bad_passes = tf.Variable(0, trainable=False)
         self.loss_scale = tf.Variable(_FIRST_SCALE if scale_loss else 1.0, trainable=False)
         self.clean_windows = tf.Variable(0, trainable=False)
         self._passes: list[tf.Tensor] = []
         self._traced: Any = None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What a checkpoint must hold beside the variables of model and optimizer."""
+        return [] if self._average is None else [self._average]
+
+    def swap(self) -> None:
+        """Exchange the weights and their average, where there is one."""
+        if self._average is not None:
+            weights = self._flat.weights(self._dtype)
+            self._flat.assign(self._average.value)
+            self._average.assign(weights)
 
     @property
     def tracing_count(self) -> int:
@@ -250,7 +265,7 @@ class AccumulatingStep:
         return f"gradient of {self.model.trainable_variables[at[0] - 1].path}" if at[0] else "loss"
 
     def _zero(self, shape: Any = ()) -> tf.Variable:
-        return tf.Variable(tf.zeros(shape, self._dtype), trainable=False)
+        return tf.Variable(tf.zeros(shape, tf.float64), trainable=False)
 
     def _step(
         self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor, marking: tf.Tensor
@@ -266,21 +281,21 @@ class AccumulatingStep:
         with tf.control_dependencies(self._marked("forward", loss, marking)):  # the backward pass starts with the scale
             scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
         gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradients = [tf.cast(tf.convert_to_tensor(gradient), self._dtype) for gradient in gradients]
-        finite = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *gradients)])
+        gradient = self._flat.join([tf.convert_to_tensor(one) for one in gradients], self._dtype)
+        flags = tf.math.is_finite(gradient)
+        finite = tf.concat([[tf.math.is_finite(loss)], self._flat.finite(flags)], axis=0)
         counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
         self._marked("backward", finite, marking)
         self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
 
         def add() -> tf.Tensor:
-            for total, gradient in zip(self._gradients, gradients, strict=True):
-                total.assign_add(gradient)
-            self._loss.assign_add(loss)
-            self._total_weight.assign_add(weight)
+            self._gradient.assign_add(tf.cast(gradient, tf.float64))
+            self._loss.assign_add(tf.cast(loss, tf.float64))
+            self._total_weight.assign_add(tf.cast(weight, tf.float64))
             return tf.constant(0)
 
         self._bad_passes.assign_add(tf.cond(tf.reduce_all(finite), add, lambda: tf.constant(1)))
-        nothing = (tf.zeros((), self._dtype), tf.zeros((), self._dtype), tf.constant(0), tf.constant(False))
+        nothing = (tf.zeros((), tf.float64), tf.zeros((), tf.float64), tf.constant(0), tf.constant(False))
         return finite, *tf.cond(last, self._finish, lambda: nothing)
 
     def _marked(self, phase: str, computed: tf.Tensor, marking: tf.Tensor) -> list[tf.Tensor]:
@@ -296,39 +311,41 @@ class AccumulatingStep:
 
     def _finish(self) -> Any:
         count = tf.where(self._total_weight > 0, self._total_weight, 1)
-        divisor = count * tf.cast(self.loss_scale, self._dtype)
-        gradients = [total / divisor for total in self._gradients]
+        mean = 1 / (count * tf.cast(self.loss_scale, tf.float64))
         if self._regularized:
-            gradients = [mean + one for mean, one in zip(gradients, self._penalty_gradients(), strict=True)]
-        norm = tf.linalg.global_norm(gradients)
+            self._gradient.assign_add(self._penalty_gradient() / mean)
+        norm = tf.norm(self._gradient) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(self._loss) & (self._bad_passes == 0)
         result = (self._loss / count, norm, tf.identity(self._valid), finite & (self._total_weight > 0))
-        tf.cond(result[3], lambda: self._apply(gradients, norm), lambda: tf.constant(False))
+        tf.cond(result[3], lambda: self._apply(mean, norm), lambda: tf.constant(False))
         if self._scale_loss:
             self._adjust_scale(finite)
         with tf.control_dependencies(result):
             self._reset()
         return result
 
-    def _penalty_gradients(self) -> list[tf.Tensor]:
+    def _penalty_gradient(self) -> tf.Tensor:
         with tf.GradientTape() as tape:
             penalty = tf.add_n([variable.regularizer(variable) for variable in self._regularized])
         gradients = tape.gradient(penalty, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.cast(gradient, self._dtype) for gradient in gradients]
+        return self._flat.join(gradients, tf.float64)
 
-    def _apply(self, gradients: Sequence[tf.Tensor], norm: tf.Tensor) -> tf.Tensor:
+    def _apply(self, mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
-            gradients = [gradient * tf.minimum(self._clip_norm / norm, 1.0) for gradient in gradients]
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        if self.averages:
-            self._average()
+            mean *= tf.minimum(self._clip_norm / norm, 1.0)
+        gradient = tf.cast(self._gradient * mean, self._dtype)
+        if self._master is None:
+            self.optimizer.apply(self._flat.split(gradient), self.model.trainable_variables)
+        else:  # whatever has set the variables since the last step
+            self._master.assign(self._flat.weights(self._dtype))
+            self.optimizer.apply([gradient], [self._master])
+            self._flat.assign(self._master.value)
+        if self._average is not None:
+            steps = tf.cast(self.optimizer.iterations.value, tf.float32)
+            share = tf.cast(tf.maximum(2 / (steps + 1), _LEAST_SHARE), self._dtype)
+            weights = self._flat.weights(self._dtype) if self._master is None else self._master.value
+            self._average.assign_add(share * (weights - self._average.value))
         return tf.constant(True)
-
-    def _average(self) -> None:
-        steps = tf.cast(self.optimizer.iterations.value, tf.float32)
-        share = tf.maximum(2 / (steps + 1), _LEAST_SHARE)
-        for average, variable in zip(self.averages, self.model.trainable_variables, strict=True):
-            average.assign_add(tf.cast(share, average.dtype) * (variable - average))
 
     def _adjust_scale(self, finite: tf.Tensor) -> None:
         clean = tf.where(finite, self.clean_windows + 1, 0)
@@ -338,5 +355,5 @@ class AccumulatingStep:
         self.clean_windows.assign(tf.where(clean >= _GROW_AFTER, 0, clean))
 
     def _reset(self) -> None:
-        for total in (*self._gradients, self._loss, self._total_weight, self._valid, self._bad_passes):
+        for total in (self._gradient, self._loss, self._total_weight, self._valid, self._bad_passes):
             total.assign(tf.zeros_like(total))
