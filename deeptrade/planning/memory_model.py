@@ -83,8 +83,8 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
     return {
         "baseline": BASELINE_BYTES,
         "program": PROGRAM_BYTES + PROGRAM_LAYER_BYTES * _count_layers(used, settings.model_size),
-        "weights": 2 * weight_bytes,  # the variables, and the vector that the optimizer updates
-        "gradients": 4 * weight_bytes,  # by variable, as a vector, and that in float64
+        "weights": weight_bytes,
+        "gradients": 2 * weight_bytes,  # averaged and clipped
         "accumulators": 2 * weight_bytes,  # float64
         "optimizer slots": 2 * weight_bytes,
         "averages": weight_bytes,

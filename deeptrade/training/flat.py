@@ -1,57 +1,95 @@
-"""The trainable variables of a model as one vector: what is done to all of them is done in a few large operations.
+"""The trainable variables of a model in a few pieces: what is done to all of them is done in a few large operations.
 
 A model has a hundred small variables. Adding gradients, checking them, Adam's update and the average of the weights are
-each the same operation on every number: done variable by variable they are a thousand small ones a step.
+each the same operation on every number: done variable by variable they are a thousand small ones a step. The small
+variables are joined into one vector; a large one is a piece by itself, for a copy of it would cost more than it saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..data.backend import keras, tf
 
+LARGE = 1 << 17
+"""Numbers from which on a variable is a piece by itself: half a megabyte. Up to `xlarge` no variable has as many."""
 
-class FlatVector:
-    """Where each variable's numbers lie in one vector of `size` numbers, in the order of the variables."""
+
+class Pieces:
+    """The variables in pieces: first the vector of all small ones, (numbers,), then every large one in its own shape.
+
+    All lists of pieces are in this order. `small` is the number of numbers in the vector, 0 where there is none.
+    """
 
     def __init__(self, variables: Sequence[keras.Variable]):
         self._variables = list(variables)
         self._sizes = [int(np.prod(variable.shape)) for variable in variables]
-        self.size = sum(self._sizes)
+        self._joined = [at for at, size in enumerate(self._sizes) if size < LARGE]
+        self._alone = [at for at, size in enumerate(self._sizes) if size >= LARGE]
+        self.small = sum(self._sizes[at] for at in self._joined)
 
-    def join(self, tensors: Sequence[tf.Tensor], dtype: Any) -> tf.Tensor:
-        """Return tensors in the shapes of the variables as one vector (size,)."""
-        return tf.concat([tf.cast(tf.reshape(tensor, [-1]), dtype) for tensor in tensors], axis=0)
+    @property
+    def large(self) -> list[keras.Variable]:
+        """The variables that are pieces by themselves."""
+        return [self._variables[at] for at in self._alone]
 
-    def split(self, vector: tf.Tensor) -> list[tf.Tensor]:
-        """Return a vector (size,) as tensors in the shapes and dtypes of the variables."""
-        parts = tf.split(vector, self._sizes)
+    def of(self, tensors: Sequence[tf.Tensor], dtype: Any) -> list[tf.Tensor]:
+        """Return tensors in the shapes of the variables as pieces."""
+        vector = [tf.reshape(tf.cast(tensors[at], dtype), [-1]) for at in self._joined]
+        return [*([tf.concat(vector, axis=0)] if vector else []), *(tf.cast(tensors[at], dtype) for at in self._alone)]
+
+    def weights(self, dtype: Any) -> list[tf.Tensor]:
+        """Return the present values of the variables as pieces."""
+        return self.of([tf.convert_to_tensor(variable.value) for variable in self._variables], dtype)
+
+    def zeros(self, dtype: Any) -> list[tf.Variable]:
+        """Return pieces of zeros that do not train."""
+        shapes = [*([(self.small,)] if self.small else []), *(variable.shape for variable in self.large)]
+        return [tf.Variable(tf.zeros(shape, dtype), trainable=False) for shape in shapes]
+
+    def apart(self, pieces: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return pieces as tensors in the shapes and dtypes of the variables."""
+        found: dict[int, tf.Tensor] = dict(zip(self._alone, pieces[bool(self.small) :], strict=True))
+        if self.small:
+            found |= zip(self._joined, tf.split(pieces[0], [self._sizes[at] for at in self._joined]), strict=True)
         return [
-            tf.cast(tf.reshape(part, variable.shape), variable.dtype)
-            for part, variable in zip(parts, self._variables, strict=True)
+            tf.cast(tf.reshape(found[at], variable.shape), variable.dtype)
+            for at, variable in enumerate(self._variables)
         ]
 
-    def weights(self, dtype: Any) -> tf.Tensor:
-        """Return the variables' present values as one vector (size,)."""
-        return self.join([variable.value for variable in self._variables], dtype)
-
-    def assign(self, vector: tf.Tensor) -> None:
-        """Give the variables the values of a vector (size,)."""
-        for variable, values in zip(self._variables, self.split(vector), strict=True):
+    def assign(self, pieces: Sequence[tf.Tensor]) -> None:
+        """Give the variables the values of pieces."""
+        for variable, values in zip(self._variables, self.apart(pieces), strict=True):
             variable.assign(values)
 
-    def finite(self, flags: tf.Tensor) -> tf.Tensor:
-        """Return for each variable whether all of its flags, bool (size,), are set; they are told apart only if not."""
+    def assign_small(self, vector: tf.Tensor) -> None:
+        """Give the small variables the values of their vector."""
+        for at, values in zip(self._joined, tf.split(vector, [self._sizes[at] for at in self._joined]), strict=True):
+            variable = self._variables[at]
+            variable.assign(tf.cast(tf.reshape(values, variable.shape), variable.dtype))
 
-        def apart() -> tf.Tensor:
-            return tf.stack([tf.reduce_all(part) for part in tf.split(flags, self._sizes)])
+    def finite(self, pieces: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return for each variable whether all of its numbers are finite, bool (variables,).
 
-        return tf.cond(tf.reduce_all(flags), lambda: tf.ones(len(self._sizes), tf.bool), apart)
+        The small ones are told apart only where one of them is not.
+        """
+        flags = {at: tf.reduce_all(tf.math.is_finite(piece)) for at, piece in self._large_of(pieces)}
+        if self.small:
+            known, sizes = tf.math.is_finite(pieces[0]), [self._sizes[at] for at in self._joined]
+            every = tf.cond(
+                tf.reduce_all(known),
+                lambda: tf.ones(len(sizes), tf.bool),
+                lambda: tf.stack([tf.reduce_all(part) for part in tf.split(known, sizes)]),
+            )
+            flags |= zip(self._joined, tf.unstack(every, len(sizes)), strict=True)
+        return tf.stack([flags[at] for at in range(len(self._variables))])
 
+    def _large_of(self, pieces: Sequence[tf.Tensor]) -> Iterator[tuple[int, tf.Tensor]]:
+        return zip(self._alone, pieces[bool(self.small) :], strict=True)
 
-def vector_variable(vector: tf.Tensor, name: str) -> keras.Variable:
-    """Return a variable that holds a vector and does not train."""
-    return keras.Variable(vector, trainable=False, dtype=vector.dtype.name, name=name)
+    def paths(self) -> tuple[list[str], list[int]]:
+        """Return the paths of the small variables, and the numbers of all variables in the order of the pieces."""
+        return [self._variables[at].path for at in self._joined], [*self._joined, *self._alone]

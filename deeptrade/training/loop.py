@@ -132,16 +132,12 @@ class Trainer:
     @property
     def variables(self) -> list[Any]:
         """All variables a checkpoint must hold: the model's, the optimizer's, and the averages."""
-        return [*self.model.variables, *self.optimizer.variables, *self._step.variables]
+        return [*self.model.variables, *self.optimizer.variables, *self._step.averages]
 
     @property
     def former_parts(self) -> dict[str, list[str]]:
         """By the path of a vector, those of its parts in checkpoints of earlier versions, which had none."""
-        paths = [variable.path for variable in self.model.trainable_variables]
-        parts = {"average": [f"average_{number}" for number in range(len(paths))]}
-        for slot in ("momentum", "velocity"):
-            parts[f"adam/weights_{slot}"] = [f"adam/{path.replace('/', '_')}_{slot}" for path in paths]
-        return parts
+        return self._step.former_parts
 
     @property
     def effective_batch(self) -> int:

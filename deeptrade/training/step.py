@@ -22,7 +22,7 @@ import numpy as np
 from ..data.backend import keras, tf
 from ..errors import SettingsError
 from ..memory.collection import trimming
-from .flat import FlatVector, vector_variable
+from .flat import Pieces
 
 HUBER_DELTA = 1.0
 """In units of the target scale: the error is squared below one standard deviation of the returns, absolute above."""
@@ -156,12 +156,18 @@ class AccumulatingStep:
         self._dtype = tf.float64 if any(weight.dtype == tf.float64 for weight in self._weights) else tf.float32
         self.target_scale = tf.constant(target_scale, self._dtype)
         self._regularized = [variable for variable in model.trainable_variables if variable.regularizer is not None]
-        self._flat = FlatVector(model.trainable_variables)
-        weights = self._flat.weights(self._dtype)
-        self._master = vector_variable(weights, "weights") if fused else None
-        optimizer.build(model.trainable_variables if self._master is None else [self._master])
-        self._average = vector_variable(weights, "average") if averaging else None
-        self._gradient, self._loss, self._total_weight = self._zero((self._flat.size,)), self._zero(), self._zero()
+        self._pieces, self._fused = Pieces(model.trainable_variables), fused
+        weights = self._pieces.weights(self._dtype)
+        self._vector = keras.Variable(weights[0], name="weights") if fused and self._pieces.small else None
+        small = [] if self._vector is None else [self._vector]
+        self._updated = [*small, *self._pieces.large] if fused else list(model.trainable_variables)
+        optimizer.build(self._updated)
+        self.averages = [
+            keras.Variable(piece, trainable=False, name=f"average_of_{number}")
+            for number, piece in enumerate(weights if averaging else ())
+        ]
+        self._gradients = self._pieces.zeros(tf.float64)
+        self._loss, self._total_weight = self._zero(), self._zero()
         self._valid = tf.Variable(0, trainable=False)
         self._bad_passes = tf.Variable(0, trainable=False)
         self.loss_scale = tf.Variable(_FIRST_SCALE if scale_loss else 1.0, trainable=False)
@@ -170,16 +176,23 @@ class AccumulatingStep:
         self._traced: Any = None
 
     @property
-    def variables(self) -> list[keras.Variable]:
-        """What a checkpoint must hold beside the variables of model and optimizer."""
-        return [] if self._average is None else [self._average]
+    def former_parts(self) -> dict[str, list[str]]:
+        """By the path of a piece, those of its parts in checkpoints of earlier versions: one a variable."""
+        small, order = self._pieces.paths()
+        vector = [order[: len(small)]] if small else []
+        groups = [*vector, *([at] for at in order[len(small) :])]
+        parts = {f"average_of_{n}": [f"average_{at}" for at in group] for n, group in enumerate(groups)}
+        for slot in ("momentum", "velocity"):
+            parts[f"adam/weights_{slot}"] = [f"adam/{path.replace('/', '_')}_{slot}" for path in small]
+        return parts
 
     def swap(self) -> None:
         """Exchange the weights and their average, where there is one."""
-        if self._average is not None:
-            weights = self._flat.weights(self._dtype)
-            self._flat.assign(self._average.value)
-            self._average.assign(weights)
+        if self.averages:
+            weights = [tf.identity(piece) for piece in self._pieces.weights(self._dtype)]
+            self._pieces.assign([average.value for average in self.averages])
+            for average, piece in zip(self.averages, weights, strict=True):
+                average.assign(piece)
 
     @property
     def tracing_count(self) -> int:
@@ -264,8 +277,8 @@ class AccumulatingStep:
             return ""
         return f"gradient of {self.model.trainable_variables[at[0] - 1].path}" if at[0] else "loss"
 
-    def _zero(self, shape: Any = ()) -> tf.Variable:
-        return tf.Variable(tf.zeros(shape, tf.float64), trainable=False)
+    def _zero(self) -> tf.Variable:
+        return tf.Variable(tf.zeros((), tf.float64), trainable=False)
 
     def _step(
         self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor, marking: tf.Tensor
@@ -281,15 +294,15 @@ class AccumulatingStep:
         with tf.control_dependencies(self._marked("forward", loss, marking)):  # the backward pass starts with the scale
             scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
         gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradient = self._flat.join([tf.convert_to_tensor(one) for one in gradients], self._dtype)
-        flags = tf.math.is_finite(gradient)
-        finite = tf.concat([[tf.math.is_finite(loss)], self._flat.finite(flags)], axis=0)
+        pieces = self._pieces.of([tf.convert_to_tensor(one) for one in gradients], self._dtype)
+        finite = tf.concat([[tf.math.is_finite(loss)], self._pieces.finite(pieces)], axis=0)
         counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
         self._marked("backward", finite, marking)
         self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
 
         def add() -> tf.Tensor:
-            self._gradient.assign_add(tf.cast(gradient, tf.float64))
+            for total, piece in zip(self._gradients, pieces, strict=True):
+                total.assign_add(tf.cast(piece, tf.float64))
             self._loss.assign_add(tf.cast(loss, tf.float64))
             self._total_weight.assign_add(tf.cast(weight, tf.float64))
             return tf.constant(0)
@@ -313,8 +326,9 @@ class AccumulatingStep:
         count = tf.where(self._total_weight > 0, self._total_weight, 1)
         mean = 1 / (count * tf.cast(self.loss_scale, tf.float64))
         if self._regularized:
-            self._gradient.assign_add(self._penalty_gradient() / mean)
-        norm = tf.norm(self._gradient) * mean
+            for total, piece in zip(self._gradients, self._penalty_gradients(), strict=True):
+                total.assign_add(piece / mean)
+        norm = tf.linalg.global_norm([total.read_value() for total in self._gradients]) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(self._loss) & (self._bad_passes == 0)
         result = (self._loss / count, norm, tf.identity(self._valid), finite & (self._total_weight > 0))
         tf.cond(result[3], lambda: self._apply(mean, norm), lambda: tf.constant(False))
@@ -324,27 +338,28 @@ class AccumulatingStep:
             self._reset()
         return result
 
-    def _penalty_gradient(self) -> tf.Tensor:
+    def _penalty_gradients(self) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             penalty = tf.add_n([variable.regularizer(variable) for variable in self._regularized])
         gradients = tape.gradient(penalty, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return self._flat.join(gradients, tf.float64)
+        return self._pieces.of(gradients, tf.float64)
 
     def _apply(self, mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
             mean *= tf.minimum(self._clip_norm / norm, 1.0)
-        gradient = tf.cast(self._gradient * mean, self._dtype)
-        if self._master is None:
-            self.optimizer.apply(self._flat.split(gradient), self.model.trainable_variables)
-        else:  # whatever has set the variables since the last step
-            self._master.assign(self._flat.weights(self._dtype))
-            self.optimizer.apply([gradient], [self._master])
-            self._flat.assign(self._master.value)
-        if self._average is not None:
+        gradients = [tf.cast(total * mean, self._dtype) for total in self._gradients]
+        if not self._fused:
+            gradients = self._pieces.apart(gradients)
+        if self._vector is not None:  # whatever has set the variables since the last step
+            self._vector.assign(self._pieces.weights(self._dtype)[0])
+        self.optimizer.apply(gradients, self._updated)
+        if self._vector is not None:
+            self._pieces.assign_small(self._vector.value)
+        if self.averages:
             steps = tf.cast(self.optimizer.iterations.value, tf.float32)
             share = tf.cast(tf.maximum(2 / (steps + 1), _LEAST_SHARE), self._dtype)
-            weights = self._flat.weights(self._dtype) if self._master is None else self._master.value
-            self._average.assign_add(share * (weights - self._average.value))
+            for average, piece in zip(self.averages, self._pieces.weights(self._dtype), strict=True):
+                average.assign_add(share * (piece - average.value))
         return tf.constant(True)
 
     def _adjust_scale(self, finite: tf.Tensor) -> None:
@@ -355,5 +370,5 @@ class AccumulatingStep:
         self.clean_windows.assign(tf.where(clean >= _GROW_AFTER, 0, clean))
 
     def _reset(self) -> None:
-        for total in (self._gradient, self._loss, self._total_weight, self._valid, self._bad_passes):
+        for total in (*self._gradients, self._loss, self._total_weight, self._valid, self._bad_passes):
             total.assign(tf.zeros_like(total))

@@ -8,8 +8,9 @@ import pytest
 
 from deeptrade.data.backend import keras, tf
 from deeptrade.settings import FitSettings
+from deeptrade.training import flat as module
 from deeptrade.training.fit import fit
-from deeptrade.training.flat import FlatVector
+from deeptrade.training.flat import Pieces
 from deeptrade.training.step import AccumulatingStep
 from tests.support.training_runs import QUICK
 
@@ -21,25 +22,37 @@ def variables(dtype="float32"):
     return [keras.Variable(generator.normal(size=shape), dtype=dtype, name=f"v{n}") for n, shape in enumerate(SHAPES)]
 
 
+@pytest.fixture(params=[1 << 17, 8, 1], ids=["all small", "some large", "all large"])
+def large(request, monkeypatch):
+    """From how many numbers on a variable is a piece by itself."""
+    monkeypatch.setattr(module, "LARGE", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_joined_is_split_into_the_same_tensors(dtype):
+def test_what_is_joined_comes_apart_into_the_same_tensors(large, dtype):
     some = variables(dtype)
-    flat = FlatVector(some)
-    vector = flat.weights(tf.float64)
-    assert vector.shape == (12 + 4 + 8 + 1,)
-    for part, variable in zip(flat.split(vector), some, strict=True):
+    pieces = Pieces(some)
+    weights = pieces.weights(tf.float64)
+    assert len(weights) == {1 << 17: 1, 8: 3, 1: 4}[large]
+    assert sum(int(tf.size(piece)) for piece in weights) == 12 + 4 + 8 + 1
+    for part, variable in zip(pieces.apart(weights), some, strict=True):
         assert part.dtype == variable.value.dtype
         np.testing.assert_array_equal(part, variable.value)
-    flat.assign(2 * vector)
-    np.testing.assert_array_equal(flat.weights(tf.float64), 2 * vector)
+    pieces.assign([2 * piece for piece in weights])
+    for now, before in zip(pieces.weights(tf.float64), weights, strict=True):
+        np.testing.assert_array_equal(now, 2 * before)
 
 
-def test_a_number_that_is_not_finite_is_told_by_its_variable():
-    flat = FlatVector(variables())
-    flags = np.ones(25, bool)
-    assert flat.finite(tf.constant(flags)).numpy().tolist() == [True] * 4
-    flags[[13, 24]] = False
-    assert flat.finite(tf.constant(flags)).numpy().tolist() == [True, False, True, False]
+@pytest.mark.parametrize("bad", range(4))
+def test_a_number_that_is_not_finite_is_told_by_its_variable(large, bad):
+    some = variables()
+    pieces = Pieces(some)
+    assert pieces.finite(pieces.weights(tf.float32)).numpy().tolist() == [True] * 4
+    values = some[bad].numpy()
+    values.flat[-1] = np.nan
+    some[bad].assign(values)
+    assert pieces.finite(pieces.weights(tf.float32)).numpy().tolist() == [number != bad for number in range(4)]
 
 
 def trained(*, fused, steps=5):
@@ -60,7 +73,7 @@ def trained(*, fused, steps=5):
     return weights, [variable.numpy() for variable in model.trainable_variables]
 
 
-def test_adam_on_the_vector_gives_the_bits_of_adam_on_the_variables():
+def test_adam_on_the_vector_gives_the_bits_of_adam_on_the_variables(large):
     for fused, apart in zip(trained(fused=True), trained(fused=False), strict=True):
         for one, other in zip(fused, apart, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -73,7 +86,7 @@ def in_the_form_of_before(path, model_variables):
         for name in archive.namelist():
             with archive.open(name) as file:
                 parts[name.removesuffix(".npy")] = np.lib.format.read_array(file)
-    names = {"average": "average_{n}", "adam/weights_momentum": "adam/{p}_momentum"}
+    names = {"average_of_0": "average_{n}", "adam/weights_momentum": "adam/{p}_momentum"}
     names["adam/weights_velocity"] = "adam/{p}_velocity"
     for vector, form in names.items():
         whole, start = parts.pop(vector), 0
