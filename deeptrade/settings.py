@@ -193,6 +193,12 @@ class FitSettings:
         return [name.strip() for name in self.markets.split(",")] if self.markets else None
 
     @property
+    def reading_options(self) -> dict[str, Any]:
+        """How the data is read, as arguments of `open_dataset`."""
+        names = ("store", "max_rows", "max_bad_rows", "chunk_size", "sort", "duplicates")
+        return {name: getattr(self, name) for name in names} | {"use_mmap": not self.no_mmap}
+
+    @property
     def split_options(self) -> dict[str, Any]:
         """How the rows are split, as the arguments of `Dataset.split`."""
         names = ("val_ratio", "inner_ratio", "embargo", "target_step", "validation_period", "training_period")

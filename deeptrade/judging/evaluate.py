@@ -62,7 +62,7 @@ def _evaluate_run(folder: TrainingFolder, data: str | Path, seed: int) -> Evalua
         simple = simple_forecasts(dataset, split, settings.feature_names, overlap=labels.overlap)
         part = _Part(judged, inner, _of_rows(simple, split, judged), _is_forward(dataset, split))
         evaluation = _judge(part, [part], dataset, settings, seed)
-    if not folder.inner_forecasts.exists():
+    if not _has_left(folder):
         judged.write(folder.forecasts)  # first: where evaluation.json is of these weights, so is this
     _write(folder.evaluation, evaluation, weights=result["weights_sha256"])
     return evaluation
@@ -108,16 +108,8 @@ def _settings_of(result: Mapping[str, Any]) -> FitSettings:
 @contextmanager
 def _opened(settings: FitSettings, data: str | Path, result: Mapping[str, Any]) -> Iterator[Dataset]:
     """Open the data of a run; DataError where it is not the run's."""
-    with open_dataset(
-        data or settings.csv,
-        store=settings.store,
-        max_rows=settings.max_rows,
-        max_bad_rows=settings.max_bad_rows,
-        sort=settings.sort,
-        duplicates=settings.duplicates,
-        use_mmap=not settings.no_mmap,
-        memory_limit=MemoryLimits.of(settings.memory_limit),
-    ) as dataset:
+    limits = MemoryLimits.of(settings.memory_limit)
+    with open_dataset(data or settings.csv, **settings.reading_options, memory_limit=limits) as dataset:
         if result["data_id"] not in (dataset.data_id, *dataset.former_data_ids):
             raise DataError(f"{data or settings.csv} is not the data of this run; give the file it was trained on")
         yield dataset
@@ -150,9 +142,14 @@ def _of_rows(simple: Mapping[str, np.ndarray], split: Split, judged: Judged) -> 
     return {name: values[there] for name, values in simple.items()}
 
 
+def _has_left(folder: TrainingFolder) -> bool:
+    """Whether `fit` has left its forecasts, as it does since there are inner rows."""
+    return folder.forecasts.exists() and folder.inner_forecasts.exists()
+
+
 def _forecasts(folder: TrainingFolder, dataset: Dataset, split: Split) -> tuple[Judged, Judged]:
     """Return the forecasts of validation and of inner rows that `fit` has left, or made anew."""
-    if folder.forecasts.exists() and folder.inner_forecasts.exists():
+    if _has_left(folder):
         return Judged.read(folder.forecasts), Judged.read(folder.inner_forecasts)
     from .predict import predict
 

@@ -126,13 +126,7 @@ def _opened(settings: FitSettings, sink: Sink) -> Iterator[Dataset]:
         open_dataset(
             settings.csv,
             compiled=True,
-            store=settings.store,
-            max_bad_rows=settings.max_bad_rows,
-            max_rows=settings.max_rows,
-            chunk_size=settings.chunk_size,
-            sort=settings.sort,
-            duplicates=settings.duplicates,
-            use_mmap=not settings.no_mmap,
+            **settings.reading_options,
             memory_limit=MemoryLimits.of(settings.memory_limit),
             sink=sink,
             progress=progress,
@@ -210,10 +204,8 @@ def _run_one(training: Training, given: Collection[str], start: Start, log: Path
     what = f"the training of fold {training.fold.number}, seed {training.seed}"
     if code == DataError.exit_code:
         raise DataError(f"{what}: {last.removeprefix('deeptrade fit: ')}")
-    how = f"was ended by signal {-code}" if code < 0 else f"was stopped by signal {code - 128}"
-    if 0 <= code <= 128:
-        how = f"failed with exit code {code}"
     again = f"see {log}; run the same command again to continue"
     if code < 0 or code > 128:
+        how = f"was ended by signal {-code}" if code < 0 else f"was stopped by signal {code - 128}"
         raise DataError(f"{what} {how}; {again}")
-    raise WalkError(f"{what} {how}; {again}")
+    raise WalkError(f"{what} failed with exit code {code}; {again}")

@@ -236,10 +236,7 @@ def _checked(
             return open_dataset(
                 located,
                 compiled=True,
-                max_bad_rows=settings.max_bad_rows,
-                max_rows=settings.max_rows,
-                chunk_size=settings.chunk_size,
-                use_mmap=not settings.no_mmap,
+                **settings.reading_options,
                 load_all=settings.no_lazy_loading,
                 memory_limit=limits,
                 sink=sink,

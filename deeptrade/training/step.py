@@ -22,7 +22,7 @@ import numpy as np
 from ..data.backend import keras, tf
 from ..errors import SettingsError
 from ..memory.collection import trimming
-from .flat import Pieces
+from .pieces import Pieces
 
 HUBER_DELTA = 1.0
 """In units of the target scale: the error is squared below one standard deviation of the returns, absolute above."""
@@ -178,12 +178,12 @@ class AccumulatingStep:
     @property
     def former_parts(self) -> dict[str, list[str]]:
         """By the path of a piece, those of its parts in checkpoints of earlier versions: one a variable."""
-        small, order = self._pieces.paths()
-        vector = [order[: len(small)]] if small else []
-        groups = [*vector, *([at] for at in order[len(small) :])]
-        parts = {f"average_of_{n}": [f"average_{at}" for at in group] for n, group in enumerate(groups)}
-        for slot in ("momentum", "velocity"):
-            parts[f"adam/weights_{slot}"] = [f"adam/{path.replace('/', '_')}_{slot}" for path in small]
+        pieces, variables = self._pieces.numbers, self.model.trainable_variables
+        parts = {f"average_of_{n}": [f"average_{at}" for at in piece] for n, piece in enumerate(pieces)}
+        if self._vector is not None:
+            names = [variables[at].path.replace("/", "_") for at in pieces[0]]
+            for slot in ("momentum", "velocity"):
+                parts[f"adam/weights_{slot}"] = [f"adam/{name}_{slot}" for name in names]
         return parts
 
     def swap(self) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from deeptrade.data.backend import keras, tf
 from deeptrade.settings import FitSettings
-from deeptrade.training import flat as module
+from deeptrade.training import pieces as module
 from deeptrade.training.fit import fit
-from deeptrade.training.flat import Pieces
+from deeptrade.training.pieces import Pieces
 from deeptrade.training.step import AccumulatingStep
 from tests.support.training_runs import QUICK
 

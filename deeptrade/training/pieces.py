@@ -52,13 +52,10 @@ class Pieces:
 
     def apart(self, pieces: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Return pieces as tensors in the shapes and dtypes of the variables."""
-        found: dict[int, tf.Tensor] = dict(zip(self._alone, pieces[bool(self.small) :], strict=True))
-        if self.small:
-            found |= zip(self._joined, tf.split(pieces[0], [self._sizes[at] for at in self._joined]), strict=True)
-        return [
-            tf.cast(tf.reshape(found[at], variable.shape), variable.dtype)
-            for at, variable in enumerate(self._variables)
-        ]
+        found = dict(self._small_of(pieces[0])) if self.small else {}
+        for at, piece in self._large_of(pieces):
+            found[at] = tf.cast(piece, self._variables[at].dtype)
+        return [found[at] for at in range(len(self._variables))]
 
     def assign(self, pieces: Sequence[tf.Tensor]) -> None:
         """Give the variables the values of pieces."""
@@ -67,9 +64,8 @@ class Pieces:
 
     def assign_small(self, vector: tf.Tensor) -> None:
         """Give the small variables the values of their vector."""
-        for at, values in zip(self._joined, tf.split(vector, [self._sizes[at] for at in self._joined]), strict=True):
-            variable = self._variables[at]
-            variable.assign(tf.cast(tf.reshape(values, variable.shape), variable.dtype))
+        for at, values in self._small_of(vector):
+            self._variables[at].assign(values)
 
     def finite(self, pieces: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return for each variable whether all of its numbers are finite, bool (variables,).
@@ -87,9 +83,17 @@ class Pieces:
             flags |= zip(self._joined, tf.unstack(every, len(sizes)), strict=True)
         return tf.stack([flags[at] for at in range(len(self._variables))])
 
+    def _small_of(self, vector: tf.Tensor) -> Iterator[tuple[int, tf.Tensor]]:
+        """Yield the number of each small variable, and its part of the vector in its shape and dtype."""
+        parts = tf.split(vector, [self._sizes[at] for at in self._joined])
+        for at, part in zip(self._joined, parts, strict=True):
+            variable = self._variables[at]
+            yield at, tf.cast(tf.reshape(part, variable.shape), variable.dtype)
+
     def _large_of(self, pieces: Sequence[tf.Tensor]) -> Iterator[tuple[int, tf.Tensor]]:
         return zip(self._alone, pieces[bool(self.small) :], strict=True)
 
-    def paths(self) -> tuple[list[str], list[int]]:
-        """Return the paths of the small variables, and the numbers of all variables in the order of the pieces."""
-        return [self._variables[at].path for at in self._joined], [*self._joined, *self._alone]
+    @property
+    def numbers(self) -> list[list[int]]:
+        """The numbers of the variables in each piece."""
+        return [*([self._joined] if self._joined else []), *([at] for at in self._alone)]
