@@ -19,7 +19,7 @@ from ..data.split import EmptyPartError, Labels
 from ..errors import SettingsError
 from ..files import shorten_home
 from ..run_folder import TrainingFolder, WalkFolder
-from ..settings import FitSettings
+from ..settings import BEFORE, FitSettings
 from ..times import LAST_TIME, Period, exact_time, name_period, parse_periods
 from ..units import count_of
 from .walk_settings import LENGTH, WalkSettings
@@ -189,7 +189,7 @@ class Walk:
     def from_json(cls, content: dict[str, Any]) -> Walk:
         """Return what `to_json` told; names that this version does not know are left out."""
         return cls(
-            FitSettings(**_known(FitSettings, content["settings"])),
+            FitSettings(**_known(FitSettings, BEFORE | content["settings"])),
             WalkSettings(**_known(WalkSettings, content["walk"])),
             [Fold(**fold) for fold in content["folds"]],
         )

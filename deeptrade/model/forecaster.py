@@ -1,11 +1,12 @@
 """The forecaster: each feature becomes a token, the tokens attend to each other, and each horizon has its own head.
 
-    sequence (B, T, C) -> normalization (B, T, 2C) -> convolutions (B, T, U) -> recurrence both ways (B, 2U)
-    vector   (B, C)    -> normalization (B, C)     -> two dense layers                           (B, 2U)
-    tokens   (B, F, 2U) -> attention across features -> mean (B, 2U) -> dense -> heads (B, H) * target scale
+    sequences (B, T, C) -> stacked, normalized (G, B, T, 2C) -> encoder of sequences          (B, G, 2U)
+    vectors   (B, C)    -> stacked, normalized (G, B, C)     -> two dense layers              (B, G, 2U)
+    tokens    (B, F, 2U) -> attention across features -> mean (B, 2U) -> dense -> heads (B, H) * target scale
 
-B rows, T steps, C channels, U units of the size, F features, H horizons. No layer looks across rows: layer
-normalization only, no dropout, so that k small batches equal one large one.
+B rows, T steps, C channels, U units of the size, F features, of which G have one shape and share one computation with
+weights of their own, H horizons. No layer looks across rows: layer normalization only, no dropout, so that k small
+batches equal one large one.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ import numpy as np
 
 from ..data.backend import keras, refuse_other_settings
 from ..mixing import draw
-from ..planning.sizes import ATTENTION_HEADS, KERNEL_STEPS, SIZES, Size
+from ..planning.sizes import ATTENTION_HEADS, SIZES, Size, equal_shapes
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import FeatureStatistics
+from .encoders import ENCODERS, Vector
 from .layers import Calibrated, SequenceNormalization, VectorNormalization
-from .recurrence import Recurrence
 
 
 def build_forecaster(
     schema: Schema,
     *,
     model_size: str,
+    encoder: str,
     statistics: Mapping[str, FeatureStatistics],
     target_scale: np.ndarray,
     precision: str = "float32",
@@ -36,9 +38,9 @@ def build_forecaster(
 ) -> Forecaster:
     """Return an untrained forecaster, which forecasts zero.
 
-    Arguments: statistics of the training rows by feature; target_scale float32 (horizons,), the unit of each
-    head, such as the standard deviation of its training targets; precision, a Keras dtype policy; seed, of the
-    initial weights, which are a function of it alone.
+    Arguments: encoder, one of `ENCODERS`, for sequences; statistics of the training rows by feature; target_scale
+    float32 (horizons,), the unit of each head, such as the standard deviation of its training targets; precision, a
+    Keras dtype policy; seed, of the initial weights, which are a function of it alone.
 
     Inputs: dict of float32 (rows, *shape) by feature name. Output: float32 (rows, horizons), in units of returns.
     Raises SettingsError if Keras has settings in this process that would change the forecaster.
@@ -47,12 +49,18 @@ def build_forecaster(
     size = SIZES[model_size]
     layers = _Layers(precision, seed)
     inputs = [keras.Input(feature.shape, name=f"feature_{n}") for n, feature in enumerate(schema.features)]
-    tokens = [
-        _encode(inputs[n], feature, statistics[feature.name], size, layers, f"feature_{n}")
-        for n, feature in enumerate(schema.features)
-    ]
+    tokens = []
+    for number, members in enumerate(equal_shapes(schema)):
+        group, features = [inputs[n] for n in members], [schema.features[n] for n in members]
+        name = f"features_{number}"
+        tokens.append(_encode(group, features, statistics, size, layers, encoder=encoder, name=name))
     outputs = _heads(_attend(tokens, size, layers), schema.horizons, size, target_scale, layers)
     return Forecaster(schema.names, keras.Model(inputs, outputs, name="network"), name="forecaster")
+
+
+def compiles(encoder: str) -> bool:
+    """Return whether a forecaster with this encoder can be trained as one XLA program."""
+    return ENCODERS[encoder].compiles
 
 
 def with_calibration(model: Forecaster, *, shrinkage: Sequence[float], half_width: Sequence[float]) -> Forecaster:
@@ -125,60 +133,35 @@ class _Layers:
 
 
 def _encode(
-    inputs: Any, feature: Feature, statistics: FeatureStatistics, size: Size, layers: _Layers, name: str
+    inputs: list[Any],
+    features: Sequence[Feature],
+    statistics: Mapping[str, FeatureStatistics],
+    size: Size,
+    layers: _Layers,
+    *,
+    encoder: str,
+    name: str,
 ) -> Any:
-    if not feature.is_sequence:
-        normalization = VectorNormalization(name=f"{name}_normalization")
-        x = normalization(inputs)
-        normalization.set_statistics(statistics)
-        x = layers.dense(2 * size.units, f"{name}_dense_0", "gelu")(x)
-        return layers.dense(2 * size.units, f"{name}_dense_1")(x)
-    if len(feature.shape) > 2:
-        inputs = keras.layers.Reshape((feature.shape[0], feature.channels), name=f"{name}_flat")(inputs)
-    sequence_normalization = SequenceNormalization(name=f"{name}_normalization")
-    x = sequence_normalization(inputs)  # (B, T, 2C)
-    sequence_normalization.set_statistics(statistics)
-    for block in range(size.blocks):
-        x = _convolve(x, size.units, layers, f"{name}_block_{block}", residual=block > 0)  # (B, T, U)
-    return _recur(layers.norm(f"{name}_norm")(x), size.units, layers, name)  # (B, 2U)
-
-
-def _convolve(inputs: Any, units: int, layers: _Layers, name: str, *, residual: bool) -> Any:
-    x = layers.norm(f"{name}_norm")(inputs) if residual else inputs
-    x = keras.layers.Conv1D(
-        units,
-        KERNEL_STEPS,
-        padding="same",
-        activation="gelu",
-        kernel_initializer=layers.glorot(),
-        dtype=layers.precision,
-        name=name,
-    )(x)
-    return keras.layers.Add(dtype=layers.precision, name=f"{name}_add")([inputs, x]) if residual else x
-
-
-def _recur(inputs: Any, units: int, layers: _Layers, name: str) -> Any:
-    """The last state of a recurrence over time, forwards and backwards."""
-    ways = [
-        Recurrence(
-            units,
-            go_backwards=backwards,
-            kernel_seed=layers.next_seed(),
-            recurrent_seed=layers.next_seed(),
-            name=f"{name}_{'backward' if backwards else 'forward'}",
-        )(inputs)
-        for backwards in (False, True)
-    ]
-    return keras.layers.Concatenate(dtype=layers.precision, name=f"{name}_token")(ways)
+    """Return the tokens (B, G, 2U) of G features of one shape."""
+    first = features[0]
+    if len(first.shape) > 2:
+        flat = keras.layers.Reshape((first.shape[0], first.channels), name=f"{name}_flat")
+        inputs = [flat(one) for one in inputs]
+    kind, normalization = (
+        (ENCODERS[encoder], SequenceNormalization) if first.is_sequence else (Vector, VectorNormalization)
+    )
+    normal = normalization(name=f"{name}_normalization")
+    x = normal(inputs)
+    normal.set_statistics(*(statistics[feature.name] for feature in features))
+    return kind(*size, seed=layers.next_seed(), dtype=layers.precision, name=name)(x)
 
 
 def _attend(tokens: list[Any], size: Size, layers: _Layers) -> Any:
-    """Tokens (B, 2U) each, mixed by one attention over features, and their mean (B, 2U)."""
+    """Tokens (B, G, 2U), mixed by one attention over all features, and their mean (B, 2U)."""
     width = 2 * size.units
-    rows = [
-        keras.layers.Reshape((1, width), dtype=layers.precision, name=f"token_{n}")(t) for n, t in enumerate(tokens)
-    ]
-    x = keras.layers.Concatenate(axis=1, dtype=layers.precision, name="tokens")(rows) if len(rows) > 1 else rows[0]
+    x = tokens[0]
+    if len(tokens) > 1:
+        x = keras.layers.Concatenate(axis=1, dtype=layers.precision, name="tokens")(tokens)
     attention = keras.layers.MultiHeadAttention(
         ATTENTION_HEADS,
         width // ATTENTION_HEADS,

@@ -45,26 +45,11 @@ class Recurrence(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return the state after the last step (after the first, where it goes backwards)."""
-        rows, steps = tf.shape(inputs)[0], inputs.shape[1]
         x = tf.transpose(inputs, (1, 0, 2))  # (T, B, C)
         if self.go_backwards:
             x = tf.reverse(x, axis=[0])
-        start, unused = tf.zeros((rows, self.units)), tf.zeros(self.units)
-        states = tf.raw_ops.BlockLSTM(
-            seq_len_max=tf.constant(steps, tf.int64),
-            x=x,
-            cs_prev=start,
-            h_prev=start,
-            w=_in_kernel_order(tf.concat([self.kernel, self.recurrent_kernel], axis=0)),
-            wci=unused,
-            wcf=unused,
-            wco=unused,
-            b=_in_kernel_order(tf.convert_to_tensor(self.bias)),
-            forget_bias=0.0,  # it is part of the bias
-            cell_clip=0.0,
-            use_peephole=False,
-        )
-        return states.h[-1]
+        weights = _in_kernel_order(tf.concat([self.kernel, self.recurrent_kernel], axis=0))
+        return last_state(x, weights, _in_kernel_order(tf.convert_to_tensor(self.bias)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return (rows, units)."""
@@ -74,6 +59,31 @@ class Recurrence(keras.layers.Layer):
         """Return the arguments that rebuild the layer."""
         own = ("units", "go_backwards", "kernel_seed", "recurrent_seed")
         return super().get_config() | {name: getattr(self, name) for name in own}
+
+
+def last_state(x: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Return the state (rows, units) after the last step of x (steps, rows, channels), all float32.
+
+    weights (channels + units, 4 * units) and bias (4 * units) have the gates in the kernel's order: input, cell,
+    forget, output.
+    """
+    steps, rows, units = x.shape[0], tf.shape(x)[1], bias.shape[0] // 4
+    start, unused = tf.zeros((rows, units)), tf.zeros(units)
+    states = tf.raw_ops.BlockLSTM(
+        seq_len_max=tf.constant(steps, tf.int64),
+        x=x,
+        cs_prev=start,
+        h_prev=start,
+        w=weights,
+        wci=unused,
+        wcf=unused,
+        wco=unused,
+        b=bias,
+        forget_bias=0.0,  # it is part of the bias
+        cell_clip=0.0,
+        use_peephole=False,
+    )
+    return tf.squeeze(tf.slice(states.h, (steps - 1, 0, 0), (1, -1, -1)), axis=0)
 
 
 def _in_kernel_order(gates: tf.Tensor) -> tf.Tensor:

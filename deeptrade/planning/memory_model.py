@@ -16,7 +16,7 @@ from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
 from ..sources.schema import Feature, Schema
 from ..units import format_bytes
-from .sizes import SIZES, count_parameters
+from .sizes import SCALES, SIZES, Size, count_parameters, count_patches
 
 FLOAT_BYTES = 4
 
@@ -56,6 +56,9 @@ benchmarks/predicted_peak.py measures 3.1, 4.5 and 7.0 between 2 and 32 rows.
 RECURRENT_COPIES = 11
 """Tensors of (steps, units) that one recurrent direction keeps, gates and states: 11.4 measured."""
 
+PATCH_COPIES = 5
+"""Tensors of (patches, units) that a block over patches keeps for its gradient."""
+
 
 _OFF = {"cache_batches": 0, "prefetch": 0, "no_lazy_loading": False}
 """Settings that trade memory for speed, and the value at which they hold none."""
@@ -78,7 +81,7 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
     Raises SettingsError for a feature that the schema does not have.
     """
     used = schema.select(settings.feature_names)
-    weight_bytes = FLOAT_BYTES * count_parameters(used, settings.model_size)
+    weight_bytes = FLOAT_BYTES * count_parameters(used, settings.model_size, settings.encoder)
     batch_bytes = settings.batch_size * used.row_bytes
     return {
         "baseline": BASELINE_BYTES,
@@ -88,7 +91,7 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
         "accumulators": 2 * weight_bytes,  # float64
         "optimizer slots": 2 * weight_bytes,
         "averages": weight_bytes,
-        "activations": settings.batch_size * activation_bytes(used, settings.model_size),
+        "activations": settings.batch_size * activation_bytes(used, settings),
         "batches": 2 * batch_bytes,  # the reader's arrays and TensorFlow's copy
         "prefetch": settings.prefetch * batch_bytes,
         "cache": min(settings.cache_batches * batch_bytes, CACHE_BYTES),
@@ -155,20 +158,25 @@ def _count_layers(schema: Schema, model_size: str) -> int:
     return 10 + sum(per_sequence if feature.is_sequence else 3 for feature in schema.features)
 
 
-def activation_bytes(schema: Schema, model_size: str) -> int:
+def activation_bytes(schema: Schema, settings: FitSettings) -> int:
     """Return the bytes that the forward pass of one row keeps for the backward pass.
 
-    A sequence of T steps and C channels is kept as given and relative to its last step, then passes through D
-    convolution blocks and a bidirectional recurrent layer, each with U units.
+    A sequence of T steps and C channels is kept as given and relative to its last step. Then it passes through D
+    convolution blocks and a bidirectional recurrent layer, each with U units, or D blocks over its patches and their
+    averages.
     """
-    units, depth = SIZES[model_size]
-    return FLOAT_BYTES * sum(_activation_floats(feature, units, depth) for feature in schema.features)
+    size = SIZES[settings.model_size]
+    return FLOAT_BYTES * sum(_activation_floats(feature, size, settings.encoder) for feature in schema.features)
 
 
-def _activation_floats(feature: Feature, units: int, depth: int) -> int:
+def _activation_floats(feature: Feature, size: Size, encoder: str) -> int:
+    units, depth = size
     if not feature.is_sequence:
         return 2 * feature.size + 4 * units
     steps = feature.shape[0]
+    if encoder == "multiscale":
+        patches = count_patches(steps)
+        return 3 * steps * feature.channels + PATCH_COPIES * depth * patches * units + 4 * SCALES * units
     per_step = 3 * feature.channels + CONVOLUTION_COPIES * depth * units + 2 * RECURRENT_COPIES * units
     return steps * per_step
 

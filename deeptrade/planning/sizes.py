@@ -9,11 +9,17 @@ from ..sources.schema import Feature, Schema
 KERNEL_STEPS = 3
 """Time steps a convolution sees."""
 
+SEGMENT_STEPS = 4
+"""Time steps of a segment; a patch of the multiscale encoder is two neighbouring ones."""
+
+SCALES = 10
+"""Time scales over which the multiscale encoder averages its patches."""
+
 ATTENTION_HEADS = 4
 
 
 class Size(NamedTuple):
-    """Units U of the encoders, and convolution blocks per sequence encoder."""
+    """Units U of the encoders, and blocks per sequence encoder: convolutions, or layers over patches."""
 
     units: int
     blocks: int
@@ -30,11 +36,11 @@ SIZES = {
 }
 
 
-def count_parameters(schema: Schema, model_size: str) -> int:
+def count_parameters(schema: Schema, model_size: str, encoder: str) -> int:
     """Return the trainable parameters of the forecaster for this schema."""
     size = SIZES[model_size]
     units, token = size.units, 2 * size.units
-    encoders = sum(_count_encoder(feature, size) for feature in schema.features)
+    encoders = sum(_count_encoder(feature, size, encoder) for feature in schema.features)
     attention = 4 * (token * token + token) + 2 * token
     trunk = token * token + token
     hidden = units // 2
@@ -42,15 +48,37 @@ def count_parameters(schema: Schema, model_size: str) -> int:
     return encoders + attention + trunk + heads
 
 
-def _count_encoder(feature: Feature, size: Size) -> int:
-    units, token = size.units, 2 * size.units
+def _count_encoder(feature: Feature, size: Size, encoder: str) -> int:
+    units, token, further = size.units, 2 * size.units, size.blocks - 1
     if not feature.is_sequence:
         return _dense(feature.channels, token) + _dense(token, token)
+    if encoder == "multiscale":
+        patch = SEGMENT_STEPS * 2 * feature.channels * 2 * units + units
+        blocks = further * (_dense(units, units) + 2 * units)
+        return patch + blocks + 2 * SCALES * units + _dense(SCALES * units, token) + _dense(token, token)
     first = _dense(KERNEL_STEPS * 2 * feature.channels, units)
-    further = (size.blocks - 1) * (_dense(KERNEL_STEPS * units, units) + 2 * units)
+    blocks = further * (_dense(KERNEL_STEPS * units, units) + 2 * units)
     one_way = 4 * (units * units + units * units + units)
-    return first + further + 2 * units + 2 * one_way
+    return first + blocks + 2 * units + 2 * one_way
 
 
 def _dense(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
+
+
+def count_patches(steps: int) -> int:
+    """Return the patches of a sequence: one for every two neighbouring segments, at least one.
+
+    >>> count_patches(241), count_patches(24), count_patches(5), count_patches(1)
+    (60, 5, 1, 1)
+    """
+    return max(1, -(-steps // SEGMENT_STEPS) - 1)
+
+
+def equal_shapes(schema: Schema) -> list[list[int]]:
+    """Return the numbers of the features in groups of equal kind, steps and channels, each group one computation."""
+    groups: dict[tuple[bool, int, int], list[int]] = {}
+    for number, feature in enumerate(schema.features):
+        steps = feature.shape[0] if feature.is_sequence else 1
+        groups.setdefault((feature.is_sequence, steps, feature.channels), []).append(number)
+    return list(groups.values())

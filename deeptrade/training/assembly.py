@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..errors import DataError
-from ..model import build_forecaster
+from ..model import build_forecaster, compiles
 from ..settings import FitSettings
 from ..sources.statistics import FeatureStatistics
 from ..store.row_range import RowRange
@@ -87,6 +87,7 @@ def build_trainer(
     model = build_forecaster(
         schema,
         model_size=settings.model_size,
+        encoder=settings.encoder,
         statistics=lasting_statistics(data, rows, schema.names),
         target_scale=scale,
         precision=precision,
@@ -102,5 +103,6 @@ def build_trainer(
         learning_rate=settings.learning_rate,
         clip_norm=settings.clip_norm,
         averaging=True,
+        jit=compiles(settings.encoder),
         **options,
     )

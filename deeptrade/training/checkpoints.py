@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,17 +61,10 @@ class Checkpoints:
             for old in set(self._paths()) - set(kept):
                 old.unlink()
 
-    def restore(
-        self,
-        variables: Sequence[Any],
-        *,
-        before: int | None = None,
-        former: Mapping[str, Sequence[str]] | None = None,
-    ) -> dict[str, Any] | None:
+    def restore(self, variables: Sequence[Any], *, before: int | None = None) -> dict[str, Any] | None:
         """Set the variables from the newest sound checkpoint and return its state; None when there is none.
 
-        With `before`, use the newest regular one of an earlier step, or the oldest if there is none. former: by the
-        path of a vector, those of its parts in checkpoints of earlier versions, in order.
+        With `before`, use the newest regular one of an earlier step, or the oldest if there is none.
 
         Raises DataError when checkpoints exist but none can be read, or when the one read is of another model.
         """
@@ -81,7 +72,7 @@ class Checkpoints:
         if path is None:
             return None
         with zipfile.ZipFile(path) as archive:
-            _assign(variables, archive, former or {})
+            _assign(variables, archive)
             return _read_state(archive)
 
     def save_best(self, step: int, variables: Sequence[Any]) -> None:
@@ -179,26 +170,16 @@ def _read_state(archive: zipfile.ZipFile) -> dict[str, Any]:
     return json.loads(_read_part(archive, _STATE).tobytes())
 
 
-def _assign(
-    variables: Sequence[Any], archive: zipfile.ZipFile, former: Mapping[str, Sequence[str]] = MappingProxyType({})
-) -> None:
+def _assign(variables: Sequence[Any], archive: zipfile.ZipFile) -> None:
     """Set every variable; nothing is set unless all paths, shapes and dtypes match the archive."""
     wanted = {variable.path: (tuple(variable.shape), str(variable.dtype)) for variable in variables}
     paths = [name.removesuffix(".npy") for name in archive.namelist()]
     found = {path: _shape_and_dtype(archive, path) for path in paths if path != _STATE}
-    joined = {path: parts for path, parts in former.items() if path not in found and set(parts) <= set(found)}
-    for path, parts in joined.items():
-        sizes, dtypes = zip(*(found.pop(part) for part in parts), strict=True)
-        found[path] = ((sum(math.prod(size) for size in sizes),), dtypes[0])
     if wanted != found:
         different = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise DataError(f"the checkpoint is of another model ({different!r} differs); start over with --fresh")
     for variable in variables:
-        names = joined.get(variable.path)
-        if names is None:
-            variable.assign(_read_part(archive, variable.path))
-        else:
-            variable.assign(np.concatenate([_read_part(archive, name).ravel() for name in names]))
+        variable.assign(_read_part(archive, variable.path))
 
 
 def _shape_and_dtype(archive: zipfile.ZipFile, path: str) -> tuple[tuple[int, ...], str]:

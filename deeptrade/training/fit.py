@@ -31,11 +31,13 @@ from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
 from ..units import format_bytes
 from .run_state import (
+    NETWORK_VERSION,
     RunState,
     alone_in,
+    check_network,
     check_same_run,
     keep_batch_size,
-    keep_inner_ratio,
+    keep_defaults,
     maths_of,
     read_state,
 )
@@ -125,12 +127,13 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
     room_bytes = training_room(limits)
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
-        settings = keep_inner_ratio(settings, earlier, given=given)
+        settings = keep_defaults(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
             return _Prepared(settings, head, earlier, room_bytes, result)
+        check_network(earlier, str(out))
     elif result is not None:
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
@@ -211,7 +214,14 @@ def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sin
 
 def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
     maths = maths_of(settings, choose_precision(settings.precision, gpus))
-    return RunState(data_id, maths, batch_size=settings.batch_size, splits_by_time=True, order_version=ORDER_VERSION)
+    return RunState(
+        data_id,
+        maths,
+        batch_size=settings.batch_size,
+        splits_by_time=True,
+        order_version=ORDER_VERSION,
+        network_version=NETWORK_VERSION,
+    )
 
 
 def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:

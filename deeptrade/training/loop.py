@@ -18,6 +18,7 @@ from ..data.generator import MemoryEfficientGenerator
 from ..errors import SettingsError, TrainingFailedError
 from ..memory import StepMemory
 from ..units import count_of
+from .adam import Adam
 from .exactness import (
     check_numbers,
     checked_weights,
@@ -69,7 +70,8 @@ class Trainer:
     window; row_weights, by row number, finite and at least 0, the weight of each row's loss (None: 1); callbacks, Keras
     callbacks for which a window is a batch (`on_train_begin` is called once, `on_train_end` by `finish`; if one sets
     `model.stop_training`, the epoch ends after that window and later epochs yield nothing); averaging, keep the mean of
-    the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); sink, called with a
+    the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); jit, compute loss
+    and gradients as one XLA program, compiled again for each number of rows of a pass; sink, called with a
     line of text about faults that did not recur; memory, records the anonymous memory of each phase of a pass: read,
     forward, backward, apply.
 
@@ -96,6 +98,7 @@ class Trainer:
         row_weights: np.ndarray | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         averaging: bool = False,
+        jit: bool = False,
         sink: Callable[[str], None] = lambda line: None,
         memory: StepMemory | None = None,
     ):
@@ -106,7 +109,7 @@ class Trainer:
         refuse_inexact(model)
         self.model, self.batch_size, self.accum_steps = model, batch_size, accum_steps
         fused = optimizer is None and not any(variable.constraint for variable in model.trainable_variables)
-        self.optimizer = optimizer or keras.optimizers.Adam(learning_rate, name="adam")
+        self.optimizer = optimizer or Adam(learning_rate, name="adam")
         refuse_accumulating(self.optimizer)
         self._row_weights, self._sink, self._memory = checked_weights(row_weights), sink, memory
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
@@ -124,6 +127,7 @@ class Trainer:
             scale_loss=computes_in_float16(model),
             averaging=averaging,
             fused=fused,
+            jit=jit,
             mark=memory.mark if memory is not None else None,
         )
         self.steps = 0
@@ -133,11 +137,6 @@ class Trainer:
     def variables(self) -> list[Any]:
         """All variables a checkpoint must hold: the model's, the optimizer's, and the averages."""
         return [*self.model.variables, *self.optimizer.variables, *self._step.averages]
-
-    @property
-    def former_parts(self) -> dict[str, list[str]]:
-        """By the path of a vector, those of its parts in checkpoints of earlier versions, which had none."""
-        return self._step.former_parts
 
     @property
     def effective_batch(self) -> int:

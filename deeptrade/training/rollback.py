@@ -37,7 +37,7 @@ def roll_back(
 
     Rows that failed since then are left out from now on. Raises `error` if there is no checkpoint.
     """
-    restored = checkpoints.restore(trainer.variables, before=trainer.first_suspect, former=trainer.former_parts)
+    restored = checkpoints.restore(trainer.variables, before=trainer.first_suspect)
     if restored is None:
         raise error
     back = RunState(**restored)

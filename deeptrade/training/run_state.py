@@ -11,10 +11,13 @@ from typing import Any
 
 from ..errors import RunConflictError
 from ..files import locked_folder
-from ..settings import MATHS, FitSettings
+from ..settings import BEFORE, MATHS, FitSettings
 from .checkpoints import Checkpoints
 from .feed import LeftOut
 from .warm_start import starting_weights
+
+NETWORK_VERSION = 2
+"""Of the network that is built now: its variables and their shapes."""
 
 
 @dataclass
@@ -27,6 +30,7 @@ class RunState:
     of earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
     epochs and steps it was. `activities`: seconds by activity between steps. `splits_by_time` and `order_version`:
     False and 1 for runs begun by earlier versions, which keep their split by row numbers and their order.
+    `network_version`: 1 for runs whose network has the weights of each feature apart, which cannot go on.
     """
 
     data_id: str
@@ -55,6 +59,7 @@ class RunState:
     activities: dict[str, float] = field(default_factory=dict)
     splits_by_time: bool = False
     order_version: int = 1
+    network_version: int = 1
 
     @property
     def step(self) -> int:
@@ -119,14 +124,22 @@ def maths_of(settings: FitSettings, precision: str) -> dict[str, Any]:
 
 def _before(name: str) -> Any:
     """What a run of an earlier version did that has no such setting."""
-    return 0.0 if name == "inner_ratio" else getattr(FitSettings(), name)
+    return BEFORE.get(name, getattr(FitSettings(), name))
 
 
-def keep_inner_ratio(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
-    """Return the settings with the run's own share of inner rows, 0 for an earlier version's, unless one was given."""
-    if "inner_ratio" in given:
-        return settings
-    return replace(settings, inner_ratio=state.maths.get("inner_ratio", _before("inner_ratio")))
+def keep_defaults(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:
+    """Return the settings with the run's own value of those whose default has changed, unless one was given."""
+    kept = {name: state.maths.get(name, _before(name)) for name in BEFORE if name not in given}
+    return replace(settings, **kept)
+
+
+def check_network(state: RunState, out: str) -> None:
+    """Raise RunConflictError if the run in `out` has a network that cannot be built any more."""
+    if state.network_version != NETWORK_VERSION:
+        raise RunConflictError(
+            f"{out} holds a run of an earlier version, whose network was built otherwise, so it cannot go on here; "
+            "use that version, or give another --out, or --fresh to start over"
+        )
 
 
 def keep_batch_size(settings: FitSettings, state: RunState, *, given: Collection[str]) -> FitSettings:

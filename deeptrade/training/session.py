@@ -83,7 +83,7 @@ class Session:
         self._saved_step = self.state.step
 
     def _restored(self) -> dict[str, Any] | None:
-        return self.checkpoints.restore(self.trainer.variables, former=self.trainer.former_parts)
+        return self.checkpoints.restore(self.trainer.variables)
 
     @contextmanager
     def _activity(self, name: str) -> Iterator[None]:
@@ -157,7 +157,7 @@ class Session:
         micro_batch = MicroBatch(
             settings.batch_size,
             settings.effective_batch,
-            row_bytes=activation_bytes(schema, settings.model_size) + schema.row_bytes,
+            row_bytes=activation_bytes(schema, settings) + schema.row_bytes,
             limit_bytes=self.monitor.limit.limit_bytes,
             adapt=self.hardware["gives_back"] and not settings.no_adapt,
         )

@@ -12,7 +12,7 @@ of the window, and a window with a bad pass changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,8 +117,9 @@ def _forgetting_gradients() -> Iterator[None]:
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
-    `batch_size` may change between windows: the function is traced for any number of rows, since tracing it again
-    briefly takes 100 MB, just when memory is scarce.
+    `batch_size` may change between windows: the functions are traced for any number of rows, since tracing them again
+    briefly takes 100 MB, just when memory is scarce. With `jit` the loss and its gradient are one XLA program, which
+    is compiled for each number of rows: 2 s and 10 to 30 MB (benchmarks/step_time.py).
 
     clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
@@ -129,10 +130,10 @@ class AccumulatingStep:
     it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
     1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums are float64. With `fused`, the optimizer updates one vector of all weights instead of a hundred variables; for
-    one that treats every number alone, as Adam does, the numbers are the same. While `marking` is True, `mark` is
-    called from the graph with 'forward' and 'backward' once that part of a pass is computed; each call waits for
-    Python's lock.
+    Sums over passes are float64. With `fused`, the optimizer updates one vector of all weights instead of a hundred
+    variables; for one that treats every number alone, as Adam does, the numbers are the same. While `marking` is True,
+    `mark` is called with 'forward' and 'backward' once that part of a pass is computed, with `jit` once with 'compute';
+    'forward' is called from the graph, where it waits for Python's lock.
     """
 
     def __init__(
@@ -146,12 +147,13 @@ class AccumulatingStep:
         scale_loss: bool = False,
         averaging: bool = False,
         fused: bool = False,
+        jit: bool = False,
         mark: Callable[[str], None] | None = None,
     ):
         self._mark = mark
         self.marking = True
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
-        self._clip_norm, self._scale_loss = clip_norm, scale_loss
+        self._clip_norm, self._scale_loss, self._jit = clip_norm, scale_loss, jit
         self._weights = [variable.value for variable in model.trainable_variables]
         self._dtype = tf.float64 if any(weight.dtype == tf.float64 for weight in self._weights) else tf.float32
         self.target_scale = tf.constant(target_scale, self._dtype)
@@ -166,25 +168,13 @@ class AccumulatingStep:
             keras.Variable(piece, trainable=False, name=f"average_of_{number}")
             for number, piece in enumerate(weights if averaging else ())
         ]
-        self._gradients = self._pieces.zeros(tf.float64)
-        self._loss, self._total_weight = self._zero(), self._zero()
-        self._valid = tf.Variable(0, trainable=False)
-        self._bad_passes = tf.Variable(0, trainable=False)
+        self._sums: list[tf.Variable] = []
         self.loss_scale = tf.Variable(_FIRST_SCALE if scale_loss else 1.0, trainable=False)
         self.clean_windows = tf.Variable(0, trainable=False)
         self._passes: list[tf.Tensor] = []
         self._traced: Any = None
-
-    @property
-    def former_parts(self) -> dict[str, list[str]]:
-        """By the path of a piece, those of its parts in checkpoints of earlier versions: one a variable."""
-        pieces, variables = self._pieces.numbers, self.model.trainable_variables
-        parts = {f"average_of_{n}": [f"average_{at}" for at in piece] for n, piece in enumerate(pieces)}
-        if self._vector is not None:
-            names = [variables[at].path.replace("/", "_") for at in pieces[0]]
-            for slot in ("momentum", "velocity"):
-                parts[f"adam/weights_{slot}"] = [f"adam/{name}_{slot}" for name in names]
-        return parts
+        self._add, self._apply_sums = tf.function(self._add_pass), tf.function(self._finish_sums)
+        self._apply_pass = tf.function(self._finish_pass)
 
     def swap(self) -> None:
         """Exchange the weights and their average, where there is one."""
@@ -196,7 +186,7 @@ class AccumulatingStep:
 
     @property
     def tracing_count(self) -> int:
-        """Number of times the step was traced; more than one means that shapes change."""
+        """Number of times the pass was traced; more than one means that shapes change."""
         return self._traced.experimental_get_tracing_count() if self._traced else 0
 
     def __call__(
@@ -208,18 +198,22 @@ class AccumulatingStep:
         row_weights: np.ndarray | None = None,
     ) -> Window | None:
         """Add one micro-batch of at most batch_size rows; at the last of a window, apply and return what was done."""
-        scale = float(self.loss_scale.numpy()) if last else 0.0
-        finite, *results = self._run(inputs, targets, row_weights, last)
+        finite, totals, *pieces = self._run(inputs, targets, row_weights, last)
         self._passes.append(finite)
-        if not last:
-            return None
-        loss, norm, valid, applied = (result.numpy() for result in results)
+        if last and len(self._passes) == 1:
+            return self._window(self._applied(self._apply_pass, finite, totals, *pieces))
+        if not self._sums:
+            self._sums = [*self._pieces.zeros(tf.float64), tf.Variable(tf.zeros(4, tf.float64), trainable=False)]
+        self._applied(self._add, tf.constant(len(self._passes) == 1), finite, totals, *pieces)
+        return self._window(self._applied(self._apply_sums)) if last else None
+
+    def _window(self, result: tf.Tensor) -> Window:
+        """Return what the window that ends now did: loss, norm, valid targets, applied, whether the scale is lower."""
+        loss, norm, valid, applied, lowered = result.numpy().tolist()
         bad = {} if applied else self._find_bad_passes()
         self._passes.clear()
-        lowered = self.loss_scale.numpy() < scale
         overflowed = bool(lowered and valid and np.isfinite(loss) and "loss" not in bad.values())
-        mean = float(loss) if valid else math.nan
-        return Window(mean, float(norm), int(valid), bool(applied), bad, overflowed)
+        return Window(loss if valid else math.nan, norm, int(valid), bool(applied), bad, overflowed)
 
     def examine(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any = None) -> str:
         """Return the first tensor that is not finite for these rows, '' if all are; discards the window so far.
@@ -247,24 +241,31 @@ class AccumulatingStep:
     def reset(self) -> None:
         """Forget what has been added to a window that will not be finished."""
         self._passes.clear()
-        self._reset()
 
     def _run(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any, last: bool) -> Any:
+        """Return what `_pass` does for these rows, padded to batch_size."""
         padded, padded_targets = pad_rows(inputs, targets, self.batch_size)
         weights = np.zeros(self.batch_size, np.float32)
         weights[: len(targets)] = 1 if row_weights is None else row_weights
-        arguments = (padded, padded_targets, weights, last, self.marking)
         if self._traced is None:
             signature = [
                 *fixed_signature(padded, padded_targets, rows=None),
                 tf.TensorSpec((None,), tf.float32),
-                tf.TensorSpec((), tf.bool),
+                tf.TensorSpec((), tf.float32),
                 tf.TensorSpec((), tf.bool),
             ]
-            self._traced = tf.function(self._step, input_signature=signature)
-            with trimming(), _forgetting_gradients():
-                return self._traced(*arguments)
-        return self._traced(*arguments)
+            self._traced = tf.function(self._pass, input_signature=signature, jit_compile=self._jit or None)
+        found = self._applied(self._traced, padded, padded_targets, weights, self.loss_scale, self.marking)
+        if self._mark is not None and self.marking:
+            self._mark("compute" if self._jit else "backward")
+        return found
+
+    def _applied(self, function: Any, *arguments: Any) -> Any:
+        """Return the result of a traced function; memory that tracing it took for a while is returned."""
+        if function.experimental_get_tracing_count():
+            return function(*arguments)
+        with trimming(), _forgetting_gradients():
+            return function(*arguments)
 
     def _find_bad_passes(self) -> dict[int, str]:
         named = ((number, self._first_bad(finite)) for number, finite in enumerate(self._passes))
@@ -277,12 +278,15 @@ class AccumulatingStep:
             return ""
         return f"gradient of {self.model.trainable_variables[at[0] - 1].path}" if at[0] else "loss"
 
-    def _zero(self) -> tf.Variable:
-        return tf.Variable(tf.zeros((), tf.float64), trainable=False)
+    def _pass(
+        self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, scale: tf.Tensor, marking: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Return which tensors are finite, the sums over the rows, and the pieces of the loss's gradient times `scale`.
 
-    def _step(
-        self, inputs: Any, targets: tf.Tensor, row_weights: tf.Tensor, last: tf.Tensor, marking: tf.Tensor
-    ) -> Any:
+        The first are bool (1 + variables,), the loss and each variable's gradient; the sums float64 (4,): loss, weight
+        of the valid targets, their number, and 1 if a tensor is not finite.
+        """
+        scale = tf.cast(scale, self._dtype)
         with tf.GradientTape() as tape:
             forecasts = tf.cast(self.model(inputs, training=True), self._dtype)
             loss, weight = summed_loss(targets, forecasts, self.target_scale, row_weights)
@@ -292,27 +296,16 @@ class AccumulatingStep:
                 "supported; regularize weights instead"
             )
         with tf.control_dependencies(self._marked("forward", loss, marking)):  # the backward pass starts with the scale
-            scale = tf.identity(tf.cast(self.loss_scale, self._dtype))
+            scale = tf.identity(scale)
         gradients = tape.gradient(loss, self._weights, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         pieces = self._pieces.of([tf.convert_to_tensor(one) for one in gradients], self._dtype)
         finite = tf.concat([[tf.math.is_finite(loss)], self._pieces.finite(pieces)], axis=0)
-        counted = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
-        self._marked("backward", finite, marking)
-        self._valid.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))
-
-        def add() -> tf.Tensor:
-            for total, piece in zip(self._gradients, pieces, strict=True):
-                total.assign_add(tf.cast(piece, tf.float64))
-            self._loss.assign_add(tf.cast(loss, tf.float64))
-            self._total_weight.assign_add(tf.cast(weight, tf.float64))
-            return tf.constant(0)
-
-        self._bad_passes.assign_add(tf.cond(tf.reduce_all(finite), add, lambda: tf.constant(1)))
-        nothing = (tf.zeros((), tf.float64), tf.zeros((), tf.float64), tf.constant(0), tf.constant(False))
-        return finite, *tf.cond(last, self._finish, lambda: nothing)
+        valid = tf.math.is_finite(targets) & (row_weights > 0)[:, None]
+        counts = (tf.reduce_sum(tf.cast(valid, tf.float64)), tf.cast(~tf.reduce_all(finite), tf.float64))
+        return [finite, tf.stack([tf.cast(loss, tf.float64), tf.cast(weight, tf.float64), *counts]), *pieces]
 
     def _marked(self, phase: str, computed: tf.Tensor, marking: tf.Tensor) -> list[tf.Tensor]:
-        if self._mark is None:
+        if self._mark is None or self._jit:
             return []
         mark = self._mark
 
@@ -322,21 +315,47 @@ class AccumulatingStep:
 
         return [tf.cond(marking, lambda: tf.numpy_function(note, [computed], tf.int32), lambda: tf.constant(0))]
 
-    def _finish(self) -> Any:
-        count = tf.where(self._total_weight > 0, self._total_weight, 1)
+    def _add_pass(self, first: tf.Tensor, finite: tf.Tensor, totals: tf.Tensor, *pieces: tf.Tensor) -> None:
+        """Add a pass to the sums of the window, or begin them with it; one that is not finite adds no gradient."""
+        *sums, counts = self._sums
+        known = tf.reduce_all(finite)
+        counted = tf.where(known, totals, totals * tf.constant([0, 0, 1, 1], tf.float64))
+        counted = tf.where(tf.math.is_nan(counted), tf.zeros_like(counted), counted)
+
+        def begin() -> tf.Tensor:
+            for total, piece in zip(sums, pieces, strict=True):
+                total.assign(tf.cast(piece, tf.float64))
+            return tf.constant(0)
+
+        def add() -> tf.Tensor:
+            for total, piece in zip(sums, pieces, strict=True):
+                total.assign_add(tf.cast(piece, tf.float64))
+            return tf.constant(0)
+
+        tf.cond(first, begin, lambda: tf.cond(known, add, lambda: tf.constant(0)))
+        counts.assign(tf.where(first, counted, counts + counted))
+
+    def _finish_pass(self, finite: tf.Tensor, totals: tf.Tensor, *pieces: tf.Tensor) -> tf.Tensor:
+        return self._finish(totals, [tf.cast(piece, tf.float64) for piece in pieces])
+
+    def _finish_sums(self) -> tf.Tensor:
+        *sums, counts = self._sums
+        return self._finish(counts.value(), [total.value() for total in sums])
+
+    def _finish(self, counts: tf.Tensor, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Apply the sums of a window; return what it did, float64 (5,), as `_window` reads it."""
+        loss, weight, valid, bad_passes = tf.unstack(counts)
+        count = tf.where(weight > 0, weight, 1)
         mean = 1 / (count * tf.cast(self.loss_scale, tf.float64))
         if self._regularized:
-            for total, piece in zip(self._gradients, self._penalty_gradients(), strict=True):
-                total.assign_add(piece / mean)
-        norm = tf.linalg.global_norm([total.read_value() for total in self._gradients]) * mean
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(self._loss) & (self._bad_passes == 0)
-        result = (self._loss / count, norm, tf.identity(self._valid), finite & (self._total_weight > 0))
-        tf.cond(result[3], lambda: self._apply(mean, norm), lambda: tf.constant(False))
-        if self._scale_loss:
-            self._adjust_scale(finite)
-        with tf.control_dependencies(result):
-            self._reset()
-        return result
+            penalties = self._penalty_gradients()
+            gradients = [total + piece / mean for total, piece in zip(gradients, penalties, strict=True)]
+        norm = tf.linalg.global_norm(gradients) * mean
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(loss) & (bad_passes == 0)
+        applied = finite & (weight > 0)
+        tf.cond(applied, lambda: self._apply(gradients, mean, norm), lambda: tf.constant(False))
+        lowered = self._adjust_scale(finite) if self._scale_loss else tf.constant(False)
+        return tf.stack([loss / count, norm, valid, tf.cast(applied, tf.float64), tf.cast(lowered, tf.float64)])
 
     def _penalty_gradients(self) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -344,10 +363,10 @@ class AccumulatingStep:
         gradients = tape.gradient(penalty, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return self._pieces.of(gradients, tf.float64)
 
-    def _apply(self, mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
+    def _apply(self, sums: Sequence[tf.Tensor], mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
             mean *= tf.minimum(self._clip_norm / norm, 1.0)
-        gradients = [tf.cast(total * mean, self._dtype) for total in self._gradients]
+        gradients = [tf.cast(total * mean, self._dtype) for total in sums]
         if not self._fused:
             gradients = self._pieces.apart(gradients)
         if self._vector is not None:  # whatever has set the variables since the last step
@@ -358,17 +377,17 @@ class AccumulatingStep:
         if self.averages:
             steps = tf.cast(self.optimizer.iterations.value, tf.float32)
             share = tf.cast(tf.maximum(2 / (steps + 1), _LEAST_SHARE), self._dtype)
-            for average, piece in zip(self.averages, self._pieces.weights(self._dtype), strict=True):
+            pieces = self._updated if self._fused else self._pieces.weights(self._dtype)
+            for average, piece in zip(self.averages, pieces, strict=True):
                 average.assign_add(share * (piece - average.value))
         return tf.constant(True)
 
-    def _adjust_scale(self, finite: tf.Tensor) -> None:
+    def _adjust_scale(self, finite: tf.Tensor) -> tf.Tensor:
+        """Adjust the loss scale after a window; return whether it is lower now."""
+        before = self.loss_scale.read_value()
         clean = tf.where(finite, self.clean_windows + 1, 0)
-        grown = tf.where(clean >= _GROW_AFTER, self.loss_scale * 2, self.loss_scale)
-        scale = tf.where(finite, grown, self.loss_scale / 2)
-        self.loss_scale.assign(tf.clip_by_value(scale, _LEAST_SCALE, _MOST_SCALE))
+        grown = tf.where(clean >= _GROW_AFTER, before * 2, before)
+        scale = tf.clip_by_value(tf.where(finite, grown, before / 2), _LEAST_SCALE, _MOST_SCALE)
+        self.loss_scale.assign(scale)
         self.clean_windows.assign(tf.where(clean >= _GROW_AFTER, 0, clean))
-
-    def _reset(self) -> None:
-        for total in (*self._gradients, self._loss, self._total_weight, self._valid, self._bad_passes):
-            total.assign(tf.zeros_like(total))
+        return scale < before
