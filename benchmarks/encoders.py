@@ -1,6 +1,6 @@
 """The encoders against each other: the skill that walks find, at equal steps and at equal time, and what it costs.
 
-    python benchmarks/encoders.py [DATA ...] [--synthetic 3] [--rows 12000] [--folds 3] [--seeds 0,1,2]
+    python benchmarks/encoders.py [DATA ...] [--synthetic 3] [--rows 9000] [--folds 3] [--seeds 0,1,2]
 
 `deeptrade walk` runs once for each encoder on every DATA (anything that `fit` reads) and on `--synthetic` new markets,
 first with one epoch for all, then with as many more epochs for the faster ones as their steps are faster (at most 8;
@@ -54,9 +54,9 @@ def scores_by_fold(forecasts: pd.DataFrame) -> dict[str, list[float]]:
     """Return rank IC and R2 of each fold: over its rows, the mean over horizons and seeds."""
     horizons = sum(name.startswith("y_") for name in forecasts.columns)
     found: dict[str, list[float]] = {"rank_ic": [], "r2": []}
-    for _, fold in forecasts.groupby(level="fold"):
+    for _, fold in forecasts.groupby("fold"):
         ranks, gains = [], []
-        for _, part in fold.groupby(level="seed"):
+        for _, part in fold.groupby("seed"):
             for horizon in range(1, horizons + 1):
                 pair = part[[f"f_{horizon}", f"y_{horizon}"]].dropna().to_numpy()
                 rank = spearmanr(*pair.T).statistic
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA")
     parser.add_argument("--synthetic", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=9000)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--model_size", default="tiny")

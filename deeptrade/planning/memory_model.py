@@ -16,7 +16,7 @@ from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
 from ..sources.schema import Feature, Schema
 from ..units import format_bytes
-from .sizes import SCALES, SIZES, Size, count_parameters, count_patches
+from .sizes import SCALES, SIZES, Size, count_parameters, count_patches, equal_shapes
 
 FLOAT_BYTES = 4
 
@@ -38,26 +38,32 @@ RLIMIT_AS counts mapped libraries and reserved stacks and arenas, RLIMIT_DATA th
 malloc has released until their whole region is unmapped.
 """
 
-PROGRAM_BYTES = 15_000_000
-PROGRAM_LAYER_BYTES = 3_000_000
-"""The traced step, its optimized graph and the kernels' scratch space: a constant, and an amount per model layer.
+PROGRAM_BYTES = 85_000_000
+PROGRAM_PART_BYTES = {"multiscale": 8_000_000, "recurrent": 5_000_000}
+"""The traced step, its optimized graph or compiled program, and the kernels' scratch space: a constant, and an amount
+per part, see `_program_parts`.
 
-Measured as what real runs held beyond the other terms: 42 to 301 MB with 13 to 91 layers (one vector, one sequence,
-and all seven features, from tiny to xlarge); the line misses one run by 43 MB and the others by at most 20.
+Measured as what real runs held beyond the other terms: 95 to 214 MB (one sequence, and all seven features, from tiny to
+xlarge; benchmarks/predicted_peak.py).
 """
 
-CONVOLUTION_COPIES = 5
-"""Tensors of (steps, units) that a convolution block keeps for its gradient: 5.1 measured.
+INPUT_COPIES = {"multiscale": 6, "recurrent": 3}
+"""Tensors of (steps, channels) that a sequence is kept as: given, stacked, and in two views."""
 
-Together with RECURRENT_COPIES it gives 3.2, 4.8 and 7.3 MB per row for tiny, small and medium;
-benchmarks/predicted_peak.py measures 3.1, 4.5 and 7.0 between 2 and 32 rows.
+CONVOLUTION_COPIES, RECURRENT_COPIES = 6, 11
+"""Tensors of (steps, units) that a convolution block keeps for its gradient, and one recurrent direction, gates and
+states.
+
+Together they give 3.2, 4.8 and 7.6 MB per row for tiny, small and medium; measured are 3.3, 4.9 and 7.6 between 32 and
+128 rows.
 """
 
-RECURRENT_COPIES = 11
-"""Tensors of (steps, units) that one recurrent direction keeps, gates and states: 11.4 measured."""
+PATCH_COPIES = 6
+"""Tensors of (patches, units) that a block over patches keeps for its gradient.
 
-PATCH_COPIES = 5
-"""Tensors of (patches, units) that a block over patches keeps for its gradient."""
+With the inputs 0.44, 0.59 and 1.0 MB per row for tiny, small and medium; measured are 0.44, 0.55 and 1.0 between 32 and
+128 rows.
+"""
 
 
 _OFF = {"cache_batches": 0, "prefetch": 0, "no_lazy_loading": False}
@@ -85,7 +91,7 @@ def predict_peak(schema: Schema, settings: FitSettings, *, rows: int = 0) -> dic
     batch_bytes = settings.batch_size * used.row_bytes
     return {
         "baseline": BASELINE_BYTES,
-        "program": PROGRAM_BYTES + PROGRAM_LAYER_BYTES * _count_layers(used, settings.model_size),
+        "program": PROGRAM_BYTES + PROGRAM_PART_BYTES[settings.encoder] * _program_parts(used, settings),
         "weights": weight_bytes,
         "gradients": 2 * weight_bytes,  # averaged and clipped
         "accumulators": 2 * weight_bytes,  # float64
@@ -152,10 +158,16 @@ def check_fits(schema: Schema, settings: FitSettings, *, room_bytes: int) -> Non
     )
 
 
-def _count_layers(schema: Schema, model_size: str) -> int:
-    """Layers of the forecaster: ten, three per vector, and per sequence three plus three per block."""
-    per_sequence = 3 * SIZES[model_size].blocks + 3
-    return 10 + sum(per_sequence if feature.is_sequence else 3 for feature in schema.features)
+def _program_parts(schema: Schema, settings: FitSettings) -> int:
+    """Parts of the program that grow with the features: for `recurrent` the blocks of every sequence.
+
+    For `multiscale` the groups of features of one shape, and the blocks of each group of sequences.
+    """
+    blocks = SIZES[settings.model_size].blocks
+    if settings.encoder == "recurrent":
+        return blocks * sum(feature.is_sequence for feature in schema.features)
+    groups = equal_shapes(schema)
+    return len(groups) + blocks * sum(schema.features[group[0]].is_sequence for group in groups)
 
 
 def activation_bytes(schema: Schema, settings: FitSettings) -> int:
@@ -174,11 +186,10 @@ def _activation_floats(feature: Feature, size: Size, encoder: str) -> int:
     if not feature.is_sequence:
         return 2 * feature.size + 4 * units
     steps = feature.shape[0]
+    inputs = INPUT_COPIES[encoder] * steps * feature.channels
     if encoder == "multiscale":
-        patches = count_patches(steps)
-        return 3 * steps * feature.channels + PATCH_COPIES * depth * patches * units + 4 * SCALES * units
-    per_step = 3 * feature.channels + CONVOLUTION_COPIES * depth * units + 2 * RECURRENT_COPIES * units
-    return steps * per_step
+        return inputs + PATCH_COPIES * depth * count_patches(steps) * units + 4 * SCALES * units
+    return inputs + steps * units * (CONVOLUTION_COPIES * depth + 2 * RECURRENT_COPIES)
 
 
 def _row_bytes(schema: Schema, settings: FitSettings, rows: int) -> int:

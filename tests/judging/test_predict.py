@@ -19,7 +19,11 @@ def forecaster(market):
     with open_dataset(market.path) as data:
         scale = np.full(data.schema.horizons, 0.01, np.float32)
         statistics = data.statistics(data.usable)
-        return scrambled(build_forecaster(data.schema, model_size="tiny", statistics=statistics, target_scale=scale))
+        return scrambled(
+            build_forecaster(
+                data.schema, model_size="tiny", encoder="multiscale", statistics=statistics, target_scale=scale
+            )
+        )
 
 
 @pytest.mark.parametrize("batch_size", [7, 60, 64])

@@ -9,6 +9,7 @@ import pytest
 from deeptrade.model import build_forecaster
 from deeptrade.model.forecaster import _Layers
 from deeptrade.planning.sizes import SIZES, count_parameters
+from deeptrade.settings import ENCODERS
 from deeptrade.sources.schema import Feature, Schema
 from deeptrade.sources.statistics import Moments
 from tests.support.forecasters import scrambled
@@ -43,30 +44,49 @@ def statistics_of(schema):
     return result
 
 
-def make(schema=ODD, size="tiny", scale=SCALE, **options):
-    return build_forecaster(schema, model_size=size, statistics=statistics_of(schema), target_scale=scale, **options)
+@pytest.fixture(params=ENCODERS)
+def make(request):
+    """Build a forecaster with each encoder in turn."""
+
+    def build(schema=ODD, size="tiny", scale=SCALE, **options):
+        statistics, encoder = statistics_of(schema), request.param
+        return build_forecaster(
+            schema, model_size=size, encoder=encoder, statistics=statistics, target_scale=scale, **options
+        )
+
+    build.encoder = request.param
+    return build
 
 
-def test_the_untrained_model_is_the_zero_forecast():
+def test_the_untrained_model_is_the_zero_forecast(make):
     forecasts = np.asarray(make()(rows_of(ODD, 3)))
     assert forecasts.shape == (3, 2)
     assert forecasts.dtype == np.float32
     assert not forecasts.any()
 
 
-def test_forecasts_are_in_units_of_the_target_scale():
+def test_forecasts_are_in_units_of_the_target_scale(make):
     x = rows_of(ODD, 3)
     large, small = (scrambled(make(scale=scale)) for scale in (SCALE, SCALE / 100))
     np.testing.assert_allclose(np.asarray(large(x)), 100 * np.asarray(small(x)), rtol=1e-5)
 
 
-def test_a_row_is_forecast_alike_alone_and_in_company():
+def test_a_row_is_forecast_alike_alone_and_in_company(make):
     model, x = scrambled(make()), rows_of(ODD, 5)
     alone = [np.asarray(model({name: values[n : n + 1] for name, values in x.items()})) for n in range(5)]
     np.testing.assert_allclose(np.concatenate(alone), np.asarray(model(x)), rtol=2e-5, atol=1e-7)
 
 
-def test_every_feature_and_every_step_counts():
+def test_a_forecast_does_not_depend_on_the_other_rows_of_its_batch(make):
+    model, x, others = scrambled(make()), rows_of(ODD, 5), rows_of(ODD, 5, seed=1)
+    for row in range(5):
+        mixed = {name: values.copy() for name, values in others.items()}
+        for name, values in x.items():
+            mixed[name][row] = values[row]
+        assert np.asarray(model(mixed))[row].tobytes() == np.asarray(model(x))[row].tobytes()
+
+
+def test_every_feature_and_every_step_counts(make):
     model, x = scrambled(make()), rows_of(ODD, 1)
     before = np.asarray(model(x))
     for feature in ODD.features:
@@ -77,14 +97,14 @@ def test_every_feature_and_every_step_counts():
             assert (np.asarray(model(changed)) != before).any(), (feature.name, step)
 
 
-def test_numbers_that_are_not_finite_do_not_reach_the_forecast():
+def test_numbers_that_are_not_finite_do_not_reach_the_forecast(make):
     model, x = scrambled(make()), rows_of(ODD, 2)
     for values in x.values():
         values[0].flat[0], values[1].flat[1] = np.nan, np.inf
     assert np.isfinite(np.asarray(model(x))).all()
 
 
-def test_weights_are_a_function_of_the_seed_alone():
+def test_weights_are_a_function_of_the_seed_alone(make):
     keras.utils.set_random_seed(1)
     first = make(seed=5).get_weights()
     keras.utils.set_random_seed(2)
@@ -93,21 +113,24 @@ def test_weights_are_a_function_of_the_seed_alone():
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_no_two_weight_matrices_of_one_shape_start_alike():
-    kernels = [weight for weight in make().get_weights() if weight.ndim > 1 and weight.any()]
+def test_no_two_weight_matrices_of_one_shape_start_alike(make):
+    stacks = [np.asarray(one) for one in make().weights if len(one.shape) > 1 and "bias" not in one.path]
+    stacks = [stack for stack in stacks if np.ptp(stack)]  # not the gains, which are all 1
+    kernels = [kernel for stack in stacks for kernel in (stack if stack.ndim > 2 else [stack])]
     alike = [(a.shape, n) for n, a in enumerate(kernels) for b in kernels[:n] if np.array_equal(a, b)]
     assert not alike
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "medium"])
 @pytest.mark.parametrize("schema", [ORIGINAL, ODD], ids=["original", "odd"])
-def test_the_arithmetic_counts_the_parameters_that_keras_counts(schema, size):
+def test_the_arithmetic_counts_the_parameters_that_keras_counts(make, schema, size):
     model = make(schema, size, np.ones(schema.horizons, np.float32))
-    assert count_parameters(schema, size) == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    assert count_parameters(schema, size, make.encoder) == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
-def test_sizes_grow():
-    counts = [count_parameters(ORIGINAL, size) for size in SIZES]
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_sizes_grow(encoder):
+    counts = [count_parameters(ORIGINAL, size, encoder) for size in SIZES]
     assert counts == sorted(counts)
     assert counts[-1] > 100_000_000
 
@@ -118,7 +141,7 @@ def test_counting_parameters_does_not_import_tensorflow():
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_is_the_model_s_own_and_forecasts_stay_float32(precision):
+def test_mixed_precision_is_the_model_s_own_and_forecasts_stay_float32(make, precision):
     before = keras.config.dtype_policy().name
     mixed, plain, x = scrambled(make(precision=precision)), scrambled(make()), rows_of(ODD, 3)
     assert keras.config.dtype_policy().name == before == "float32"
@@ -129,7 +152,7 @@ def test_mixed_precision_is_the_model_s_own_and_forecasts_stay_float32(precision
     np.testing.assert_allclose(forecasts, np.asarray(plain(x)), atol=0.03 * np.abs(np.asarray(plain(x))).max())
 
 
-def test_a_saved_model_forecasts_the_same_in_a_new_process(tmp_path):
+def test_a_saved_model_forecasts_the_same_in_a_new_process(make, tmp_path):
     model, x = scrambled(make()), rows_of(ODD, 3)
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "rows.npz", *x.values())
@@ -143,7 +166,7 @@ np.save(sys.argv[1] + "/forecasts.npy", model(dict(zip(model.feature_names, arra
     np.testing.assert_array_equal(np.load(tmp_path / "forecasts.npy"), np.asarray(model(x)))
 
 
-def test_a_saved_model_names_no_code_and_no_path(tmp_path):
+def test_a_saved_model_names_no_code_and_no_path(make, tmp_path):
     make().save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         config = archive.read("config.json").decode()
@@ -151,7 +174,7 @@ def test_a_saved_model_names_no_code_and_no_path(tmp_path):
     assert str(tmp_path) not in config
 
 
-def test_keras_own_fit_takes_the_model():
+def test_keras_own_fit_takes_the_model(make):
     model, x = make(), rows_of(ODD, 8)
     model.compile("adam", "mse")
     y = np.random.default_rng(0).normal(0, 0.01, (8, 2)).astype(np.float32)

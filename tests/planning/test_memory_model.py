@@ -40,12 +40,12 @@ def test_every_term_belongs_to_one_part():
 def test_the_terms_that_follow_from_shapes_are_exact():
     settings = FitSettings(batch_size=4, cache_batches=3, prefetch=2)
     terms = predict_peak(ORIGINAL, settings)
-    weights = 4 * count_parameters(ORIGINAL, "small")
+    weights = 4 * count_parameters(ORIGINAL, "small", settings.encoder)
     assert (terms["weights"], terms["accumulators"]) == (weights, 2 * weights)
     assert (terms["gradients"], terms["optimizer slots"], terms["averages"]) == (2 * weights, 2 * weights, weights)
     batch = 4 * 4 * (3 * 241 * 9 + 24 + 12 + 63 + 11 + 10)
     assert (terms["cache"], terms["prefetch"]) == (3 * batch, 2 * batch)
-    assert terms["activations"] == 4 * activation_bytes(ORIGINAL, "small")
+    assert terms["activations"] == 4 * activation_bytes(ORIGINAL, settings)
     assert terms["baseline"] == BASELINE_BYTES
     assert all(isinstance(value, int) for value in terms.values())
 
@@ -90,8 +90,9 @@ def test_sizes_come_in_order_of_their_peaks():
 
 
 def test_features_left_out_are_not_counted():
-    one = predict_peak(ORIGINAL, FitSettings(features="arr_5m"))
-    assert one["activations"] == 4 * activation_bytes(ORIGINAL.select(["arr_5m"]), "small")
+    settings = FitSettings(features="arr_5m")
+    one = predict_peak(ORIGINAL, settings)
+    assert one["activations"] == 4 * activation_bytes(ORIGINAL.select(["arr_5m"]), settings)
     with pytest.raises(SettingsError, match="arr_5m"):
         predict_peak(ORIGINAL, FitSettings(features="arr_5"))
 

@@ -35,7 +35,7 @@ def test_the_model_knows_the_training_rows_and_no_others(market):
     with open_dataset(market.path) as data:
         trainer = build_trainer(settings, data, rows, scale=scale, precision="float32")
     means = [v.numpy() for v in trainer.model.non_trainable_variables if v.name == "mean"]
-    np.testing.assert_allclose(means[0], market.features["arr_ctx"][10:30, 0].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(means[0].ravel(), market.features["arr_ctx"][10:30, 0].mean(axis=0), rtol=1e-6)
     assert trainer.model.feature_names == ("arr_ctx",)
     assert trainer.effective_batch == 15
 

@@ -20,6 +20,8 @@ from deeptrade.training.saved_model import weights_sha256
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK, comparable
 
+pytestmark = pytest.mark.usefixtures("every_encoder")
+
 ROWS, SETTINGS = 240, QUICK | {"epochs": 3, "learning_rate": 0.01}
 
 

@@ -22,6 +22,8 @@ from deeptrade.training.session import Session
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK, column, comparable
 
+pytestmark = pytest.mark.usefixtures("every_encoder")
+
 """60 rows, 20% validate, 2 horizons: 46 train (12 steps an epoch), 4 are purged, 10 validate."""
 
 

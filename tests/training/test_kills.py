@@ -13,6 +13,8 @@ import pytest
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK, column, comparable
 
+pytestmark = pytest.mark.usefixtures("every_encoder")
+
 
 def start_child(market, out, *options):
     """Start the command line on 40 epochs, a few seconds of training."""

@@ -1,18 +1,13 @@
 """All weights as one vector: the same numbers, in a few large operations."""
 
-import json
-import zipfile
-
 import numpy as np
 import pytest
 
 from deeptrade.data.backend import keras, tf
-from deeptrade.settings import FitSettings
 from deeptrade.training import pieces as module
-from deeptrade.training.fit import fit
+from deeptrade.training.adam import Adam
 from deeptrade.training.pieces import Pieces
 from deeptrade.training.step import AccumulatingStep
-from tests.support.training_runs import QUICK
 
 SHAPES = [(3, 4), (4,), (2, 2, 2), (1,)]
 
@@ -55,13 +50,13 @@ def test_a_number_that_is_not_finite_is_told_by_its_variable(large, bad):
     assert pieces.finite(pieces.weights(tf.float32)).numpy().tolist() == [number != bad for number in range(4)]
 
 
-def trained(*, fused, steps=5):
+def trained(*, fused, steps=5, kind=Adam):
     """The weights and averages of a small model after some windows of two passes."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6,), name="x")
     hidden = keras.layers.Dense(8, "gelu", name="hidden")(inputs)
     model = keras.Model({"x": inputs}, keras.layers.Dense(2, name="out")(hidden))
-    optimizer = keras.optimizers.Adam(0.01, name="adam")
+    optimizer = kind(0.01, name="adam")
     step = AccumulatingStep(model, optimizer, batch_size=4, target_scale=1.0, averaging=True, fused=fused)
     generator = np.random.default_rng(1)
     for _ in range(steps):
@@ -79,38 +74,7 @@ def test_adam_on_the_vector_gives_the_bits_of_adam_on_the_variables(large):
             np.testing.assert_array_equal(one, other)
 
 
-def in_the_form_of_before(path, model_variables):
-    """Rewrite a checkpoint with a slot of Adam and an average per variable, as earlier versions wrote it."""
-    parts = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as file:
-                parts[name.removesuffix(".npy")] = np.lib.format.read_array(file)
-    names = {"average_of_0": "average_{n}", "adam/weights_momentum": "adam/{p}_momentum"}
-    names["adam/weights_velocity"] = "adam/{p}_velocity"
-    for vector, form in names.items():
-        whole, start = parts.pop(vector), 0
-        for number, (variable, shape) in enumerate(model_variables):
-            size = int(np.prod(shape))
-            name = form.format(n=number, p=variable.replace("/", "_"))
-            parts[name] = whole[start : start + size].reshape(shape)
-            start += size
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in parts.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:
-                np.lib.format.write_array(file, array)
-
-
-def test_a_run_begun_with_slots_per_variable_goes_on_to_the_same_weights(market, tmp_path):
-    def train(out, steps):
-        settings = FitSettings(**(QUICK | {"csv": str(market.path), "out": str(out), "max_steps": steps, "epochs": 9}))
-        return fit(settings, progress="silent")
-
-    expected = train(tmp_path / "whole", 8)
-    train(tmp_path / "run", 4)
-    model = keras.models.load_model(tmp_path / "run" / "model.keras")
-    shapes = [(variable.path, tuple(variable.shape)) for variable in model.trainable_variables]
-    for path in (tmp_path / "run" / "checkpoints").glob("s*.npz"):
-        in_the_form_of_before(path, shapes)
-    assert train(tmp_path / "run", 8)["weights_sha256"] == expected["weights_sha256"]
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 8
+def test_adam_as_one_operation_is_the_adam_of_keras_up_to_rounding():
+    for ours, theirs in zip(trained(fused=True), trained(fused=True, kind=keras.optimizers.Adam), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, other, atol=5e-6)

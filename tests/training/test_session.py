@@ -14,6 +14,8 @@ from deeptrade.settings import FitSettings
 from deeptrade.training import session as module
 from deeptrade.training.fit import fit
 
+pytestmark = pytest.mark.usefixtures("every_encoder")
+
 QUICK = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
 
 

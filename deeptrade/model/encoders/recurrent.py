@@ -59,7 +59,7 @@ class Recurrent(Stacked):
         x = tf.stack([tf.nn.conv2d(one, kernel, 1, "SAME") for one, kernel in pairs])
         return tf.nn.gelu(tf.reshape(x, (features, -1, self.units)) + self._biases[block])
 
-    def _add_way(self, name: str, features: int) -> tuple[Any, Any]:
+    def _add_way(self, name: str, features: int) -> tuple[Any, ...]:
         """Add one direction's weights on inputs and states (G, 2U, 4U) and its bias (G, 4U), in the kernel's order."""
         units, wide = self.units, 4 * self.units
         bound = math.sqrt(6 / (units + wide))
@@ -70,11 +70,11 @@ class Recurrent(Stacked):
             orthogonal, _ = tf.linalg.qr(normal((features, wide, units)))
             return tf.concat([on_inputs((features, units, wide)), tf.transpose(orthogonal, (0, 2, 1))], axis=1)
 
-        return (
-            self.add_weight(
-                name=f"{name}_kernel", shape=(features, 2 * units, wide), initializer=both, dtype="float32"
-            ),
-            self.add_weight(name=f"{name}_bias", shape=(features, wide), initializer=forget_bias, dtype="float32"),
+        shapes = (features, 2 * units, wide), (features, wide)
+        names = f"{name}_kernel", f"{name}_bias"
+        return tuple(
+            self.add_weight(name=name, shape=shape, initializer=initializer, dtype="float32", autocast=False)
+            for name, shape, initializer in zip(names, shapes, (both, forget_bias), strict=True)
         )
 
 
