@@ -12,8 +12,7 @@ of the window, and a window with a bad pass changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +20,8 @@ import numpy as np
 
 from ..data.backend import keras, tf
 from ..errors import SettingsError
-from ..memory.collection import trimming
 from .pieces import Pieces
+from .traced import Traced
 
 HUBER_DELTA = 1.0
 """In units of the target scale: the error is squared below one standard deviation of the returns, absolute above."""
@@ -96,24 +95,6 @@ def fixed_signature(inputs: Mapping[str, np.ndarray], targets: np.ndarray, *, ro
     return [specs, tf.TensorSpec((rows, *targets.shape[1:]), tf.float32)]
 
 
-@contextmanager
-def _forgetting_gradients() -> Iterator[None]:
-    """Remove from TensorFlow's registry the gradients that tracing in the block has registered.
-
-    Each would keep its whole graph alive as long as the process: 45 MB for every run in one notebook. Keras's
-    optimizers register one through `all_reduce`. They are not used after tracing.
-    """
-    from tensorflow.python.framework import ops
-
-    known = getattr(ops.gradient_registry, "_registry", {})
-    before = set(known)
-    try:
-        yield
-    finally:
-        for name in set(known) - before:
-            del known[name]
-
-
 class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
@@ -172,9 +153,9 @@ class AccumulatingStep:
         self.loss_scale = tf.Variable(_FIRST_SCALE if scale_loss else 1.0, trainable=False)
         self.clean_windows = tf.Variable(0, trainable=False)
         self._passes: list[tf.Tensor] = []
-        self._traced: Any = None
-        self._add, self._apply_sums = tf.function(self._add_pass), tf.function(self._finish_sums)
-        self._apply_pass = tf.function(self._finish_pass)
+        self._traced: Traced | None = None
+        self._add, self._apply_sums = Traced(self._add_pass), Traced(self._finish_sums)
+        self._apply_pass = Traced(self._finish_pass)
 
     def swap(self) -> None:
         """Exchange the weights and their average, where there is one."""
@@ -187,7 +168,7 @@ class AccumulatingStep:
     @property
     def tracing_count(self) -> int:
         """Number of times the pass was traced; more than one means that shapes change."""
-        return self._traced.experimental_get_tracing_count() if self._traced else 0
+        return self._traced.tracing_count if self._traced else 0
 
     def __call__(
         self,
@@ -201,11 +182,11 @@ class AccumulatingStep:
         finite, totals, *pieces = self._run(inputs, targets, row_weights, last)
         self._passes.append(finite)
         if last and len(self._passes) == 1:
-            return self._window(self._applied(self._apply_pass, finite, totals, *pieces))
+            return self._window(self._apply_pass(finite, totals, *pieces))
         if not self._sums:
             self._sums = [*self._pieces.zeros(tf.float64), tf.Variable(tf.zeros(4, tf.float64), trainable=False)]
-        self._applied(self._add, tf.constant(len(self._passes) == 1), finite, totals, *pieces)
-        return self._window(self._applied(self._apply_sums)) if last else None
+        self._add(len(self._passes) == 1, finite, totals, *pieces)
+        return self._window(self._apply_sums()) if last else None
 
     def _window(self, result: tf.Tensor) -> Window:
         """Return what the window that ends now did: loss, norm, valid targets, applied, whether the scale is lower."""
@@ -254,18 +235,11 @@ class AccumulatingStep:
                 tf.TensorSpec((), tf.float32),
                 tf.TensorSpec((), tf.bool),
             ]
-            self._traced = tf.function(self._pass, input_signature=signature, jit_compile=self._jit or None)
-        found = self._applied(self._traced, padded, padded_targets, weights, self.loss_scale, self.marking)
+            self._traced = Traced(self._pass, signature=signature, jit=self._jit)
+        found = self._traced(padded, padded_targets, weights, self.loss_scale, self.marking)
         if self._mark is not None and self.marking:
             self._mark("compute" if self._jit else "backward")
         return found
-
-    def _applied(self, function: Any, *arguments: Any) -> Any:
-        """Return the result of a traced function; memory that tracing it took for a while is returned."""
-        if function.experimental_get_tracing_count():
-            return function(*arguments)
-        with trimming(), _forgetting_gradients():
-            return function(*arguments)
 
     def _find_bad_passes(self) -> dict[int, str]:
         named = ((number, self._first_bad(finite)) for number, finite in enumerate(self._passes))
