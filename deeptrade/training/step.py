@@ -111,7 +111,7 @@ class AccumulatingStep:
     it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
     1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums over passes are float64. With `fused`, the optimizer updates one vector of all weights instead of a hundred
+    Sums over passes are float64; a window of one pass has none. With `fused`, the optimizer updates one vector of all weights instead of a hundred
     variables; for one that treats every number alone, as Adam does, the numbers are the same. While `marking` is True,
     `mark` is called with 'forward' and 'backward' once that part of a pass is computed, with `jit` once with 'compute';
     'forward' is called from the graph, where it waits for Python's lock.
@@ -310,7 +310,7 @@ class AccumulatingStep:
         counts.assign(tf.where(first, counted, counts + counted))
 
     def _finish_pass(self, finite: tf.Tensor, totals: tf.Tensor, *pieces: tf.Tensor) -> tf.Tensor:
-        return self._finish(totals, [tf.cast(piece, tf.float64) for piece in pieces])
+        return self._finish(totals, pieces)
 
     def _finish_sums(self) -> tf.Tensor:
         *sums, counts = self._sums
@@ -323,8 +323,10 @@ class AccumulatingStep:
         mean = 1 / (count * tf.cast(self.loss_scale, tf.float64))
         if self._regularized:
             penalties = self._penalty_gradients()
-            gradients = [total + piece / mean for total, piece in zip(gradients, penalties, strict=True)]
-        norm = tf.linalg.global_norm(gradients) * mean
+            gradients = [
+                total + tf.cast(piece / mean, total.dtype) for total, piece in zip(gradients, penalties, strict=True)
+            ]
+        norm = tf.cast(tf.linalg.global_norm(gradients), tf.float64) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss) & (bad_passes == 0)
         applied = finite & (weight > 0)
         tf.cond(applied, lambda: self._apply(gradients, mean, norm), lambda: tf.constant(False))
@@ -340,7 +342,7 @@ class AccumulatingStep:
     def _apply(self, sums: Sequence[tf.Tensor], mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
             mean *= tf.minimum(self._clip_norm / norm, 1.0)
-        gradients = [tf.cast(total * mean, self._dtype) for total in sums]
+        gradients = [tf.cast(total * tf.cast(mean, total.dtype), self._dtype) for total in sums]
         if not self._fused:
             gradients = self._pieces.apart(gradients)
         if self._vector is not None:  # whatever has set the variables since the last step
@@ -352,8 +354,9 @@ class AccumulatingStep:
             steps = tf.cast(self.optimizer.iterations.value, tf.float32)
             share = tf.cast(tf.maximum(2 / (steps + 1), _LEAST_SHARE), self._dtype)
             pieces = self._updated if self._fused else self._pieces.weights(self._dtype)
-            for average, piece in zip(self.averages, pieces, strict=True):
-                average.assign_add(share * (piece - average.value))
+            for average, piece in zip(self.averages, pieces, strict=True):  # average += share * (piece - average)
+                handle, away = average.value.handle, average.value - piece
+                tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=share, delta=away)
         return tf.constant(True)
 
     def _adjust_scale(self, finite: tf.Tensor) -> tf.Tensor:
