@@ -30,10 +30,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeptrade.model import build_forecaster, compiles
+from deeptrade.model import build_forecaster
 from deeptrade.model.encoders import recurrent
 from deeptrade.model.encoders.multiscale import decaying_weights
-from deeptrade.planning.sizes import KERNEL_STEPS, SCALES, SEGMENT_STEPS, SIZES, count_parameters, count_patches
+from deeptrade.planning.sizes import (
+    COMPILED,
+    KERNEL_STEPS,
+    SCALES,
+    SEGMENT_STEPS,
+    SIZES,
+    count_parameters,
+    count_patches,
+)
 from deeptrade.settings import ENCODERS, MODEL_SIZES
 from deeptrade.sources.scan import worker_count
 from deeptrade.sources.schema import Feature, Schema
@@ -165,7 +173,7 @@ def make_runs(model_size: str, encoder: str, rows: int, *, peers: bool) -> tuple
     x, y = batch(rows)
     ours = make_model(model_size, encoder)
     step = AccumulatingStep(
-        ours, Adam(1e-3), batch_size=rows, target_scale=SCALE, averaging=True, fused=True, jit=compiles(encoder)
+        ours, Adam(1e-3), batch_size=rows, target_scale=SCALE, averaging=True, fused=True, jit=encoder in COMPILED
     )
     runs, weights = {"ours": lambda: step(x, y, last=True)}, {"ours": lambda: flat(ours.trainable_variables)}
     if not peers:

@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effective_batch", type=int, default=32, help="rows per optimizer step [%(default)s]")
     parser.add_argument("--quick", action="store_true", help="rules and memory model alone, no trial run")
     parser.add_argument("--model_size", default="small", choices=MODEL_SIZES)
-    add_settings(parser, "store", "memory_limit", "sort", "duplicates")
+    add_settings(parser, "encoder", "store", "memory_limit", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ How many parameters a size has is arithmetic that needs no TensorFlow: see `plan
 in `training`.
 """
 
-from .forecaster import Forecaster, build_forecaster, compiles, half_width_of, with_calibration
+from .forecaster import Forecaster, build_forecaster, half_width_of, with_calibration
 from .layers import Calibrated, SequenceNormalization, VectorNormalization
 from .recurrence import Recurrence
 
@@ -15,7 +15,6 @@ __all__ = [
     "SequenceNormalization",
     "VectorNormalization",
     "build_forecaster",
-    "compiles",
     "half_width_of",
     "with_calibration",
 ]

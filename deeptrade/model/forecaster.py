@@ -58,11 +58,6 @@ def build_forecaster(
     return Forecaster(schema.names, keras.Model(inputs, outputs, name="network"), name="forecaster")
 
 
-def compiles(encoder: str) -> bool:
-    """Return whether a forecaster with this encoder can be trained as one XLA program."""
-    return ENCODERS[encoder].compiles
-
-
 def with_calibration(model: Forecaster, *, shrinkage: Sequence[float], half_width: Sequence[float]) -> Forecaster:
     """Return the forecaster with calibrated forecasts; it shares the layers and weights of `model`."""
     layer = Calibrated(name="calibrated")

@@ -19,6 +19,7 @@ from .plan import Plan
 from .rules import Decision, apply_rules, batch_sizes
 from .search import FIRST_BATCH, first_batch
 from .situation import PLAN_HEADROOM, Situation, read_situation
+from .sizes import COMPILED
 from .trial import remove_trials
 from .trial_choice import TrialChoice, choose_by_trials, measured_terms, plain_prefetch
 
@@ -33,6 +34,7 @@ def optimize(
     memory_limit: str | MemoryLimits = "",
     effective_batch: int = 0,
     model_size: str = "small",
+    encoder: str = "multiscale",
     quick: bool = False,
     sort: bool = False,
     duplicates: str = "error",
@@ -42,9 +44,9 @@ def optimize(
     """Choose settings that fit the limit, write them to out/plan.json and return them.
 
     Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
-    effective_batch, rows per optimizer step (0: 32); quick, the rules for large files and the memory model alone, no
-    trial run; sort and duplicates, as `compile_store` has them; settings, all that the run will use (features, seed,
-    sort, ...); sink takes one line per decision and trial.
+    effective_batch, rows per optimizer step (0: 32); model_size and encoder, as `fit` has them; quick, the rules for
+    large files and the memory model alone, no trial run; sort and duplicates, as `compile_store` has them; settings,
+    all that the run will use (features, seed, sort, ...); sink takes one line per decision and trial.
     Reads the head of the file only.
 
     Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
@@ -58,6 +60,7 @@ def optimize(
         csv=str(data),
         store=str(store),
         model_size=model_size,
+        encoder=encoder,
         memory_limit=limits.text,
     )
     situation = read_situation(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
@@ -119,12 +122,18 @@ def _batch_decision(situation: Situation, settings: FitSettings) -> Decision:
 
 def _standing_decisions(situation: Situation, settings: FitSettings) -> list[Decision]:
     """The choices that were measured once and for all, with their reasons."""
+    compiled = settings.encoder in COMPILED
     precision = Decision(
         found="no GPU" if settings.precision == "float32" else "the precision asked for, or a GPU",
-        changed=f"precision {settings.precision}, no XLA compilation",
-        why="on a CPU a step in bfloat16 is no faster, and XLA has no version of the kernel that runs a recurrence; on "
-        "the plain Keras model it takes half a GiB more (benchmarks/precision_and_xla.py)",
-        override="give --precision to choose it yourself",
+        changed=f"precision {settings.precision}, {'compiled by XLA' if compiled else 'no XLA compilation'}",
+        why="on a CPU a step in bfloat16 is no faster, and "
+        + (
+            "compiled steps take about half the time, for 2 seconds at the start"
+            if compiled
+            else "XLA has no version of the kernel that runs a recurrence"
+        )
+        + " (benchmarks/precision_and_xla.py)",
+        override="give --precision and --encoder to choose it yourself",
     )
     cache = Decision(
         found="rows are drawn in a new order every epoch",
@@ -180,6 +189,7 @@ def _make_plan(
     trials = measured.trials if measured else []
     return Plan(
         model_size=settings.model_size,
+        encoder=settings.encoder,
         batch_size=settings.batch_size,
         accum_steps=settings.steps_per_update,
         effective_batch=settings.effective_batch,
@@ -187,7 +197,7 @@ def _make_plan(
         cache_batches=settings.cache_batches,
         prefetch=settings.prefetch,
         precision=settings.precision,
-        jit=False,
+        jit=settings.encoder in COMPILED,
         limit_bytes=situation.limit.limit_bytes,
         limit_source=situation.limit.source,
         predicted_peak_bytes=sum(terms.values()),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import read_json, user_path
-from ..settings import FitSettings
+from ..settings import BEFORE, FitSettings
 from .rules import Decision, batch_settings
 
 LACKED_MEMORY = 3
@@ -52,6 +52,7 @@ class Plan:
     """
 
     model_size: str
+    encoder: str
     batch_size: int
     accum_steps: int
     effective_batch: int
@@ -78,6 +79,7 @@ class Plan:
         return replace(
             base,
             model_size=self.model_size,
+            encoder=self.encoder,
             chunk_size=self.chunk_size,
             cache_batches=self.cache_batches,
             prefetch=self.prefetch,
@@ -88,6 +90,7 @@ class Plan:
 
 PLANNED = (
     "model_size",
+    "encoder",
     "batch_size",
     "grad_accum",
     "accum_steps",
@@ -119,6 +122,7 @@ def plan_from_json(content: dict[str, Any]) -> Plan:
 
     Raises DataError when a field is missing.
     """
+    content = {"encoder": BEFORE["encoder"]} | content
     known = {name: content[name] for name in Plan.__dataclass_fields__ if name in content}
     missing = sorted(set(Plan.__dataclass_fields__) - set(known))
     if missing:

@@ -17,6 +17,9 @@ SCALES = 10
 
 ATTENTION_HEADS = 4
 
+COMPILED = frozenset({"multiscale"})
+"""Encoders that train as one XLA program; XLA has no version of the kernel that runs a recurrence."""
+
 
 class Size(NamedTuple):
     """Units U of the encoders, and blocks per sequence encoder: convolutions, or layers over patches."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..errors import DataError
-from ..model import build_forecaster, compiles
+from ..model import build_forecaster
+from ..planning.sizes import COMPILED
 from ..settings import FitSettings
 from ..sources.statistics import FeatureStatistics
 from ..store.row_range import RowRange
@@ -103,6 +104,6 @@ def build_trainer(
         learning_rate=settings.learning_rate,
         clip_norm=settings.clip_norm,
         averaging=True,
-        jit=compiles(settings.encoder),
+        jit=settings.encoder in COMPILED,
         **options,
     )

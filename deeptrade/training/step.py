@@ -111,10 +111,10 @@ class AccumulatingStep:
     it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
     1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums over passes are float64; a window of one pass has none. With `fused`, the optimizer updates one vector of all weights instead of a hundred
-    variables; for one that treats every number alone, as Adam does, the numbers are the same. While `marking` is True,
-    `mark` is called with 'forward' and 'backward' once that part of a pass is computed, with `jit` once with 'compute';
-    'forward' is called from the graph, where it waits for Python's lock.
+    Sums over passes are float64; a window of one pass has none. With `fused`, the optimizer updates one vector of all
+    weights instead of a hundred variables; for one that treats every number alone, as Adam does, the numbers are the
+    same. While `marking` is True, `mark` is called with 'forward' and 'backward' once that part of a pass is computed,
+    with `jit` once with 'compute'; 'forward' is called from the graph, where it waits for Python's lock.
     """
 
     def __init__(

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeptrade.model import build_forecaster, compiles
+from deeptrade.model import build_forecaster
+from deeptrade.planning.sizes import COMPILED
 from deeptrade.settings import ENCODERS
 from deeptrade.sources.schema import Feature, Schema
 from deeptrade.sources.statistics import Moments
@@ -45,7 +46,7 @@ def make(encoder, **options):
 
 
 def make_step(model, encoder, optimizer=None, **options):
-    options = {"batch_size": ROWS, "target_scale": SCALE, "jit": compiles(encoder)} | options
+    options = {"batch_size": ROWS, "target_scale": SCALE, "jit": encoder in COMPILED} | options
     return AccumulatingStep(model, optimizer or keras.optimizers.Adam(0.01), **options)
 
 

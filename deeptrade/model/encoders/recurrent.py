@@ -21,8 +21,6 @@ class Recurrent(Stacked):
     The recurrence computes in float32 whatever the precision of the rest: its kernel has no bfloat16.
     """
 
-    compiles = False  # XLA has no version of the kernel that runs a recurrence
-
     def build(self, input_shape: Any) -> None:
         """Make the weights."""
         features, _, _, channels = input_shape

@@ -20,9 +20,6 @@ class Stacked(keras.layers.Layer):
     is the layer's dtype; normalization over units computes in float32 whatever it is.
     """
 
-    compiles = True
-    """Whether every operation can be part of an XLA program."""
-
     def __init__(self, units: int, blocks: int, *, seed: int = 0, **options: Any):
         super().__init__(**options)
         self.units, self.blocks, self.seed = units, blocks, seed
