@@ -18,6 +18,7 @@ from ..errors import DataError, RunConflictError
 from ..files import friendly_os_errors, is_held, locked_folder, user_path, write_json
 from ..memory import MemoryLimits
 from ..planning.children import bound_command, run_logged
+from ..planning.memory_model import pass_row_bytes
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
 from ..progress import ByteProgress
@@ -141,9 +142,13 @@ def _resolved(settings: FitSettings, data: Dataset, *, given: Collection[str], s
         chosen = planned(settings.plan, given=given)
         settings, given = replace(settings, plan="", **chosen), {*given, *chosen}
         sink("from the plan " + ", ".join(f"{name}={value}" for name, value in chosen.items()))
-    limit, row_bytes = MemoryLimits.of(settings.memory_limit).smallest(), data.schema.row_bytes
     settings, decisions = apply_rules(
-        settings, given=given, file_bytes=data.file_bytes, limit=limit, row_bytes=row_bytes
+        settings,
+        given=given,
+        file_bytes=data.file_bytes,
+        limit=MemoryLimits.of(settings.memory_limit).smallest(),
+        pass_row_bytes=pass_row_bytes(data.schema, settings),
+        row_bytes=data.schema.row_bytes,
     )
     for decision in decisions:
         sink(decision.line())

@@ -170,6 +170,12 @@ def _program_parts(schema: Schema, settings: FitSettings) -> int:
     return len(groups) + blocks * sum(schema.features[group[0]].is_sequence for group in groups)
 
 
+def pass_row_bytes(schema: Schema, settings: FitSettings) -> int:
+    """Return the bytes that a pass holds per row: activations, the row itself and TensorFlow's copy of it."""
+    used = schema.select(settings.feature_names)
+    return activation_bytes(used, settings) + 2 * used.row_bytes
+
+
 def activation_bytes(schema: Schema, settings: FitSettings) -> int:
     """Return the bytes that the forward pass of one row keeps for the backward pass.
 

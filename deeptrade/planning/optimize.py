@@ -14,7 +14,7 @@ from ..run_folder import PLAN
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.blocks import BLOCK_BYTES
 from ..units import format_bytes
-from .memory_model import training_rooms
+from .memory_model import pass_row_bytes, training_rooms
 from .plan import Plan
 from .rules import Decision, apply_rules, batch_sizes
 from .search import FIRST_BATCH, first_batch
@@ -92,6 +92,7 @@ def _choose(situation: Situation, base: FitSettings, *, quick: bool) -> tuple[Fi
         given=(),
         file_bytes=situation.file_bytes,
         limit=situation.limit,
+        pass_row_bytes=pass_row_bytes(situation.schema, settings),
         row_bytes=situation.schema.row_bytes,
         batch_is_measured=not quick,
     )

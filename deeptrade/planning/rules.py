@@ -11,10 +11,9 @@ from ..settings import FitSettings
 from ..units import count_of, format_bytes
 
 LARGE_FILE_BYTES = 5_000_000_000
-LARGE_FILE_BATCH = 2
 LARGE_FILE_CHUNK = 5000
-CACHE_SHARE = 8
-"""The batch cache may take 1 / CACHE_SHARE of the available memory."""
+CACHE_SHARE, PASS_SHARE = 8, 16
+"""Of the available memory the batch cache may take 1 / CACHE_SHARE, and a pass of a large file 1 / PASS_SHARE."""
 
 LARGEST_BATCH = 256
 """Rows of the largest pass that is considered."""
@@ -40,19 +39,23 @@ def apply_rules(
     given: Collection[str],
     file_bytes: int,
     limit: Limit,
+    pass_row_bytes: int,
     row_bytes: int = 0,
     batch_is_measured: bool = False,
 ) -> tuple[FitSettings, list[Decision]]:
     """Return the settings after the rules for large files, and one decision per rule that applied.
 
     `given` names the options the user set: they are never changed, and the decision says what the rule would have
-    done. The rows per optimizer step stay the same. `row_bytes`, the size of a row as float32, bounds the cache; 0
-    leaves the cache as it is. With `batch_is_measured` the batch size is left to trials.
+    done. The rows per optimizer step stay the same. `pass_row_bytes`, what a pass holds per row, bounds the rows per
+    pass; `row_bytes`, the size of a row as float32, bounds the cache, and 0 leaves the cache as it is. With
+    `batch_is_measured` the batch size is left to trials.
     """
     decisions = []
     found = find_large(file_bytes, limit)
     if found:
-        for wanted, why in ([] if batch_is_measured else [_wanted_batch(settings)]) + [_wanted_chunk(settings)]:
+        for wanted, why in ([] if batch_is_measured else [_wanted_batch(settings, limit, pass_row_bytes)]) + [
+            _wanted_chunk(settings)
+        ]:
             settings, decision = _decide(settings, wanted, given=given, found=found, why=why)
             decisions.append(decision)
     wanted_cache = _wanted_cache(settings, limit, row_bytes)
@@ -105,12 +108,17 @@ def batch_settings(batch_size: int, accum_steps: int) -> dict[str, Any]:
     return {"batch_size": batch_size, "grad_accum": True, "accum_steps": accum_steps}
 
 
-def _wanted_batch(settings: FitSettings) -> tuple[dict[str, Any], str]:
+def _wanted_batch(settings: FitSettings, limit: Limit, pass_row_bytes: int) -> tuple[dict[str, Any], str]:
+    bound = limit.available_bytes // PASS_SHARE
+    most_rows = max(1, bound // pass_row_bytes)
     rows = count_of(settings.effective_batch, "row")
-    why = f"small batches hold fewer activations; an optimizer step still has {rows}"
-    if settings.batch_size <= LARGE_FILE_BATCH:
+    why = (
+        f"a pass may take a sixteenth of the available memory, {format_bytes(bound)}, and a row takes "
+        f"{format_bytes(pass_row_bytes)} of it; an optimizer step still has {rows}"
+    )
+    if settings.batch_size <= most_rows:
         return {"batch_size": settings.batch_size}, why
-    return batch_settings(*split_batch(settings.effective_batch, LARGE_FILE_BATCH)), why
+    return batch_settings(*split_batch(settings.effective_batch, most_rows)), why
 
 
 def _wanted_chunk(settings: FitSettings) -> tuple[dict[str, Any], str]:

@@ -20,7 +20,7 @@ from ..data.order import BLOCK_ROWS, ORDER_VERSION, batch_spread, read_amplifica
 from ..errors import RunConflictError
 from ..files import friendly_os_errors
 from ..memory import Limit, MemoryLimits, MemoryMonitor
-from ..planning.memory_model import check_fits, predict_peak, training_room
+from ..planning.memory_model import check_fits, pass_row_bytes, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
 from ..progress import ByteProgress
@@ -122,7 +122,12 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
     earlier = None if settings.fresh else read_state(folder.checkpoints)
     result = None if settings.fresh else folder.read_completed_result()
     settings, decisions = apply_rules(
-        settings, given=given, file_bytes=head.file_bytes, limit=limits.smallest(), row_bytes=head.schema.row_bytes
+        settings,
+        given=given,
+        file_bytes=head.file_bytes,
+        limit=limits.smallest(),
+        pass_row_bytes=pass_row_bytes(head.schema, settings),
+        row_bytes=head.schema.row_bytes,
     )
     room_bytes = training_room(limits)
     if earlier is not None:

@@ -13,7 +13,7 @@ from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, TrainingFailedError
 from ..memory import MemoryMonitor
-from ..planning.memory_model import activation_bytes
+from ..planning.memory_model import pass_row_bytes
 from ..progress import Progress
 from ..run_folder import TrainingFolder
 from ..settings import FitSettings
@@ -151,13 +151,13 @@ class Session:
 
     def _make_follower(self) -> MemoryFollower | None:
         """The follower; None without the memory monitor."""
-        settings, schema = self.settings, self.data.schema.select(self.settings.feature_names)
+        settings = self.settings
         if settings.no_memory_monitor:
             return None
         micro_batch = MicroBatch(
             settings.batch_size,
             settings.effective_batch,
-            row_bytes=activation_bytes(schema, settings) + schema.row_bytes,
+            row_bytes=pass_row_bytes(self.data.schema, settings),
             limit_bytes=self.monitor.limit.limit_bytes,
             adapt=self.hardware["gives_back"] and not settings.no_adapt,
         )

@@ -1,16 +1,20 @@
 import pytest
 
 from deeptrade.memory.limits import Limit
-from deeptrade.planning.rules import LARGE_FILE_BYTES, Decision, apply_rules, split_batch
+from deeptrade.planning.rules import LARGE_FILE_BYTES, PASS_SHARE, Decision, apply_rules, split_batch
 from deeptrade.settings import FitSettings
 
 GIB = 1 << 30
 ROOMY = Limit("machine", 24 * GIB, 20 * GIB)
 LARGE = LARGE_FILE_BYTES + 1
+PASS_ROW = ROOMY.available_bytes // PASS_SHARE // 2
+"""What a row of a pass holds, so that two of them are all that a large file may have there."""
 
 
-def rules(settings, *, given=(), file_bytes=LARGE, limit=ROOMY, **more):
-    return apply_rules(settings, given=frozenset(given), file_bytes=file_bytes, limit=limit, **more)
+def rules(settings, *, given=(), file_bytes=LARGE, limit=ROOMY, pass_row_bytes=PASS_ROW, **more):
+    return apply_rules(
+        settings, given=frozenset(given), file_bytes=file_bytes, limit=limit, pass_row_bytes=pass_row_bytes, **more
+    )
 
 
 def test_a_file_of_ordinary_size_changes_nothing():
@@ -40,7 +44,8 @@ def test_the_decision_says_what_was_found_changed_why_and_how_to_override():
     assert decisions[0] == Decision(
         found="the data file holds 4.7 GiB, more than the 4.7 GiB above which a file counts as large",
         changed="batch_size 4 -> 2, grad_accum False -> True, accum_steps 8 -> 2",
-        why="small batches hold fewer activations; an optimizer step still has 4 rows",
+        why="a pass may take a sixteenth of the available memory, 1.2 GiB, and a row takes 640.0 MiB of it; "
+        "an optimizer step still has 4 rows",
         override="give --batch_size and --grad_accum and --accum_steps to choose it yourself",
     )
     assert decisions[1].changed == "chunk_size 10000 -> 5000"
@@ -48,9 +53,15 @@ def test_the_decision_says_what_was_found_changed_why_and_how_to_override():
     assert all(part in decisions[0].line() for part in vars(decisions[0]).values())
 
 
+def test_a_large_file_whose_passes_hold_little_keeps_its_batch():
+    after, decisions = rules(FitSettings(batch_size=32), pass_row_bytes=PASS_ROW // 16)
+    assert after.batch_size == 32
+    assert decisions[0].changed == "nothing: batch_size=32 is small enough"
+
+
 def test_a_file_larger_than_the_available_memory_counts_as_large():
     tight = Limit("cgroup v2", 2 * GIB, GIB)
-    settings, decisions = rules(FitSettings(), file_bytes=GIB + 1, limit=tight)
+    settings, decisions = rules(FitSettings(), file_bytes=GIB + 1, limit=tight, pass_row_bytes=GIB // PASS_SHARE // 2)
     assert settings.batch_size == 2
     assert "more than the 1.0 GiB of memory available" in decisions[0].found
     assert rules(FitSettings(), file_bytes=GIB, limit=tight)[1] == []
