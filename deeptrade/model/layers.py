@@ -30,7 +30,7 @@ class _Normalization(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Create the constants, which change nothing until `set_statistics` is called."""
-        if isinstance(input_shape, list):
+        if _is_of_many(input_shape):
             first = input_shape[0]
             self._constants = (len(input_shape), *(1 for _ in first[:-1]), first[-1])
         else:
@@ -135,8 +135,13 @@ class Calibrated(keras.layers.Layer):
         return {"name": self.name}
 
 
+def _is_of_many(shape: Any) -> bool:
+    """Whether it is a list of shapes; in a saved model, a single shape is a list as well."""
+    return isinstance(shape[0], list | tuple)
+
+
 def _stacked(shape: Any) -> tuple[Any, ...]:
-    return (len(shape), *shape[0]) if isinstance(shape, list) else tuple(shape)
+    return (len(shape), *shape[0]) if _is_of_many(shape) else tuple(shape)
 
 
 def _above_zero(scale: Any) -> np.ndarray:

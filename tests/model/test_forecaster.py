@@ -1,12 +1,13 @@
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from deeptrade.model import build_forecaster
+from deeptrade.model import build_forecaster, half_width_of
 from deeptrade.model.forecaster import _Layers
 from deeptrade.planning.sizes import SIZES, count_parameters
 from deeptrade.settings import ENCODERS
@@ -186,3 +187,17 @@ def test_the_seeds_of_the_initial_weights_are_these_for_ever():
     # NumPy's generators promise no such thing from one version to the next.
     layers = _Layers("float32", 7)
     assert [layers.next_seed() for _ in range(3)] == [299504144, 1124244165, 495310759]
+
+
+def test_a_model_saved_by_an_earlier_version_loads_and_forecasts_the_same():
+    # Saved when each feature had layers of its own (commit cb3b722), with weights that are multiples of 1/16.
+    model = keras.models.load_model(Path(__file__).parent / "saved" / "forecaster_of_network_1.keras")
+    assert half_width_of(model).tolist() == [np.float32(0.02), np.float32(0.04)]
+    numbers = {f.name: np.arange(3 * f.size).reshape(3, *f.shape) % 7 for f in ODD.features}
+    forecasts = np.asarray(model({name: values.astype(np.float32) for name, values in numbers.items()}))
+    before = [
+        [0.0006431512883864343, -0.000531363592017442],
+        [0.0006404006853699684, -0.0005190777010284364],
+        [0.0006415981915779412, -0.0005336407339200377],
+    ]
+    np.testing.assert_allclose(forecasts, before, rtol=2e-5)
