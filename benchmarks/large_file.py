@@ -1,12 +1,16 @@
-"""A file larger than memory is meant for: from text to the end of a shuffled epoch, against what else survives it.
+"""A file larger than memory is meant for: from text to a shuffled epoch and to a model, against what else survives it.
 
     python benchmarks/large_file.py [--gigabytes 6.4] [--peers pandas npy datasets grain]
 
-One row per way: seconds to make the text ready, seconds of one shuffled epoch at batch 32, rows per second, and the
-highest anonymous memory of each step's processes, looked at 200 times a second from outside. Every step is a fresh
-process, ours run three times (median seconds, highest peak); the text lies in the page cache. DeepTrade runs on a tenth
-of the file too, to show that its memory does not follow the size. Ours checks every block in its first epoch; no peer
-has checksums.
+First loading. One row per way: seconds to make the text ready, seconds of one shuffled epoch at batch 32, rows per
+second, and the highest anonymous memory of each step's processes, looked at 200 times a second from outside. Every step
+is a fresh process, ours run three times (median seconds, highest peak); the text lies in the page cache. DeepTrade runs
+on a tenth of the file too, to show that its memory does not follow the size. Ours checks every block in its first
+epoch; no peer has checksums.
+
+Then training: one epoch of `small`, 32 rows a step, from the text to the model. Ours is `deeptrade fit` as a user calls
+it: checks, split, validation and files of the run included. The peer that survives is npy, whose batches go to the same
+network in plain Keras, traced once, and in PyTorch, compiled, where it is installed (torch_peer.py).
 
 pandas: read_csv, json.loads, float32 arrays in memory. npy: csv and orjson into flat files by hand, gathered with
 numpy.take. datasets: the same rows into Arrow, numpy format. grain: the same rows into an uncompressed ArrayRecord.
@@ -19,6 +23,7 @@ import argparse
 import csv
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +36,8 @@ import numpy as np
 import psutil
 
 BATCH = 32
+TARGET_SCALE = 0.01
+"""Roughly the size of the returns: the unit of the peers' loss, so that it learns at the same rate."""
 
 
 def make_deeptrade(text: Path, made: Path) -> None:
@@ -87,6 +94,53 @@ def gather(arrays: list[np.ndarray]) -> int:
         batch = [np.take(values, order[start : start + BATCH], axis=0) for values in arrays]
         assert len(batch[0])
     return len(order)
+
+
+def train_deeptrade(text: Path, made: Path) -> int:
+    out = made.with_suffix(".run")
+    options = {"csv": text, "store": made, "out": out, "model_size": "small", "batch_size": BATCH}
+    command = [sys.executable, "-m", "deeptrade", "fit", "--skip_rl", *(f"--{k}={v}" for k, v in options.items())]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    rows = json.loads((out / "result.json").read_text())["rows"]["trained"]
+    shutil.rmtree(out)
+    return rows
+
+
+def npy_batches(made: Path) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    shapes = {path.stem: json.loads(path.read_text()) for path in sorted(made.glob("*.json"))}
+    shapes = {name: shape[1:] if shape[0] == 1 and len(shape) > 1 else shape for name, shape in shapes.items()}
+    maps = {name: np.memmap(made / f"{name}.f32", np.float32, "r").reshape(-1, *one) for name, one in shapes.items()}
+    order = np.random.default_rng(0).permutation(len(maps["targets"]))
+    for start in range(0, len(order) // BATCH * BATCH, BATCH):
+        batch = {name: np.take(one, order[start : start + BATCH], axis=0) for name, one in maps.items()}
+        targets = batch.pop("targets")
+        yield batch, targets / TARGET_SCALE
+
+
+def train_keras(text: Path, made: Path) -> int:
+    import keras
+    from step_time import make_model, plain_step
+
+    rows, step = 0, plain_step(make_model("small", "multiscale"), keras.optimizers.Adam(1e-3))
+    for x, y in npy_batches(made):
+        rows += BATCH
+        step(x, y)
+    return rows
+
+
+def train_torch(text: Path, made: Path) -> int:
+    start = made / "start.npz"
+    dump = "import sys, step_time; step_time.save_start(sys.argv[1], 'small')"
+    subprocess.run([sys.executable, "-c", dump, str(start)], check=True, cwd=Path(__file__).parent)
+    from torch_peer import Peer, schema_of
+
+    with np.load(start) as archive:
+        given = dict(archive)
+    rows, peer = 0, Peer(schema_of(given), "small", given, compiled=True, threads=2)
+    for x, y in npy_batches(made):
+        rows += BATCH
+        peer.step(x, y)
+    return rows
 
 
 def epoch_pandas(text: Path, made: Path) -> int:
@@ -157,11 +211,11 @@ def epoch_grain(text: Path, made: Path) -> int:
 
 
 WAYS = {
-    "deeptrade": (make_deeptrade, epoch_deeptrade),
-    "pandas": (None, epoch_pandas),
-    "npy": (make_npy, epoch_npy),
-    "datasets": (make_datasets, epoch_datasets),
-    "grain": (make_grain, epoch_grain),
+    "deeptrade": {"make": make_deeptrade, "epoch": epoch_deeptrade, "train": train_deeptrade},
+    "pandas": {"epoch": epoch_pandas},
+    "npy": {"make": make_npy, "epoch": epoch_npy, "train": train_keras, "train_torch": train_torch},
+    "datasets": {"make": make_datasets, "epoch": epoch_datasets},
+    "grain": {"make": make_grain, "epoch": epoch_grain},
 }
 NEEDS = {"npy": ["orjson"], "datasets": ["orjson", "datasets"], "grain": ["orjson", "grain", "array_record"]}
 
@@ -200,19 +254,22 @@ def anonymous_bytes(pids: list[int]) -> int:
 
 
 def child(way: str, step: str, text: str, made: str) -> None:
-    work = WAYS[way][step == "epoch"]
     started = time.perf_counter()
-    rows = work(Path(text), Path(made))  # type: ignore[misc]
+    rows = WAYS[way][step](Path(text), Path(made))
     print(json.dumps({"seconds": time.perf_counter() - started, "rows": rows}))
 
 
 def measure(way: str, text: Path, folder: Path) -> dict:
     """Every step once; ours three times: the median of the seconds, the highest of the peaks."""
     made = folder / f"{way}-{text.stem}"
-    steps = ["make", "epoch"] if WAYS[way][0] else ["epoch"]
+    steps = [step for step in WAYS[way] if step != "train_torch" or importlib.util.find_spec("torch")]
     runs = []
     for _ in range(3 if way == "deeptrade" else 1):
-        runs.append({step: in_child(way, step, text, made) for step in steps})
+        runs.append({})
+        for step in steps:
+            if (way, step) == ("deeptrade", "train"):
+                shutil.rmtree(made)  # fit begins with the text
+            runs[-1][step] = in_child(way, step, text, made)
         subprocess.run(["rm", "-rf", made, f"{made}.cache", made.with_suffix(".json")], check=True)
     found = {}
     for step in steps:
@@ -254,6 +311,15 @@ def main() -> None:
         else:
             line += f"{'died':>10}{'':>10}"
         print(line + f"{epoch['peak_anon_bytes'] / 2**20:>10.0f}")
+    print(f"{'text to model':24}{'seconds':>10}{'rows/s':>10}{'peak MiB':>10}")
+    for label, found in results.items():
+        for step in ("train", "train_torch"):
+            if "seconds" in found.get(step, {}):
+                kind = {"train": "plain Keras", "train_torch": "PyTorch"}[step] if "npy" in label else "fit"
+                before = found["make"]["seconds"] if "npy" in label else 0.0
+                seconds, rows = before + found[step]["seconds"], found[step]["rows"]
+                peak = found[step]["peak_anon_bytes"] / 2**20
+                print(f"{label + ', ' + kind:36}{seconds:>10.1f}{rows / seconds:>10,.0f}{peak:>10.0f}")
     small, large = results["deeptrade, a tenth"], results["deeptrade, whole"]
     for step, word in (("make", "compile"), ("epoch", "an epoch")):
         ratio = large[step]["peak_anon_bytes"] / small[step]["peak_anon_bytes"]

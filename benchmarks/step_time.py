@@ -1,6 +1,6 @@
 """One optimizer step of the forecaster, with each encoder: ours against the same model in plain Keras and in PyTorch.
 
-    python benchmarks/step_time.py [--model_sizes small] [--batch_sizes 4 32 256] [--repeats 15] [--before DIR]
+    python benchmarks/step_time.py [--model_sizes small] [--batch_sizes 4 32 256] [--repeats 30] [--before DIR]
 
 The plain model has the same weights and architecture, with keras.layers.LSTM for the recurrences, a mean loss over the
 valid targets, tf.clip_by_global_norm and keras.optimizers.Adam, traced once. PyTorch, where it is installed, has the
@@ -55,7 +55,7 @@ SHAPES = {"arr_5m": (241, 9), "arr_15m": (241, 9), "arr_1h": (241, 9), "arr_goog
 VECTORS = {"arr_santiment": (12,), "arr_ta_63": (63,), "arr_ctx_11": (11,)}
 SCHEMA = Schema(tuple(Feature(name, shape) for name, shape in (SHAPES | VECTORS).items()), HORIZONS)
 SCALE = np.ones(HORIZONS, np.float32)
-TURN, PAUSE_SECONDS = 5, 0.3
+TURN, PAUSE_SECONDS = 10, 0.3
 
 
 def make_model(model_size: str, encoder: str, *, precision: str = "float32", schema: Schema = SCHEMA) -> keras.Model:
@@ -138,16 +138,16 @@ def timed(run) -> float:
 
 
 def take_turns(runs: dict, repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of `repeats` steps of each kind, five at a time in turn.
+    """Return the seconds of `repeats` steps of each kind, ten at a time in turn.
 
-    Threads that wait for work keep a processor busy for a while, so each turn begins with a pause and two steps that do
-    not count.
+    Threads that wait for work keep a processor busy for a while, so each turn begins with a pause and five steps that
+    do not count.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     while min(map(len, times.values())) < repeats:
         for name, run in runs.items():
             time.sleep(PAUSE_SECONDS)
-            times[name] += [timed(run) for _ in range(2 + TURN)][2:]
+            times[name] += [timed(run) for _ in range(5 + TURN)][5:]
     return times
 
 
@@ -196,16 +196,27 @@ def make_runs(model_size: str, encoder: str, rows: int, *, peers: bool) -> tuple
     return runs, weights
 
 
+def save_for_torch(path: str | Path, start: dict, x: dict, y: np.ndarray) -> None:
+    """Write what torch_peer.py starts from: weights by path, the constants of the averages, and a batch."""
+    lengths = {count_patches(f.shape[0]) for f in SCHEMA.features if f.is_sequence}
+    averages = {f"averages of {length}": decaying_weights(length) for length in lengths}
+    inputs = {f"input {name}": values for name, values in x.items()}
+    np.savez(path, targets=y, **start, **inputs, **averages)
+
+
+def save_start(path: str, model_size: str) -> None:
+    """Write the initial weights of the multiscale forecaster for torch_peer.py."""
+    model = make_model(model_size, "multiscale")
+    save_for_torch(path, {variable.path: variable.numpy() for variable in model.variables}, *batch(2))
+
+
 class TorchPeer:
     """A process with the model in PyTorch; `step` takes one step there and returns the seconds it took."""
 
     def __init__(self, start: dict, x: dict, y: np.ndarray, model_size: str, kind: str):
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name) / "start.npz"
-        lengths = {count_patches(f.shape[0]) for f in SCHEMA.features if f.is_sequence}
-        averages = {f"averages of {length}": decaying_weights(length) for length in lengths}
-        inputs = {f"input {name}": values for name, values in x.items()}
-        np.savez(self._path, targets=y, **start, **inputs, **averages)
+        save_for_torch(self._path, start, x, y)
         command = [sys.executable, str(Path(__file__).with_name("torch_peer.py")), str(self._path), model_size, kind]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen([*command, str(worker_count())], stderr=subprocess.DEVNULL, **pipes)
@@ -272,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_sizes", default=["small"], nargs="+", choices=MODEL_SIZES)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[4, 32, 256])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--before", default="")
     parser.add_argument("--no_peers", action="store_true")
     options = parser.parse_args()

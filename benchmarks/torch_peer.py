@@ -119,6 +119,12 @@ class Peer:
         return (x * self.weights["head/kernel"]).sum(-1) + self.weights["head/bias"]
 
 
+def schema_of(given: dict[str, np.ndarray]) -> Schema:
+    """Return the schema of the inputs and targets in a file of starting weights."""
+    inputs = {name.removeprefix("input "): value for name, value in given.items() if name.startswith("input ")}
+    return Schema(tuple(Feature(name, one.shape[1:]) for name, one in inputs.items()), given["targets"].shape[1])
+
+
 def main() -> None:
     """Answer each line of input: 'step' with the seconds it took, 'weights' with a file of all weights."""
     path, model_size, kind, threads = sys.argv[1:]
@@ -126,8 +132,7 @@ def main() -> None:
         given = dict(archive)
     arrays = {name.removeprefix("input "): value for name, value in given.items() if name.startswith("input ")}
     targets = given["targets"]
-    schema = Schema(tuple(Feature(name, one.shape[1:]) for name, one in arrays.items()), targets.shape[1])
-    peer = Peer(schema, model_size, given, compiled=kind == "compiled", threads=int(threads))
+    peer = Peer(schema_of(given), model_size, given, compiled=kind == "compiled", threads=int(threads))
     for line in sys.stdin:
         began = time.perf_counter()
         if line.strip() == "step":
