@@ -14,6 +14,10 @@ QUICK = {
     "skip_rl": True,
 }
 
+"""Steps of two passes."""
+
+ONE_PASS = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
+
 
 def comparable(out):
     """What two equal runs share to the last bit."""

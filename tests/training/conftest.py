@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.support import training_runs
-from tests.training import test_session
+from tests.support.training_runs import ONE_PASS, QUICK
 
 
-@pytest.fixture(params=["recurrent", pytest.param("multiscale", marks=pytest.mark.slow)])
-def every_encoder(request, monkeypatch):
+@pytest.fixture(scope="module", params=["recurrent", pytest.param("multiscale", marks=pytest.mark.slow)])
+def every_encoder(request):
     """Quick runs with each encoder in turn, on a sequence and a vector; compiling a program takes a second a run."""
-    for quick in (training_runs.QUICK, test_session.QUICK):
-        monkeypatch.setitem(quick, "encoder", request.param)
-        monkeypatch.setitem(quick, "features", "arr_5m,arr_ctx")
-    return request.param
+    with pytest.MonkeyPatch.context() as patch:
+        for quick in (QUICK, ONE_PASS):
+            patch.setitem(quick, "encoder", request.param)
+            patch.setitem(quick, "features", "arr_5m,arr_ctx")
+        yield request.param

@@ -34,7 +34,7 @@ def wait_for_steps(child, out, steps):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, every_encoder):
     """A market, and the files of forty undisturbed epochs on it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     market = make_market(folder / "market.csv")

@@ -13,10 +13,9 @@ from deeptrade.planning.optimize import optimize
 from deeptrade.settings import FitSettings
 from deeptrade.training import session as module
 from deeptrade.training.fit import fit
+from tests.support.training_runs import ONE_PASS
 
 pytestmark = pytest.mark.usefixtures("every_encoder")
-
-QUICK = {"model_size": "tiny", "features": "arr_ctx", "batch_size": 4, "val_ratio": 0.2, "skip_rl": True}
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def settings(market, tmp_path):
     """Settings of a run on the small market: 46 rows train, 10 validate."""
 
     def make(out="run", **changes):
-        return FitSettings(**{**QUICK, "csv": str(market.path), "out": str(tmp_path / out), **changes})
+        return FitSettings(**{**ONE_PASS, "csv": str(market.path), "out": str(tmp_path / out), **changes})
 
     return make
 
@@ -66,7 +65,9 @@ def test_a_plan_provides_the_settings_that_are_not_given(settings, tmp_path):
         progress="silent",
     )
     assert (result["batch_size"], result["effective_batch"], result["settings"]["prefetch"]) == (8, 8, 0)
-    assert lines[0].startswith("from the plan model_size=tiny, batch_size=8, grad_accum=False, chunk_size=")
+    assert lines[0].startswith(
+        "from the plan model_size=tiny, encoder=multiscale, batch_size=8, grad_accum=False, chunk_size="
+    )
 
 
 def test_a_file_that_is_not_a_plan_is_refused(settings, tmp_path):
