@@ -34,7 +34,7 @@ arrays = {name: np.asarray([json.loads(cell) for cell in frame[name]], np.float3
 targets = frame[[name for name in frame if name.startswith('y_')]].to_numpy(np.float32)
 import keras
 from step_time import make_model, plain_step
-step = plain_step(make_model(sys.argv[3], plain=True), keras.optimizers.Adam(1e-3))
+step = plain_step(make_model(sys.argv[3], "multiscale"), keras.optimizers.Adam(1e-3))
 order = np.random.default_rng(0).permutation(len(frame))
 for first in range(0, 32 * 20, 32):
     rows = order[np.arange(first, first + 32) % len(order)]

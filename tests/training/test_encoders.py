@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeptrade.model import build_forecaster
 from deeptrade.planning.sizes import COMPILED
 from deeptrade.settings import ENCODERS
-from deeptrade.sources.schema import Feature, Schema
-from deeptrade.sources.statistics import Moments
 from deeptrade.training.step import AccumulatingStep
-from tests.support.forecasters import scrambled
+from tests.support.forecasters import SEQUENCES, forecaster, masked_batch, scrambled
 
-SCHEMA = Schema(
-    (Feature("arr_a", (1, 23, 3)), Feature("arr_b", (1, 23, 3)), Feature("arr_c", (1, 5, 2)), Feature("arr_d", (4,))), 3
-)
 SCALE, ROWS = np.array([0.5, 1.0, 2.0], np.float32), 12
 
 
@@ -24,25 +18,12 @@ def encoder(request):
     return request.param
 
 
-def batch(seed=0, rows=ROWS):
-    """Each horizon is masked differently; rows 4 and 5 have no target at all."""
-    generator = np.random.default_rng(seed)
-    x = {f.name: generator.normal(3, 2, (rows, *f.shape)).astype(np.float32) for f in SCHEMA.features}
-    y = generator.normal(0, 2, (rows, 3)).astype(np.float32)
-    y[generator.random(y.shape) < 0.3] = np.nan
-    y[4:6] = np.nan
-    return x, y
+def batch(seed=0):
+    return masked_batch(SEQUENCES, seed, ROWS)
 
 
 def make(encoder, **options):
-    statistics = {}
-    for feature in SCHEMA.features:
-        moments = Moments(feature)
-        moments.add(batch(9)[0][feature.name])
-        statistics[feature.name] = moments.result()
-    return build_forecaster(
-        SCHEMA, model_size="tiny", encoder=encoder, statistics=statistics, target_scale=SCALE, **options
-    )
+    return forecaster(SEQUENCES, encoder, target_scale=SCALE, **options)
 
 
 def make_step(model, encoder, optimizer=None, **options):
