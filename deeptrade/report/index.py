@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..files import user_path
 from ..memory import phase_table
 from ..run_folder import RunFolder
+from ..settings import BEFORE
 from ..units import count_of
 from . import figures, tables
 from .findings.memory import peak_sample
@@ -118,8 +119,10 @@ def _settings_line(found: RunFiles) -> str:
     if result is None:
         return tables.plan_verdict(found.plan) if found.plan else "Not known yet: there is no plan and no result."
     passes = count_of(result["accum_steps"], "pass", "passes")
+    encoder = result["settings"].get("encoder", BEFORE["encoder"])
+    rows = count_of(result["batch_size"], "row")
     return (
-        f"{result['settings']['model_size']} with {count_of(result['batch_size'], 'row')} per pass x {passes} "
+        f"{result['settings']['model_size']}, {encoder}, with {rows} per pass x {passes} "
         f"= {count_of(result['effective_batch'], 'row')} per step, {result['settings']['precision']}."
     )
 

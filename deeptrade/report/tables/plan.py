@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...memory import Limit
+from ...settings import BEFORE
 from ...units import count_of, format_bytes
 from ..findings import plan as findings
 from ..findings.memory import Prediction
@@ -18,8 +19,9 @@ def plan_verdict(plan: Json) -> str:
     """Return one sentence on the chosen settings."""
     measured = plan["measured_peak_bytes"]
     trial = f"measured {format_bytes(measured)}" if measured else "not measured: no trial run"
+    encoder = plan.get("encoder", BEFORE["encoder"])
     return (
-        f"{plan['model_size']} with {count_of(plan['batch_size'], 'row')} per pass x "
+        f"{plan['model_size']}, {encoder}, with {count_of(plan['batch_size'], 'row')} per pass x "
         f"{count_of(plan['accum_steps'], 'pass', 'passes')} = {count_of(plan['effective_batch'], 'row')} per step; "
         f"predicted peak {format_bytes(plan['predicted_peak_bytes'])} "
         f"({trial}) of {format_bytes(plan['limit_bytes'])} ({plan['limit_source']})."
@@ -90,5 +92,5 @@ def _against_measured(size: Prediction) -> dict[str, str]:
 
 def chosen(plan: Json) -> pd.DataFrame:
     """Return the settings of the plan as (setting, value)."""
-    names = ("model_size", "batch_size", "accum_steps", "effective_batch", "chunk_size", "cache_batches", "prefetch")
-    return settings_table({name: plan[name] for name in (*names, "precision", "jit")})
+    names = ("model_size", "encoder", "batch_size", "accum_steps", "effective_batch", "chunk_size", "cache_batches")
+    return settings_table({name: plan[name] for name in (*names, "prefetch", "precision", "jit") if name in plan})
