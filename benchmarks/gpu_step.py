@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[32, 256, 1024])
     parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
-    if not set_up_tensorflow(allow_growth=True, give_back=False, sink=print)["gpus"]:
+    if not set_up_tensorflow(allow_growth=True, give_back=False, compiles=True, sink=print)["gpus"]:
         print("nothing was measured: this machine has no GPU that TensorFlow can use")
         return
     results = []

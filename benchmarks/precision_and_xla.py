@@ -36,7 +36,7 @@ def measure(variant: str, model_size: str, rows: int, repeats: int) -> dict:
         os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=true"
     from deeptrade.training.runtime import set_up_tensorflow
 
-    set_up_tensorflow(allow_growth=True, give_back=True, sink=lambda line: None)
+    set_up_tensorflow(allow_growth=True, give_back=True, compiles=True, sink=lambda line: None)
     import tensorflow as tf
     from step_time import SCALE, batch, make_model, timed
 

@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument("--before", default="")
     parser.add_argument("--no_peers", action="store_true")
     options = parser.parse_args()
-    set_up_tensorflow(allow_growth=True, give_back=False, sink=print)
+    set_up_tensorflow(allow_growth=True, give_back=False, compiles=True, sink=print)
     peak = sgemm_gflops()
     print(f"sgemm {peak:.0f} GFLOP/s, {worker_count()} threads")
     print(f"{'size':<9} {'encoder':<11} {'batch':>5}  {'step of':<17} {'ms':>7} {'rows/s':>7} {'apart':>8}  of sgemm")

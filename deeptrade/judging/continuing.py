@@ -9,7 +9,7 @@ from typing import Any
 from ..data.dataset import Dataset
 from ..errors import RunConflictError
 from ..run_folder import WalkFolder
-from ..settings import MATHS, FitSettings
+from ..settings import BEFORE, MATHS, FitSettings
 from .folds import Walk
 from .walk_settings import LENGTH, OWN
 
@@ -29,6 +29,8 @@ def continued(
     if before["data_id"] not in (data.data_id, *data.former_data_ids) or (all(hashes) and hashes[0] != hashes[1]):
         raise RunConflictError(f"{folder.folder} holds a walk over other data; {advice}")
     earlier, settings = Walk.from_json(before), now.settings
+    kept = {name: getattr(earlier.settings, name) for name in BEFORE if name not in given}
+    settings = replace(settings, **kept)
     if not set(BATCH) & set(given):
         settings = replace(settings, **{name: getattr(earlier.settings, name) for name in BATCH})
     grows = () if now.options.warm_start else ("epochs", "max_steps")

@@ -24,6 +24,7 @@ from ..planning.rules import apply_rules
 from ..progress import ByteProgress
 from ..run_folder import RunFolder, WalkFolder
 from ..settings import FitSettings
+from ..training.run_state import NETWORK_VERSION, check_network
 from ..units import count_of
 from .continuing import BATCH, continued
 from .evaluate import evaluate_walk, weights_of
@@ -114,7 +115,10 @@ def _plan(
         identity = {"data_id": data.data_id, "content_hash": data.content_hash}
     if before is not None and fresh:
         folder.remove([training.name for training in Walk.from_json(before).trainings(folder)])
-    content = {"schema_version": 1, **identity, **whole.to_json()}
+    version = NETWORK_VERSION if before is None or fresh else before.get("network_version", 1)
+    if any(not training.is_done for training in whole.trainings(folder)):
+        check_network(version, str(folder.folder))
+    content = {"schema_version": 1, "network_version": version, **identity, **whole.to_json()}
     if fresh or before != content:
         write_json(folder.state, content)
     return whole

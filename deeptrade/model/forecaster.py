@@ -139,7 +139,7 @@ def _encode(
 ) -> Any:
     """Return the tokens (B, G, 2U) of G features of one shape."""
     first = features[0]
-    if len(first.shape) > 2:
+    if any(len(feature.shape) > 2 for feature in features):  # a shape of (steps, a, b) may stand beside (steps, a * b)
         flat = keras.layers.Reshape((first.shape[0], first.channels), name=f"{name}_flat")
         inputs = [flat(one) for one in inputs]
     kind, normalization = (

@@ -129,12 +129,12 @@ def _standing_decisions(situation: Situation, settings: FitSettings) -> list[Dec
         changed=f"precision {settings.precision}, {'compiled by XLA' if compiled else 'no XLA compilation'}",
         why="on a CPU a step in bfloat16 is no faster, and "
         + (
-            "compiled steps take about half the time, for 2 seconds at the start"
+            "compiled by XLA the same steps take about half the time, for 2 seconds at the start"
             if compiled
             else "XLA has no version of the kernel that runs a recurrence"
         )
         + " (benchmarks/precision_and_xla.py)",
-        override="give --precision and --encoder to choose it yourself",
+        override="give --precision or --encoder to choose it yourself",
     )
     cache = Decision(
         found="rows are drawn in a new order every epoch",

@@ -114,11 +114,12 @@ def _wanted_batch(settings: FitSettings, limit: Limit, pass_row_bytes: int) -> t
     rows = count_of(settings.effective_batch, "row")
     why = (
         f"a pass may take a sixteenth of the available memory, {format_bytes(bound)}, and a row takes "
-        f"{format_bytes(pass_row_bytes)} of it; an optimizer step still has {rows}"
+        f"{format_bytes(pass_row_bytes)} of it"
     )
     if settings.batch_size <= most_rows:
         return {"batch_size": settings.batch_size}, why
-    return batch_settings(*split_batch(settings.effective_batch, most_rows)), why
+    chosen = batch_settings(*split_batch(settings.effective_batch, most_rows))
+    return chosen, f"{why}; an optimizer step still has {rows}"
 
 
 def _wanted_chunk(settings: FitSettings) -> tuple[dict[str, Any], str]:

@@ -23,9 +23,10 @@ from ..memory import Limit, MemoryLimits, MemoryMonitor
 from ..planning.memory_model import check_fits, pass_row_bytes, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
+from ..planning.sizes import COMPILED
 from ..progress import ByteProgress
 from ..run_folder import TrainingFolder, WalkFolder
-from ..settings import FitSettings
+from ..settings import BEFORE, FitSettings
 from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
@@ -121,6 +122,11 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
     out, folder = settings.out_dir, TrainingFolder(settings.out_dir)
     earlier = None if settings.fresh else read_state(folder.checkpoints)
     result = None if settings.fresh else folder.read_completed_result()
+    if earlier is not None:
+        asked, settings = settings, keep_defaults(settings, earlier, given=given)
+        for name in BEFORE:
+            if getattr(settings, name) != getattr(asked, name):
+                sink(f"{name} stays {getattr(settings, name)}, with which the run was begun")
     settings, decisions = apply_rules(
         settings,
         given=given,
@@ -132,13 +138,12 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
     room_bytes = training_room(limits)
     if earlier is not None:
         settings = keep_batch_size(settings, earlier, given=given)
-        settings = keep_defaults(settings, earlier, given=given)
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
             sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
             return _Prepared(settings, head, earlier, room_bytes, result)
-        check_network(earlier, str(out))
+        check_network(earlier.network_version, str(out))
     elif result is not None:
         raise RunConflictError(f"{out} holds a result but no checkpoint; give another --out, or --fresh to start over")
     for line in [*(decision.line() for decision in decisions), *_standing_lines(settings, given)]:
@@ -159,7 +164,12 @@ def _train(
 ) -> dict[str, Any]:
     """Start TensorFlow, check every row, and train to the end; returns the content of result.json."""
     settings, earlier, folder = prepared.settings, prepared.earlier, TrainingFolder(prepared.settings.out_dir)
-    hardware = set_up_tensorflow(allow_growth=not settings.no_tf_allow_growth, give_back=prepared.is_tight, sink=sink)
+    hardware = set_up_tensorflow(
+        allow_growth=not settings.no_tf_allow_growth,
+        give_back=prepared.is_tight,
+        compiles=settings.encoder in COMPILED,
+        sink=sink,
+    )
     state = earlier or _new_state(settings, prepared.head.data_id, hardware["gpus"])
     monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
     from .session import Session

@@ -73,7 +73,7 @@ class Trainer:
     the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); jit, compute loss
     and gradients as one XLA program, compiled again for each number of rows of a pass; sink, called with a
     line of text about faults that did not recur; memory, records the anonymous memory of each phase of a pass: read,
-    forward, backward, apply.
+    forward and backward (with jit, compute), add or apply.
 
     A row that cannot be read, or whose own loss or gradient is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. Raises TrainingFailedError if that happens in

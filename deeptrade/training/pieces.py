@@ -92,8 +92,3 @@ class Pieces:
 
     def _large_of(self, pieces: Sequence[tf.Tensor]) -> Iterator[tuple[int, tf.Tensor]]:
         return zip(self._alone, pieces[bool(self.small) :], strict=True)
-
-    @property
-    def numbers(self) -> list[list[int]]:
-        """The numbers of the variables in each piece."""
-        return [*([self._joined] if self._joined else []), *([at] for at in self._alone)]

@@ -30,7 +30,7 @@ class RunState:
     of earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
     epochs and steps it was. `activities`: seconds by activity between steps. `splits_by_time` and `order_version`:
     False and 1 for runs begun by earlier versions, which keep their split by row numbers and their order.
-    `network_version`: 1 for runs whose network has the weights of each feature apart, which cannot go on.
+    `network_version`: 1 for runs whose network keeps each feature's weights separately, which cannot be continued.
     """
 
     data_id: str
@@ -133,11 +133,11 @@ def keep_defaults(settings: FitSettings, state: RunState, *, given: Collection[s
     return replace(settings, **kept)
 
 
-def check_network(state: RunState, out: str) -> None:
-    """Raise RunConflictError if the run in `out` has a network that cannot be built any more."""
-    if state.network_version != NETWORK_VERSION:
+def check_network(version: int, out: str) -> None:
+    """Raise RunConflictError if what was begun in `out` has a network that cannot be built any more."""
+    if version != NETWORK_VERSION:
         raise RunConflictError(
-            f"{out} holds a run of an earlier version, whose network was built otherwise, so it cannot go on here; "
+            f"{out} was begun by an earlier version, whose network has a different layout, so it cannot be continued; "
             "use that version, or give another --out, or --fresh to start over"
         )
 

@@ -62,7 +62,9 @@ _LEAN_COMPILATION = "--xla_cpu_use_fusion_emitters=false"
 slower (TensorFlow 2.21; benchmarks/precision_and_xla.py)."""
 
 
-def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[str], None]) -> dict[str, Any]:
+def set_up_tensorflow(
+    *, allow_growth: bool, give_back: bool, compiles: bool = False, sink: Callable[[str], None]
+) -> dict[str, Any]:
     """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in effect.
 
     With `give_back`, freed tensors are returned to the system, so that smaller passes hold less memory. With oneDNN,
@@ -70,13 +72,16 @@ def set_up_tensorflow(*, allow_growth: bool, give_back: bool, sink: Callable[[st
     to 8% less time, peak memory is the same within 4%, and smaller passes free nothing (benchmarks/allocators.py, on
     processors with AVX-512).
 
+    With `compiles`, XLA is told by XLA_FLAGS to compile with less memory; the variable stays set in this process, since
+    XLA reads it when it compiles first.
+
     If TensorFlow has already run in this process (a notebook), its allocator and thread counts stay, and the latter are
     reported. Raises SettingsError if Keras was imported there with settings that change results.
     """
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
     flags = os.environ.get("XLA_FLAGS", "")
-    if _LEAN_COMPILATION.split("=")[0] not in flags:
+    if compiles and _LEAN_COMPILATION.split("=")[0] not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_LEAN_COMPILATION}".strip()
     uses_malloc = os.environ.get(_SYSTEM_ALLOCATOR, "").lower() in ("1", "true")
     with quiet_start():

@@ -1,4 +1,4 @@
-"""One micro-batch of training as one traced function: forward, backward, accumulate and, at a window's end, apply.
+"""A step of training in traced functions: a pass computes loss and gradients, which are added, and at the end applied.
 
 A window is the rows of one optimizer step, fed in micro-batches of fixed shape. Loss and gradients are summed over the
 valid targets, divided once at the end, clipped by global norm and applied. So k micro-batches equal the full batch up
@@ -99,8 +99,8 @@ class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
     `batch_size` may change between windows: the functions are traced for any number of rows, since tracing them again
-    briefly takes 100 MB, just when memory is scarce. With `jit` the loss and its gradient are one XLA program, which
-    is compiled for each number of rows: 2 s and 10 to 30 MB (benchmarks/step_time.py).
+    briefly takes 100 MB, just when memory is scarce. With `jit` the loss and its gradient are one XLA program. It is
+    compiled for each number of rows, which takes 2 s; the first time it holds 100 MB more at its peak, later 10 to 30.
 
     clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
@@ -111,10 +111,11 @@ class AccumulatingStep:
     it smooths the noise of the latest windows, and early steps count less and less (polynomial-decay averaging with eta
     1, Shamir and Zhang 2013, "Stochastic gradient descent for non-smooth optimization").
 
-    Sums over passes are float64; a window of one pass has none. With `fused`, the optimizer updates one vector of all
-    weights instead of a hundred variables; for one that treats every number alone, as Adam does, the numbers are the
-    same. While `marking` is True, `mark` is called with 'forward' and 'backward' once that part of a pass is computed,
-    with `jit` once with 'compute'; 'forward' is called from the graph, where it waits for Python's lock.
+    Sums over passes and the norm are float64; a window of one pass has no sums. With `fused`, the optimizer updates one
+    vector of all weights instead of a hundred variables; for one that treats every number alone, as Adam does, the
+    numbers are the same. While `marking` is True, `mark` is called with 'forward' and 'backward' once that part of a
+    pass is computed, with `jit` once with 'compute'; without it 'forward' is called from the graph, where it waits for
+    Python's lock.
     """
 
     def __init__(
@@ -225,7 +226,8 @@ class AccumulatingStep:
 
     def _run(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any, last: bool) -> Any:
         """Return what `_pass` does for these rows, padded to batch_size."""
-        padded, padded_targets = pad_rows(inputs, targets, self.batch_size)
+        inputs = {name: np.asarray(values, np.float32) for name, values in inputs.items()}
+        padded, padded_targets = pad_rows(inputs, np.asarray(targets, np.float32), self.batch_size)
         weights = np.zeros(self.batch_size, np.float32)
         weights[: len(targets)] = 1 if row_weights is None else row_weights
         if self._traced is None:
@@ -298,7 +300,7 @@ class AccumulatingStep:
 
         def begin() -> tf.Tensor:
             for total, piece in zip(sums, pieces, strict=True):
-                total.assign(tf.cast(piece, tf.float64))
+                total.assign(tf.cast(tf.where(known, piece, tf.zeros_like(piece)), tf.float64))
             return tf.constant(0)
 
         def add() -> tf.Tensor:
@@ -310,7 +312,7 @@ class AccumulatingStep:
         counts.assign(tf.where(first, counted, counts + counted))
 
     def _finish_pass(self, finite: tf.Tensor, totals: tf.Tensor, *pieces: tf.Tensor) -> tf.Tensor:
-        return self._finish(totals, pieces)
+        return self._finish(totals, [tf.cast(piece, tf.float64) for piece in pieces])
 
     def _finish_sums(self) -> tf.Tensor:
         *sums, counts = self._sums
@@ -323,10 +325,8 @@ class AccumulatingStep:
         mean = 1 / (count * tf.cast(self.loss_scale, tf.float64))
         if self._regularized:
             penalties = self._penalty_gradients()
-            gradients = [
-                total + tf.cast(piece / mean, total.dtype) for total, piece in zip(gradients, penalties, strict=True)
-            ]
-        norm = tf.cast(tf.linalg.global_norm(gradients), tf.float64) * mean
+            gradients = [total + piece / mean for total, piece in zip(gradients, penalties, strict=True)]
+        norm = tf.linalg.global_norm(gradients) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss) & (bad_passes == 0)
         applied = finite & (weight > 0)
         tf.cond(applied, lambda: self._apply(gradients, mean, norm), lambda: tf.constant(False))
@@ -342,7 +342,7 @@ class AccumulatingStep:
     def _apply(self, sums: Sequence[tf.Tensor], mean: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         if self._clip_norm:
             mean *= tf.minimum(self._clip_norm / norm, 1.0)
-        gradients = [tf.cast(total * tf.cast(mean, total.dtype), self._dtype) for total in sums]
+        gradients = [tf.cast(total * mean, self._dtype) for total in sums]
         if not self._fused:
             gradients = self._pieces.apart(gradients)
         if self._vector is not None:  # whatever has set the variables since the last step

@@ -31,7 +31,8 @@ def begin_with(model: Any, folder: str | Path) -> None:
     before = keras.models.load_model(path)
     if _likeness(model) != _likeness(before):
         raise SettingsError(
-            f"warm_start={str(folder)!r} holds another model; give a run of the same features, horizons and model_size"
+            f"warm_start={str(folder)!r} holds another model; give a run of this version with the same "
+            "features, horizons, model_size and encoder"
         )
     for one, other in zip(model.trainable_variables, before.trainable_variables, strict=True):
         one.assign(other)

@@ -87,6 +87,12 @@ def test_a_forecast_does_not_depend_on_the_other_rows_of_its_batch(make):
         assert np.asarray(model(mixed))[row].tobytes() == np.asarray(model(x))[row].tobytes()
 
 
+@pytest.mark.parametrize("shapes", [[(6, 6), (6, 2, 3)], [(6, 2, 3), (6, 6)]])
+def test_sequences_of_equal_channels_may_be_written_in_different_shapes(make, shapes):
+    schema = Schema(tuple(Feature(f"arr_{n}", (1, *shape)) for n, shape in enumerate(shapes)), 2)
+    assert np.isfinite(np.asarray(scrambled(make(schema))(rows_of(schema, 3)))).all()
+
+
 def test_every_feature_and_every_step_counts(make):
     model, x = scrambled(make()), rows_of(ODD, 1)
     before = np.asarray(model(x))

@@ -93,8 +93,9 @@ def test_missing_data_is_a_data_error(tmp_path):
 
 def test_large_files_get_the_small_batch_in_the_plan_too(market, tmp_path, monkeypatch):
     monkeypatch.setattr("deeptrade.planning.rules.LARGE_FILE_BYTES", 1000)
+    monkeypatch.setattr("deeptrade.planning.rules.PASS_SHARE", 10**9)  # so that a pass may hold one row
     plan = quick_plan(market, tmp_path)
-    assert (plan.batch_size, plan.accum_steps, plan.chunk_size) == (2, 16, 5000)
+    assert (plan.batch_size, plan.accum_steps, plan.chunk_size) == (1, 32, 5000)
     assert any("counts as large" in decision.found for decision in plan.decisions)
 
 

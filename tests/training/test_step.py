@@ -221,3 +221,28 @@ def test_a_deleted_step_leaves_no_graph():
     before = graphs()
     train()
     assert graphs() == before
+
+
+@pytest.mark.parametrize(("factor", "weight"), [(1e20, 1.0), (1.0, 1e-24)], ids=["huge gradients", "tiny weights"])
+def test_one_pass_and_two_do_the_same_where_squares_leave_float32(factor, weight):
+    x, y = batch()
+    x = {name: (factor * values).astype(np.float32) for name, values in x.items()}
+    found = []
+    for sizes in ([12], [6, 6]):
+        inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((2,), name="b")}
+        joined = keras.layers.Concatenate()(list(inputs.values()))
+        dense = keras.layers.Dense(HORIZONS, kernel_initializer=keras.initializers.GlorotUniform(0))
+        model, recorder = keras.Model(inputs, dense(joined)), Recorder()
+        step = AccumulatingStep(model, recorder, batch_size=sizes[0], target_scale=SCALE)
+        window, start = None, 0
+        for size in sizes:
+            rows = slice(start, start + size)
+            start += size
+            part = {name: values[rows] for name, values in x.items()}
+            window = step(part, y[rows], last=start == 12, row_weights=np.full(size, weight, np.float32))
+        found.append((window.applied, window.gradient_norm, recorder.gradients))
+    (applied, norm, gradients), (other_applied, other_norm, others) = found
+    assert (applied, other_applied) == (True, True)
+    assert norm == pytest.approx(other_norm, rel=1e-5)
+    assert 0 < norm < np.inf
+    assert relative_error(gradients, others) <= 1e-5

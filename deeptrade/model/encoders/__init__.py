@@ -1,4 +1,4 @@
-"""Encoders: each turns features of one shape into tokens, in one batched computation with weights of their own.
+"""Encoders: each turns features of equal steps and channels into tokens, in one computation with weights of their own.
 
 An encoder is a Keras layer over float32 (features, rows, ...), normalized, that returns (rows, features, 2 * units). No
 encoder looks across rows, none draws random numbers, and each is a file here. Two are a choice, `ENCODERS`, for

@@ -4,8 +4,8 @@
                  -> averages (G, B, S, U) -> two dense layers (B, G, 2U)
 
 A patch is two neighbouring segments, so it spans 8 steps and starts every 4. Averages decay exponentially with age; the
-fastest is nearly the last patch, the slowest nearly the mean of all. It sees every step once in its patches and takes
-a few large products instead of hundreds of small ones in a row: a twentieth of the multiplications of the recurrence.
+fastest is nearly the last patch, the slowest nearly the mean of all. Every step is multiplied once, in a few large
+products instead of hundreds of small ones in a row: a twentieth of the multiplications of the recurrence.
 """
 
 from __future__ import annotations
