@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 demo: $(VENV)/.ready ## make a small market, run the notebooks, leave reports/demo/index.html
 	$(BIN)/deeptrade synth reports/demo_data/market.csv --rows $(DEMO_ROWS) --seed 7
 	$(BIN)/deeptrade run reports/demo_data/market.csv --out reports/demo --fresh \
-	    -r model_size tiny -r batch_size 8 -r grad_accum true -r accum_steps 4 -r epochs 2 -r quick true -r seed 7
+	    -r model_size tiny -r encoder multiscale -r batch_size 8 -r grad_accum true -r accum_steps 4 -r epochs 2 -r quick true -r seed 7
 	@echo "open reports/demo/index.html"
 
 test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)

@@ -8,7 +8,7 @@ is a fresh process, ours run three times (median seconds, highest peak); the tex
 on a tenth of the file too, to show that its memory does not follow the size. Ours checks every block in its first
 epoch; no peer has checksums.
 
-Then training: one epoch of `small`, 32 rows a step, from the text to the model. Ours is `deeptrade fit` as a user calls
+Then training: one epoch of `small` with the multiscale encoder, 32 rows a step, from the text to the model. Ours is `deeptrade fit` as a user calls
 it: checks, split, validation and files of the run included. The peer that survives is npy, whose batches go to the same
 network in plain Keras, traced once, and in PyTorch, compiled, where it is installed (torch_peer.py).
 
@@ -99,6 +99,7 @@ def gather(arrays: list[np.ndarray]) -> int:
 def train_deeptrade(text: Path, made: Path) -> int:
     out = made.with_suffix(".run")
     options = {"csv": text, "store": made, "out": out, "model_size": "small", "batch_size": BATCH}
+    options["encoder"] = "multiscale"
     command = [sys.executable, "-m", "deeptrade", "fit", "--skip_rl", *(f"--{k}={v}" for k, v in options.items())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rows = json.loads((out / "result.json").read_text())["rows"]["trained"]

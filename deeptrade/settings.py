@@ -41,7 +41,7 @@ MATHS = (
 may change if the effective batch stays the same."""
 
 BEFORE: dict[str, Any] = {"inner_ratio": 0.0, "encoder": "recurrent"}
-"""What runs of earlier versions did that had no such settings, where it is not the default of now."""
+"""What runs of earlier versions did that had no such settings. A continued run keeps its own unless one is given."""
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0", "")
 DUPLICATES = ("error", "first", "last")
@@ -90,7 +90,7 @@ class FitSettings:
     store: str = _option("", "folder of the compiled store; empty means NAME.dtstore beside the data file")
     plan: str = _option("", "plan.json of optimize; its settings apply unless you give your own; empty means none")
     model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
-    encoder: str = _option("multiscale", "how sequences become tokens", choices=ENCODERS)
+    encoder: str = _option("recurrent", "how sequences become tokens", choices=ENCODERS)
     epochs: int = _option(1, "passes over the training rows", least=1)
     max_steps: int = _option(0, "stop after this many optimizer steps; 0 means no limit", least=0)
     batch_size: int = _option(4, "rows per forward and backward pass", least=1)

@@ -34,7 +34,7 @@ def optimize(
     memory_limit: str | MemoryLimits = "",
     effective_batch: int = 0,
     model_size: str = "small",
-    encoder: str = "multiscale",
+    encoder: str = "recurrent",
     quick: bool = False,
     sort: bool = False,
     duplicates: str = "error",

@@ -66,7 +66,7 @@ def test_a_plan_provides_the_settings_that_are_not_given(settings, tmp_path):
     )
     assert (result["batch_size"], result["effective_batch"], result["settings"]["prefetch"]) == (8, 8, 0)
     assert lines[0].startswith(
-        "from the plan model_size=tiny, encoder=multiscale, batch_size=8, grad_accum=False, chunk_size="
+        "from the plan model_size=tiny, encoder=recurrent, batch_size=8, grad_accum=False, chunk_size="
     )
 
 
