@@ -8,9 +8,10 @@ is a fresh process, ours run three times (median seconds, highest peak); the tex
 on a tenth of the file too, to show that its memory does not follow the size. Ours checks every block in its first
 epoch; no peer has checksums.
 
-Then training: one epoch of `small` with the multiscale encoder, 32 rows a step, from the text to the model. Ours is `deeptrade fit` as a user calls
-it: checks, split, validation and files of the run included. The peer that survives is npy, whose batches go to the same
-network in plain Keras, traced once, and in PyTorch, compiled, where it is installed (torch_peer.py).
+Then training: one epoch of `small` with the multiscale encoder, 32 rows a step, from the text to the model. Ours is
+`deeptrade fit` as a user calls it: checks, split, validation and files of the run included. The peer that survives is
+npy, whose batches go to the same network in plain Keras, traced once, and in PyTorch, compiled, where it is installed
+(torch_peer.py).
 
 pandas: read_csv, json.loads, float32 arrays in memory. npy: csv and orjson into flat files by hand, gathered with
 numpy.take. datasets: the same rows into Arrow, numpy format. grain: the same rows into an uncompressed ArrayRecord.
