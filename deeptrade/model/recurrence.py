@@ -9,7 +9,9 @@ from ..data.backend import keras, tf
 
 @keras.saving.register_keras_serializable("deeptrade")
 class Recurrence(keras.layers.Layer):
-    """The last state of an LSTM over float32 (rows, steps, channels): (rows, units).
+    """The last state of an LSTM, as models saved by earlier versions have it; the recurrent encoder calls its kernel.
+
+    Over float32 (rows, steps, channels): (rows, units).
 
     Same mathematics and weight layout as `keras.layers.LSTM` (gates input, forget, cell, output; forget bias 1), in
     one kernel for all steps, forward and backward, instead of a loop of about ten operations per step: two to four

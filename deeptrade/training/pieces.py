@@ -15,7 +15,7 @@ import numpy as np
 from ..data.backend import keras, tf
 
 LARGE = 1 << 17
-"""Numbers from which on a variable is a piece by itself: half a megabyte. Up to `xlarge` no variable has as many."""
+"""Numbers from which on a variable is a piece by itself: half a megabyte. Few variables do below `massive`."""
 
 
 class Pieces:

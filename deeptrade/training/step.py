@@ -99,8 +99,8 @@ class AccumulatingStep:
     """Trains a model on micro-batches of `batch_size` rows; call with last=True at the end of a window.
 
     `batch_size` may change between windows: the functions are traced for any number of rows, since tracing them again
-    briefly takes 100 MB, just when memory is scarce. With `jit` the loss and its gradient are one XLA program. It is
-    compiled for each number of rows, which takes 2 s; the first time it holds 100 MB more at its peak, later 10 to 30.
+    briefly takes 100 MB, just when memory is scarce. With `jit` the loss and its gradient are one XLA program, which is
+    compiled for each number of rows: a few seconds (benchmarks/precision_and_xla.py).
 
     clip_norm bounds the global norm of the averaged gradient (0: no bound). The gradient of the variables' regularizers
     is added to the averaged one, once per window. With `scale_loss` (float16) losses are multiplied by a power of two
@@ -180,7 +180,7 @@ class AccumulatingStep:
         row_weights: np.ndarray | None = None,
     ) -> Window | None:
         """Add one micro-batch of at most batch_size rows; at the last of a window, apply and return what was done."""
-        finite, totals, *pieces = self._run(inputs, targets, row_weights, last)
+        finite, totals, *pieces = self._run(inputs, targets, row_weights)
         self._passes.append(finite)
         if last and len(self._passes) == 1:
             return self._window(self._apply_pass(finite, totals, *pieces))
@@ -205,7 +205,7 @@ class AccumulatingStep:
         scale = self.scale_state
         if self._scale_loss:
             self.loss_scale.assign(_LEAST_SCALE)
-        finite, *_ = self._run(inputs, targets, row_weights, False)
+        finite, *_ = self._run(inputs, targets, row_weights)
         self.reset()
         self.scale_state = scale
         return self._first_bad(finite)
@@ -224,7 +224,7 @@ class AccumulatingStep:
         """Forget what has been added to a window that will not be finished."""
         self._passes.clear()
 
-    def _run(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any, last: bool) -> Any:
+    def _run(self, inputs: Mapping[str, np.ndarray], targets: np.ndarray, row_weights: Any) -> Any:
         """Return what `_pass` does for these rows, padded to batch_size."""
         inputs = {name: np.asarray(values, np.float32) for name, values in inputs.items()}
         padded, padded_targets = pad_rows(inputs, np.asarray(targets, np.float32), self.batch_size)

@@ -15,8 +15,7 @@ class Traced:
 
     It is traced at the first call, for the tensors of that call or for `signature`, and later calls must have the same
     structure, dtypes and shapes, but for what the signature leaves open: nothing is checked or traced again. A
-    tf.function compares its arguments with what it has traced before, which takes 0.8 ms a call with ten of them, a
-    third of a small step (benchmarks/step_time.py).
+    tf.function compares its arguments with what it has traced before; beside a small step that is not little.
     """
 
     def __init__(self, function: Callable[..., Any], *, signature: Sequence[Any] | None = None, jit: bool = False):

@@ -17,6 +17,7 @@ from deeptrade.store.ledger import read_ledger
 from deeptrade.store.row_range import RowRange
 from deeptrade.training.fit import fit
 from deeptrade.training.loop import MOST_FAULTS_IN_A_ROW, Trainer
+from deeptrade.training.step import AccumulatingStep
 
 FEATURE = "arr_ctx"
 
@@ -120,13 +121,13 @@ def test_a_row_that_is_bad_once_and_fine_when_read_again_counts(harmed):
 def test_the_findings_of_a_pass_are_not_read_before_its_window_ends(harmed, monkeypatch):
     """No round trip to the host per pass: tensors are converted only with the window's last pass."""
     trainer, looks, passes = make_trainer(), [], []
-    run, numpy = trainer._step._run, type(tf.constant(0)).numpy
+    run, numpy = AccumulatingStep.__call__, type(tf.constant(0)).numpy
 
-    def counted(inputs, targets, row_weights, last):
+    def counted(step, inputs, targets, *, last, row_weights):
         passes.append(last)
-        return run(inputs, targets, row_weights, last)
+        return run(step, inputs, targets, last=last, row_weights=row_weights)
 
-    monkeypatch.setattr(trainer._step, "_run", counted)
+    monkeypatch.setattr(AccumulatingStep, "__call__", counted)
     monkeypatch.setattr(type(tf.constant(0)), "numpy", lambda self: looks.append(len(passes)) or numpy(self))
     records = trainer.train(harmed.reader)
     next(records)  # traces the step, which reads constants
@@ -233,10 +234,9 @@ def test_rows_that_are_not_finite_together_but_each_alone_are_not_blamed(harmed,
     trainer = make_trainer()
     run = trainer._step._run
 
-    def overflowing(inputs, targets, row_weights, last):
-        finite, totals, *pieces = run(inputs, targets, row_weights, last)
-        bad = len(targets) > 1 and last
-        if bad:
+    def overflowing(inputs, targets, row_weights):
+        finite, totals, *pieces = run(inputs, targets, row_weights)
+        if len(targets) > 1:
             finite, totals = tf.zeros_like(finite), tf.concat([totals[:3], [1]], axis=0)
         return finite, totals, *pieces
 

@@ -9,6 +9,7 @@ from deeptrade.planning.sizes import COMPILED
 from deeptrade.settings import ENCODERS
 from deeptrade.training.step import AccumulatingStep
 from tests.support.forecasters import SEQUENCES, forecaster, masked_batch, scrambled
+from tests.support.steps import Recorder, feed
 
 SCALE, ROWS = np.array([0.5, 1.0, 2.0], np.float32), 12
 
@@ -29,26 +30,6 @@ def make(encoder, **options):
 def make_step(model, encoder, optimizer=None, **options):
     options = {"batch_size": ROWS, "target_scale": SCALE, "jit": encoder in COMPILED} | options
     return AccumulatingStep(model, optimizer or keras.optimizers.Adam(0.01), **options)
-
-
-def feed(step, x, y, sizes):
-    start, window = 0, None
-    for size in sizes:
-        rows = slice(start, start + size)
-        start += size
-        window = step({name: values[rows] for name, values in x.items()}, y[rows], last=start >= len(y))
-    return window
-
-
-class Recorder:
-    """An optimizer that keeps the gradients and does not change the weights."""
-
-    def build(self, variables):
-        self.gradients = [tf.Variable(tf.zeros(v.shape)) for v in variables]
-
-    def apply(self, gradients, variables):
-        for kept, gradient in zip(self.gradients, gradients, strict=True):
-            kept.assign(gradient)
 
 
 def test_gradients_of_unequal_masked_passes_are_those_of_the_whole_batch(encoder):

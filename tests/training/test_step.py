@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeptrade.training.step import AccumulatingStep
+from tests.support.steps import Recorder, feed
 
 HORIZONS, ROWS = 3, 12
 SCALE = np.array([0.5, 1.0, 2.0], np.float32)
@@ -30,17 +31,6 @@ def batch(seed=0, rows=ROWS):
     return x, y
 
 
-class Recorder:
-    """An optimizer that keeps the gradients and does not change the weights."""
-
-    def build(self, variables):
-        self.gradients = [tf.Variable(tf.zeros(v.shape)) for v in variables]
-
-    def apply(self, gradients, variables):
-        for kept, gradient in zip(self.gradients, gradients, strict=True):
-            kept.assign(gradient)
-
-
 def full_batch_gradients(model, x, y):
     """The naive version: one pass over all rows, the mean Huber loss over the known targets."""
     valid = np.isfinite(y)
@@ -54,15 +44,6 @@ def full_batch_gradients(model, x, y):
 def relative_error(found, expected):
     pairs = list(zip(found, expected, strict=True))
     return max(float(tf.norm(a - b) / tf.norm(b)) for a, b in pairs)
-
-
-def feed(step, x, y, sizes):
-    start, window = 0, None
-    for size in sizes:
-        rows = slice(start, start + size)
-        start += size
-        window = step({name: values[rows] for name, values in x.items()}, y[rows], last=start >= len(y))
-    return window
 
 
 @pytest.mark.parametrize("sizes", [[12], [6, 6], [5, 5, 2], [4, 2, 2, 2, 2], [2, 2, 2, 2, 1, 2, 1]])
@@ -234,12 +215,7 @@ def test_one_pass_and_two_do_the_same_where_squares_leave_float32(factor, weight
         dense = keras.layers.Dense(HORIZONS, kernel_initializer=keras.initializers.GlorotUniform(0))
         model, recorder = keras.Model(inputs, dense(joined)), Recorder()
         step = AccumulatingStep(model, recorder, batch_size=sizes[0], target_scale=SCALE)
-        window, start = None, 0
-        for size in sizes:
-            rows = slice(start, start + size)
-            start += size
-            part = {name: values[rows] for name, values in x.items()}
-            window = step(part, y[rows], last=start == 12, row_weights=np.full(size, weight, np.float32))
+        window = feed(step, x, y, sizes, row_weights=np.full(sizes[0], weight, np.float32))
         found.append((window.applied, window.gradient_norm, recorder.gradients))
     (applied, norm, gradients), (other_applied, other_norm, others) = found
     assert (applied, other_applied) == (True, True)
