@@ -22,7 +22,7 @@ from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.kinds import data_files
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .live_training import LiveTraining, TrainingProgress
 
 REFRESH_SECONDS = 1.0
@@ -33,10 +33,10 @@ _CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
 
 def describe(data: Dataset) -> str:
     """Return one sentence on an open dataset."""
-    rejected = len(data.rejected)
     return (
-        f"{data.name}: {data.rows:,} rows, {rejected:,} rejected, {len(data.schema.features)} features, "
-        f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
+        f"{data.name}: {count_of(data.rows, 'row')}, {len(data.rejected):,} rejected, "
+        f"{count_of(len(data.schema.features), 'feature')}, {count_of(data.schema.horizons, 'horizon')}, "
+        f"{format_bytes(data.file_bytes)} as CSV, "
         f"{format_bytes(data.rows * data.schema.row_bytes)} as float32."
     )
 
@@ -135,7 +135,7 @@ def training_line(progress: TrainingProgress) -> str:
     if not len(history):
         return f"{progress.state}, no step yet: {progress.line}"
     line = (
-        f"{progress.state}: {len(history):,} steps, loss {history['loss'].iloc[-1]:.3f} in the last, "
+        f"{progress.state}: {count_of(len(history), 'step')}, loss {history['loss'].iloc[-1]:.3f} in the last, "
         f"{format_bytes(progress.anon_bytes)} of anonymous memory in its process."
     )
     return f"{line} {progress.line}" if progress.state == "failed" else line
