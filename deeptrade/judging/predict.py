@@ -14,7 +14,7 @@ from ..data.backend import keras, tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError, SettingsError
+from ..errors import DataError, SettingsError, interruptible
 from ..model import Forecaster, half_width_of
 from ..run_folder import RunFolder
 from ..store.row_range import RowRange
@@ -22,6 +22,7 @@ from ..training.exactness import read_features
 from ..training.step import pad_rows
 
 
+@interruptible()
 def predict(
     model: keras.Model | str | Path,
     data: str | Path | Dataset,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from ..errors import DoesNotFitError, SettingsError
+from ..errors import DoesNotFitError, SettingsError, interruptible
 from ..files import friendly_os_errors, user_path, write_json
 from ..memory.limits import Limit, MemoryLimits
 from ..run_folder import PLAN
@@ -26,6 +26,7 @@ from .trial_choice import TrialChoice, choose_by_trials, measured_terms, plain_p
 DEFAULT_EFFECTIVE_BATCH = 32
 
 
+@interruptible()
 def optimize(
     data: str | Path,
     *,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ..errors import DataError, DiskFullError, SettingsError
+from ..errors import DataError, DiskFullError, SettingsError, interruptible
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
@@ -68,6 +68,7 @@ _REWRITTEN = "rewritten"
 """Whether the rows of a store were rewritten in order of time: its blocks do not hold what the source has there."""
 
 
+@interruptible()
 def compile_store(
     data: str | Path | Located,
     *,

@@ -17,7 +17,7 @@ from typing import Any
 from ..data.dataset import Dataset
 from ..data.opening import Head, look_at, open_dataset
 from ..data.order import BLOCK_ROWS, ORDER_VERSION, batch_spread, read_amplification, windowed_order
-from ..errors import RunConflictError
+from ..errors import RunConflictError, interruptible
 from ..files import friendly_os_errors
 from ..memory import Limit, MemoryLimits, MemoryMonitor
 from ..planning.memory_model import check_fits, pass_row_bytes, predict_peak, training_room
@@ -59,6 +59,7 @@ def _ignore(line: str) -> None:
     """The sink of callers that want no lines."""
 
 
+@interruptible()
 def fit(
     settings: FitSettings,
     *,
