@@ -22,6 +22,7 @@ from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.kinds import data_files
+from ..times import duration_name
 from ..units import count_of, format_bytes
 from .live_training import LiveTraining, TrainingProgress
 
@@ -57,22 +58,28 @@ def _file_label(path: Path) -> str:
 
 
 def show_row(data: Dataset, *, row: int, feature: str) -> None:
-    """Show the window of one feature in one row.
+    """Show the window of one feature in one row, and the row's targets.
 
     Raises SettingsError for a row that does not exist or is rejected.
     """
+    from IPython.display import Markdown, display
+
     _check_row(data, row)
     window = data.read(np.array([row]), [feature])[feature][0]
     moment = pd.Timestamp(int(data.read_times(np.array([row]))[0]), tz="UTC")
-    alt = f"{feature} of row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    of_row = f"row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    alt = f"{feature} of {of_row}"
     figures.show(figures.window_chart(window, alt), alt=alt)
+    display(Markdown(f"Targets of {of_row}: the returns after it, in percent."))
+    display(tables.as_html(row_targets(data, row=row)))
 
 
 def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
-    """Return the targets of one row in percent, '-' where one is missing."""
+    """Return the targets of one row in percent, named by the time they look ahead; '-' where one is missing."""
     _check_row(data, row)
     values = data.read_targets(np.array([row]))[0]
-    names = [f"y_{step + 1}" for step in range(len(values))]
+    step = data.labels().target_step
+    names = [f"y_{horizon}, {duration_name(horizon * step)} ahead" for horizon in range(1, len(values) + 1)]
     texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
     return pd.DataFrame([texts], columns=names)
 
@@ -86,7 +93,7 @@ def _check_row(data: Dataset, row: int) -> None:
 
 
 def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
-    """Return a slider for the row and a drop-down for the feature, with the chosen window below."""
+    """Return a slider for the row and a drop-down for the feature, window and targets of the row below."""
     rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
     names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
     return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)

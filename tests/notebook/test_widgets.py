@@ -1,5 +1,6 @@
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,6 +71,22 @@ def test_a_row_that_is_not_there_is_refused(data):
 def test_targets_are_percent_and_a_dash_where_missing(data):
     data.targets[3] = [0.0125, float("nan")]
     assert widgets.row_targets(data, row=3).to_numpy().tolist() == [["+1.2500", "-"]]
+
+
+def test_targets_are_named_by_the_time_they_look_ahead(data):
+    assert list(widgets.row_targets(data, row=3)) == ["y_1, 20m ahead", "y_2, 40m ahead"]
+
+
+def test_the_targets_shown_are_those_of_the_row_that_the_slider_is_at(data, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *items, **_: shown.extend(items))
+    monkeypatch.setattr(widgets.figures, "show", lambda figure, alt: None)
+    browser = widgets.row_browser(data, row=2)
+    shown.clear()
+    choices(browser)["row"].value = 9
+    line, table = shown
+    assert line.data == "Targets of row 9, 2023-11-15 01:13 UTC: the returns after it, in percent."
+    assert f"{100 * data.read_targets(np.array([9]))[0, 0]:+.4f}" in table.data
 
 
 def test_live_memory_looks_again(monkeypatch):
