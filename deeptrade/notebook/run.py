@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.opening import look_at
 from ..errors import Interrupted, RunConflictError, SettingsError
-from ..files import read_json, shorten_home, user_path, write_json
+from ..files import shorten_home, user_path, write_json
 from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
@@ -66,7 +66,7 @@ def run(
         head = look_at(located.again())
     identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
     identity["parameters"] = {name: _declared(values, name) for name in given}
-    state = _open_state(out, identity, former_data_ids=head.former_data_ids)
+    state = _open_state(out, identity, former_data_ids=head.former_data_ids, say=say)
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return RunFolder(out).index
@@ -118,24 +118,47 @@ def _compile_first(located: Located, settings: FitSettings, say: Callable[[str],
         )
 
 
-def _open_state(out: Path, identity: dict[str, Any], *, former_data_ids: Collection[str] = ()) -> dict[str, Any]:
-    """The state of the run in `out`, new or found; RunConflictError when it is of another run."""
-    if not (RunFolder(out).state).exists():
-        pending = {name: {"status": "pending"} for name in NOTEBOOKS}
-        state = {"schema_version": 1, **identity, "notebooks": pending}
-        write_json(RunFolder(out).state, state)
-        return state
-    state = read_json(RunFolder(out).state)
-    advice = "give another --out, or --fresh to start over"
+def _open_state(
+    out: Path,
+    identity: dict[str, Any],
+    *,
+    former_data_ids: Collection[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """The state of the run in `out`, new or found; RunConflictError when it is of another run, which has trained."""
+    found = RunFolder(out).read_state()
+    difference = _difference(found, identity, former_data_ids) if found else ""
+    if difference and not _failed_untrained(out, found or {}):
+        raise RunConflictError(f"{out} holds a run {difference}; give another --out, or --fresh to start over")
+    if difference:
+        say(f"{out} holds a run {difference}, which failed before it trained: starting over")
+        RunFolder(out).remove()
+    if found and not difference:
+        return found
+    pending = {name: {"status": "pending"} for name in NOTEBOOKS}
+    state = {"schema_version": 1, **identity, "notebooks": pending}
+    write_json(RunFolder(out).state, state)
+    return state
+
+
+def _difference(state: Mapping[str, Any], identity: Mapping[str, Any], former_data_ids: Collection[str]) -> str:
+    """How the run of a state differs from one of this identity, in words; empty where it is the same run."""
     hashes = state.get("content_hash"), identity["content_hash"]
     if state["data_id"] not in (identity["data_id"], *former_data_ids) or (all(hashes) and hashes[0] != hashes[1]):
-        raise RunConflictError(f"{out} holds a run of other data; {advice}")
+        return "of other data"
     before, now = state["parameters"], identity["parameters"]
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             was, is_now = (repr(p[name]) if name in p else "not set" for p in (before, now))
-            raise RunConflictError(f"{out} holds a run with {name} {was}, now {is_now}; {advice}")
-    return state
+            return f"with {name} {was}, now {is_now}"
+    return ""
+
+
+def _failed_untrained(out: Path, state: Mapping[str, Any]) -> bool:
+    """Whether a run has failed and left nothing that took training; one that runs, or was killed, counts as none."""
+    failed = any(notebook["status"] == "failed" for notebook in state["notebooks"].values())
+    training = RunFolder(out).training
+    return failed and not training.count_steps() and not training.is_running()
 
 
 def _run_one(

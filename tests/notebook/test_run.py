@@ -106,6 +106,27 @@ def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path):
     assert "failed:" not in (tmp_path / "out" / "index.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["01_profile_dataset", "02_auto_optimize", "03_train"])
+def test_a_run_that_failed_before_it_trained_does_not_block_its_folder(market, tmp_path, name):
+    with pytest.raises(NotebookRefusedError):
+        run(market.path, out=tmp_path / "out", execute=StandIn(name, NotebookRefusedError("needs 3 GiB")))
+    again, lines = StandIn(), []
+    run(market.path, out=tmp_path / "out", parameters={"model_size": "tiny"}, execute=again, sink=lines.append)
+    assert again.done == list(NOTEBOOKS)
+    said = "holds a run with model_size not set, now 'tiny', which failed before it trained: starting over"
+    assert any(said in line for line in lines)
+
+
+def test_a_run_that_failed_after_it_trained_keeps_its_folder(market, tmp_path):
+    failing = StandIn("03_train", NotebookError("03_train", "ZeroDivisionError: division by zero"))
+    with pytest.raises(NotebookError):
+        run(market.path, out=tmp_path / "out", execute=failing)
+    (tmp_path / "out" / "train").mkdir(exist_ok=True)
+    (tmp_path / "out" / "train" / "history.csv").write_text("step,loss\n1,0.5\n")
+    with pytest.raises(RunConflictError, match="with model_size not set, now 'tiny'; give another --out"):
+        run(market.path, out=tmp_path / "out", parameters={"model_size": "tiny"}, execute=StandIn())
+
+
 def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path):
     run(market.path, out=tmp_path / "out", execute=StandIn())
     (tmp_path / "out" / "notes.txt").write_text("mine")
