@@ -18,6 +18,9 @@ from ..settings import as_declared, nearest
 from .execute import notebook_path
 
 _KINDS = {kind.__name__: kind for kind in (bool, int, float, str)}
+OWN = ("csv", "out", "run", "plan")
+"""Parameters that `run` sets itself."""
+
 _INJECTED = "# Parameters\n"
 """Begins the cell that papermill adds."""
 

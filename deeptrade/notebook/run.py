@@ -19,9 +19,7 @@ from ..run_folder import NOTEBOOKS, RunFolder
 from ..settings import FitSettings
 from ..store import Located, compile_store, locate
 from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
-from .parameters import check_parameters
-
-_OWN = ("csv", "out", "run", "plan")
+from .parameters import OWN, check_parameters
 
 
 def run(
@@ -47,7 +45,7 @@ def run(
     say = sink or (lambda line: None)
     out = user_path(out)
     given = dict(parameters or {})
-    for name in _OWN:
+    for name in OWN:
         if name in given:
             raise SettingsError(
                 f"parameter {name!r} is set by run itself; name the data first, and the folder by --out"

@@ -172,6 +172,19 @@ def test_options_are_the_settings_with_their_defaults_and_help():
             assert action.help.endswith(f"[{item.default}]")
 
 
+def test_the_help_of_run_names_every_parameter_that_it_takes(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    told = capsys.readouterr().out
+    known = {item.name for item in fields(FitSettings)} - {"csv", "out", "plan"} | {"effective_batch", "quick"}
+    listed = {
+        line.split()[0]: line for line in told[told.index("parameters of the notebooks") :].splitlines()[1:] if line
+    }
+    assert set(listed) >= known
+    assert not {"csv", "out", "run", "plan"} & set(listed)
+    assert listed["batch_size"].split(maxsplit=1)[1] == "rows per forward and backward pass [4]"
+
+
 def test_hyphens_and_underscores_are_one(tmp_path):
     market = make_market(tmp_path / "m.csv", rows=20)
     assert main(["profile", str(market.path), "--out", str(tmp_path / "a"), "--max-rows=7"]) == 0
