@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..settings import FitSettings
 from ..store import Located, compile_store, locate
 from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
 from .parameters import OWN, check_parameters
+from .run_progress import RunProgress
 
 
 def run(
@@ -29,12 +31,14 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    execute: Execute = execute_notebook,
+    progress: str = "auto",
+    execute: Execute | None = None,
 ) -> Path:
     """Run the notebooks on `data` and return the path of index.html.
 
     Arguments: data, a file, folder or glob; out, the run's folder; parameters of the notebooks by name, text
-    is read as the declared type; fresh starts over; sink takes one line per notebook; execute runs one notebook.
+    is read as the declared type; fresh starts over; sink takes a line of text; progress is how far the run is: 'auto',
+    'terminal', 'notebook', 'plain' or 'silent'; execute runs one notebook.
 
     The same call on a finished folder changes nothing; an unfinished one continues after its last finished
     notebook. 03 uses what the plan of 02 chose, unless a parameter says otherwise.
@@ -68,14 +72,19 @@ def run(
     if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return RunFolder(out).index
+    shown = RunProgress(list(NOTEBOOKS), face=progress, sink=say)
+    execute = execute or partial(execute_notebook, watch=shown)
     try:
         for name in NOTEBOOKS:
             if state["notebooks"][name]["status"] != "completed":
-                _run_one(name, data, out, values[name], state, execute, say)
+                shown.begin(name)
+                _run_one(name, data, out, values[name], state, execute, shown.say)
     except Exception:
-        _report_memory_so_far(data, out, values, state, execute, say)
+        shown.begin("04_memory_report")
+        _report_memory_so_far(data, out, values, state, execute, shown.say)
         raise
     finally:
+        shown.close()
         index = write_index(out)
     return index
 
