@@ -26,6 +26,7 @@ try:
         evaluate,
         export,
         fit,
+        lab,
         optimize,
         predict,
         profile,
@@ -58,6 +59,7 @@ COMMANDS = (
     run,
     report,
     compare,
+    lab,
 )
 """In the order of the help."""
 

@@ -38,9 +38,14 @@ def print_line(line: str) -> None:
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size."""
-    spelled = []
-    for argument in arguments:
+    """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size.
+
+    What follows two hyphens alone is for another program and stays as it is.
+    """
+    spelled: list[str] = []
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return [*spelled, *arguments[at:]]
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")

@@ -46,6 +46,7 @@ OPTIONS = {
     "--no_mmap --no_tf_allow_growth --out --plan --precision --prefetch --seed --skip_rl --store --val_ratio",
     "run": "--fresh --grid --out -r data",
     "report": "folder",
+    "lab": "--out jupyter",
     "compare": "--out folders",
 }
 
