@@ -57,8 +57,10 @@ def _file_label(path: Path) -> str:
     return shorten_home(str(path)) + size
 
 
-def show_row(data: Dataset, *, row: int, feature: str) -> None:
-    """Show the window of one feature in one row, and the row's targets.
+def show_row(data: Dataset, *, row: int, feature: str, latest: int = 0) -> None:
+    """Show the window of one feature in one row, or only its latest steps, and the row's targets.
+
+    latest: how many steps, 0 for all; features that are no windows are shown whole.
 
     Raises SettingsError for a row that does not exist or is rejected.
     """
@@ -66,6 +68,7 @@ def show_row(data: Dataset, *, row: int, feature: str) -> None:
 
     _check_row(data, row)
     window = data.read(np.array([row]), [feature])[feature][0]
+    window = window[-latest:] if latest and window.ndim > 1 else window
     moment = pd.Timestamp(int(data.read_times(np.array([row]))[0]), tz="UTC")
     of_row = f"row {row}, {moment:%Y-%m-%d %H:%M} UTC"
     alt = f"{feature} of {of_row}"
@@ -93,10 +96,16 @@ def _check_row(data: Dataset, row: int) -> None:
 
 
 def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
-    """Return a slider for the row and a drop-down for the feature, window and targets of the row below."""
+    """Return sliders for row and zoom and a drop-down for the feature, window and targets of the row below."""
     rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
     names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
-    return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
+    longest = max([2, *(feature.shape[0] for feature in data.schema.features if len(feature.shape) > 1)])
+    zoom = ipywidgets.IntSlider(value=longest, min=2, max=longest, description="latest steps", continuous_update=False)
+
+    def answer(row: int, feature: str, latest: int) -> None:
+        show_row(data, row=row, feature=feature, latest=latest)
+
+    return _answered_by(answer, row=rows, feature=names, latest=zoom)
 
 
 def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> None:

@@ -43,10 +43,19 @@ def test_the_row_browser_calls_the_function_that_batch_calls(data, monkeypatch):
     chosen["row"].value = 9
     chosen["feature"].value = "arr_ctx"
     assert seen == [
-        {"row": 2, "feature": "arr_5m"},
-        {"row": 9, "feature": "arr_5m"},
-        {"row": 9, "feature": "arr_ctx"},
+        {"row": 2, "feature": "arr_5m", "latest": 7},
+        {"row": 9, "feature": "arr_5m", "latest": 7},
+        {"row": 9, "feature": "arr_ctx", "latest": 7},
     ]
+
+
+def test_a_window_can_be_zoomed_to_its_latest_steps(data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(widgets.figures, "window_chart", lambda window, name: drawn.append(window))
+    monkeypatch.setattr(widgets.figures, "show", lambda figure, alt: None)
+    browser = widgets.row_browser(data, row=2)
+    choices(browser)["latest steps"].value = 3
+    np.testing.assert_array_equal(drawn[1], drawn[0][-3:])
 
 
 def test_an_error_the_user_can_mend_is_a_line_not_a_traceback(data):
