@@ -1,5 +1,7 @@
 """What a cell shows when something of ours ends it: one line, its internals on demand."""
 
+import json
+import time
 from functools import partial
 
 import pytest
@@ -8,6 +10,7 @@ from deeptrade import compile_store, open_dataset, optimize, predict, profile
 from deeptrade.errors import Interrupted, interruptible
 from deeptrade.judging.evaluate import evaluate
 from tests.support.kernels import error_of, open_kernel
+from tests.support.markets import make_market
 
 SLOW = "for _ in range(600):\n        time.sleep(0.1)"
 
@@ -44,6 +47,24 @@ def test_an_interrupt_of_our_work_is_one_calm_line(kernel):
     kernel.wait_for_text("at work")
     kernel.interrupt()
     assert error_of(kernel.finish_cell()) == ["stopped; run the cell again to go on"]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_stopped_is_saved_and_one_calm_line(kernel, tmp_path):
+    market = make_market(tmp_path / "market.csv", rows=200)
+    settings = f"FitSettings(csv={str(market.path)!r}, out={str(tmp_path / 'out')!r}, model_size='tiny', epochs=999)"
+    kernel.run_cell("from deeptrade.settings import FitSettings\nfrom deeptrade.training.fit import fit")
+    kernel.start_cell(f"fit({settings}, sink=print)")
+    history, deadline = tmp_path / "out" / "history.csv", time.monotonic() + 200
+    while not (history.exists() and history.read_text().count("\n") > 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kernel.interrupt()
+    messages = kernel.finish_cell()
+    assert error_of(messages) == ["stopped; run the cell again to go on"]
+    said = "".join(content["text"] for kind, content in messages if kind == "stream")
+    assert "progress is saved, run again to continue" in said
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
 
 
 class StoppedOnUse:
