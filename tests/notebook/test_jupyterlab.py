@@ -116,7 +116,7 @@ def edit(tab, index, old, new):
 
 def use_the_widgets(tab):
     """Choose another row, another model and start a short training, as one does with keyboard and mouse."""
-    cell_text = "document.querySelector('.jp-Notebook').innerText"
+    cell_text = "document.querySelector('.jp-Notebook').textContent"  # innerText lacks cells that are out of sight
     images = "document.querySelectorAll('.jp-Notebook img').length"
     tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
     before = tab.evaluate("document.querySelector('.jp-Notebook img').src")
@@ -138,7 +138,7 @@ def use_the_widgets(tab):
     })()
     """
     assert tab.evaluate(choose) == 2
-    tab.wait_for(f"{cell_text}.includes('tiny with')")
+    tab.wait_for(f"{cell_text}.includes('tiny, recurrent, with')")
     shown = tab.evaluate(images)
     button = "[...document.querySelectorAll('.jp-Notebook button')].find(one => one.innerText === 'WORD')"
 
@@ -208,6 +208,7 @@ def test_a_mistake_in_jupyterlab_is_one_line_that_says_what_to_do(lab):
     open_notebook(tab, "05_compare_runs")
     edit(tab, 1, "runs: str", "run: str")
     assert tab.evaluate(RUN_ALL)
-    shown = "document.querySelector('.jp-RenderedText[data-mime-type=\"application/vnd.jupyter.stderr\"]')?.innerText"
-    line = tab.wait_for(shown)
-    assert line.strip() == "SettingsError: this notebook has no parameter 'run'; did you mean 'runs'?"
+    line = "SettingsError: this notebook has no parameter 'run'; did you mean 'runs'?"
+    tab.wait_for(f"window.jupyterapp.shell.currentWidget.node.innerText.includes({json.dumps(line)})")
+    outputs = [output for cell in json.loads(tab.evaluate(OUTPUTS)) for output in cell["outputs"]]
+    assert [output["traceback"] for output in outputs if output["output_type"] == "error"] == [[line]]
