@@ -26,7 +26,11 @@ NOTEBOOKS = {
 }
 """The notebooks of a run in order, and the folder below the run's that each writes."""
 
-_TRAINING = NOTEBOOKS["03_train"]
+AGENT_NOTEBOOK = "07_trading_agent"
+"""The notebook of the second stage, which a run has unless it leaves that out."""
+
+_TRAINING, _AGENT = NOTEBOOKS["03_train"], "agent"
+_PARTS = {**NOTEBOOKS, AGENT_NOTEBOOK: f"{_TRAINING}/{_AGENT}"}
 PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
 FORECASTS, EVALUATION = "forecasts.parquet", "evaluation.json"
 
@@ -105,7 +109,7 @@ class TrainingFolder:
     @property
     def agent(self) -> AgentFolder:
         """The folder of the second stage."""
-        return AgentFolder(self.folder / "agent")
+        return AgentFolder(self.folder / _AGENT)
 
     @property
     def checkpoints(self) -> Path:
@@ -364,7 +368,7 @@ class RunFolder:
 
     def part(self, notebook: str) -> Path:
         """Return the folder that a notebook writes."""
-        return self.folder / NOTEBOOKS[notebook]
+        return self.folder / _PARTS[notebook]
 
     def executed(self, notebook: str) -> Path:
         """Return where a notebook lies when it has been executed."""
@@ -398,7 +402,7 @@ class RunFolder:
             self._remove_own()
 
     def _remove_own(self) -> None:
-        for notebook in NOTEBOOKS:
+        for notebook in _PARTS:
             for name in (PROFILE, LEDGER, PLAN, MEMORY_REPORT):
                 (self.part(notebook) / name).unlink(missing_ok=True)
             if self.part(notebook).is_dir() and not any(self.part(notebook).iterdir()):

@@ -33,14 +33,13 @@ RIVALS = ("flat", "sign_first", "sign_last", "threshold", "one_step", "long")
 """Those that could have been followed instead of the agent."""
 
 _DAY = 86_400 * SECOND
-_YEAR = 365.25 * _DAY
 
 
 @dataclass(frozen=True)
 class PolicyScore:
     """What a policy would have earned at a fee, in units of the stake, of which every market has an equal part.
 
-    income: the sum of net returns, without compounding; income_per_year: in 365.25 days. sharpe, a year, with its 95%
+    income: the sum of net returns, without compounding. sharpe, a year, with its 95%
     interval: None where not known. drawdown: the largest fall of the sum. turnover: of all changes of position, and per
     calendar day. long, flat, short: shares of turns. hit_rate: of turns with a position, the share that earned before
     costs. break_even_fee: at which the same positions earn nothing, None where nothing is traded. percentile: only of
@@ -50,7 +49,6 @@ class PolicyScore:
     policy: str
     fee: float
     income: float
-    income_per_year: float
     sharpe: float | None
     low: float | None
     high: float | None
@@ -112,6 +110,16 @@ class Account:
     costs: dict[str, float]
     times: list[str] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+
+    @property
+    def trades(self) -> bool:
+        """Whether the agent takes any position at the told fee."""
+        return self.of("agent").turnover > 0
+
+    @property
+    def span(self) -> str:
+        """The time that was traded, in words."""
+        return f"{self.days:,.0f} days" if self.days >= 1.5 else "a day"
 
     def of(self, policy: str, fee: float | None = None) -> PolicyScore:
         """Return the score of a policy, at the fee that the agent is told of with or another."""
@@ -261,7 +269,6 @@ def _score(
         name,
         fee,
         trades.income,
-        trades.income * _YEAR / _DAY / days,
         *sharpe(trades.net, trades.times, blocks),
         trades.drawdown,
         turnover,

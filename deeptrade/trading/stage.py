@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from ..errors import RunConflictError
 from ..files import locked_folder, user_path, write_json
 from ..judging.costs import FEES
 from ..judging.folds import Training
-from ..judging.walk import run_trainings
+from ..judging.walk import Start, in_child, run_trainings
 from ..memory import MemoryLimits
-from ..run_folder import AgentFolder, TrainingFolder
+from ..run_folder import AgentFolder, RunFolder, TrainingFolder
 from ..settings import FitSettings
 from ..training.judged import Judged
 from ..units import count_of
@@ -49,11 +50,12 @@ def train_agent(
     fresh: bool = False,
     sink: Sink = lambda line: None,
     progress: str = "auto",
+    start: Start = in_child,
 ) -> dict[str, Any] | None:
     """Train the agent of a completed run of `fit` and return the content of agent.json.
 
     Arguments: run, the folder that `fit` left; settings; fresh starts over; sink takes a line of text at a time;
-    progress is as `fit` has it.
+    progress is as `fit` has it; start runs one training of the forecaster.
 
     Leaves agent.keras, agent.json, positions.csv and folds/ in `settings.rl_out`, or agent/ in the run's folder. Done
     already, it changes nothing. Returns None, and says why, where there are too few rows for an agent.
@@ -63,7 +65,7 @@ def train_agent(
     result = run.read_completed_result()
     if result is None:
         raise RunConflictError(f"{run.folder} holds no completed training; run fit first")
-    folder = AgentFolder(user_path(settings.rl_out)) if settings.rl_out else run.agent
+    folder = agent_folder(run, settings)
 
     def refuse() -> None:
         raise RunConflictError(f"another process trains an agent in {folder.folder}; wait until it ends")
@@ -77,13 +79,23 @@ def train_agent(
             sink(f"{folder.folder} is done, nothing was changed; --fresh starts over")
             return found
         try:
-            return _train(run, result, settings, folder, sink, progress)
+            return _train(run, result, settings, folder, sink, progress, start)
         except TooFewRowsError as reason:
             sink(f"no agent was trained: {reason}; --skip_rl leaves this stage out")
             return None
         except KeyboardInterrupt:
             sink("the agent is not done; run the same command again to continue")
             raise
+
+
+def agent_of_run(run: str | Path, settings: AgentSettings, **options: Any) -> dict[str, Any] | None:
+    """Return what `train_agent` does, of a folder that `run` or `fit` has written."""
+    return train_agent(RunFolder(user_path(run)).training, settings, **options)
+
+
+def agent_folder(run: TrainingFolder, settings: AgentSettings) -> AgentFolder:
+    """Return where the agent of a run is written."""
+    return AgentFolder(user_path(settings.rl_out)) if settings.rl_out else run.agent
 
 
 def _done_before(folder: AgentFolder, settings: AgentSettings, result: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -123,6 +135,7 @@ def _train(
     folder: AgentFolder,
     sink: Sink,
     progress: str,
+    start: Start,
 ) -> dict[str, Any]:
     forecaster = forecaster_settings(result)
     limits = MemoryLimits.of(forecaster.memory_limit)
@@ -135,7 +148,7 @@ def _train(
         trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, folder))
         for line in _plan_lines(trainings, settings, result):
             sink(line)
-        run_trainings(trainings, sink=sink)
+        run_trainings(trainings, sink=sink, start=start)
         parts = _make_parts(data, forecaster, split, read_unseen(trainings), Judged.read(run.forecasts))
     for name, market in parts.named.items():
         turns, least = len(market.plan.rows), LEAST_TURNS[name]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .account import Account, Against
+from .account import Account
 from .choice import Chosen
 
 Kind = Literal["stays_flat", "unknown", "worse", "none", "above_flat", "above_all"]
 
 POLICY_WORDS = {
     "agent": "the agent",
+    "candidate": "the best candidate",
     "sign_first": "the sign of the first forecast",
     "sign_last": "the sign of the last forecast",
     "threshold": "large forecasts only",
@@ -38,7 +39,8 @@ def decide(account: Account, chosen: Chosen) -> Verdict:
         return Verdict("stays_flat", _why_flat(chosen, at))
     if against.low is None or against.high is None:
         return Verdict("unknown", f"Nothing can be said {at}: too few independent rows.")
-    earned = f"{share(account.of('agent').income_per_year)} of the stake a year, {_interval(against, account)}"
+    bounds = f"95% interval {share(against.low)} to {share(against.high)}"
+    earned = f"{share(account.of('agent').income)} of the stake in {account.span}, {bounds}"
     if against.high < 0:
         return Verdict("worse", f"Worse than staying flat {at}: {earned}.")
     if against.low <= 0:
@@ -60,18 +62,15 @@ def _why_flat(chosen: Chosen, at: str) -> str:
     )
 
 
-def _interval(against: Against, account: Account) -> str:
-    a_year = 365.25 / account.days
-    return f"95% interval {share((against.low or 0) * a_year)} to {share((against.high or 0) * a_year)}"
-
-
 def share(value: float) -> str:
     """Return a fraction of the stake in percent, with its sign.
 
-    >>> share(0.0314), share(-2.5)
-    ('+3.1%', '-250%')
+    >>> share(0.0314), share(-2.5), share(-0.0001)
+    ('+3.1%', '-250%', '0.0%')
     """
     percent = 100 * value
+    if abs(percent) < 0.05:
+        return "0.0%"
     return f"{percent:+.1f}%" if abs(percent) < 100 else f"{percent:+,.0f}%"
 
 
