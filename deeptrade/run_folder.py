@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from io import StringIO
@@ -27,7 +27,11 @@ NOTEBOOKS = {
 }
 """The notebooks of a run in order, and the folder below the run's that each writes."""
 
-_TRAINING = NOTEBOOKS["03_train"]
+AGENT_NOTEBOOK = "07_trading_agent"
+"""The notebook of the second stage, which a run has unless it leaves that out."""
+
+_TRAINING, _AGENT = NOTEBOOKS["03_train"], "agent"
+_PARTS = {**NOTEBOOKS, AGENT_NOTEBOOK: f"{_TRAINING}/{_AGENT}"}
 PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
 FORECASTS, EVALUATION = "forecasts.parquet", "evaluation.json"
 
@@ -104,6 +108,11 @@ class TrainingFolder:
         return self.folder / "inner_forecasts.parquet"
 
     @property
+    def agent(self) -> AgentFolder:
+        """The folder of the second stage."""
+        return AgentFolder(self.folder / _AGENT)
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.folder / "checkpoints"
@@ -166,6 +175,7 @@ class TrainingFolder:
         )
         with friendly_os_errors(f"removing the run in {self.folder}"):
             self.result.unlink(missing_ok=True)
+            self.agent.remove()
             for folder in (self.checkpoints, self.logs):
                 shutil.rmtree(folder, ignore_errors=True)
             for path in files:
@@ -216,10 +226,6 @@ class WalkFolder:
         """Return the folder of one training by its name, such as '03', or '03-seed_1' where there are several seeds."""
         return TrainingFolder(self.folds / name)
 
-    def log(self, name: str) -> Path:
-        """Return where what a training says is written."""
-        return self.folds / f"{name}.log"
-
     def read_state(self) -> dict[str, Any] | None:
         """Return the content of walk.json, None where there is none; DataError where no walk has written it."""
         content = _read_if_there(self.state)
@@ -230,18 +236,84 @@ class WalkFolder:
 
     def remove(self, names: Collection[str]) -> None:
         """Remove what a walk of these trainings leaves, and nothing else."""
-        for name in names:
-            training = self.training(name)
-            training.remove()
-            with friendly_os_errors(f"removing the walk in {self.folder}"):
-                self.log(name).unlink(missing_ok=True)
-                if training.folder.is_dir() and not any(training.folder.iterdir()):
-                    training.folder.rmdir()
+        _remove_trainings(self.training(name) for name in names)
         with friendly_os_errors(f"removing the walk in {self.folder}"):
             for path in (self.evaluation, self.forecasts, self.page, self.state):
                 path.unlink(missing_ok=True)
-            if self.folds.is_dir() and not any(self.folds.iterdir()):
-                self.folds.rmdir()
+            _remove_if_empty(self.folds)
+
+
+@dataclass(frozen=True)
+class AgentFolder:
+    """What the second stage leaves in `folder`; nothing has to be there."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """agent.keras: the agent."""
+        return self.folder / "agent.keras"
+
+    @property
+    def unfinished_model(self) -> Path:
+        """The agent while it is written; Keras insists on the ending."""
+        return self.folder / ".agent.tmp.keras"
+
+    @property
+    def account(self) -> Path:
+        """agent.json: what it would have earned, and its rivals; written last."""
+        return self.folder / "agent.json"
+
+    @property
+    def positions(self) -> Path:
+        """positions.csv: which position it holds at each row."""
+        return self.folder / "positions.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints of its learning."""
+        return self.folder / "checkpoints"
+
+    @property
+    def folds(self) -> Path:
+        """The folder of the trainings that forecast rows which they have not seen."""
+        return self.folder / "folds"
+
+    def training(self, name: str) -> TrainingFolder:
+        """Return the folder of one of these trainings, such as '03'."""
+        return TrainingFolder(self.folds / name)
+
+    def read_account(self) -> dict[str, Any] | None:
+        """Return the content of agent.json, None where there is none."""
+        return _read_if_there(self.account)
+
+    def remove(self) -> None:
+        """Remove what the second stage leaves, and nothing else."""
+        _remove_trainings([TrainingFolder(path) for path in self.folds.glob("*") if path.is_dir()])
+        with friendly_os_errors(f"removing the agent in {self.folder}"):
+            for path in (self.account, self.positions, self.model, self.unfinished_model):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            _remove_if_empty(self.folds)
+            _remove_if_empty(self.folder)
+
+
+def log_beside(training: TrainingFolder) -> Path:
+    """Return where what a training says is written while it runs in a child process."""
+    return training.folder.with_name(f"{training.folder.name}.log")
+
+
+def _remove_trainings(trainings: Iterable[TrainingFolder]) -> None:
+    for training in trainings:
+        training.remove()
+        with friendly_os_errors(f"removing the training in {training.folder}"):
+            log_beside(training).unlink(missing_ok=True)
+            _remove_if_empty(training.folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 @dataclass(frozen=True)
@@ -297,7 +369,7 @@ class RunFolder:
 
     def part(self, notebook: str) -> Path:
         """Return the folder that a notebook writes."""
-        return self.folder / NOTEBOOKS[notebook]
+        return self.folder / _PARTS[notebook]
 
     def executed(self, notebook: str) -> Path:
         """Return where a notebook lies when it has been executed."""
@@ -331,7 +403,7 @@ class RunFolder:
             self._remove_own()
 
     def _remove_own(self) -> None:
-        for notebook in NOTEBOOKS:
+        for notebook in _PARTS:
             for name in (PROFILE, LEDGER, PLAN, MEMORY_REPORT):
                 (self.part(notebook) / name).unlink(missing_ok=True)
             if self.part(notebook).is_dir() and not any(self.part(notebook).iterdir()):

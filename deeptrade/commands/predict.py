@@ -1,4 +1,4 @@
-"""forecast every row of some data with a saved model"""
+"""forecast every row of some data with a saved model, and say what its agent would hold"""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .console import add_settings, given_settings, print_line
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..data.dataset import Dataset
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +50,9 @@ def run(options: argparse.Namespace) -> None:
     with open_dataset(options.data, needs_targets=False, memory_limit=limits, sink=print_line, **given) as data:
         forecasts = predict(options.model, data, batch_size=options.batch_size, intervals=options.intervals)
         rejected = Counter(entry.reason for entry in data.ledger)
+        agent = _agent_of(Path(options.model), forecasts, data)
     write_forecasts(forecasts, options.out)
-    print_line(f"{options.out}: {count_of(len(forecasts), 'forecast')}, {_newest(forecasts)}")
+    print_line(f"{options.out}: {count_of(len(forecasts), 'forecast')}{agent}, {_newest(forecasts)}")
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         print_line(f"{count_of(rejected.total(), 'row')} rejected and not forecast: {reasons}")
@@ -58,6 +61,19 @@ def run(options: argparse.Namespace) -> None:
         print_line(line)
     if options.intervals:
         print_line(_how_intervals_held(result))
+
+
+def _agent_of(model: Path, forecasts: pd.DataFrame, data: Dataset) -> str:
+    """Add a column `position` where the model's run has an agent; return what to say of it."""
+    folder = _folder_of(model)
+    if not folder.agent.model.is_file():
+        return ""
+    from ..trading.acting import load_agent, positions_to_hold
+
+    settings = (folder.read_result() or {}).get("settings") or {}
+    agent = load_agent(folder.agent.model)
+    forecasts["position"] = positions_to_hold(agent, forecasts, data, target_step=settings.get("target_step", ""))
+    return " and positions, all of them flat" if agent.always_flat else " and positions"
 
 
 _MOST_NAMED = 10
@@ -76,8 +92,11 @@ def _newest(forecasts: pd.DataFrame) -> str:
 
 def _result_of(model: Path) -> dict[str, Any]:
     """Return the result of the run that a model is from; empty where there is none."""
-    folder = RunFolder(model).training if model.is_dir() else TrainingFolder(model.parent)
-    return folder.read_result() or {}
+    return _folder_of(model).read_result() or {}
+
+
+def _folder_of(model: Path) -> TrainingFolder:
+    return RunFolder(model).training if model.is_dir() else TrainingFolder(model.parent)
 
 
 def _of_other_markets(result: Mapping[str, Any], forecasts: pd.DataFrame) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..run_folder import NOTEBOOKS
+from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS
 from ..settings import data_name
 from .console import OneLineParser, print_line
 
@@ -39,7 +39,8 @@ def _parameters() -> str:
     from ..notebook.execute import notebook_path
     from ..notebook.parameters import OWN, declared
 
-    found = {name: about for notebook in NOTEBOOKS for name, about in declared(notebook_path(notebook)).items()}
+    notebooks = (*NOTEBOOKS, AGENT_NOTEBOOK)
+    found = {name: about for notebook in notebooks for name, about in declared(notebook_path(notebook)).items()}
     names = [name for name in found if name not in OWN]
     width = max(map(len, names))
     defaults = {name: found[name]["default"].strip('"') for name in names}

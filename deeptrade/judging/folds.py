@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..data.dataset import Dataset
 from ..data.split import EmptyPartError, Labels
 from ..errors import SettingsError
 from ..files import shorten_home
-from ..run_folder import TrainingFolder, WalkFolder
+from ..run_folder import TrainingFolder, WalkFolder, log_beside
 from ..settings import BEFORE, FitSettings
 from ..times import LAST_TIME, Period, exact_time, name_period, parse_periods
 from ..units import count_of
@@ -128,6 +129,11 @@ class Training:
     def folder(self) -> TrainingFolder:
         """Where it is written."""
         return TrainingFolder(self.settings.out_dir)
+
+    @property
+    def log(self) -> Path:
+        """Where what it says is written, beside its folder."""
+        return log_beside(self.folder)
 
     @property
     def seed(self) -> int:

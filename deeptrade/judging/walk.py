@@ -81,7 +81,9 @@ def walk(
         whole = _plan(settings, options, folder, given=given, fresh=fresh, sink=sink)
         trainings = list(whole.trainings(folder))
         try:
-            _run_all(trainings, given, sink, start, folder)
+            if any(not training.is_done for training in trainings):
+                folder.evaluation.unlink(missing_ok=True)
+            run_trainings(trainings, given=given, sink=sink, start=start)
         except KeyboardInterrupt:  # a signal, which the training has had too
             sink("stopped; run the same command again to continue")
             raise
@@ -160,17 +162,24 @@ def _resolved(settings: FitSettings, data: Dataset, *, given: Collection[str], s
     return settings
 
 
-def _run_all(
-    trainings: Sequence[Training], given: Collection[str], sink: Sink, start: Start, folder: WalkFolder
+def run_trainings(
+    trainings: Sequence[Training],
+    *,
+    given: Collection[str] = (),
+    sink: Sink = lambda line: None,
+    start: Start = in_child,
 ) -> None:
-    """Train what is not done, in order; say what it costs and how long the rest takes."""
+    """Train what is not done, in order, each in a child process; say what it costs and how long the rest takes.
+
+    given: names of options of `fit` that no automatic rule changes, beside those that differ from their defaults.
+    Raises as `walk` does.
+    """
     left = [training for training in trainings if not training.is_done]
     if not left:
         return
     rows = sum(_work(training) for training in left)
     done = f", {len(trainings) - len(left)} of them done" if len(left) < len(trainings) else ""
     sink(f"{count_of(len(trainings), 'training')}{done}; {rows:,} rows to train on")
-    folder.evaluation.unlink(missing_ok=True)
     fewest = min(left, key=lambda training: training.fold.rows["train"]).fold
     if fewest.rows["train"] < FEW_ROWS:
         rows_left = count_of(fewest.rows["train"], "row")
@@ -184,7 +193,7 @@ def _run_all(
             f"{counts['train']:,} training, {counts['inner']:,} inner, {counts['validation']:,} validation rows"
         )
         started = time.monotonic()
-        _run_one(training, given, start, folder.log(training.name))
+        _run_one(training, given, start)
         seconds, worked = seconds + time.monotonic() - started, worked + _work(training)
         rest = (rows - worked) * seconds / max(1, worked)
         sink(f"training {number} of {len(trainings)}: done{f'; about {_time_left(rest)} left' if rest else ''}")
@@ -198,9 +207,9 @@ def _time_left(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _run_one(training: Training, given: Collection[str], start: Start, log: Path) -> None:
+def _run_one(training: Training, given: Collection[str], start: Start) -> None:
     """Train one fold with one seed; raise for how it failed."""
-    out = training.settings.out_dir
+    out, log = training.settings.out_dir, training.log
     for _ in range(_WAIT_SECONDS):  # what trained there when the walk was killed saves its progress and leaves
         if not is_held(out):
             break

@@ -12,10 +12,11 @@ from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, user_path
 from ..planning.children import bound_command, run_logged
 from ..report.compare_page import write_comparison
-from ..run_folder import NOTEBOOKS, RunFolder
+from ..run_folder import RunFolder
 from ..settings import FitSettings
 from .execute import notebook_path
 from .parameters import check_parameters
+from .run import ALL_NOTEBOOKS
 
 
 class GridError(Exception):
@@ -118,7 +119,7 @@ def run_grid(
         raise SettingsError(f"parameter {both[0]!r} is given by -r and by --grid; leave one out")
     combined = combinations(grid)
     for combination in combined:
-        values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in NOTEBOOKS})
+        values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in ALL_NOTEBOOKS})
         FitSettings(**values["03_train"])
     with friendly_os_errors(f"making the folder {out}"):
         out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from ..settings import as_declared, nearest
 from .execute import notebook_path
 
 _KINDS = {kind.__name__: kind for kind in (bool, int, float, str)}
-OWN = ("csv", "out", "run", "plan")
+OWN = ("csv", "out", "run", "plan", "rl_out")
 """Parameters that `run` sets itself."""
 
 _INJECTED = "# Parameters\n"

@@ -1,4 +1,4 @@
-"""`run`: notebooks 01 to 04 on one data file, each with the results of the one before, then pages and an index."""
+"""`run`: notebooks 01 to 04 and 07 on one data file, each with the results of those before, then pages and an index."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
 from ..report.page import render_notebook
-from ..run_folder import NOTEBOOKS, RunFolder
+from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS, RunFolder
 from ..settings import FitSettings
 from ..store import Located, compile_store, locate
+from ..trading.settings import AgentSettings
 from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
 from .parameters import OWN, check_parameters
 from .run_progress import RunProgress
+
+ALL_NOTEBOOKS = (*NOTEBOOKS, AGENT_NOTEBOOK)
 
 
 def run(
@@ -54,8 +57,10 @@ def run(
             raise SettingsError(
                 f"parameter {name!r} is set by run itself; name the data first, and the folder by --out"
             )
-    values = check_parameters(given, {name: notebook_path(name) for name in NOTEBOOKS})
+    values = check_parameters(given, {name: notebook_path(name) for name in ALL_NOTEBOOKS})
     settings = FitSettings(**values["03_train"])
+    AgentSettings(**{name: value for name, value in values[AGENT_NOTEBOOK].items() if name.startswith("rl_")})
+    notebooks = [*NOTEBOOKS, *(() if settings.skip_rl else (AGENT_NOTEBOOK,))]
     located = locate(data, store=settings.store, arrangement=settings.arrangement)
     head = look_at(located)
     head.schema.select(settings.feature_names)
@@ -68,14 +73,14 @@ def run(
         head = look_at(located.again())
     identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
     identity["parameters"] = {name: _declared(values, name) for name in given}
-    state = _open_state(out, identity, former_data_ids=head.former_data_ids, say=say)
-    if all(state["notebooks"][name]["status"] == "completed" for name in NOTEBOOKS):
+    state = _open_state(out, identity, notebooks, former_data_ids=head.former_data_ids, say=say)
+    if all(state["notebooks"][name]["status"] == "completed" for name in notebooks):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return RunFolder(out).index
-    shown = RunProgress(list(NOTEBOOKS), face=progress, sink=say)
+    shown = RunProgress(notebooks, face=progress, sink=say)
     execute = execute or partial(execute_notebook, watch=shown)
     try:
-        for name in NOTEBOOKS:
+        for name in notebooks:
             if state["notebooks"][name]["status"] != "completed":
                 shown.begin(name)
                 _run_one(name, data, out, values[name], state, execute, shown.say)
@@ -128,6 +133,7 @@ def _compile_first(located: Located, settings: FitSettings, say: Callable[[str],
 def _open_state(
     out: Path,
     identity: dict[str, Any],
+    notebooks: Collection[str],
     *,
     former_data_ids: Collection[str] = (),
     say: Callable[[str], None] = lambda line: None,
@@ -141,8 +147,10 @@ def _open_state(
         say(f"{out} holds a run {difference}, which failed before it trained: starting over")
         RunFolder(out).remove()
     if found and not difference:
+        for name in notebooks:  # a run of an earlier version had no second stage
+            found["notebooks"].setdefault(name, {"status": "pending"})
         return found
-    pending = {name: {"status": "pending"} for name in NOTEBOOKS}
+    pending = {name: {"status": "pending"} for name in notebooks}
     state = {"schema_version": 1, **identity, "notebooks": pending}
     write_json(RunFolder(out).state, state)
     return state
@@ -207,6 +215,8 @@ def _complete(
     name: str, data: str | Path, out: Path, values: dict[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The values given, with the paths of this run and, for training, what the plan chose."""
+    if name == AGENT_NOTEBOOK:
+        return {**values, "run": _absolute(out)}
     paths = {"run": _absolute(out)} if name == "04_memory_report" else {"csv": _absolute(data)}
     complete = {**values, **paths, "out": _absolute(RunFolder(out).part(name))}
     if name == "03_train":

@@ -7,8 +7,10 @@ Python's random by every library that needs it.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,3 +60,21 @@ def run_logged(command: Sequence[str], log: Path) -> tuple[int, str]:
     with friendly_os_errors(f"reading {log.name}"):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return code, lines[-1] if lines else ""
+
+
+def run_attached(command: Sequence[str]) -> int:
+    """Run one command whose input and output are this process's; return its exit code, 128 + N after signal N.
+
+    SIGINT and SIGTERM here are handed on, each once, for the child to end in its own way: it is in a process group of
+    its own, so that a terminal's Ctrl-C does not reach it twice.
+    """
+    child = subprocess.Popen(command, process_group=0)
+    handed = (signal.SIGINT, signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {one: signal.signal(one, lambda number, frame: child.send_signal(number)) for one in handed if is_main}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code

@@ -25,6 +25,7 @@ TITLES = {
     "02_auto_optimize": "Settings that fit",
     "03_train": "How training went",
     "04_memory_report": "Where the memory went",
+    "07_trading_agent": "What an agent would earn",
 }
 
 
@@ -98,6 +99,8 @@ def _verdicts(found: RunFiles) -> Iterator[tuple[str, str]]:
         yield "Skill.", tables.verdict(found.judged)
         if found.judged.costs.scores:
             yield "After costs.", tables.costs_line(found.judged.costs)
+    if found.agent is not None:
+        yield "Agent.", tables.agent_line(found.agent)
     yield "Data.", _data_line(found)
     yield "Settings.", _settings_line(found)
     yield "Training.", _training_line(found)
@@ -170,6 +173,8 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
     if run is None:
         return
     for name, title in TITLES.items():
+        if name not in run["notebooks"]:
+            continue
         pages = {kind: found.page(name, code=code) for kind, code in (("reader", False), ("full", True))}
         there = {kind: page.name if page.exists() else None for kind, page in pages.items()}
         yield {"title": title, "state": _state(run["notebooks"].get(name, {})), **there}

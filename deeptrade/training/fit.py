@@ -242,8 +242,6 @@ def _new_state(settings: FitSettings, data_id: str, gpus: int) -> RunState:
 
 
 def _standing_lines(settings: FitSettings, given: Collection[str]) -> Iterator[str]:
-    if not settings.skip_rl:
-        yield "no agent was trained: there is no reinforcement stage yet; --skip_rl leaves this line out"
     if "accum_steps" in given and not settings.grad_accum:
         yield f"accum_steps={settings.accum_steps} has no effect without --grad_accum"
 

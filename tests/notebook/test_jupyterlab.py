@@ -24,8 +24,12 @@ NOTEBOOKS = (
     "04_memory_report",
     "05_compare_runs",
     "06_walk_forward",
+    "07_trading_agent",
 )
-BRIEF = {"06_walk_forward": {"folds: int = 5": "folds: int = 2", "max_steps: int = 0": "max_steps: int = 3"}}
+BRIEF = {
+    "06_walk_forward": {"folds: int = 5": "folds: int = 2", "max_steps: int = 0": "max_steps: int = 3"},
+    "07_trading_agent": {"rl_epochs: int = 10": "rl_epochs: int = 2"},
+}
 """Edits of the first cell, so that a test takes no quarter of an hour."""
 
 RUN_BY_RUN = ("01_profile_dataset", "02_auto_optimize")

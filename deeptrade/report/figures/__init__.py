@@ -3,6 +3,7 @@
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
+from .agent import incomes_over_fees, policy_curves, positions_over_price, random_policies
 from .common import as_image, show, to_png
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .costs import equity
@@ -24,9 +25,13 @@ __all__ = [
     "feature_distributions",
     "frontier",
     "gains",
+    "incomes_over_fees",
     "loss_curve",
     "memory_timeline",
+    "policy_curves",
+    "positions_over_price",
     "predicted_terms",
+    "random_policies",
     "show",
     "skill",
     "skill_by_fold",

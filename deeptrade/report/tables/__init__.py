@@ -1,5 +1,18 @@
 """Tables and sentences of the reports: pure functions of the files that a run writes."""
 
+from .agent import (
+    agent_basis,
+    agent_line,
+    chosen_agents,
+    costs_table,
+    deflated_line,
+    incomes_by_fee,
+    networks_line,
+    policies,
+    read_positions,
+    rivals_line,
+    sharpes_by_fee,
+)
 from .common import as_html, settings_table, versions_table
 from .comparison import backtests, backtests_line, beside_best, compared_settings, comparison, differing_settings
 from .costs import costs, costs_in_detail, costs_line, sharpes
@@ -47,6 +60,8 @@ from .training import (
 from .walk import by_fold, by_path, by_seed, folds, walk_line
 
 __all__ = [
+    "agent_basis",
+    "agent_line",
     "alerts",
     "as_html",
     "backtests",
@@ -57,13 +72,16 @@ __all__ = [
     "by_path",
     "by_seed",
     "chosen",
+    "chosen_agents",
     "compared_settings",
     "comparison",
     "costs",
     "costs_in_detail",
     "costs_line",
+    "costs_table",
     "data_verdict",
     "decisions",
+    "deflated_line",
     "differing_settings",
     "directions",
     "examined",
@@ -72,11 +90,13 @@ __all__ = [
     "gains",
     "gaps",
     "growth_verdict",
+    "incomes_by_fee",
     "independence",
     "limits",
     "markets",
     "measured_parts",
     "memory_verdict",
+    "networks_line",
     "next_steps",
     "nonfinite_places",
     "over_time",
@@ -84,13 +104,17 @@ __all__ = [
     "phase_growth_verdict",
     "phases",
     "plan_verdict",
+    "policies",
     "predicted",
+    "read_positions",
     "rejected",
+    "rivals_line",
     "rows",
     "scores",
     "scores_by_market",
     "settings_table",
     "sharpes",
+    "sharpes_by_fee",
     "sizes",
     "skipped",
     "starts",

@@ -1,0 +1,119 @@
+"""Figures of the second stage: what policies earned, and where the agent was long and short."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+
+from ...trading.account import Account
+from ...trading.verdict import POLICY_WORDS, basis_points, share
+from .common import BLUE, GREEN, GREY, ORANGE, RED, SHADES, legend_below, new_axes
+
+_STYLES = {
+    "long": (GREY, 1.2),
+    "sign_first": (SHADES[0], 1.2),
+    "sign_last": (SHADES[2], 1.2),
+    "one_step": (GREEN, 1.2),
+    "threshold": (ORANGE, 1.6),
+    "candidate": (RED, 1.2),
+    "agent": (BLUE, 2.4),
+}
+"""Colour and width, from the lowest to the one on top."""
+
+_MOST_POINTS = 4000
+
+
+def policy_curves(account: Account) -> Figure:
+    """Return the equity curves of all policies that could have been followed, at the told fee."""
+    agent, best = account.of("agent"), account.best_against
+    figure, axes = new_axes(
+        f"After costs of {basis_points(account.cost)} the agent earned {share(agent.income)} of the stake;\n"
+        f"the best simple rule, {POLICY_WORDS[best.policy]}, {share(account.of(best.policy).income)}"
+    )
+    days = date2num([datetime.fromisoformat(time) for time in account.times])
+    curves = {curve.policy: curve.income for curve in account.curves}
+    for name, (colour, width) in _STYLES.items():
+        income = [100 * value for value in curves[name]]
+        axes.plot(days, income, color=colour, linewidth=width, label=POLICY_WORDS[name])
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_ylabel("income [% of the stake]")
+    _dates(axes)
+    legend_below(figure)
+    return figure
+
+
+def incomes_over_fees(account: Account) -> Figure:
+    """Return the income of the agent and its rivals by fee."""
+    figure, axes = new_axes(_fee_title(account))
+    fees = [fee * 1e4 for fee in account.fees]
+    for name, (colour, width) in _STYLES.items():
+        values = [100 * account.of(name, fee).income for fee in account.fees]
+        axes.plot(fees, values, "o-", color=colour, linewidth=width, markersize=4, label=POLICY_WORDS[name])
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_xlabel("fee [bp of what is traded]")
+    axes.set_ylabel("income [% of the stake]")
+    legend_below(figure)
+    return figure
+
+
+def _fee_title(account: Account) -> str:
+    earning = [fee for fee in account.fees if account.of("agent", fee).income > 0]
+    if not earning:
+        return "At no fee did the agent earn anything"
+    return f"The agent earned something at fees up to {basis_points(max(earning))}"
+
+
+def positions_over_price(positions: pd.DataFrame, account: Account) -> Figure:
+    """Return the price of the first market over the judged rows, with the times at which the agent was long and short.
+
+    positions: what positions.csv holds.
+    """
+    rows = positions[positions["split"] == "validation"]
+    market = rows["market"].iloc[0]
+    rows = rows[rows["market"] == market]
+    agent = account.of("agent")
+    name = f" of {market}" if market else ""
+    figure, axes = new_axes(
+        f"Long {agent.long:.0%} of the time, short {agent.short:.0%}, flat {agent.flat:.0%}, over the price{name}"
+    )
+    days = date2num(pd.to_datetime(rows["timestamp"], utc=True).dt.tz_localize(None).to_numpy())
+    before = np.concatenate([[0.0], np.log1p(rows["y_1"].to_numpy())[:-1]])
+    price = 100 * np.exp(np.cumsum(before))
+    every = max(1, len(rows) // _MOST_POINTS)
+    axes.plot(days[::every], price[::every], color=GREY, linewidth=1, label="price")
+    held = rows["position"].to_numpy()
+    for position, colour, label in ((1, BLUE, "long"), (-1, ORANGE, "short")):
+        shown = np.where(held == position, price, np.nan)
+        axes.plot(days[::every], shown[::every], color=colour, linewidth=2, label=label)
+    axes.set_ylabel("price [first row is 100]")
+    _dates(axes)
+    legend_below(figure)
+    return figure
+
+
+def random_policies(account: Account) -> Figure:
+    """Return the incomes of random policies with the agent's turnover, and the agent's own as a line."""
+    agent = account.of("agent")
+    figure, axes = new_axes(
+        f"The agent earned more than {agent.percentile or 0:.0%} of {len(account.random)} policies "
+        "with its positions at other times",
+        height=2.4,
+    )
+    axes.hist([100 * value for value in account.random], bins=20, color=SHADES[0])
+    axes.axvline(100 * agent.income, color=BLUE, linewidth=2, linestyle="--", label="the agent")
+    axes.set_xlabel("income [% of the stake]")
+    axes.set_ylabel("policies")
+    legend_below(figure)
+    return figure
+
+
+def _dates(axes: Axes) -> None:
+    locator = AutoDateLocator()
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_xlabel("time (UTC)")

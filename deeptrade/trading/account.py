@@ -1,0 +1,301 @@
+"""What the agent and its rivals would have earned on the validation rows, at every fee, and what may be said of it.
+
+Nothing here is chosen on validation rows: thresholds, discounts and epochs come from the inner rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ..judging.costs import CURVE_POINTS, FEES, Rule, choose, positions, sharpe, thresholds, traded_blocks
+from ..judging.overfitting import DeflatedSharpe, deflated_sharpe
+from ..judging.resampling import Blocks
+from ..judging.scores import interval
+from ..judging.trades import Trades, trade
+from ..times import SECOND, iso_time
+from .choice import Chosen, daily
+from .market import Market
+from .policies import follow, greedy, hindsight, shifted
+
+DRAWS = 100
+"""Random policies: the agent's positions at other times."""
+
+NAMES = ("agent", "candidate", "sign_first", "sign_last", "threshold", "one_step", "long", "flat", "hindsight")
+"""The policies in the order of tables. candidate: the best on inner rows, which the agent follows only where that was
+more than luck. sign_first, sign_last: the sign of the forecast at the first and last horizon.
+threshold: its sign where it is large, tuned on inner rows. one_step: the best for one step, as if it were the last."""
+
+RIVALS = ("flat", "sign_first", "sign_last", "threshold", "one_step", "long")
+"""Those that could have been followed instead of the agent."""
+
+_DAY = 86_400 * SECOND
+
+
+@dataclass(frozen=True)
+class PolicyScore:
+    """What a policy would have earned at a fee, in units of the stake, of which every market has an equal part.
+
+    income: the sum of net returns, without compounding. sharpe, a year, with its 95%
+    interval: None where not known. drawdown: the largest fall of the sum. turnover: of all changes of position, and per
+    calendar day. long, flat, short: shares of turns. hit_rate: of turns with a position, the share that earned before
+    costs. break_even_fee: at which the same positions earn nothing, None where nothing is traded. percentile: only of
+    the agent, the share of DRAWS random policies that earn less.
+    """
+
+    policy: str
+    fee: float
+    income: float
+    sharpe: float | None
+    low: float | None
+    high: float | None
+    drawdown: float
+    turnover: float
+    turnover_per_day: float
+    long: float
+    flat: float
+    short: float
+    hit_rate: float | None
+    break_even_fee: float | None
+    percentile: float | None = None
+
+
+@dataclass(frozen=True)
+class Against:
+    """By how much the agent earned more than a policy, in units of the stake, with the 95% interval of the paired
+    difference; None where there are too few blocks."""
+
+    policy: str
+    difference: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The sum of a policy's net returns until each of the times that all curves share."""
+
+    policy: str
+    income: list[float]
+
+
+@dataclass(frozen=True)
+class Account:
+    """All policies at all fees on the validation rows.
+
+    fee: the one that the agent is told of with, whose trading costs `cost` with slippage. turns, steps and days that
+    were traded; blocks for intervals have block_steps. flat_against, best_against: the agent at that fee against
+    staying flat and against the best rival. seeds: income at that fee of each of its networks alone. random: incomes of
+    the random policies at that fee. costs: where its costs went, turnover by what was done.
+    """
+
+    fee: float
+    cost: float
+    scores: list[PolicyScore]
+    turns: int
+    steps: int
+    days: float
+    block_steps: int
+    markets: int
+    begin: str
+    end: str
+    flat_against: Against
+    best_against: Against
+    seeds: list[float]
+    random: list[float]
+    deflated: DeflatedSharpe
+    costs: dict[str, float]
+    times: list[str] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+
+    @property
+    def trades(self) -> bool:
+        """Whether the agent takes any position at the told fee."""
+        return self.of("agent").turnover > 0
+
+    @property
+    def span(self) -> str:
+        """The time that was traded, in words."""
+        return f"{self.days:,.0f} days" if self.days >= 1.5 else "a day"
+
+    def of(self, policy: str, fee: float | None = None) -> PolicyScore:
+        """Return the score of a policy, at the fee that the agent is told of with or another."""
+        wanted = self.fee if fee is None else fee
+        return next(one for one in self.scores if (one.policy, one.fee) == (policy, wanted))
+
+    @property
+    def fees(self) -> list[float]:
+        """All fees, ascending."""
+        return sorted({one.fee for one in self.scores})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Account:
+        """Return what `to_json` told; entries that this version does not know are left out."""
+        known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+        return cls(
+            **known
+            | {
+                "scores": [PolicyScore(**one) for one in content["scores"]],
+                "flat_against": Against(**content["flat_against"]),
+                "best_against": Against(**content["best_against"]),
+                "deflated": DeflatedSharpe(**content["deflated"]),
+                "curves": [Curve(**one) for one in content["curves"]],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Played:
+    """The agent on the validation rows: its positions at each fee; those of the best candidate, which the agent follows
+    only where it was better than luck on inner rows; and those of each of its networks alone, at the told fee."""
+
+    held: Mapping[float, np.ndarray]
+    candidate: Mapping[float, np.ndarray]
+    networks: Sequence[np.ndarray]
+
+
+def all_fees(fee: float) -> list[float]:
+    """Return the fees of every account, and that of the agent, ascending."""
+    return sorted({*FEES, fee})
+
+
+def account_for(
+    market: Market,
+    inner: Market,
+    played: Played,
+    chosen: Chosen,
+    *,
+    fee: float,
+    slippage: float,
+    options: tuple[int, ...],
+    target_step: int,
+    block_length: int,
+    seed: int = 0,
+) -> Account:
+    """Return what all policies would have earned on a market of validation rows.
+
+    played: the agent's positions at every one of `all_fees`. chosen: how the agent of `fee` was chosen. options: the
+    positions to choose from. block_length: of resampled blocks, in steps of the validation rows, as
+    `resampling.block_length` has it.
+    """
+    blocks = traded_blocks(market.plan, market.judged, block_length=block_length, seed=seed)
+    tried = thresholds(inner.judged, target_step=target_step)
+    days = float(market.plan.times[-1] - market.plan.times[0] + target_step) / _DAY
+    scores: list[PolicyScore] = []
+    told: dict[str, Trades] = {}
+    random: list[float] = []
+    for one in all_fees(fee):
+        cost = one + slippage
+        draws = _incomes(shifted(played.held[one], DRAWS, seed=seed), market, cost)
+        own = {"agent": played.held[one], "candidate": played.candidate[one]}
+        for name, held in {**own, **_rivals(market, choose(tried, fee=cost), options, cost)}.items():
+            trades = trade(market.by_row(held), market.plan, fee=cost)
+            percentile = float((draws < trades.income).mean()) if name == "agent" else None
+            scores.append(_score(name, one, held, market, trades, blocks, days, percentile))
+            if one == fee:
+                told[name] = trades
+        random = draws.tolist() if one == fee else random
+    agent = told["agent"]
+    best = max(RIVALS, key=lambda name: told[name].income)
+    ends = np.concatenate([market.plan.times[:1], market.plan.times + target_step])
+    kept = np.unique(np.linspace(0, len(agent.times), min(len(agent.times) + 1, CURVE_POINTS)).round().astype(np.int64))
+    return Account(
+        fee,
+        fee + slippage,
+        scores,
+        len(market.plan.rows),
+        len(agent.times),
+        days,
+        blocks.length,
+        market.plan.markets,
+        iso_time(int(market.plan.times[0])),
+        iso_time(int(market.plan.times[-1])),
+        _against("flat", agent, told["flat"], blocks),
+        _against(best, agent, told[best], blocks),
+        [trade(market.by_row(held), market.plan, fee=fee + slippage).income for held in played.networks],
+        random,
+        deflated_sharpe(daily(agent), np.asarray(chosen.trial_sharpes)),
+        _where_costs_went(played.held[fee], market),
+        [iso_time(int(time)) for time in ends[kept]],
+        [Curve(name, np.concatenate([[0.0], np.cumsum(trades.net)])[kept].tolist()) for name, trades in told.items()],
+    )
+
+
+def _rivals(market: Market, threshold: Rule, options: tuple[int, ...], cost: float) -> dict[str, np.ndarray]:
+    """Return the positions of all other policies at each turn, in the order of NAMES."""
+    rows, forecasts = market.plan.rows, market.judged.forecasts
+
+    def by(rule: Rule) -> np.ndarray:
+        return np.maximum(positions(rule, forecasts)[rows], min(options))
+
+    one_step = forecasts[rows, :1].astype(np.float64) * np.asarray(options, np.float64)
+    return {
+        "sign_first": by(Rule("sign")),
+        "sign_last": by(Rule("sign", horizon=forecasts.shape[1])),
+        "threshold": by(threshold),
+        "one_step": follow(greedy(one_step, options, cost=cost), market.plan, options),
+        "long": np.ones(len(rows)),
+        "flat": np.zeros(len(rows)),
+        "hindsight": hindsight(market.plan, options, cost=cost),
+    }
+
+
+def _incomes(held: np.ndarray, market: Market, cost: float) -> np.ndarray:
+    """Return what each of several lists of positions, (lists, turns), earns after costs, float64 (lists,)."""
+    return np.array([trade(market.by_row(one), market.plan, fee=cost).income for one in held])
+
+
+def _score(
+    name: str,
+    fee: float,
+    held: np.ndarray,
+    market: Market,
+    trades: Trades,
+    blocks: Blocks,
+    days: float,
+    percentile: float | None,
+) -> PolicyScore:
+    turnover = float(trades.turnover.sum())
+    has_position = held != 0
+    hits = held[has_position] * market.returns[has_position] > 0
+    return PolicyScore(
+        name,
+        fee,
+        trades.income,
+        *sharpe(trades.net, trades.times, blocks),
+        trades.drawdown,
+        turnover,
+        turnover / days,
+        float((held > 0).mean()),
+        float((held == 0).mean()),
+        float((held < 0).mean()),
+        float(hits.mean()) if len(hits) else None,
+        trades.break_even_fee,
+        percentile,
+    )
+
+
+def _against(name: str, agent: Trades, other: Trades, blocks: Blocks) -> Against:
+    found, low, high = interval(blocks.sums((agent.net - other.net)[:, None])[:, 0])
+    return Against(name, float(found or 0.0), low, high)
+
+
+def _where_costs_went(held: np.ndarray, market: Market) -> dict[str, float]:
+    """Return the agent's turnover by what was done: opening, closing and turning positions, and closing before gaps."""
+    plan = market.plan
+    before = np.where(plan.begins, 0, np.roll(held, 1))
+    size = np.abs(held - before).astype(np.float64)
+    kinds = {
+        "opened": (before == 0) & (held != 0),
+        "closed": (before != 0) & (held == 0),
+        "turned": before * held < 0,
+    }
+    found = {name: float(size[which].sum()) / plan.markets for name, which in kinds.items()}
+    return found | {"closed_at_ends": float(np.abs(held[plan.ends]).sum()) / plan.markets}

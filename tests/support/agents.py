@@ -1,0 +1,90 @@
+"""Markets whose best policy is known, for the tests of agents."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeptrade.judging.resampling import Blocks
+from deeptrade.times import SECOND
+from deeptrade.trading.market import Market, make_market
+from deeptrade.trading.policies import changes, follow
+from deeptrade.training.judged import Judged
+
+HOUR = 3600 * SECOND
+START = 1_700_000_000 * SECOND
+POSITIONS = (-1, 0, 1)
+
+
+def judged_of(forecasts, returns, *, times=None, markets=None, horizons=1):
+    """Return rows an hour apart with these forecasts, (rows,) or (rows, horizons), and returns one step ahead."""
+    forecasts = np.asarray(forecasts, np.float32)
+    forecasts = forecasts[:, None] if forecasts.ndim == 1 else forecasts
+    rows = len(forecasts)
+    targets = np.repeat(np.asarray(returns, np.float32)[:, None], forecasts.shape[1], axis=1)
+    times = START + HOUR * np.arange(rows) if times is None else np.asarray(times)
+    markets = np.full(rows, "", object) if markets is None else np.asarray(markets, object)
+    return Judged(np.arange(rows), times, markets, forecasts, targets)
+
+
+def market_of(states, returns, **options) -> Market:
+    """Return a market whose states are given, (rows,) or (rows, columns); its forecasts are the first column."""
+    states = np.asarray(states, np.float32)
+    states = states[:, None] if states.ndim == 1 else states
+    return make_market(judged_of(states[:, 0], returns, **options), states, target_step=HOUR)
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A market whose mean return follows a signal of memory: s(t+1) = memory * s(t) + noise, of deviation 1.
+
+    edge: mean return at a signal of 1, as a fraction; noise: standard deviation of returns, in edges.
+    """
+
+    memory: float = 0.9
+    edge: float = 5e-4
+    noise: float = 6.0
+
+    def signal(self, rows: int, seed: int) -> np.ndarray:
+        """Return a signal, float64 (rows,)."""
+        from scipy.signal import lfilter
+
+        shocks = np.random.default_rng(seed).standard_normal(rows) * np.sqrt(1 - self.memory**2)
+        return lfilter([1.0], [1.0, -self.memory], shocks)
+
+    def returns(self, signal: np.ndarray, seed: int) -> np.ndarray:
+        """Return one draw of the returns, float64 (rows,)."""
+        noise = np.random.default_rng(seed + 1).standard_normal(len(signal))
+        return self.edge * (signal + self.noise * noise)
+
+    def best_table(self, signal: np.ndarray, cost: float, points: int = 201) -> np.ndarray:
+        """Return the best policy's table over these signals, int (rows, 3): value iteration on a grid, undiscounted."""
+        from scipy.stats import norm
+
+        grid = np.linspace(-4, 4, points)
+        moves = norm.pdf((grid[None] - self.memory * grid[:, None]) / np.sqrt(1 - self.memory**2))
+        moves /= moves.sum(axis=1, keepdims=True)
+        trading, worth = cost * changes(POSITIONS), np.zeros((points, 3))
+        while True:
+            held = self.edge * grid[:, None] * np.array(POSITIONS) + moves @ worth
+            net = held[:, None, :] - trading
+            new = net.max(axis=2)
+            new -= new[points // 2, 1]
+            if np.abs(new - worth).max() < 1e-12:
+                break
+            worth = new
+        return net.argmax(axis=2)[np.clip(np.rint((signal + 4) / 8 * (points - 1)), 0, points - 1).astype(int)]
+
+    def income(self, held: np.ndarray, signal: np.ndarray, cost: float) -> float:
+        """Return what positions are expected to earn after costs, given the signal."""
+        traded = np.abs(np.diff(np.concatenate([[0], held, [0]]))).sum()
+        return float((held * self.edge * signal).sum() - cost * traded)
+
+    def best_income(self, signal: np.ndarray, cost: float) -> float:
+        """Return what the best policy is expected to earn."""
+        plan = market_of(signal, np.zeros(len(signal))).plan
+        return self.income(follow(self.best_table(signal, cost), plan, POSITIONS), signal, cost)
+
+
+def blocks_of(market: Market, length: int = 24) -> Blocks:
+    """Return blocks of a market's steps."""
+    return Blocks(market.plan.times, length=length)
