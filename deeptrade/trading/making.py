@@ -70,7 +70,7 @@ def make_agent(
     finally:
         bar.close()
     chosen = {one.cost: one for one in candidates.chosen()}
-    agents = {cost: _agent(learning, candidates.weights_of(cost), chosen[cost], settings) for cost in costs}
+    agents = {cost: build_agent(learning, candidates.weights_of(cost), chosen[cost], settings) for cost in costs}
     save_model(agents[settings.cost], folder.model, unfinished=folder.unfinished_model)
     held = {name: agents[settings.cost].play(market) for name, market in parts.named.items()}
     write_positions(folder.positions, {name: (market, held[name]) for name, market in parts.named.items()})
@@ -96,7 +96,9 @@ def make_agent(
     }
 
 
-def _agent(learning: Learning, weights: Mapping[str, np.ndarray], chosen: Chosen, settings: AgentSettings) -> Agent:
+def build_agent(
+    learning: Learning, weights: Mapping[str, np.ndarray], chosen: Chosen, settings: AgentSettings
+) -> Agent:
     """Return the agent of one cost, with what it must know of the rows it has learned from."""
     from .values import Agent
 

@@ -10,11 +10,11 @@ import pytest
 
 from deeptrade.notebook.execute import notebook_path
 from deeptrade.notebook.parameters import declared
-from deeptrade.run_folder import NOTEBOOKS
+from deeptrade.run_folder import AGENT_NOTEBOOK, NOTEBOOKS
 from deeptrade.settings import FitSettings
 from tests.support.notebooks import figures_of
 
-ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs", "06_walk_forward"]
+ALL = ["00_explore", *NOTEBOOKS, "05_compare_runs", "06_walk_forward", AGENT_NOTEBOOK]
 
 
 def read(name):

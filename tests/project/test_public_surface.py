@@ -43,7 +43,8 @@ OPTIONS = {
     "--accum_steps --batch_size --cache_batches --checkpoint_every --chunk_size --clip_norm --csv "
     "--early_stop_patience --epochs --features --fresh --grad_accum --learning_rate --max_bad_rows --max_rows "
     "--max_steps --memory_limit --model_size --no_adapt --no_aggressive_gc --no_lazy_loading --no_memory_monitor "
-    "--no_mmap --no_tf_allow_growth --out --plan --precision --prefetch --seed --skip_rl --store --val_ratio",
+    "--no_mmap --no_tf_allow_growth --out --plan --precision --prefetch --seed --skip_rl --store --val_ratio "
+    "--rl_epochs --rl_batch_size --rl_fee --rl_gamma --rl_long_only --rl_csv --rl_out",
     "run": "--fresh --grid --out -r data",
     "report": "folder",
     "lab": "--out jupyter",

@@ -88,3 +88,25 @@ class Wave:
 def blocks_of(market: Market, length: int = 24) -> Blocks:
     """Return blocks of a market's steps."""
     return Blocks(market.plan.times, length=length)
+
+
+def learned_agent(train: Market, inner: Market, *, cost: float, seed: int = 0, **options):
+    """Return the agent that learns on one market and is chosen on another, and how it was chosen."""
+    from deeptrade.trading.choice import Candidates
+    from deeptrade.trading.learning import Group, Learning, Lessons, learn
+    from deeptrade.trading.making import build_agent
+    from deeptrade.trading.settings import GAMMAS, AgentSettings
+
+    settings = AgentSettings(**options)
+    learning = Learning(Lessons.of(train), [Group(cost, gamma) for gamma in GAMMAS], settings, seed=seed)
+    candidates = Candidates(
+        inner,
+        [(cost, gamma) for gamma in GAMMAS],
+        epochs=settings.rl_epochs,
+        positions=settings.positions,
+        blocks=blocks_of(inner),
+        weights={weight.name: tuple(weight.shape)[1:] for weight in learning.learner.judging.weights},
+    )
+    learn(learning, candidates)
+    chosen = candidates.chosen()[0]
+    return build_agent(learning, candidates.weights_of(cost), chosen, settings), chosen

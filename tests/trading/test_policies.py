@@ -1,0 +1,90 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from deeptrade.judging.trades import trade
+from deeptrade.trading.policies import cautious, follow, greedy, hindsight, shifted
+from tests.support.agents import HOUR, POSITIONS, START, market_of
+
+COST = 0.002
+
+
+def gappy_market(rows=40, seed=0):
+    """Two markets with gaps and a missing target."""
+    draws = np.random.default_rng(seed)
+    times = np.cumsum(draws.choice([1, 1, 1, 3], rows))
+    returns = draws.normal(0, 0.01, 2 * rows)
+    returns[5] = np.nan
+    times = START + HOUR * np.repeat(times, 2)
+    return market_of(draws.normal(size=2 * rows), returns, times=times, markets=["A", "B"] * rows)
+
+
+def plain_income(market, held, cost):
+    """Return what positions by turn earn, one after the other; every market has half the stake."""
+    total = 0.0
+    for market_name in ("A", "B"):
+        before = 0
+        for turn, row in enumerate(market.plan.rows.tolist()):
+            if market.judged.markets[row] != market_name:
+                continue
+            total += held[turn] * market.returns[turn] - cost * abs(held[turn] - before)
+            before = held[turn]
+            if market.plan.ends[turn]:
+                total, before = total - cost * abs(before), 0
+    return total / 2
+
+
+def test_a_replay_equals_a_plain_loop():
+    market = gappy_market()
+    held = np.random.default_rng(1).choice(POSITIONS, len(market.plan.rows))
+    found = trade(market.by_row(held), market.plan, fee=COST).income
+    assert found == pytest.approx(plain_income(market, held, COST), abs=1e-12)
+
+
+def test_following_a_table_takes_each_position_from_the_one_before():
+    market = gappy_market()
+    table = np.random.default_rng(2).integers(0, 3, (len(market.plan.rows), 3))
+    found, before = follow(table, market.plan, POSITIONS), 1
+    for turn, choices in enumerate(table):
+        before = choices[1 if market.plan.begins[turn] else before]
+        assert found[turn] == POSITIONS[before]
+
+
+def test_the_greedy_position_is_worth_most_after_the_cost_of_getting_there():
+    values = np.random.default_rng(3).normal(0, 1, (50, 3))
+    table = greedy(values, POSITIONS, cost=0.7)
+    for row, held in itertools.product(range(50), range(3)):
+        net = [values[row, to] - 0.7 * abs(POSITIONS[to] - POSITIONS[held]) for to in range(3)]
+        assert table[row, held] == int(np.argmax(net))
+
+
+def test_among_equal_values_a_position_stays_and_then_flat_is_taken():
+    assert greedy(np.zeros((1, 3)), POSITIONS, cost=0.0).tolist() == [[0, 1, 2]]
+    assert greedy(np.array([[1.0, 1.0, 0.0]]), POSITIONS, cost=0.0).tolist() == [[0, 1, 1]]
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.002, 0.02])
+def test_hindsight_equals_the_best_of_all_ways(cost):
+    times = START + HOUR * np.array([0, 1, 2, 5, 6, 7, 8])
+    market = market_of(np.zeros(7), np.random.default_rng(4).normal(0, 0.01, 7), times=times)
+    best = max(
+        trade(market.by_row(np.array(held)), market.plan, fee=cost).income
+        for held in itertools.product(POSITIONS, repeat=7)
+    )
+    found = trade(market.by_row(hindsight(market.plan, POSITIONS, cost=cost)), market.plan, fee=cost).income
+    assert found == pytest.approx(best, abs=1e-12)
+
+
+def test_shifted_positions_are_the_same_ones_at_other_times():
+    held = np.array([0, 1, 1, 0, -1, 0])
+    found = shifted(held, 20, seed=0)
+    assert {tuple(one) for one in found} <= {tuple(np.roll(held, step)) for step in range(1, 6)}
+    assert len({tuple(one) for one in found}) == 5
+    assert np.array_equal(found, shifted(held, 20, seed=0))
+
+
+def test_doubt_among_networks_is_taken_off_what_a_position_is_worth():
+    values = np.array([[[1.0, 0.0, 3.0]], [[3.0, 0.0, 3.0]]])
+    assert cautious(values, caution=1.0).tolist() == [[1.0, 0.0, 3.0]]
+    assert cautious(values, caution=0.0).tolist() == [[2.0, 0.0, 3.0]]
