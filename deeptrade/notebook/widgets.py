@@ -21,7 +21,7 @@ from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
-from ..sources.kinds import data_files
+from ..sources.kinds import data_files, neighbour
 from ..times import duration_name
 from ..units import count_of, format_bytes
 from .live_training import LiveTraining, TrainingProgress
@@ -43,9 +43,14 @@ def describe(data: Dataset) -> str:
 
 
 def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
-    """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path."""
+    """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path.
+
+    Where `csv` does not exist, the data that was probably meant is among them.
+    """
     chosen = user_path(csv)
+    near = None if chosen.exists() else neighbour(chosen)
     found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    found = [near, *found] if near else found
     options = {str(path): _file_label(path) for path in [chosen, *found]}
     return ipywidgets.Dropdown(
         options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"

@@ -36,6 +36,13 @@ def test_the_files_to_choose_from_are_those_that_can_be_read(market, tmp_path, m
     assert "KiB)" in chooser.options[0][0]
 
 
+def test_where_the_path_leads_nowhere_the_data_nearby_can_be_chosen(market, tmp_path, monkeypatch):
+    (tmp_path / "lab").mkdir()
+    monkeypatch.chdir(tmp_path / "lab")
+    chooser = widgets.file_chooser("training_data/training_data.csv")
+    assert [path for _, path in chooser.options] == ["training_data/training_data.csv", f"../{market.path.name}"]
+
+
 def test_the_row_browser_calls_the_function_that_batch_calls(data, monkeypatch):
     seen = []
     monkeypatch.setattr(widgets, "show_row", lambda data, **arguments: seen.append(arguments))
