@@ -19,6 +19,7 @@ from tests.support.markets import make_market
 from tests.support.notebooks import StandIn
 from tests.support.shadows import write_shadows
 
+QUICK = (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99"), ("skip_rl", "true"))
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
 
 
@@ -228,7 +229,7 @@ def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_th
     market = make_market(tmp_path / "market.csv", rows=400)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
-    for name, value in (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99")):
+    for name, value in QUICK:
         command += ["-r", name, value]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history = out / "train" / "history.csv"
