@@ -1,6 +1,6 @@
-"""Which agent is kept: of every cost, the discount and the epoch that earned most on inner rows, or none at all.
+"""Which agent is kept: of every cost, a discount and an epoch by what they earned on inner rows, or none at all.
 
-The best of many is lucky. So it is kept only where it earned more than its costs with that luck allowed for, by the
+The best of many is lucky. So one is kept only where it earned more than its costs with that luck allowed for, by the
 joint test of `judging.verdict` over all that were tried. Else the agent stays flat.
 """
 
@@ -78,13 +78,13 @@ class Candidates:
         self.incomes = np.full(tried, -np.inf)
         self.sharpes = np.zeros(tried)
         self._means = np.zeros((*tried, resamples))
-        self._best = {name: np.zeros((len(self.costs), *shape), np.float32) for name, shape in weights.items()}
+        self._weights = {name: np.zeros((*tried, *shape), np.float32) for name, shape in weights.items()}
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What was found so far, by name; filled in place."""
         own = {"incomes": self.incomes, "sharpes": self.sharpes, "means": self._means}
-        return own | {f"best_{name}": table for name, table in self._best.items()}
+        return own | {f"weights_{name}": table for name, table in self._weights.items()}
 
     @property
     def states(self) -> np.ndarray:
@@ -92,54 +92,59 @@ class Candidates:
         return self._inner.turn_states
 
     def consider(self, values: np.ndarray, weights: Mapping[str, np.ndarray], *, unit: float, epoch: int) -> None:
-        """Replay all groups over the inner rows after an epoch, from 1; keep the weights of the best of each cost.
+        """Replay all groups over the inner rows after an epoch, from 1, and keep their weights.
 
         values: float32 (groups, networks, turns, positions), what they hold positions for worth at `states`, in units
         of `unit`. weights: those of all groups by name, float32 (groups, networks, ...).
         """
-        before = [self.incomes[place] for place in self._best_so_far()]
         for number, (cost, _) in enumerate(self._groups):
             held = held_by(values[number], self._inner, self._positions, cost=cost / unit)
             trades = trade(self._inner.by_row(held), self._inner.plan, fee=cost)
             self.incomes[epoch - 1, number] = trades.income
             self.sharpes[epoch - 1, number] = sharpe_ratios(daily(trades)[:, None])[0]
             self._means[epoch - 1, number] = self._blocks.sums(trades.net[:, None])[:, 0] / max(1, len(trades.net))
-        for at, place in enumerate(self._best_so_far()):
-            if self.incomes[place] > before[at]:
-                for name, table in self._best.items():
-                    table[at] = weights[name][place[1]]
+        for name, table in self._weights.items():
+            table[epoch - 1] = weights[name]
 
-    def _best_so_far(self) -> list[tuple[int, int]]:
-        """Return of each cost the epoch, from 0, and the group that earned most; the earliest where several did."""
-        found = []
-        for cost in self.costs:
-            of_cost = np.array([one == cost for one, _ in self._groups])
-            incomes = np.where(of_cost, self.incomes, -np.inf)
-            epoch, group = np.unravel_index(int(incomes.argmax()), incomes.shape)
-            found.append((int(epoch), int(group)))
-        return found
+    def _best(self, cost: float) -> tuple[int, int]:
+        """Return the epoch, from 0, and the group that are kept of a cost.
+
+        Within one standard error of the highest income, by resampled blocks, candidates cannot be told apart; the one
+        that has learned longest is kept (after the one-standard-error rule of Breiman et al. 1984, which keeps the
+        simplest), and of its epoch the best.
+        """
+        groups = self._groups_of(cost)
+        means = self._means[:, groups]
+        behind = means.reshape(-1, means.shape[-1])[self.incomes[:, groups].argmax()] - means
+        error = behind[..., 1:].std(axis=-1) if means.shape[-1] > 1 else np.zeros(means.shape[:2])
+        equal = behind[..., 0] <= error
+        epoch = int(np.flatnonzero(equal.any(axis=1))[-1])  # never empty: the best is not behind itself
+        at = int(np.where(equal[epoch], self.incomes[epoch, groups], -np.inf).argmax())
+        return epoch, groups[at]
+
+    def _groups_of(self, cost: float) -> list[int]:
+        return [number for number, (one, _) in enumerate(self._groups) if one == cost]
 
     def chosen(self) -> list[Chosen]:
         """Return the best of each cost, and whether there is evidence that it earns more than it costs."""
-        return [self._judge(cost, *place) for cost, place in zip(self.costs, self._best_so_far(), strict=True)]
+        return [self._judge(cost) for cost in self.costs]
 
-    def _judge(self, cost: float, epoch: int, group: int) -> Chosen:
-        of_cost = [number for number, (one, _) in enumerate(self._groups) if one == cost]
-        means = self._means[:, of_cost].reshape(-1, self._means.shape[-1]).T
-        place = epoch * len(of_cost) + of_cost.index(group)
+    def _judge(self, cost: float) -> Chosen:
+        (epoch, group), groups = self._best(cost), self._groups_of(cost)
+        means = self._means[:, groups].reshape(-1, self._means.shape[-1]).T
         test = joint_test(means)
         return Chosen(
             cost,
             self._groups[group][1],
             epoch + 1,
             float(self.incomes[epoch, group]),
-            place + 1 in test.horizons,
+            epoch * len(groups) + groups.index(group) + 1 in test.horizons,
             test.p,
             means.shape[1],
-            self.sharpes[:, of_cost].ravel().tolist(),
+            self.sharpes[:, groups].ravel().tolist(),
         )
 
     def weights_of(self, cost: float) -> dict[str, np.ndarray]:
-        """Return the weights of the best agent at a cost, float32 (1, networks, ...) by name."""
-        at = self.costs.index(cost)
-        return {name: table[at][None] for name, table in self._best.items()}
+        """Return the weights of the agent that is kept of a cost, float32 (1, networks, ...) by name."""
+        epoch, group = self._best(cost)
+        return {name: table[epoch, group][None] for name, table in self._weights.items()}

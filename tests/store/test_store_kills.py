@@ -58,6 +58,9 @@ def test_a_kill_at_any_time_costs_only_time(bad_market, tmp_path, times):
             process.kill()
             begun = len(process.stdout.read().split())
             assert process.wait() == -signal.SIGKILL
+        if store.exists():  # on a busy machine it may be done before it is killed
+            subprocess.run(["rm", "-rf", store], check=True)
+            continue
         # What is lost: a block of each of the two workers, and the one that was being written; at the start of the data
         # also those that wait for _AHEAD rows to tell whether an earlier row was an outlier.
         assert journaled() >= there
