@@ -13,8 +13,9 @@ from deeptrade.planning import trial_choice
 from deeptrade.planning.memory_model import predict_peak
 from deeptrade.planning.optimize import optimize
 from deeptrade.planning.plan import Plan, Trial, plan_from_json, read_plan
-from deeptrade.planning.search import FIRST_BATCH
+from deeptrade.planning.search import FIRST_BATCH, MOST_TRIALS
 from deeptrade.planning.trial_choice import FURTHER_AHEAD
+from deeptrade.progress import PROGRESS_TYPE
 from deeptrade.settings import FitSettings
 from deeptrade.sources.schema import Feature, Schema
 from tests.support.limits import machine_of
@@ -178,6 +179,21 @@ def test_the_smallest_batch_within_five_percent_of_the_fastest_is_chosen(market,
     assert read_plan(tmp_path / "plan.json") == plan
     assert "2 (20 rows/s), 4 (100 rows/s), 8 (100 rows/s), 16 (100 rows/s)" in plan.decisions[0].found
     assert len([line for line in lines if line.startswith("trial of")]) == 4
+
+
+def test_a_notebook_shows_how_many_trials_are_done(market, tmp_path, monkeypatch, fake_trials):
+    fake_trials(fits=99, fast=4)
+    shown = []
+
+    class Output:
+        update = staticmethod(lambda content, raw: shown.append(content[PROGRESS_TYPE]))
+
+    monkeypatch.setattr("IPython.display.display", lambda content, raw, display_id: Output())
+    monkeypatch.setattr("deeptrade.progress._NOTEBOOK_SECONDS", 0.0)
+    optimize(market.path, out=tmp_path, effective_batch=16, progress="notebook")
+    assert [(one["done"], one["total"]) for one in shown] == [(done, MOST_TRIALS) for done in (1, 2, 3, 4)]
+    assert shown[0]["what"] == "trials of settings"
+    assert shown[0]["text"].startswith("batch_size 16 with ")
 
 
 def test_a_trial_that_is_killed_leads_to_smaller_batches(market, tmp_path, fake_trials):
