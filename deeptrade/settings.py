@@ -110,7 +110,7 @@ class FitSettings:
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
     target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
     features: str = _option("", "feature columns to use, separated by commas; empty means all")
-    skip_rl: bool = _option(False, "leave out the reinforcement learning stage")
+    skip_rl: bool = _option(False, "leave out the second stage, the agent")
     chunk_size: int = _option(10_000, "most rows parsed at once; the byte budget may lower it", least=1)
     cache_batches: int = _option(0, "assembled batches kept in memory", least=0)
     prefetch: int = _option(2, "batches read ahead by the background thread", least=0)
