@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,23 @@ class Learner:
         self._optimizer.apply(tape.gradient(found, weights), weights)
         for follower, leader in zip(self.judging.trainable_variables, weights, strict=True):
             follower.assign_add(polyak * (leader - follower))
+
+
+_UPDATES_AT_ONCE = 50
+
+
+def batches(
+    tables: Sequence[np.ndarray], *, first: int, updates: int, size: int, networks: int, seed: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the rows of tables (rows, ...) for some updates at a time, arrays (updates, networks, size, ...).
+
+    first: the update to begin with, from 0; updates: how many there are; size: rows of each.
+    """
+    for begin in range(first, first + updates, _UPDATES_AT_ONCE):
+        count = min(_UPDATES_AT_ONCE, first + updates - begin)
+        rows = row_order(len(tables[0]), first=begin * size, count=count * size, networks=networks, seed=seed)
+        chosen = np.swapaxes(rows.reshape(networks, count, size), 0, 1)
+        yield tuple(table[chosen] for table in tables)
 
 
 def row_order(rows: int, *, first: int, count: int, networks: int, seed: int) -> np.ndarray:
