@@ -30,7 +30,8 @@ class Learner:
         )
         for layer in (self.learning, self.judging):
             layer.build((None, columns))
-        self._optimizer = Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates))
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates)
+        self._optimizer = Adam(rate, name="adam")  # Keras would count them, and a checkpoint go by another name
         self._optimizer.build(self.learning.trainable_variables)
 
     @property

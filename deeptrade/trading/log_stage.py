@@ -140,7 +140,7 @@ def _estimate(log: Log, rows: np.ndarray, agent: LoggedAgent, values: np.ndarray
     chosen, logged = agent.choose(log.states[rows]), log.actions[rows]
     rewards, agrees = log.rewards[rows], chosen == logged
     expected = values[:, np.arange(len(rows)), chosen].mean(axis=1, dtype=np.float64)
-    per_step = expected * (1 - agent.gamma)
+    per_step = expected / discounted_steps(log.ends[rows], agent.gamma).mean()
     shares = {
         name: {"log": float((logged == place).mean()), "agent": float((chosen == place).mean())}
         for place, name in enumerate(agent.actions)
@@ -157,6 +157,21 @@ def _estimate(log: Log, rows: np.ndarray, agent: LoggedAgent, values: np.ndarray
     }
 
 
+def discounted_steps(ends: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the discounted number of steps from each row to the end of its episode, float64 (rows,).
+
+    A reward of 1 a step is worth as much. What follows the last row is taken as endless.
+
+    >>> discounted_steps(np.array([False, True, False]), 0.5).tolist()
+    [1.5, 1.0, 2.0]
+    """
+    found, following = [], 1 / (1 - gamma)
+    for is_last in reversed(ends.tolist()):
+        following = 1 + gamma * (0 if is_last else following)
+        found.append(following)
+    return np.array(found[::-1])
+
+
 _UNIT_WORDS = {"percent": " percent, it seems", "log": "", "unknown": ""}
 
 
@@ -164,9 +179,8 @@ def _sentence(log: Log, held_out: int, estimate: Mapping[str, Any]) -> str:
     unit = _UNIT_WORDS[log.unit]
     return (
         f"{NO_PROOF} In the latest {held_out:,} of {len(log):,} transitions the log earned "
-        f"{estimate['behaviour_mean_reward']:.3g} a step{unit}, the agent would earn some "
-        f"{estimate['fitted_q_per_step']:.3g} by fitted Q evaluation; it takes the log's action in "
-        f"{estimate['agreement']:.0%} of them."
+        f"{estimate['behaviour_mean_reward']:.3g} a step{unit}; by fitted Q evaluation the agent would have earned "
+        f"some {estimate['fitted_q_per_step']:.3g}. It takes the log's action in {estimate['agreement']:.0%} of them."
     )
 
 
