@@ -19,8 +19,9 @@ import numpy as np
 
 from ..data.backend import keras, tf
 from .learner import POLYAK, Learner, batches
+from .learning import updates_per_epoch
 from .logged import Log
-from .settings import MOST_UPDATES, SEEDS
+from .settings import SEEDS
 from .state import scaled, scaling
 from .targets import HUBER, huber
 from .values import StackedValues
@@ -32,6 +33,9 @@ discrete actions), and the discount of a step. A log has no rows on which to cho
 _HORIZONS = 8.0
 """How often the judging weights must be replaced for rewards of the whole horizon to arrive before learning ends: what
 is missing then is some exp(-8) of a value."""
+
+LEAST_UPDATES_A_PASS = 8
+"""Batches of a short log are smaller, so that as many passes are enough updates: more passes learn the noise."""
 
 _ROWS_AT_ONCE = 512
 
@@ -93,9 +97,11 @@ class LoggedLearning:
         delta: float = HUBER,
         seed: int = 0,
     ):
-        self.epochs, self._batch_size, self._seed = epochs, batch_size, seed
+        self.epochs, self._seed = epochs, seed
+        self._batch_size = min(batch_size, max(1, len(transitions) // LEAST_UPDATES_A_PASS))
+        self.updates = updates_per_epoch(len(transitions), self._batch_size)
         self._gamma, self._alpha, self._delta = gamma, alpha, delta
-        self._polyak = min(1.0, max(POLYAK, _HORIZONS / (MOST_UPDATES * epochs * (1 - gamma))))
+        self._polyak = min(1.0, max(POLYAK, _HORIZONS / (self.updates * epochs * (1 - gamma))))
         self._evaluates = policy is not None
         chosen = np.zeros(len(transitions)) if policy is None else policy
         self._tables = (
@@ -111,16 +117,16 @@ class LoggedLearning:
             actions,
             networks=SEEDS,
             groups=1,
-            updates=MOST_UPDATES * epochs,
+            updates=self.updates * epochs,
             seed=seed,
         )
         self._traced = tf.function(self._learn, reduce_retracing=True)
 
     def epoch(self, number: int) -> None:
         """Learn for one epoch, the first being 0."""
-        first, size = number * MOST_UPDATES, self._batch_size
+        first, size = number * self.updates, self._batch_size
         for batch in batches(
-            self._tables, first=first, updates=MOST_UPDATES, size=size, networks=SEEDS, seed=self._seed
+            self._tables, first=first, updates=self.updates, size=size, networks=SEEDS, seed=self._seed
         ):
             self._traced(*batch)
 

@@ -12,7 +12,7 @@ import pytest
 
 from deeptrade.errors import DataError, RunConflictError
 from deeptrade.run_folder import AgentFolder, TrainingFolder
-from deeptrade.trading.log_stage import discounted_steps, split, train_on_log
+from deeptrade.trading.log_stage import split, train_on_log
 from deeptrade.trading.logged import read_log
 from deeptrade.trading.settings import AgentSettings
 from deeptrade.trading.stage import train_agent
@@ -102,9 +102,13 @@ def test_the_estimate_is_near_what_the_agent_earns_where_that_is_known(trained, 
     assert content["estimate"]["fitted_q_per_step"] == pytest.approx(earned.mean(), rel=0.35)
 
 
-def test_steps_to_the_end_of_an_episode_are_discounted():
-    np.testing.assert_allclose(discounted_steps(np.zeros(50, bool), 0.9), 10)
-    np.testing.assert_allclose(discounted_steps(np.array([False, False, True]), 0.9), [1 + 0.9 + 0.81, 1.9, 1])
+def test_too_few_rows_that_judge_give_no_estimate_of_what_it_earns(tmp_path):
+    path = write_log(tmp_path / "log.csv", log_rows(300))
+    settings = AgentSettings(rl_csv=str(path), **QUICK)
+    content = train_on_log(AgentFolder(tmp_path / "agent"), settings, {"settings": {}})
+    assert content["estimate"]["fitted_q_per_step"] is None
+    assert content["estimate"]["behaviour_mean_reward"] is not None
+    assert "too few" in content["verdict"]["sentence"]
 
 
 @pytest.mark.parametrize("rows", [200, 201, 999, 1000])
