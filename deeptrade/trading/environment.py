@@ -135,7 +135,7 @@ class MarketEnv(gymnasium.Env):
     market's turns comes next, or has been the last, and after a step "net".
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - of gymnasium
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - of gymnasium
 
     def __init__(self, market: Market, positions: Sequence[int] = POSITIONS, **options: Any):
         self.episodes = Episodes(market, positions, **options)
@@ -173,7 +173,7 @@ class MarketVectorEnv(VectorEnv):
     `reset(options={"episode": [0, 1, ...]})` says which episodes come first.
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - of gymnasium
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - of gymnasium
 
     def __init__(self, market: Market, num_envs: int, positions: Sequence[int] = POSITIONS, **options: Any):
         super().__init__()
