@@ -33,6 +33,10 @@ def run(options: argparse.Namespace) -> None:
             print_line(f"{name} has no effect with --skip_rl")
         fit(settings, given=frozenset(given), sink=print_line)
         return
+    if agent.rl_csv:
+        from ..trading.logged import read_log
+
+        read_log(agent.rl_csv)  # what is wrong with it is told before hours of training
     _in_a_child(settings, [*given, "skip_rl"])
     from ..trading.stage import train_agent
 

@@ -68,6 +68,8 @@ def _agent_of(model: Path, forecasts: pd.DataFrame, data: Dataset) -> str:
     folder = _folder_of(model)
     if not folder.agent.model.is_file():
         return ""
+    if "log" in (folder.agent.read_account() or {}):
+        return ", no positions (the agent was taught by a log, whose states these rows do not have)"
     from ..trading.acting import load_agent, positions_to_hold
 
     settings = (folder.read_result() or {}).get("settings") or {}
