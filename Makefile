@@ -7,7 +7,7 @@ CHROMIUM ?= chromium
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all lint lab report lock clean
+.PHONY: help demo test test-all lint lab docs report lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,16 @@ test-all: $(VENV)/.ready ## all tests, the slow ones and those of extras too; wi
 lint: $(VENV)/.ready ## format, lint and type-check
 	$(BIN)/ruff format . && $(BIN)/ruff check . && $(BIN)/mypy
 
-lab: $(VENV)/.ready ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(VENV)/.ready ## open JupyterLab on copies of the notebooks, in lab/
+	$(BIN)/deeptrade lab
+
+docs: $(VENV)/.docs ## make build/docs/index.html, the site of docs/, with its links checked
+	$(BIN)/python -m sphinx -E -n -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable ".[docs]"
+	@touch $@
 
 report: demo ## render reports/sample from a demo run
 	rm -rf reports/sample && mkdir -p reports/sample

@@ -26,6 +26,7 @@ try:
         evaluate,
         export,
         fit,
+        lab,
         optimize,
         predict,
         profile,
@@ -58,6 +59,7 @@ COMMANDS = (
     run,
     report,
     compare,
+    lab,
 )
 """In the order of the help."""
 
@@ -90,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _build_parser() -> tuple[OneLineParser, dict[str, OneLineParser]]:
     """The parser of the command line, and those of the commands by name."""
     parser = OneLineParser(prog="deeptrade", description=__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"deeptrade {__version__}")
-    added = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    parsers: dict[str, argparse.ArgumentParser] = {}
+    added = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=OneLineParser)
+    parsers: dict[str, OneLineParser] = {}
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         parsers[name] = added.add_parser(name, help=command.__doc__, description=command.__doc__, allow_abbrev=False)

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from typing import Any
 
 
-class DeepTradeError(Exception):
+class _OneLine(BaseException):
+    """Shown by a notebook as one line; `%tb` in the next cell shows where it was raised."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Called by IPython for what it shows of an error: while the error is handled, and again for `%tb`."""
+        if sys.exc_info()[1] is self:
+            return [self._line()]
+        from IPython import get_ipython
+
+        lines: list[str] = get_ipython().InteractiveTB.structured_traceback(type(self), self, self.__traceback__)
+        return lines
+
+    def _line(self) -> str:
+        return f"{type(self).__name__}: {self}"
+
+
+class DeepTradeError(_OneLine, Exception):
     """Base of all errors the user can fix; the command line prints the message and exits with `exit_code`."""
 
     exit_code = 2
@@ -43,12 +61,29 @@ class TrainingFailedError(DeepTradeError):
         self.left_out = tuple(left_out)
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(_OneLine, KeyboardInterrupt):
     """The work was stopped by a signal; `exit_code` is 128 + the signal number."""
 
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")
         self.exit_code = 128 + signal_number
+
+    def _line(self) -> str:
+        return "stopped; run the cell again to go on"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C, or the stop button of JupyterLab, end the block or function with Interrupted: one line in a notebook.
+
+    It belongs on what a notebook calls and waits for.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
 
 
 def standing_in(error: Exception) -> str:

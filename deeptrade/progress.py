@@ -17,56 +17,83 @@ _PLAIN_SECONDS, _NOTEBOOK_SECONDS = 30.0, 1.0
 _BYTES_SECONDS = 10.0
 _LATEST_LINES = 10
 
+PROGRESS_TYPE = "application/vnd.deeptrade.progress+json"
+"""The type under which a notebook's bar also holds its numbers, for whoever runs the notebook: see `Progress`."""
+
 
 class Progress:
-    """Counts steps up to `total`; `update` is cheap and shows at most one line per interval of its face."""
+    """Counts steps up to `total`; `update` is cheap and shows at most one line per interval of its face.
+
+    what: the name of the work; unit: what is counted. In a notebook the numbers go along with the bar, as JSON: what,
+    unit, done, total, text, seconds_left (null while it is not known).
+    """
 
     def __init__(
-        self, total: int, *, start: int = 0, face: str = "auto", sink: Callable[[str], None] = lambda line: None
+        self,
+        total: int,
+        *,
+        start: int = 0,
+        face: str = "auto",
+        sink: Callable[[str], None] = lambda line: None,
+        what: str = "training",
+        unit: str = "step",
     ):
-        if face not in FACES:
-            raise SettingsError(f"progress={face!r} is not accepted; choose from {', '.join(FACES)}")
-        self._total, self._sink = total, sink
-        self._face = _choose_face() if face == "auto" else face
+        self._total, self._sink, self._what, self._unit = total, sink, what, unit
+        self._face = choose_face(face)
         self._last = time.monotonic()
         self._shown = start
+        self._begun: tuple[float, int] | None = None
         self._bar: Any = None
         if self._face == "terminal":
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=start, unit=unit, dynamic_ncols=True)
         elif self._face == "notebook":
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-            self._bar = display(HTML(self._html(start, "starting")), display_id=True)
+            self._bar = display(self._content(start, "starting"), raw=True, display_id=True)
 
     def update(self, step: int, text: str) -> None:
         """Report that `step` steps are done; `text` adds what else to show, with units."""
         now = time.monotonic()
+        self._begun = self._begun or (now, step)
         if self._face == "terminal":
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
         elif self._face == "notebook" and (now - self._last >= _NOTEBOOK_SECONDS or step == self._total):
-            from IPython.display import HTML
-
             self._last = now
-            self._bar.update(HTML(self._html(step, text)))
+            self._bar.update(self._content(step, text), raw=True)
         elif self._face == "plain" and (
             now - self._last >= _PLAIN_SECONDS or (step - self._shown) * 10 >= self._total or step == self._total
         ):
             self._last, self._shown = now, step
-            self._sink(f"step {step} of {self._total}: {text}")
+            self._sink(self._line(step, text))
 
     def close(self) -> None:
         """End the bar."""
         if self._face == "terminal":
             self._bar.close()
 
-    def _html(self, step: int, text: str) -> str:
-        return (
-            f'<progress value="{step}" max="{self._total}" aria-label="training steps done"></progress> '
-            f"step {step} of {self._total}: {html.escape(text)}"
-        )
+    def _line(self, step: int, text: str) -> str:
+        left = self._seconds_left(step)
+        return f"{self._unit} {step} of {self._total}: {text}" + (f", {format_left(left)}" if left else "")
+
+    def _seconds_left(self, step: int) -> float | None:
+        """By the rate since the first step that was reported, which may have taken long to begin."""
+        if self._begun is None or step <= self._begun[1]:
+            return None
+        seconds = time.monotonic() - self._begun[0]
+        return (self._total - step) * seconds / (step - self._begun[1])
+
+    def _content(self, step: int, text: str) -> dict[str, Any]:
+        line = self._line(step, text)
+        bar = f'<progress value="{step}" max="{self._total}" aria-label="{self._what}: {self._unit}s done"></progress>'
+        numbers = {"what": self._what, "unit": self._unit, "done": step, "total": self._total, "text": text}
+        return {
+            "text/html": f"{bar} {html.escape(line)}",
+            "text/plain": line,
+            PROGRESS_TYPE: numbers | {"seconds_left": self._seconds_left(step)},
+        }
 
 
 class ByteProgress:
@@ -77,7 +104,7 @@ class ByteProgress:
 
     def __init__(self, what: str, *, face: str = "auto", sink: Callable[[str], None] = lambda line: None):
         self._what, self._sink = what, sink
-        self._face = _choose_face() if face == "auto" else face
+        self._face = choose_face(face)
         self._started = self._last = 0.0
         self._first = -1
         self._bar: Any = None
@@ -100,7 +127,7 @@ class ByteProgress:
         if self._face != "silent" and now - self._last >= _BYTES_SECONDS:
             self._last = now
             rate = (done - self._first) / (now - self._started)
-            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            left = f", {format_left((total - done) / rate)}" if rate > 0 else ""
             amount = f"{format_bytes(done)} of {format_bytes(total)}"
             self._sink(f"{self._what}: {amount}, {format_bytes(rate)}/s{left}")
 
@@ -153,7 +180,23 @@ class BoundedLines:
             self._output.update(content, raw=True)
 
 
-def _choose_face() -> str:
+def format_left(seconds: float) -> str:
+    """Return a time that is left, as exact as such an estimate is.
+
+    >>> format_left(8.2), format_left(200), format_left(9000)
+    ('8 s left', '3 min left', '2.5 h left')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
+
+
+def choose_face(face: str) -> str:
+    """Return the face that is meant: 'auto' is what fits where this process runs. SettingsError for an unknown one."""
+    if face not in FACES:
+        raise SettingsError(f"progress={face!r} is not accepted; choose from {', '.join(FACES)}")
+    if face != "auto":
+        return face
     if "ipykernel" in sys.modules and "IPython" in sys.modules:
         from IPython import get_ipython
 

@@ -6,6 +6,7 @@ import csv
 import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -415,6 +416,30 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         for path in (self.index, self.state):
             path.unlink(missing_ok=True)
+
+
+def meant_run(folder: Path) -> str:
+    """Ask whether another folder was meant by one that holds no run, to begin advice with; empty where none is near.
+
+    A notebook lies in a folder of its own: what its path names may be in the folder above. Else it is a run of a like
+    name, or the only one, beside the folder named, in runs/ or in runs/ above.
+    """
+    above = Path("..") / folder
+    if not folder.is_absolute() and (RunFolder(above).is_run() or _runs_below(above)):
+        return f"did you mean {str(above)!r}? If not, "
+    for place in (folder.parent, above.parent, Path("runs"), Path("../runs")):
+        runs = {run.name: run for run in _runs_below(place)}
+        near = get_close_matches(folder.name, runs, n=1) or (list(runs) if len(runs) == 1 else [])
+        if near:
+            return f"did you mean {str(runs[near[0]])!r}? If not, "
+    return ""
+
+
+def _runs_below(place: Path) -> list[Path]:
+    try:
+        return sorted(path for path in place.iterdir() if path.is_dir() and RunFolder(path).is_run())
+    except OSError:  # no folder, or one that cannot be read
+        return []
 
 
 def read_column(path: Path, column: str) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -254,33 +253,10 @@ def as_declared(name: str, value: Any, kind: type) -> Any:
     raise SettingsError(f"{name}={value!r} is not of type {kind.__name__}{hint if kind is str else ''}")
 
 
-def annotated_values(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a notebook's parameters in their declared types, from its `globals()`: papermill's -r hands over text.
-
-    The parameters are the names that the notebook declares as `name: type = value`. Raises SettingsError for a value
-    of another type, and for a name that papermill has set and the notebook does not declare: papermill lets it pass.
-    """
-    kinds = namespace["__annotations__"]
-    for name in sorted(injected_names(namespace) - set(kinds)):
-        raise SettingsError(f"this notebook has no parameter {name!r}; {nearest(name, kinds)}")
-    return {name: as_declared(name, namespace[name], kind) for name, kind in kinds.items()}
-
-
 def nearest(name: str, known: Collection[str]) -> str:
     """Return advice on a name that is not known: the nearest that is, or all of them."""
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(sorted(known))}"
-
-
-def injected_names(namespace: Mapping[str, Any]) -> frozenset[str]:
-    """Return the parameters that papermill set in this notebook, from its `globals()`; also those set to the default.
-
-    They are the names that its injected cell, which begins with '# Parameters', assigns.
-    """
-    cells = [source for source in namespace.get("In", ()) if source.startswith("# Parameters\n")]
-    statements = [statement for source in cells for statement in ast.parse(source).body]
-    names = (target for s in statements if isinstance(s, ast.Assign) for target in s.targets)
-    return frozenset(name.id for name in names if isinstance(name, ast.Name))
 
 
 def check_settings(settings: Any) -> None:

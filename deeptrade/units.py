@@ -8,6 +8,9 @@ _FACTORS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _FACTORS[f"{_letter}b"] = 1000**_power
     _FACTORS[f"{_letter}ib"] = _FACTORS[_letter] = 1024**_power
+LEAST_WITHOUT_UNIT = 1_000_000
+"""A number below this without a unit is no count of bytes: whoever types --memory_limit 300 means something else."""
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -16,7 +19,7 @@ def parse_bytes(text: str | int) -> int:
 
     Accepts `1500000`, `512MiB`, `1.5GB`; `K`, `M`, `G`, `T` alone are powers of 1024.
 
-    Raises SettingsError for anything else, and for sizes below one byte.
+    Raises SettingsError for anything else, for sizes below one byte, and for text that is a small number alone.
 
     >>> parse_bytes("512MiB"), parse_bytes("1.5GB")
     (536870912, 1500000000)
@@ -24,6 +27,11 @@ def parse_bytes(text: str | int) -> int:
     match = _SIZE.fullmatch(str(text))
     if match and match[2].lower() in _FACTORS:
         size = int(float(match[1]) * _FACTORS[match[2].lower()])
+        if isinstance(text, str) and not match[2] and 0 < size < LEAST_WITHOUT_UNIT:
+            number = match[1]
+            raise SettingsError(
+                f"size {text!r} has no unit; use {number}MiB or {number}GiB, or {number}B if bytes are meant"
+            )
         if size > 0:
             return size
     raise SettingsError(f"size {text!r} is not valid; use a form like 1500000, 512MiB or 1.5GB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
@@ -14,7 +14,13 @@ from ..settings import FitSettings
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line; `more` gives the end of its help, made only when help is asked for."""
+
+    more: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """Return the help, with what `more` gives below it."""
+        return super().format_help() + (f"\n{self.more()}\n" if self.more else "")
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where help is, and exit with 2."""
@@ -32,9 +38,14 @@ def print_line(line: str) -> None:
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size."""
-    spelled = []
-    for argument in arguments:
+    """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size.
+
+    What follows two hyphens alone is for another program and stays as it is.
+    """
+    spelled: list[str] = []
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return [*spelled, *arguments[at:]]
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")

@@ -88,7 +88,7 @@ def _newest(forecasts: pd.DataFrame) -> str:
         return f"the newest of {times.max().isoformat()}"
     newest = times.to_series(index=forecasts.index.get_level_values("market")).groupby(level=0).max()
     named = [f"{market} {time.isoformat()}" for market, time in newest.head(_MOST_NAMED).items()]
-    others = f" and {len(newest) - _MOST_NAMED} markets more" if len(newest) > _MOST_NAMED else ""
+    others = f" and {count_of(len(newest) - _MOST_NAMED, 'market')} more" if len(newest) > _MOST_NAMED else ""
     return f"the newest of {', '.join(named)}{others}"
 
 

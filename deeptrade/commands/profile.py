@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..units import count_of
 from .console import add_settings, given_settings, print_line
 
 
@@ -22,7 +23,8 @@ def run(options: argparse.Namespace) -> None:
     result = profile(options.data, out=options.out, sink=print_line, **given)
     rows = result["rows"]
     print_line(
-        f"{result['name']}: {rows['read']} rows, {rows['rejected']} rejected, {len(result['features'])} features, "
-        f"{len(result['targets'])} horizons, {result['span']['start']} to {result['span']['end']}; "
+        f"{result['name']}: {count_of(rows['read'], 'row')}, {rows['rejected']:,} rejected, "
+        f"{count_of(len(result['features']), 'feature')}, {count_of(len(result['targets']), 'horizon')}, "
+        f"{result['span']['start']} to {result['span']['end']}; "
         f"written to {options.out}/profile.json"
     )

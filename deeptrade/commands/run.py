@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 
+from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS
 from ..settings import data_name
-from .console import print_line
+from .console import OneLineParser, print_line
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: OneLineParser) -> None:
     """Add the options of `deeptrade run`."""
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--out", metavar="DIR", help="default: runs/NAME of the data file")
-    parser.add_argument("-r", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument(
+        "-r",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter of the notebooks, such as -r model_size tiny; may be given several times",
+    )
     parser.add_argument(
         "--grid",
         action="append",
@@ -22,6 +31,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
     )
     parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
+    parser.more = _parameters
+
+
+def _parameters() -> str:
+    """The parameters that -r and --grid take, with meaning and default."""
+    from ..notebook.execute import notebook_path
+    from ..notebook.parameters import OWN, declared
+
+    notebooks = (*NOTEBOOKS, AGENT_NOTEBOOK)
+    found = {name: about for notebook in notebooks for name, about in declared(notebook_path(notebook)).items()}
+    names = [name for name in found if name not in OWN]
+    width = max(map(len, names))
+    defaults = {name: found[name]["default"].strip('"') for name in names}
+    lines = [
+        f"  {name:<{width}}  {found[name]['help'].strip()}" + (f" [{default}]" if default else "")
+        for name, default in defaults.items()
+    ]
+    return "\n".join(["parameters of the notebooks, for -r and --grid, with their defaults:", *lines])
 
 
 def run(options: argparse.Namespace) -> None:

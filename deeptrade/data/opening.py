@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, interruptible
 from ..files import user_path
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
@@ -36,6 +36,7 @@ class _Reading:
     max_bad_rows: float = limited("max_bad_rows")
 
 
+@interruptible()
 def open_dataset(
     data: str | Path | Located,
     *,

@@ -19,7 +19,7 @@ import pandas as pd
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..data.split import Split
-from ..errors import DataError, RunConflictError
+from ..errors import DataError, RunConflictError, interruptible
 from ..files import atomic_write, is_held, user_path, write_json
 from ..memory import MemoryLimits
 from ..run_folder import TrainingFolder, WalkFolder
@@ -33,6 +33,7 @@ from .folds import Fold, Training, Walk, paths
 from .periods import PeriodScore, by_period
 
 
+@interruptible()
 def evaluate(run: str | Path, *, data: str | Path = "", seed: int = 0) -> Evaluation:
     """Judge a completed run or walk on its validation rows, together and by market; write and return the evaluation.
 

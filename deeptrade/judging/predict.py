@@ -14,14 +14,15 @@ from ..data.backend import keras, tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError, SettingsError
+from ..errors import DataError, SettingsError, interruptible
 from ..model import Forecaster, half_width_of
-from ..run_folder import RunFolder
+from ..run_folder import RunFolder, meant_run
 from ..store.row_range import RowRange
 from ..training.exactness import read_features
 from ..training.step import pad_rows
 
 
+@interruptible()
 def predict(
     model: keras.Model | str | Path,
     data: str | Path | Dataset,
@@ -89,7 +90,7 @@ def _half_width(model: keras.Model) -> np.ndarray:
 def _load(path: Path) -> keras.Model:
     path = RunFolder(path).training.model if path.is_dir() else path
     if not path.is_file():
-        raise DataError(f"model {path} does not exist; give the model.keras of a run")
+        raise DataError(f"model {path} does not exist; {meant_run(path)}give the model.keras of a run")
     try:
         return keras.models.load_model(path)
     except (ValueError, TypeError, OSError, KeyError) as error:

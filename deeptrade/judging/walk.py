@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
-from ..errors import DataError, RunConflictError
+from ..errors import DataError, RunConflictError, interruptible
 from ..files import friendly_os_errors, is_held, locked_folder, user_path, write_json
 from ..memory import MemoryLimits
 from ..planning.children import bound_command, run_logged
@@ -51,6 +51,7 @@ class WalkError(Exception):
     """A training of a walk failed for a reason that is not the user's; its log says more."""
 
 
+@interruptible()
 def walk(
     settings: FitSettings,
     options: WalkSettings | None = None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from math import comb
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import FitSettings, annotated_values, check_settings, data_name, injected_names
+from ..settings import FitSettings, check_settings, data_name
 
 KINDS = ("expanding", "sliding", "combinatorial")
 MOST_TRAININGS = 1000
@@ -76,11 +76,13 @@ def default_folder(data: str) -> str:
     return f"runs/{data_name(data)}-walk"
 
 
-def of_notebook(namespace: Mapping[str, Any]) -> tuple[FitSettings, WalkSettings, frozenset[str]]:
-    """Return the settings of trainings and walk from the `globals()` of notebook 06, and which of `fit` were given."""
-    values = annotated_values(namespace)
+def of_notebook(values: Mapping[str, Any], given: Collection[str]) -> tuple[FitSettings, WalkSettings, frozenset[str]]:
+    """Return the settings of trainings and walk from the parameters of notebook 06, and which of `fit` were given.
+
+    A value that differs from its default counts as given, beside those that `given` names.
+    """
     names = {item.name for item in fields(WalkSettings)}
     options = WalkSettings(**{name: values[name] for name in names})
     own = {name: value for name, value in values.items() if name not in {*names, "fresh"}}
     settings = FitSettings(**own | {"out": values["out"] or default_folder(values["csv"])})
-    return settings, options, (settings.changed | injected_names(namespace)) & (set(own) - set(OWN))
+    return settings, options, (settings.changed | set(given)) & (set(own) - set(OWN))

@@ -369,6 +369,7 @@ def _report(found: Build, klines: Klines, layout: Layout, out: str | Path, say: 
     lengths = ", ".join(sorted({duration_name(series.bars.interval) for series in klines.series}))
     markets = f" of {len(found.markets)} markets" if len(found.markets) > 1 else ""
     say(
-        f"{out}: {found.rows} rows{markets}, {format_bytes(found.bytes)}, from {found.bars} bars of {lengths} with "
-        f"{found.gaps} gaps; {found.repeated} repeated bars dropped"
+        f"{out}: {count_of(found.rows, 'row')}{markets}, {format_bytes(found.bytes)}, from "
+        f"{count_of(found.bars, 'bar')} of {lengths} with {count_of(found.gaps, 'gap')}; "
+        f"{count_of(found.repeated, 'repeated bar')} dropped"
     )

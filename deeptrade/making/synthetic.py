@@ -18,7 +18,7 @@ from numba import njit
 from ..errors import SettingsError
 from ..files import atomic_write
 from ..times import SECOND, iso_time
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .bars import Bars
 from .rows import Layout, RowMaker, array_cell, target_cells
 
@@ -66,7 +66,7 @@ def synthesize(
     oracle = oracle_r2(signal)
     if sink:
         sink(
-            f"{out}: {rows} rows, {format_bytes(size)}, seed {seed}; the best forecast explains "
+            f"{out}: {count_of(rows, 'row')}, {format_bytes(size)}, seed {seed}; the best forecast explains "
             f"{100 * min(oracle):.1f}% to {100 * max(oracle):.1f}% of the variance (R2 by horizon: "
             f"{', '.join(f'{value:.3f}' for value in oracle)})"
         )

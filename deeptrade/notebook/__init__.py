@@ -1,4 +1,4 @@
-"""What runs, feeds and shows notebooks: for `run`, its grid, the explore notebook's widgets, and `%load_ext deeptrade`.
+"""What runs, copies, feeds and shows notebooks: for `run`, its grid, `lab`, explore's widgets, `%load_ext deeptrade`.
 
 The notebooks themselves lie in the folder `notebooks`; their pages are rendered by `report`.
 """

@@ -15,13 +15,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from ..errors import DataError, DeepTradeError, Interrupted
 from ..files import read_json, shorten_home
 from ..planning.children import PACKAGE_FOLDER
+
+if TYPE_CHECKING:
+    from .watching import Watch
 
 Execute = Callable[[Path, Path, dict[str, Any]], None]
 """Runs a notebook (first path) with parameters, and leaves it executed at the second."""
@@ -49,13 +52,16 @@ def notebook_path(name: str) -> Path:
     raise DataError(f"notebook {name}.ipynb is not installed; install the package again")
 
 
-def execute_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
-    """Execute one notebook quietly, with `values` as its parameters, and write it to `out`.
+def execute_notebook(notebook: Path, out: Path, values: dict[str, Any], *, watch: Watch = lambda moment: None) -> None:
+    """Execute one notebook quietly, with `values` as its parameters, and write it to `out`; tell `watch` how far it is.
 
     Raises NotebookRefusedError where a cell raised an error that the user can fix, NotebookError for any other end.
     """
     import papermill
 
+    from .watching import ENGINE, register
+
+    register()
     for logger in ("papermill", "traitlets"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     unfinished, noted = out.with_name(f".{out.name}"), out.with_name(f".{out.name}.error")
@@ -65,6 +71,8 @@ def execute_notebook(notebook: Path, out: Path, values: dict[str, Any]) -> None:
                 str(notebook),
                 str(unfinished),
                 parameters=values,
+                engine_name=ENGINE,
+                watch=watch,
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=False,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..data.opening import look_at
 from ..errors import Interrupted, RunConflictError, SettingsError
-from ..files import read_json, shorten_home, user_path, write_json
+from ..files import shorten_home, user_path, write_json
 from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
@@ -20,9 +21,9 @@ from ..settings import FitSettings
 from ..store import Located, compile_store, locate
 from ..trading.settings import AgentSettings
 from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
-from .parameters import check_parameters
+from .parameters import OWN, check_parameters
+from .run_progress import RunProgress
 
-_OWN = ("csv", "out", "run", "plan", "rl_out")
 ALL_NOTEBOOKS = (*NOTEBOOKS, AGENT_NOTEBOOK)
 
 
@@ -33,12 +34,14 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    execute: Execute = execute_notebook,
+    progress: str = "auto",
+    execute: Execute | None = None,
 ) -> Path:
     """Run the notebooks on `data` and return the path of index.html.
 
     Arguments: data, a file, folder or glob; out, the run's folder; parameters of the notebooks by name, text
-    is read as the declared type; fresh starts over; sink takes one line per notebook; execute runs one notebook.
+    is read as the declared type; fresh starts over; sink takes a line of text; progress is how far the run is: 'auto',
+    'terminal', 'notebook', 'plain' or 'silent'; execute runs one notebook.
 
     The same call on a finished folder changes nothing; an unfinished one continues after its last finished
     notebook. 03 uses what the plan of 02 chose, unless a parameter says otherwise.
@@ -49,7 +52,7 @@ def run(
     say = sink or (lambda line: None)
     out = user_path(out)
     given = dict(parameters or {})
-    for name in _OWN:
+    for name in OWN:
         if name in given:
             raise SettingsError(
                 f"parameter {name!r} is set by run itself; name the data first, and the folder by --out"
@@ -70,18 +73,23 @@ def run(
         head = look_at(located.again())
     identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
     identity["parameters"] = {name: _declared(values, name) for name in given}
-    state = _open_state(out, identity, notebooks, former_data_ids=head.former_data_ids)
+    state = _open_state(out, identity, notebooks, former_data_ids=head.former_data_ids, say=say)
     if all(state["notebooks"][name]["status"] == "completed" for name in notebooks):
         say(f"{out} is done, nothing was changed; --fresh starts over")
         return RunFolder(out).index
+    shown = RunProgress(notebooks, face=progress, sink=say)
+    execute = execute or partial(execute_notebook, watch=shown)
     try:
         for name in notebooks:
             if state["notebooks"][name]["status"] != "completed":
-                _run_one(name, data, out, values[name], state, execute, say)
+                shown.begin(name)
+                _run_one(name, data, out, values[name], state, execute, shown.say)
     except Exception:
-        _report_memory_so_far(data, out, values, state, execute, say)
+        shown.begin("04_memory_report")
+        _report_memory_so_far(data, out, values, state, execute, shown.say)
         raise
     finally:
+        shown.close()
         index = write_index(out)
     return index
 
@@ -123,27 +131,49 @@ def _compile_first(located: Located, settings: FitSettings, say: Callable[[str],
 
 
 def _open_state(
-    out: Path, identity: dict[str, Any], notebooks: Collection[str], *, former_data_ids: Collection[str] = ()
+    out: Path,
+    identity: dict[str, Any],
+    notebooks: Collection[str],
+    *,
+    former_data_ids: Collection[str] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The state of the run in `out`, new or found; RunConflictError when it is of another run."""
-    if not (RunFolder(out).state).exists():
-        pending = {name: {"status": "pending"} for name in notebooks}
-        state = {"schema_version": 1, **identity, "notebooks": pending}
-        write_json(RunFolder(out).state, state)
-        return state
-    state = read_json(RunFolder(out).state)
-    advice = "give another --out, or --fresh to start over"
+    """The state of the run in `out`, new or found; RunConflictError when it is of another run, which has trained."""
+    found = RunFolder(out).read_state()
+    difference = _difference(found, identity, former_data_ids) if found else ""
+    if difference and not _failed_untrained(out, found or {}):
+        raise RunConflictError(f"{out} holds a run {difference}; give another --out, or --fresh to start over")
+    if difference:
+        say(f"{out} holds a run {difference}, which failed before it trained: starting over")
+        RunFolder(out).remove()
+    if found and not difference:
+        for name in notebooks:  # a run of an earlier version had no second stage
+            found["notebooks"].setdefault(name, {"status": "pending"})
+        return found
+    pending = {name: {"status": "pending"} for name in notebooks}
+    state = {"schema_version": 1, **identity, "notebooks": pending}
+    write_json(RunFolder(out).state, state)
+    return state
+
+
+def _difference(state: Mapping[str, Any], identity: Mapping[str, Any], former_data_ids: Collection[str]) -> str:
+    """How the run of a state differs from one of this identity, in words; empty where it is the same run."""
     hashes = state.get("content_hash"), identity["content_hash"]
     if state["data_id"] not in (identity["data_id"], *former_data_ids) or (all(hashes) and hashes[0] != hashes[1]):
-        raise RunConflictError(f"{out} holds a run of other data; {advice}")
-    for name in notebooks:  # a run of an earlier version had no second stage
-        state["notebooks"].setdefault(name, {"status": "pending"})
+        return "of other data"
     before, now = state["parameters"], identity["parameters"]
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             was, is_now = (repr(p[name]) if name in p else "not set" for p in (before, now))
-            raise RunConflictError(f"{out} holds a run with {name} {was}, now {is_now}; {advice}")
-    return state
+            return f"with {name} {was}, now {is_now}"
+    return ""
+
+
+def _failed_untrained(out: Path, state: Mapping[str, Any]) -> bool:
+    """Whether a run has failed and left nothing that took training; one that runs, or was killed, counts as none."""
+    failed = any(notebook["status"] == "failed" for notebook in state["notebooks"].values())
+    training = RunFolder(out).training
+    return failed and not training.count_steps() and not training.is_running()
 
 
 def _run_one(

@@ -21,8 +21,9 @@ from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
-from ..sources.kinds import data_files
-from ..units import format_bytes
+from ..sources.kinds import data_files, neighbour
+from ..times import duration_name
+from ..units import count_of, format_bytes
 from .live_training import LiveTraining, TrainingProgress
 
 REFRESH_SECONDS = 1.0
@@ -33,18 +34,23 @@ _CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
 
 def describe(data: Dataset) -> str:
     """Return one sentence on an open dataset."""
-    rejected = len(data.rejected)
     return (
-        f"{data.name}: {data.rows:,} rows, {rejected:,} rejected, {len(data.schema.features)} features, "
-        f"{data.schema.horizons} horizons, {format_bytes(data.file_bytes)} as CSV, "
+        f"{data.name}: {count_of(data.rows, 'row')}, {len(data.rejected):,} rejected, "
+        f"{count_of(len(data.schema.features), 'feature')}, {count_of(data.schema.horizons, 'horizon')}, "
+        f"{format_bytes(data.file_bytes)} as CSV, "
         f"{format_bytes(data.rows * data.schema.row_bytes)} as float32."
     )
 
 
 def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
-    """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path."""
+    """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path.
+
+    Where `csv` does not exist, the data that was probably meant is among them.
+    """
     chosen = user_path(csv)
+    near = None if chosen.exists() else neighbour(chosen)
     found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    found = [near, *found] if near else found
     options = {str(path): _file_label(path) for path in [chosen, *found]}
     return ipywidgets.Dropdown(
         options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
@@ -56,23 +62,32 @@ def _file_label(path: Path) -> str:
     return shorten_home(str(path)) + size
 
 
-def show_row(data: Dataset, *, row: int, feature: str) -> None:
-    """Show the window of one feature in one row.
+def show_row(data: Dataset, *, row: int, feature: str, latest: int = 0) -> None:
+    """Show the window of one feature in one row, or only its latest steps, and the row's targets.
+
+    latest: how many steps, 0 for all; features that are no windows are shown whole.
 
     Raises SettingsError for a row that does not exist or is rejected.
     """
+    from IPython.display import Markdown, display
+
     _check_row(data, row)
     window = data.read(np.array([row]), [feature])[feature][0]
+    window = window[-latest:] if latest and window.ndim > 1 else window
     moment = pd.Timestamp(int(data.read_times(np.array([row]))[0]), tz="UTC")
-    alt = f"{feature} of row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    of_row = f"row {row}, {moment:%Y-%m-%d %H:%M} UTC"
+    alt = f"{feature} of {of_row}"
     figures.show(figures.window_chart(window, alt), alt=alt)
+    display(Markdown(f"Targets of {of_row}: the returns after it, in percent."))
+    display(tables.as_html(row_targets(data, row=row)))
 
 
 def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
-    """Return the targets of one row in percent, '-' where one is missing."""
+    """Return the targets of one row in percent, named by the time they look ahead; '-' where one is missing."""
     _check_row(data, row)
     values = data.read_targets(np.array([row]))[0]
-    names = [f"y_{step + 1}" for step in range(len(values))]
+    step = data.labels().target_step
+    names = [f"y_{horizon}, {duration_name(horizon * step)} ahead" for horizon in range(1, len(values) + 1)]
     texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
     return pd.DataFrame([texts], columns=names)
 
@@ -86,10 +101,16 @@ def _check_row(data: Dataset, row: int) -> None:
 
 
 def row_browser(data: Dataset, *, row: int = 0, feature: str = "") -> ipywidgets.Widget:
-    """Return a slider for the row and a drop-down for the feature, with the chosen window below."""
+    """Return sliders for row and zoom and a drop-down for the feature, window and targets of the row below."""
     rows = ipywidgets.IntSlider(value=row, min=0, max=data.rows - 1, description="row", continuous_update=False)
     names = ipywidgets.Dropdown(options=data.schema.names, value=feature or data.schema.names[0], description="feature")
-    return _answered_by(lambda row, feature: show_row(data, row=row, feature=feature), row=rows, feature=names)
+    longest = max([2, *(feature.shape[0] for feature in data.schema.features if len(feature.shape) > 1)])
+    zoom = ipywidgets.IntSlider(value=longest, min=2, max=longest, description="latest steps", continuous_update=False)
+
+    def answer(row: int, feature: str, latest: int) -> None:
+        show_row(data, row=row, feature=feature, latest=latest)
+
+    return _answered_by(answer, row=rows, feature=names, latest=zoom)
 
 
 def show_plan(csv: str | Path, *, model_size: str, memory_limit: str = "") -> None:
@@ -135,7 +156,7 @@ def training_line(progress: TrainingProgress) -> str:
     if not len(history):
         return f"{progress.state}, no step yet: {progress.line}"
     line = (
-        f"{progress.state}: {len(history):,} steps, loss {history['loss'].iloc[-1]:.3f} in the last, "
+        f"{progress.state}: {count_of(len(history), 'step')}, loss {history['loss'].iloc[-1]:.3f} in the last, "
         f"{format_bytes(progress.anon_bytes)} of anonymous memory in its process."
     )
     return f"{line} {progress.line}" if progress.state == "failed" else line

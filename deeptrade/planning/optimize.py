@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from ..errors import DoesNotFitError, SettingsError
+from ..errors import DoesNotFitError, SettingsError, interruptible
 from ..files import friendly_os_errors, user_path, write_json
 from ..memory.limits import Limit, MemoryLimits
 from ..run_folder import PLAN
@@ -26,6 +26,7 @@ from .trial_choice import TrialChoice, choose_by_trials, measured_terms, plain_p
 DEFAULT_EFFECTIVE_BATCH = 32
 
 
+@interruptible()
 def optimize(
     data: str | Path,
     *,
@@ -40,13 +41,15 @@ def optimize(
     duplicates: str = "error",
     settings: FitSettings | None = None,
     sink: Callable[[str], None] | None = None,
+    progress: str = "silent",
 ) -> Plan:
     """Choose settings that fit the limit, write them to out/plan.json and return them.
 
     Arguments: data and store as for `fit`; out, a folder, made where missing; memory_limit, a size such as '2GiB';
     effective_batch, rows per optimizer step (0: 32); model_size and encoder, as `fit` has them; quick, the rules for
     large files and the memory model alone, no trial run; sort and duplicates, as `compile_store` has them; settings,
-    all that the run will use (features, seed, sort, ...); sink takes one line per decision and trial.
+    all that the run will use (features, seed, sort, ...); sink takes one line per decision and trial; progress of the
+    trials is 'auto', 'terminal', 'notebook', 'plain' or 'silent'.
     Reads the head of the file only.
 
     Raises DataError, SettingsError, and DoesNotFitError naming a model size that fits, or where no trial fitted.
@@ -69,7 +72,7 @@ def optimize(
         folder.mkdir(parents=True, exist_ok=True)
         remove_trials(folder)
     chosen, decisions = _choose(situation, base, quick=quick)
-    measured = None if quick else choose_by_trials(situation, chosen, folder=folder, sink=say)
+    measured = None if quick else choose_by_trials(situation, chosen, folder=folder, sink=say, progress=progress)
     if measured is not None:
         chosen, decisions = measured.settings, [*measured.decisions, *decisions]
     for decision in decisions:

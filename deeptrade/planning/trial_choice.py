@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, DoesNotFitError
+from ..progress import Progress
 from ..settings import FitSettings
 from ..units import format_bytes
 from .plan import Trial
@@ -38,18 +39,31 @@ class TrialChoice:
 
 
 def choose_by_trials(
-    situation: Situation, settings: FitSettings, *, folder: Path, sink: Callable[[str], None]
+    situation: Situation,
+    settings: FitSettings,
+    *,
+    folder: Path,
+    sink: Callable[[str], None],
+    progress: str = "silent",
 ) -> TrialChoice:
     """Return the fastest settings that fit, found by short trials, each in a process with the memory limit of a run.
+
+    progress: the face that counts the trials, of MOST_TRIALS at most.
 
     Raises DataError if a trial fails for another reason than lack of memory, DoesNotFitError if none fits.
     """
     began = time.monotonic()
     measured = TrialChoice(settings)
+    bar = Progress(MOST_TRIALS, face=progress, what="trials of settings", unit="trial")
 
-    def attempt(candidate: FitSettings) -> Trial:
+    def run(candidate: FitSettings) -> Trial:
         trial = _run(situation, candidate, folder=folder)
         sink(_trial_line(trial))
+        bar.update(len(measured.trials) + 1, _trial_line(trial).removeprefix("trial of "))
+        return trial
+
+    def attempt(candidate: FitSettings) -> Trial:
+        trial = run(candidate)
         if trial.exit_code and not trial.lacked_memory:
             raise DataError(f"a trial run failed: {trial.message}")
         measured.trials.append(trial)
@@ -79,8 +93,7 @@ def choose_by_trials(
     has_time = len(measured.trials) < MOST_TRIALS and time.monotonic() - began < SEARCH_SECONDS
     if best.wait_share > MOST_WAIT and settings.prefetch < FURTHER_AHEAD and has_time:
         candidate = replace(measured.settings, prefetch=FURTHER_AHEAD)
-        further = _run(situation, candidate, folder=folder)
-        sink(_trial_line(further))
+        further = run(candidate)
         measured.trials.append(further)
         if is_good(further) and (further.rows_per_second or 0.0) >= (1 + WORTH) * (best.rows_per_second or 0.0):
             measured.settings = candidate

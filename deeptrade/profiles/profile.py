@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
+from ..errors import interruptible
 from ..files import user_path, write_json
 from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
@@ -29,6 +30,7 @@ QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 _MOST_GAPS = 100
 
 
+@interruptible()
 def profile(
     data: str | Path,
     *,

@@ -12,7 +12,7 @@ from ..files import friendly_os_errors, user_path, write_json
 from ..judging.backtests import Backtests
 from ..judging.contest import Contest
 from ..memory.timeline import thinned
-from ..run_folder import RunFolder, WalkFolder
+from ..run_folder import RunFolder, WalkFolder, meant_run
 from ..units import count_of, format_bytes
 from .candidates import BestOfMany, rank
 from .findings.comparison import RunSummary, SettingSummary, beside_zero, most_accurate, settings_of, validated
@@ -106,7 +106,9 @@ def find_runs(folders: Sequence[str | Path]) -> list[Path]:
 
 def _runs_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the --out folder of a run, or a folder of runs")
+        raise DataError(
+            f"{folder} is not a folder; {meant_run(folder)}give the --out folder of a run, or a folder of runs"
+        )
     if WalkFolder(folder).state.exists():
         folds = WalkFolder(folder).folds
         raise DataError(f"{folder} holds a walk, which is judged as a whole; give runs, or the folds in {folds}")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ..errors import DataError
 from ..files import user_path
 from ..memory import phase_table
-from ..run_folder import RunFolder
+from ..run_folder import RunFolder, meant_run
 from ..settings import BEFORE
 from ..units import count_of
 from . import figures, tables
@@ -42,7 +42,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     """
     folder = user_path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the --out folder of a run")
+        raise DataError(f"{folder} is not a folder; {meant_run(folder)}give the --out folder of a run")
     found = RunFiles(folder)
     if not any((found.profile, found.plan, found.result, found.samples)):
         raise DataError(

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DataError
 from ..files import user_path, write_json
 from ..memory import Limit, PhaseRow, Sample, phase_growth, phase_table, read_notes, read_starts, read_timeline
-from ..run_folder import MEMORY_REPORT, RunFolder
+from ..run_folder import MEMORY_REPORT, RunFolder, meant_run
 from ..units import count_of, format_bytes
 from . import tables
 from .findings.memory import kernel_peak, peak_sample
@@ -43,7 +43,10 @@ def memory_report(run: str | Path, *, out: str | Path | None = None) -> MemoryRe
     samples = read_timeline(timeline) if timeline.exists() else []
     result = training.read_result()
     if not samples and not result:
-        raise DataError(f"{folder} holds no memory.jsonl and no result.json; give the --out folder of a run or of fit")
+        raise DataError(
+            f"{folder} holds no memory.jsonl and no result.json; {meant_run(folder)}give the --out folder of a run or "
+            "of fit"
+        )
     completed = result is not None and result["status"] == "completed"
     again = [] if completed else ["run it again; it continues from its last checkpoint"]
     kernel_peak_bytes = result["memory"]["peak_rss_bytes"] if result and completed else 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import DataError
@@ -74,9 +77,51 @@ def _find_files(path: Path) -> list[Path]:
         found = (Path(match) for match in glob.glob(str(path))) if glob.has_magic(str(path)) else ()
         matches = sorted(match for match in found if not is_hidden(match))
         if not matches:
-            raise DataError(f"{path} does not exist; give {_ACCEPTED}; or make one: deeptrade synth {path} --rows 2000")
+            raise DataError(_is_missing(path))
         return matches
     return [path]
+
+
+def _is_missing(path: Path) -> str:
+    """Say that there is no such data: first what was probably meant, only then how to make some."""
+    near = None
+    with suppress(OSError):  # a folder that cannot be read
+        near = neighbour(path)
+    ways = f"give {_ACCEPTED}; or make one: deeptrade synth {path} --rows 2000"
+    return f"{path} does not exist; " + (f"did you mean {str(near)!r}? If not, {ways}" if near else ways)
+
+
+def neighbour(path: Path) -> Path | None:
+    """Return the data that was probably meant by a path that does not exist; None where there is none near.
+
+    It is data of the same name, of a like name, or the only data there: where the path leads, in a folder of a like
+    name, then in the working folder and in the one above it, as notebooks often lie in a folder beside the data.
+    """
+    for place in dict.fromkeys(_places_near(path)):
+        files = data_files(place)
+        found = {entry.name: entry for entry in [*files, *filter(data_files, _folders(place))]}
+        alike = [name for name in found if data_name(name) == data_name(path)]
+        near = alike or get_close_matches(path.name, found, n=1) or [file.name for file in files if len(files) == 1]
+        if near:
+            return found[path.name if path.name in near else near[0]]
+    return None
+
+
+def _places_near(path: Path) -> Iterator[Path]:
+    above = [Path(), Path("..")]
+    for place in above[:1] if path.is_absolute() else above:
+        folder = place / path.parent
+        if folder.is_dir():
+            yield folder
+        names = {entry.name: entry for entry in _folders(folder.parent)}
+        yield from (names[name] for name in get_close_matches(folder.name, names, n=1))
+    yield from above
+
+
+def _folders(place: Path) -> list[Path]:
+    return (
+        sorted(entry for entry in place.iterdir() if entry.is_dir() and not is_hidden(entry)) if place.is_dir() else []
+    )
 
 
 def is_hidden(path: Path) -> bool:

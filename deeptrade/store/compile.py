@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ..errors import DataError, DiskFullError, SettingsError
+from ..errors import DataError, DiskFullError, SettingsError, interruptible
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
@@ -25,7 +25,7 @@ from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .arrange import arrange, may_rewrite
 from .layout import (
     JOURNAL,
@@ -68,6 +68,7 @@ _REWRITTEN = "rewritten"
 """Whether the rows of a store were rewritten in order of time: its blocks do not hold what the source has there."""
 
 
+@interruptible()
 def compile_store(
     data: str | Path | Located,
     *,
@@ -143,8 +144,8 @@ def compile_store(
         say(warning)
     parsed = sum(block.rows for block in manifest.blocks[kept_blocks:])
     say(
-        f"{place.path.name}: {manifest.usable} rows stored, {manifest.rows - manifest.usable} rejected; "
-        f"{parsed} rows parsed in {time.perf_counter() - started:.1f} s"
+        f"{place.path.name}: {count_of(manifest.usable, 'row')} stored, {manifest.rows - manifest.usable:,} rejected; "
+        f"{count_of(parsed, 'row')} parsed in {time.perf_counter() - started:.1f} s"
     )
     return place.path
 
@@ -265,7 +266,8 @@ def _usable_blocks(writer: StoreWriter, source: Source, old: Path | None, say: S
     if kept and _may_end_ahead(writer, kept):
         kept.pop()
     if kept:
-        say(f"resuming after row {sum(record.rows for record in kept)}: {len(kept)} blocks are done")
+        done = "1 block is" if len(kept) == 1 else f"{len(kept)} blocks are"
+        say(f"resuming after row {sum(record.rows for record in kept)}: {done} done")
     return kept
 
 

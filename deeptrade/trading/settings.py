@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import annotated_values, check_settings
+from ..settings import check_settings
 
 POSITIONS = (-1, 0, 1)
 SEEDS = 5
@@ -60,7 +60,6 @@ class AgentSettings:
         return POSITIONS[1:] if self.rl_long_only else POSITIONS
 
 
-def of_notebook(namespace: Mapping[str, Any]) -> AgentSettings:
-    """Return the options from the `globals()` of notebook 07."""
-    values = annotated_values(namespace)
+def of_notebook(values: Mapping[str, Any]) -> AgentSettings:
+    """Return the options from the parameters of notebook 07."""
     return AgentSettings(**{item.name: values[item.name] for item in fields(AgentSettings)})

@@ -17,7 +17,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..data.split import Split
-from ..errors import RunConflictError
+from ..errors import RunConflictError, interruptible
 from ..files import locked_folder, user_path, write_json
 from ..judging.costs import FEES
 from ..judging.folds import Training
@@ -93,6 +93,7 @@ def train_agent(
             raise
 
 
+@interruptible()
 def agent_of_run(run: str | Path, settings: AgentSettings, **options: Any) -> dict[str, Any] | None:
     """Return what `train_agent` does, of a folder that `run` or `fit` has written."""
     return train_agent(RunFolder(user_path(run)).training, settings, **options)

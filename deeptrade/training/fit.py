@@ -17,7 +17,7 @@ from typing import Any
 from ..data.dataset import Dataset
 from ..data.opening import Head, look_at, open_dataset
 from ..data.order import BLOCK_ROWS, ORDER_VERSION, batch_spread, read_amplification, windowed_order
-from ..errors import RunConflictError
+from ..errors import RunConflictError, interruptible
 from ..files import friendly_os_errors
 from ..memory import Limit, MemoryLimits, MemoryMonitor
 from ..planning.memory_model import check_fits, pass_row_bytes, predict_peak, training_room
@@ -30,7 +30,7 @@ from ..settings import BEFORE, FitSettings
 from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
-from ..units import format_bytes
+from ..units import count_of, format_bytes
 from .run_state import (
     NETWORK_VERSION,
     RunState,
@@ -59,6 +59,7 @@ def _ignore(line: str) -> None:
     """The sink of callers that want no lines."""
 
 
+@interruptible()
 def fit(
     settings: FitSettings,
     *,
@@ -141,7 +142,8 @@ def _prepare(settings: FitSettings, given: Collection[str], head: Head, limits: 
         maths = maths_of(settings, earlier.maths["precision"] if settings.precision == "auto" else settings.precision)
         _check_same_run(earlier, head, maths, out)
         if result is not None and earlier.is_done(settings):
-            sink(f"{out} is done: {earlier.step} steps, nothing was changed; raise --epochs or --max_steps to go on")
+            steps = count_of(earlier.step, "step")
+            sink(f"{out} is done: {steps}, nothing was changed; raise --epochs or --max_steps to go on")
             return _Prepared(settings, head, earlier, room_bytes, result)
         check_network(earlier.network_version, str(out))
     elif result is not None:

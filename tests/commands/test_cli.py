@@ -50,6 +50,21 @@ def test_profile_writes_its_file_and_one_line(market, tmp_path):
     assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == ["ledger.csv", "profile.json"]
 
 
+def test_one_of_a_thing_is_not_said_in_the_plural(tmp_path, capsys):
+    market = make_market(tmp_path / "one.csv", rows=1, horizons=1, shapes={"arr_5m": (7, 3)})
+    for arguments in (["compile", market.path], ["profile", market.path, "--out", tmp_path / "profile"]):
+        assert main([*map(str, arguments)]) == 0
+    said = capsys.readouterr().out
+    assert "one.dtstore: 1 row stored, 0 rejected; 1 row parsed in " in said
+    assert "one: 1 row, 0 rejected, 1 feature, 1 horizon, 2023-" in said
+
+
+def test_a_limit_without_a_unit_is_one_line_that_asks_for_it(market, tmp_path, capsys):
+    result = in_this_process(capsys, "fit", "--csv", market.path, "--out", tmp_path / "out", "--memory_limit", "300")
+    assert_one_line(result, "deeptrade fit: size '300' has no unit; use 300MiB or 300GiB, or 300B if bytes are meant")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["profile", "optimize", "run"])
 def test_a_missing_file_is_one_line_with_a_next_step(tmp_path, command):
     result = deeptrade(command, tmp_path / "none.csv", "--out", tmp_path / "out")
@@ -155,6 +170,19 @@ def test_options_are_the_settings_with_their_defaults_and_help():
         assert action.help.startswith(item.metadata["help"])
         if not isinstance(item.default, bool):
             assert action.help.endswith(f"[{item.default}]")
+
+
+def test_the_help_of_run_names_every_parameter_that_it_takes(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    told = capsys.readouterr().out
+    known = {item.name for item in fields(FitSettings)} - {"csv", "out", "plan"} | {"effective_batch", "quick"}
+    listed = {
+        line.split()[0]: line for line in told[told.index("parameters of the notebooks") :].splitlines()[1:] if line
+    }
+    assert set(listed) >= known
+    assert not {"csv", "out", "run", "plan"} & set(listed)
+    assert listed["batch_size"].split(maxsplit=1)[1] == "rows per forward and backward pass [4]"
 
 
 def test_hyphens_and_underscores_are_one(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from deeptrade import progress as module
 from deeptrade.errors import SettingsError
-from deeptrade.progress import Progress
+from deeptrade.progress import PROGRESS_TYPE, Progress, format_left
 
 
 @pytest.fixture
@@ -86,22 +86,43 @@ def test_a_notebook_gets_one_output_updated_at_most_once_a_second(clock, monkeyp
     shown = []
 
     class Handle:
-        def update(self, page):
-            shown.append(page.data)
+        def update(self, content, raw):
+            shown.append(content)
 
-    monkeypatch.setattr(display, "display", lambda page, display_id: Handle())
+    monkeypatch.setattr(display, "display", lambda content, raw, display_id: Handle())
     progress = Progress(100, face="notebook")
     for step in range(1, 101):
         clock[0] += 0.1
         progress.update(step, "loss <b>")
     assert len(shown) == 10
-    assert 'value="100" max="100"' in shown[-1]
-    assert "loss &lt;b&gt;" in shown[-1]
+    assert 'value="100" max="100"' in shown[-1]["text/html"]
+    assert "loss &lt;b&gt;" in shown[-1]["text/html"]
+    numbers = shown[4][PROGRESS_TYPE]
+    assert (numbers["what"], numbers["unit"], numbers["done"], numbers["total"]) == ("training", "step", 52, 100)
+    assert numbers["seconds_left"] == pytest.approx(4.8)
+
+
+def test_the_time_left_follows_the_steps_so_far(clock):
+    lines = []
+    progress = Progress(100, face="plain", sink=lines.append)
+    for step in range(1, 21):
+        clock[0] += 6
+        progress.update(step, "loss 0.5")
+    assert lines[-1] == "step 20 of 100: loss 0.5, 8 min left"
+
+
+def test_a_time_left_is_as_exact_as_such_an_estimate_is():
+    assert [format_left(seconds) for seconds in (8.2, 89, 200, 9000)] == [
+        "8 s left",
+        "89 s left",
+        "3 min left",
+        "2.5 h left",
+    ]
 
 
 def test_auto_is_plain_without_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", open(__file__))  # noqa: SIM115 (a file is no terminal)
-    assert module._choose_face() == "plain"
+    assert module.choose_face("auto") == "plain"
     sys.stderr.close()
 
 

@@ -56,6 +56,16 @@ def test_sizes_are_read_in_decimal_and_binary_units(text, size):
     assert parse_bytes(text) == size
 
 
+@pytest.mark.parametrize("text", ["300", " 2 ", "1.5", "999999"])
+def test_a_small_number_alone_asks_for_its_unit(text):
+    with pytest.raises(SettingsError, match=rf"^size {text!r} has no unit; use {text.strip()}MiB or [\d.]+GiB, or "):
+        parse_bytes(text)
+
+
+def test_a_small_size_may_still_be_given_in_bytes():
+    assert (parse_bytes("300B"), parse_bytes(300)) == (300, 300)
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1GB", "1XB", "GB", "1 GB 2"])
 def test_other_sizes_are_refused(text):
     with pytest.raises(SettingsError):

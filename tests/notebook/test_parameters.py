@@ -5,9 +5,9 @@ import pytest
 
 from deeptrade.errors import SettingsError
 from deeptrade.notebook.execute import notebook_path
-from deeptrade.notebook.parameters import check_parameters
+from deeptrade.notebook.parameters import check_parameters, chosen_parameters, injected_names
 from deeptrade.run_folder import NOTEBOOKS
-from deeptrade.settings import annotated_values, as_declared
+from deeptrade.settings import as_declared
 
 ALL = {name: notebook_path(name) for name in NOTEBOOKS}
 
@@ -63,6 +63,51 @@ def test_text_that_papermill_has_made_a_number_of_leads_to_the_option_that_does_
         as_declared("features", float("nan"), str)
 
 
-def test_a_notebook_s_parameters_are_its_annotated_names_in_their_types():
-    namespace = {"__annotations__": {"epochs": int, "quick": bool, "csv": str}, "epochs": "3", "quick": "", "csv": "7"}
-    assert annotated_values(namespace | {"other": 1}) == {"epochs": 3, "quick": False, "csv": "7"}
+def after(*cells):
+    """The `globals()` of a kernel that has run these cells."""
+    namespace = {"In": ["", *cells]}
+    for cell in cells:
+        exec(cell, namespace)
+    return namespace
+
+
+def test_a_notebook_s_parameters_come_in_their_declared_types():
+    found = chosen_parameters("02_auto_optimize", after('quick: bool = ""\neffective_batch: int = "3"', "other = 1"))
+    assert (found["quick"], found["effective_batch"]) == (False, 3)
+    assert "other" not in found
+
+
+def test_a_parameter_whose_line_is_gone_has_its_default():
+    assert chosen_parameters("02_auto_optimize", after("quick: bool = True"))["model_size"] == "small"
+
+
+@pytest.mark.parametrize("line", ["epoch: int = 3", "epoch = 3", "epochs: int = 1\nepoch = 3"], ids=repr)
+def test_a_misspelt_parameter_in_the_first_cell_names_the_nearest(line):
+    with pytest.raises(SettingsError, match=r"this notebook has no parameter 'epoch'; did you mean 'epochs'\?"):
+        chosen_parameters("03_train", after(f'csv: str = "m.csv"\n{line}'))
+
+
+@pytest.mark.parametrize("name", ["00_explore", "04_memory_report", "05_compare_runs", "06_walk_forward"])
+def test_a_misspelt_parameter_of_papermill_names_the_nearest(name):
+    namespace = after("# Parameters\nouts = 3")
+    with pytest.raises(SettingsError, match="this notebook has no parameter 'outs'; "):
+        chosen_parameters(name, namespace)
+
+
+def test_a_misspelling_that_was_mended_is_forgotten():
+    namespace = after("epoch: int = 3", "epochs: int = 3")
+    assert chosen_parameters("03_train", namespace)["epochs"] == 3
+
+
+def test_a_declaration_in_another_cell_is_no_parameter():
+    namespace = after("epochs: int = 3", "mine: int = 4")
+    assert chosen_parameters("03_train", namespace)["epochs"] == 3
+
+
+def test_a_name_of_the_user_s_own_may_stand_among_the_parameters():
+    namespace = after('folder = "a/"\ncsv: str = folder + "m.csv"')
+    assert chosen_parameters("03_train", namespace)["csv"] == "a/m.csv"
+
+
+def test_what_papermill_has_set_counts_as_given():
+    assert injected_names(after("epochs: int = 1", "# Parameters\nepochs = 1\n", "x = 2")) == {"epochs"}

@@ -14,11 +14,12 @@ from deeptrade import errors, run
 from deeptrade.errors import DataError, RunConflictError, SettingsError
 from deeptrade.notebook.execute import NotebookError, NotebookRefusedError, execute_notebook
 from deeptrade.notebook.run import _open_state
-from deeptrade.run_folder import NOTEBOOKS
+from deeptrade.run_folder import AGENT_NOTEBOOK, NOTEBOOKS
 from tests.support.markets import make_market
 from tests.support.notebooks import StandIn
 from tests.support.shadows import write_shadows
 
+QUICK = (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99"), ("skip_rl", "true"))
 PARAMETERS = {"model_size": "tiny", "batch_size": "4", "max_steps": 3, "quick": True, "skip_rl": "yes"}
 
 
@@ -102,8 +103,29 @@ def test_a_failed_run_leaves_pages_and_goes_on_from_there(market, tmp_path):
     assert (tmp_path / "out" / "03_train.html").exists()
     again = StandIn()
     run(market.path, out=tmp_path / "out", execute=again)
-    assert again.done == ["03_train", "04_memory_report"]
+    assert again.done == ["03_train", "04_memory_report", AGENT_NOTEBOOK]
     assert "failed:" not in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["01_profile_dataset", "02_auto_optimize", "03_train"])
+def test_a_run_that_failed_before_it_trained_does_not_block_its_folder(market, tmp_path, name):
+    with pytest.raises(NotebookRefusedError):
+        run(market.path, out=tmp_path / "out", execute=StandIn(name, NotebookRefusedError("needs 3 GiB")))
+    again, lines = StandIn(), []
+    run(market.path, out=tmp_path / "out", parameters={"model_size": "tiny"}, execute=again, sink=lines.append)
+    assert again.done == [*NOTEBOOKS, AGENT_NOTEBOOK]
+    said = "holds a run with model_size not set, now 'tiny', which failed before it trained: starting over"
+    assert any(said in line for line in lines)
+
+
+def test_a_run_that_failed_after_it_trained_keeps_its_folder(market, tmp_path):
+    failing = StandIn("03_train", NotebookError("03_train", "ZeroDivisionError: division by zero"))
+    with pytest.raises(NotebookError):
+        run(market.path, out=tmp_path / "out", execute=failing)
+    (tmp_path / "out" / "train").mkdir(exist_ok=True)
+    (tmp_path / "out" / "train" / "history.csv").write_text("step,loss\n1,0.5\n")
+    with pytest.raises(RunConflictError, match="with model_size not set, now 'tiny'; give another --out"):
+        run(market.path, out=tmp_path / "out", parameters={"model_size": "tiny"}, execute=StandIn())
 
 
 def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path):
@@ -111,7 +133,7 @@ def test_fresh_starts_over_and_keeps_what_is_not_ours(market, tmp_path):
     (tmp_path / "out" / "notes.txt").write_text("mine")
     again = StandIn()
     run(market.path, out=tmp_path / "out", parameters={"seed": 5}, fresh=True, execute=again)
-    assert again.done == list(NOTEBOOKS)
+    assert again.done == [*NOTEBOOKS, AGENT_NOTEBOOK]
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
@@ -187,7 +209,13 @@ def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
     assert result["status"] == "interrupted"
     assert result["steps"] >= 5
     state = json.loads((out / "run.json").read_text())["notebooks"]
-    assert [item["status"] for item in state.values()] == ["completed", "completed", "interrupted", "pending"]
+    assert [item["status"] for item in state.values()] == [
+        "completed",
+        "completed",
+        "interrupted",
+        "pending",
+        "pending",
+    ]
     assert "stopped by a signal" in (out / "index.html").read_text()
     assert (out / "03_train.html").exists()
 
@@ -201,7 +229,7 @@ def test_a_run_whose_kernel_is_killed_leaves_its_evidence_and_is_completed_by_th
     market = make_market(tmp_path / "market.csv", rows=400)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "deeptrade", "run", str(market.path), "--out", str(out)]
-    for name, value in (("model_size", "tiny"), ("quick", "true"), ("max_steps", "120"), ("epochs", "99")):
+    for name, value in QUICK:
         command += ["-r", name, value]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history = out / "train" / "history.csv"
@@ -256,10 +284,10 @@ def test_a_run_without_samples_comes_to_its_end_and_says_so(tmp_path, market):
 
 def test_a_run_whose_data_an_earlier_version_named_otherwise_goes_on(tmp_path):
     named = {"content_hash": "", "parameters": {}}
-    state = _open_state(tmp_path, {"data_id": "sha256:a", **named})
-    assert _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, former_data_ids=("sha256:a",)) == state
+    state = _open_state(tmp_path, {"data_id": "sha256:a", **named}, NOTEBOOKS)
+    assert _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, NOTEBOOKS, former_data_ids=("sha256:a",)) == state
     with pytest.raises(RunConflictError, match="other data"):
-        _open_state(tmp_path, {"data_id": "sha256-2:b", **named})
+        _open_state(tmp_path, {"data_id": "sha256-2:b", **named}, NOTEBOOKS)
 
 
 def test_the_limit_of_a_run_bounds_its_compile_too(market, tmp_path):

@@ -1,5 +1,6 @@
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -35,6 +36,13 @@ def test_the_files_to_choose_from_are_those_that_can_be_read(market, tmp_path, m
     assert "KiB)" in chooser.options[0][0]
 
 
+def test_where_the_path_leads_nowhere_the_data_nearby_can_be_chosen(market, tmp_path, monkeypatch):
+    (tmp_path / "lab").mkdir()
+    monkeypatch.chdir(tmp_path / "lab")
+    chooser = widgets.file_chooser("training_data/training_data.csv")
+    assert [path for _, path in chooser.options] == ["training_data/training_data.csv", f"../{market.path.name}"]
+
+
 def test_the_row_browser_calls_the_function_that_batch_calls(data, monkeypatch):
     seen = []
     monkeypatch.setattr(widgets, "show_row", lambda data, **arguments: seen.append(arguments))
@@ -42,10 +50,19 @@ def test_the_row_browser_calls_the_function_that_batch_calls(data, monkeypatch):
     chosen["row"].value = 9
     chosen["feature"].value = "arr_ctx"
     assert seen == [
-        {"row": 2, "feature": "arr_5m"},
-        {"row": 9, "feature": "arr_5m"},
-        {"row": 9, "feature": "arr_ctx"},
+        {"row": 2, "feature": "arr_5m", "latest": 7},
+        {"row": 9, "feature": "arr_5m", "latest": 7},
+        {"row": 9, "feature": "arr_ctx", "latest": 7},
     ]
+
+
+def test_a_window_can_be_zoomed_to_its_latest_steps(data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(widgets.figures, "window_chart", lambda window, name: drawn.append(window))
+    monkeypatch.setattr(widgets.figures, "show", lambda figure, alt: None)
+    browser = widgets.row_browser(data, row=2)
+    choices(browser)["latest steps"].value = 3
+    np.testing.assert_array_equal(drawn[1], drawn[0][-3:])
 
 
 def test_an_error_the_user_can_mend_is_a_line_not_a_traceback(data):
@@ -70,6 +87,22 @@ def test_a_row_that_is_not_there_is_refused(data):
 def test_targets_are_percent_and_a_dash_where_missing(data):
     data.targets[3] = [0.0125, float("nan")]
     assert widgets.row_targets(data, row=3).to_numpy().tolist() == [["+1.2500", "-"]]
+
+
+def test_targets_are_named_by_the_time_they_look_ahead(data):
+    assert list(widgets.row_targets(data, row=3)) == ["y_1, 20m ahead", "y_2, 40m ahead"]
+
+
+def test_the_targets_shown_are_those_of_the_row_that_the_slider_is_at(data, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *items, **_: shown.extend(items))
+    monkeypatch.setattr(widgets.figures, "show", lambda figure, alt: None)
+    browser = widgets.row_browser(data, row=2)
+    shown.clear()
+    choices(browser)["row"].value = 9
+    line, table = shown
+    assert line.data == "Targets of row 9, 2023-11-15 01:13 UTC: the returns after it, in percent."
+    assert f"{100 * data.read_targets(np.array([9]))[0, 0]:+.4f}" in table.data
 
 
 def test_live_memory_looks_again(monkeypatch):

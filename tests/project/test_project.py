@@ -52,7 +52,7 @@ def test_every_folder_of_the_package_is_installed_and_the_notebooks_too():
 
 def test_make_alone_prints_its_targets():
     text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "test", "test-all", "lint", "lab", "report", "clean"):
+    for target in ("demo", "test", "test-all", "lint", "lab", "docs", "report", "clean"):
         assert re.search(rf"make {target} +\w", text)
 
 

@@ -47,6 +47,7 @@ OPTIONS = {
     "--rl_epochs --rl_batch_size --rl_fee --rl_gamma --rl_long_only --rl_csv --rl_out",
     "run": "--fresh --grid --out -r data",
     "report": "folder",
+    "lab": "--out jupyter",
     "compare": "--out folders",
 }
 
