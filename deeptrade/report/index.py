@@ -57,7 +57,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     return path
 
 
-def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
+def _write(path: Path, *, pages: list[Any], drawings: list[Markup]) -> Path:
     """Write one page about the run in the page's own folder."""
     found = RunFiles(path.parent)
     result = found.result
@@ -155,16 +155,16 @@ def _memory_line(found: RunFiles) -> str:
     return "Not measured yet."
 
 
-def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
-    """Yield (alternative text, data URL) of the figures for a page that no notebook has written."""
+def _drawings(found: RunFiles) -> Iterator[Markup]:
+    """Yield the figures for a page that no notebook has written."""
     if found.samples:
         timeline = figures.memory_timeline(found.samples, found.limit[0])
-        yield figures.as_image(timeline, alt="Memory over time, with phases and the limit")
+        yield figures.as_html(timeline, alt="Memory over time, with phases and the limit")
     if len(found.history):
-        yield figures.as_image(figures.loss_curve(found.history), alt="Training loss by optimizer step")
+        yield figures.as_html(figures.loss_curve(found.history), alt="Training loss by optimizer step")
     if found.result and _scored(found.result):
         errors = figures.validation_errors(found.result)
-        yield figures.as_image(errors, alt="Validation error relative to the zero forecast's, by horizon")
+        yield figures.as_html(errors, alt="Validation error relative to the zero forecast's, by horizon")
 
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:

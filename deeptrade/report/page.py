@@ -16,6 +16,7 @@ from markupsafe import Markup
 from .. import __version__
 from ..files import atomic_write
 from .clean import clean, scrub
+from .figures.style import page_style
 from .tables import settings_table
 
 _PARAMETERS = ("parameters", "injected-parameters")
@@ -96,6 +97,7 @@ def to_html(table: pd.DataFrame) -> Markup:
 def _style(body: str) -> str:
     """Return the style sheet, with light and dark colours for the kinds of code in the body."""
     style = environment().loader.get_source(environment(), "style.css")[0]  # type: ignore[union-attr]
+    style += page_style() if 'class="chart"' in body else ""
     kinds = sorted(set(re.findall(r'<span class="(\w{1,3})">', body)))
     if not kinds:
         return style

@@ -93,14 +93,14 @@ def lab(tmp_path_factory):
 def use_the_widgets(tab):
     """Choose another row, another model and start a short training, as one does with keyboard and mouse."""
     cell_text = "document.querySelector('.jp-Notebook').innerText"
-    images = "document.querySelectorAll('.jp-Notebook img').length"
+    images = "document.querySelectorAll('.jp-Notebook figure.chart').length"
     tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
-    before = tab.evaluate("document.querySelector('.jp-Notebook img').src")
+    before = tab.evaluate("document.querySelector('.jp-Notebook figure.chart').innerHTML")
     tab.evaluate(
         "document.querySelector('.noUi-handle').dispatchEvent("
         "new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}))"
     )
-    tab.wait_for(f"document.querySelector('.jp-Notebook img').src !== {json.dumps(before)}")
+    tab.wait_for(f"document.querySelector('.jp-Notebook figure.chart').innerHTML !== {json.dumps(before)}")
     choose = """
     (() => {
       const list = [...document.querySelectorAll('.jp-Notebook select')].filter(
@@ -138,7 +138,7 @@ def use_the_widgets(tab):
     tab.evaluate(
         "[...document.querySelectorAll('.jp-toast-button, button')].find(one => one.innerText === 'No')?.click()"
     )
-    tab.evaluate("[...document.querySelectorAll('.jp-Notebook img')].pop().scrollIntoView({block: 'end'})")
+    tab.evaluate("[...document.querySelectorAll('.jp-Notebook figure.chart')].pop().scrollIntoView({block: 'end'})")
     time.sleep(0.5)
 
 

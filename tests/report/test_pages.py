@@ -41,10 +41,12 @@ def test_pages_hold_nothing_private(pages):
             assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)
 
 
-def test_pages_are_small_and_every_image_has_a_text_of_its_own(pages):
+def test_pages_are_small_hold_no_bitmap_and_every_figure_has_a_text_of_its_own(pages):
     for name, page in pages.items():
         assert len(page.content) < 1_000_000
-        texts = [image.get("alt", "") for image in page.all("img")]
+        assert not page.all("img")
+        assert "data:image" not in page.content
+        texts = [drawing.get("aria-label", "") for drawing in page.drawings]
         assert all(len(text) > 10 and "No description" not in text for text in texts)
         if name in ("03_train.html", "04_memory_report.html"):
             assert texts
@@ -216,7 +218,7 @@ def test_a_killed_run_has_a_page_that_says_what_is_known(killed):
     text = "".join(page.text)
     assert "It was stopped after 3 steps" in text
     assert "Nothing later is known." in text
-    assert len(page.all("img")) == 3
+    assert len(page.all("figure")) == 3
 
 
 def test_the_index_names_a_failed_notebook(finished_run, tmp_path):
@@ -249,7 +251,7 @@ def test_a_timeline_alone_makes_a_page(tmp_path):
         "Memory. Peak memory 200.0 MiB, within the limit of 400.0 MiB (user): 50% left, in phase 'train'." in page.words
     )
     assert "Last training start: 2026-01-02 03:04 UTC." in page.words
-    assert len(page.all("img")) == 1
+    assert len(page.all("figure")) == 1
 
 
 def test_a_step_torn_by_a_kill_is_left_out(tmp_path):

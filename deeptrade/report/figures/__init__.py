@@ -1,10 +1,11 @@
 """Figures of the reports: each function returns a matplotlib Figure whose title is the finding; limits are dashed.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+`show` and `as_html` turn it into inline SVG. Colours are those of `palette`, each with one meaning on all pages.
 """
 
 from .agent import incomes_over_fees, policy_curves, positions_over_price, random_policies
-from .common import as_image, show, to_png
+from .chart import as_html
+from .common import show, with_style
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .costs import equity
 from .data import feature_distributions, target_distribution, time_coverage, window_chart
@@ -14,7 +15,7 @@ from .training import calibration, directions, gains, loss_curve, skill, validat
 from .walk import skill_by_fold
 
 __all__ = [
-    "as_image",
+    "as_html",
     "calibration",
     "compared_errors",
     "compared_losses",
@@ -37,7 +38,7 @@ __all__ = [
     "skill_by_fold",
     "target_distribution",
     "time_coverage",
-    "to_png",
     "validation_errors",
     "window_chart",
+    "with_style",
 ]
