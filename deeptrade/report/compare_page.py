@@ -39,7 +39,8 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
         )
     )
     path = RunFolder(out).comparison_page
-    write_page(path, title="Comparison of runs", body=Markup(body))
+    pages = Markup("").join(Markup('<a href="{}">{}</a>').format(link, name) for name, link in links.items() if link)
+    write_page(path, title="Comparison of runs", body=Markup(body), pages=pages)
     return path
 
 

@@ -17,6 +17,7 @@ from .. import __version__
 from ..files import atomic_write
 from .clean import clean, scrub
 from .figures.style import page_style
+from .navigation import with_contents
 from .tables import settings_table
 
 _PARAMETERS = ("parameters", "injected-parameters")
@@ -59,15 +60,23 @@ def write_page(
     verdict: str = "",
     problem: str = "",
     settings: Markup | None = None,
+    pages: Markup = Markup(""),  # noqa: B008
+    contents: bool = True,
 ) -> None:
-    """Write one page around a body of HTML, without external addresses, scripts and private names."""
+    """Write one page around a body of HTML, without external addresses, scripts and private names.
+
+    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist.
+    `contents` puts links to all headings before the first.
+    """
+    cleaned = _scrollable(clean(body))
     text = (
         environment()
         .get_template("page.html.j2")
         .render(
             title=scrub(title),
             style=Markup(_style(body)),
-            body=Markup(_scrollable(clean(body))),
+            body=Markup(with_contents(cleaned) if contents else cleaned),
+            pages=Markup(clean(pages)),
             verdict=scrub(verdict),
             problem=scrub(problem),
             settings=None if settings is None else Markup(_scrollable(clean(settings))),

@@ -150,7 +150,7 @@ def test_the_page_escapes_names_and_names_failures_first(runs, tmp_path):
     page = write_comparison([runs], out=runs).read_text()
     assert "bad &lt;b&gt;" in page
     assert "bad <b>" not in page
-    assert page.index("broken: failed: no target") < page.index("<h2>Results</h2>")
+    assert page.index("broken: failed: no target") < page.index('<h2 id="results">')
     assert not re.search(r"https?://", page)
     content = json.loads((runs / "comparison.json").read_text())
     assert [run["name"] for run in content["runs"]] == ["bad <b>", "broken", "good"]
