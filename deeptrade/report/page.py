@@ -23,7 +23,7 @@ from .tables import settings_table
 _PARAMETERS = ("parameters", "injected-parameters")
 _PAPERMILL_MARKS = ("papermill-error-cell-tag",)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_LONGEST_ERROR = 500
+_LONGEST_ERROR, _MOST_LINES = 500, 2
 
 
 def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
@@ -38,10 +38,10 @@ def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
     problem, title = _find_error(content), _take_title(content)
     settings = _read_parameters(content)
     verdict = _take_verdict(content)
+    _join_streams(content)
     if not code:
         _strip_for_readers(content)
     _escape_outputs(content)
-    _join_streams(content)
     write_page(
         html,
         title=title or notebook.stem,
@@ -144,8 +144,21 @@ def _strip_for_readers(content: Any) -> None:
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs = [
-                output for output in cell.outputs if output.output_type != "error" and output.get("name") != "stderr"
+                _folded(output) if output.output_type == "stream" else output
+                for output in cell.outputs
+                if output.output_type != "error" and output.get("name") != "stderr"
             ]
+
+
+def _folded(output: Any) -> Any:
+    """Return what a cell printed as a text that opens on request, if it is more than a few lines."""
+    lines = output.text.rstrip().splitlines()
+    if len(lines) <= _MOST_LINES:
+        return output
+    shown = Markup("<details><summary>{} lines of messages</summary><pre>{}</pre></details>").format(
+        len(lines), _ANSI.sub("", output.text)
+    )
+    return nbformat.v4.new_output("display_data", {"text/html": str(shown)})
 
 
 def _escape_outputs(content: Any) -> None:

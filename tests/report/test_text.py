@@ -36,5 +36,3 @@ def test_figures_of_oddly_named_data_are_drawn_without_a_warning():
         warnings.simplefilter("error")
         for shape in ((24,), (24, 3), (24, 9)):
             figures.as_html(figures.window_chart(np.ones(shape, np.float32), f"{name} of row 3"), alt="a figure")
-        feature = {"name": name, "histogram": [1] * 40, "outlier_share": 0.1}
-        figures.as_html(figures.feature_distributions({"features": [feature]}), alt="a figure")

@@ -8,14 +8,16 @@ from .chart import as_html
 from .common import show, with_style
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .costs import equity
-from .data import feature_distributions, target_distribution, time_coverage, window_chart
+from .data import history, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
+from .over_time import by_period, forecasts_over_time
 from .plan import frontier, predicted_terms
 from .training import calibration, directions, gains, loss_curve, skill, validation_errors
 from .walk import skill_by_fold
 
 __all__ = [
     "as_html",
+    "by_period",
     "calibration",
     "compared_errors",
     "compared_losses",
@@ -23,9 +25,10 @@ __all__ = [
     "compared_timelines",
     "directions",
     "equity",
-    "feature_distributions",
+    "forecasts_over_time",
     "frontier",
     "gains",
+    "history",
     "incomes_over_fees",
     "loss_curve",
     "memory_timeline",

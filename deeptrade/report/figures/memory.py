@@ -29,7 +29,8 @@ def memory_timeline(samples: Sequence[Sample], limit_bytes: int) -> Figure:
     peak = peak_sample(samples)
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     axes, lane = figure.subplots(2, sharex=True, height_ratios=[10, 1])
-    finish(axes, f"Memory peaks at {peak.anon_bytes / MIB:,.0f} MiB in phase {peak.phase or 'no phase'!r}")
+    where = f"in phase {peak.phase!r}" if peak.phase else "outside of all phases"
+    finish(axes, f"Memory peaks at {peak.anon_bytes / MIB:,.0f} MiB {where}")
     axes.plot(times, resident, color=QUIET, linewidth=1, label="resident (with mapped files)")
     axes.plot(times, anonymous, color=MEMORY, linewidth=2, label="anonymous (counts against the limit)")
     axes.fill_between(times, anonymous, color=MEMORY, alpha=0.12, linewidth=0)

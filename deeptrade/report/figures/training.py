@@ -88,10 +88,10 @@ def validation_errors(result: Json) -> Figure:
 
 
 def skill(judged: Evaluation) -> Figure:
-    """Return the rank IC by horizon with 95% intervals, coloured where there is evidence; the title is the verdict."""
+    """Return the rank IC by horizon with 95% intervals, coloured where there is evidence of skill."""
     decided = judged.verdict
-    figure, axes = new_axes("Not judged" if decided is None else decided.sentence(judged.step).rstrip("."))
     known = findings.known_scores(judged.of("rank_ic"))
+    figure, axes = new_axes(_skill_title(known, judged.step))
     told = set(decided.horizons) if decided is not None and decided.kind == "evidence" else set()
     for name, colour, chosen in (
         ("evidence of skill", BETTER, [one for one in known if one.horizon in told]),
@@ -108,13 +108,30 @@ def skill(judged: Evaluation) -> Figure:
     return figure
 
 
+def _skill_title(known: list[Score], step: str) -> str:
+    """Return the rank IC at the first and the last horizon, and how many intervals lie above zero, each alone."""
+    if not known:
+        return "Not judged"
+    shown = known[:1] + known[1:][-1:]
+    values = " and ".join(f"{one.value:.3f} {horizon_name(one.horizon, step)} ahead" for one in shown)
+    if all(one.low is None for one in known):
+        return f"The rank IC is {values}; too few rows for intervals"
+    above = sum(one.is_above for one in known)
+    return f"The rank IC is {values}; {above} of {count_of(len(known), 'interval')} lie above zero, each taken alone"
+
+
 def gains(judged: Evaluation) -> Figure:
     """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
-    compared = [one for one in findings.compare_with_baselines(judged) if one.known]
+    compared = findings.strongest_first(judged)
     title = "No error is known"
     if compared:
-        horizons = f"{compared[0].better} of {count_of(compared[0].known, 'horizon')}"
-        title = f"The error is below {compared[0].baseline}'s at {horizons}, each alone with 95% confidence"
+        best = compared[0]
+        of_several = (
+            f" beside {best.baseline}'s, the lowest of {len(compared)} simple forecasts," if compared[1:] else ""
+        )
+        horizons = f"{best.better} of {count_of(best.known, 'horizon')}"
+        title = f"The error{of_several} is lower at {horizons}, each alone with 95% confidence"
+        title = title if of_several else title.replace("is lower", f"is below {best.baseline}'s")
     lines = max(1, -(-len(compared) // 2))
     figure = Figure(figsize=(8, 0.5 + 2.2 * lines), layout="constrained")
     cells = figure.subplots(lines, min(2, max(1, len(compared))), squeeze=False, sharex=True, sharey=True)
