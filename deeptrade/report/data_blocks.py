@@ -19,7 +19,7 @@ from .text import legible
 _WIDTH, _HEIGHT = 120, 28
 _STROKE, _FILL = f"s{class_of(PRICE)[1:]}", f"f{class_of(QUIET)[1:]}"
 _MOST_FEATURES = 200
-_WARNED_DRIFT = 1.0
+_WARNED_DRIFT, _TOLD_SHARE = 1.0, 5e-5
 _HEAD = ("channel", "over time", "histogram", "mean", "sd", "lowest", "highest", "missing", "drift, sd")
 
 
@@ -68,7 +68,7 @@ def _remarks(feature: Json, some: Sequence[Channel]) -> Iterator[str]:
         yield f"; {count_of(still, 'channel')} without change"
     if moved:
         yield f"; {count_of(moved, 'channel')} drifted by more than {_WARNED_DRIFT:g} sd"
-    if feature["outlier_share"]:
+    if feature["outlier_share"] >= _TOLD_SHARE:
         yield f"; {feature['outlier_share']:.2%} outliers"
 
 

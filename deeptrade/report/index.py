@@ -57,6 +57,7 @@ def _write(path: Path, *, drawings: list[Markup]) -> Path:
     """Write one page about the run in the page's own folder."""
     found = RunFiles(path.parent)
     result = found.result
+    cards = list(_cards(found, path.parent))
     changed, others = split_settings(result["settings"]) if result else ({}, {})
     body = (
         environment()
@@ -69,7 +70,8 @@ def _write(path: Path, *, drawings: list[Markup]) -> Path:
             judged=judged_line(found),
             tiles=tiles(found),
             chart=_chart(found),
-            cards=list(_cards(found, path.parent)),
+            cards=cards,
+            linked=any(card["reader"] for card in cards),
             validation=to_html(tables.validation(result)) if result and _scored(result) and not _chart(found) else None,
             figures=drawings,
             phases=to_html(tables.phases(phase_table(found.samples))) if drawings and found.samples else None,

@@ -123,11 +123,22 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
         yield _Section(
             "Does it hold over time?",
             "A row is calm, usual or wild by the size of the returns before it.",
+            figures=_by_period(judged),
             tables=_tables(tables.over_time(judged)),
         )
         yield _Section("Does it hold for each market?", tables=_tables(tables.scores_by_market(judged)))
     yield _Section("What is judged?", tables=[to_html(tables.folds(walk))])
     yield _Section("With which settings?", tables=_tables(tables.settings_table(_changed(walk))))
+
+
+def _by_period(judged: Evaluation) -> list[Markup]:
+    if not judged.periods:
+        return []
+    errors, ranks = (figures.by_period(judged, metric=metric) for metric in ("mae_gain", "rank_ic"))
+    return [
+        figures.as_html(errors, alt="Error by month and by volatility"),
+        figures.as_html(ranks, alt="Rank IC by month and by volatility"),
+    ]
 
 
 def _changed(walk: Walk) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .palette import INK, LINE, SOFT
 from .style import notebook_style
 
 MIB = 1 << 20
+_LEAST_SPAN = 0.2
 
 
 def show(figure: Figure, *, alt: str) -> None:
@@ -56,6 +57,13 @@ def in_time(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def widen(axes: Axes, highest: float) -> None:
+    """Let the x axis span a fifth of its highest value at least, so that 0.1 MiB of 500 does not look like much."""
+    low, high = axes.get_xlim()
+    missing = max(0.0, _LEAST_SPAN * highest - (high - low)) / 2
+    axes.set_xlim(low - missing, high + missing)
 
 
 def legend_below(figure: Figure) -> None:

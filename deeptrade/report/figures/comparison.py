@@ -15,7 +15,7 @@ from ...units import format_bytes
 from ..findings import comparison as findings
 from ..findings.comparison import RunSummary
 from ..text import drawable, shorten
-from .common import MIB, legend_below, new_axes
+from .common import MIB, legend_below, new_axes, widen
 from .palette import BETTER, INK, LIMIT, MODEL, QUIET, SERIES
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ def compared_errors(compared: Comparison) -> Figure:
     best = BETTER if compared.contest is not None else MODEL
     colours = [best if one.name == winner else QUIET for one in settings]
     names = [_drawn(one.name) for one in settings]
-    axes.barh(names, [100 * gain_from(one.error.mean) for one in settings], color=colours)
+    axes.barh(names, [100 * gain_from(one.error.mean) for one in settings], 0.6, color=colours)
     for name, one in zip(names, settings, strict=True):
         if len(one.runs) > 1:
             seeds = [100 * gain_from(errors[run]) for run in one.runs]
             axes.plot(seeds, [name] * len(seeds), "o", color=INK, markersize=4, alpha=0.7)
     axes.axvline(0, color=QUIET, linewidth=1)
-    axes.invert_yaxis()
+    axes.set_ylim(len(settings) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
     axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
     return figure
 
@@ -84,6 +85,7 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
         axes.axvline(limit, color=LIMIT, linestyle="--", label=f"lowest limit {format_bytes(limit * MIB)}")
         legend_below(figure)
     axes.margins(x=0.2)
+    widen(axes, max(findings.peak_bytes(run) for run in known) / MIB)
     axes.set_ylim(0, 1.2 * (fastest.rows_per_second or 0.0))
     axes.set_xlabel("peak anonymous memory [MiB]")
     axes.set_ylabel("rows/s")

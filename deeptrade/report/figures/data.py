@@ -89,6 +89,7 @@ def _lane_below(title: str, *, with_gaps: bool) -> tuple[Figure, Axes]:
     if with_gaps:
         axes[0].set_yscale("log")
         axes[0].set_ylabel("length [min]")
+        axes[0].minorticks_off()
         axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes[-1].grid(visible=False)
     axes[-1].set(yticks=[], ylim=(0, 1))

@@ -9,12 +9,9 @@ from ...units import count_of, format_bytes
 from ..findings import plan as findings
 from ..findings.common import Json
 from ..findings.memory import Prediction, limit_use
-from .common import MIB, legend_below, new_axes
+from .common import MIB, legend_below, new_axes, widen
 from .marks import say
 from .palette import LIMIT, MEMORY, MODEL, PREDICTED, QUIET
-
-_LEAST_SPAN = 0.2
-"""Share of the highest peak that the axis of peaks spans at least, so that 0.1 MiB does not look like much."""
 
 
 def predicted_terms(plan: Json) -> Figure:
@@ -77,10 +74,7 @@ def frontier(plan: Json) -> Figure:
         legend_below(figure)
     axes.margins(x=0.1)
     if highest:
-        low, high = axes.get_xlim()
-        least = _LEAST_SPAN * highest / MIB
-        missing = max(0.0, least - (high - low)) / 2
-        axes.set_xlim(low - missing, high + missing)
+        widen(axes, highest / MIB)
     axes.set_ylim(0, 1.2 * (found.highest_rate or 1))
     axes.set_xlabel(f"peak anonymous memory [MiB]; the limit is {format_bytes(limit)}")
     axes.set_ylabel("rows/s")
