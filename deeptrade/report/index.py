@@ -121,6 +121,8 @@ def _verdicts(found: RunFiles) -> Iterator[str]:
         yield tables.verdict(found.judged)
         if found.judged.costs.scores:
             yield tables.costs_line(found.judged.costs)
+        if found.agent is not None:
+            yield tables.agent_line(found.agent)
     else:
         yield "Not judged yet: training has not completed."
 

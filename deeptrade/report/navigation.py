@@ -10,7 +10,7 @@ from html import escape, unescape
 from pathlib import Path
 
 from ..files import atomic_write
-from ..run_folder import NOTEBOOKS, RunFolder
+from ..run_folder import RunFolder
 
 TITLES = {
     "01_profile_dataset": "What the file holds",
@@ -41,7 +41,7 @@ def stops(folder: Path) -> list[Stop]:
     """Return the pages of a run that exist, in order, the first page first."""
     found = RunFolder(folder)
     told = [Stop(OVERVIEW, found.index.name)] if found.index.exists() else []
-    for name in NOTEBOOKS:
+    for name in TITLES:
         reader, full = (page.name if page.exists() else "" for page in _both(found, name))
         if reader or full:
             told.append(Stop(TITLES[name], reader or full, full))

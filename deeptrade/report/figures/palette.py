@@ -15,8 +15,8 @@ MODEL, MODEL_LATER, MODEL_LAST = "#0072b2", "#3d8fc6", "#56a0b5"
 ZERO, MEAN, RIDGE, TREES = "#777777", "#80801a", "#8b5e34", "#b0528a"
 """Forecasts to compare with: always zero, the training mean, a linear regression, boosted trees."""
 
-AGENT = "#6a4fb0"
-"""The second stage."""
+AGENT, SHORT = "#6a4fb0", "#b06000"
+"""The second stage, and where it is short; long it has its own colour."""
 
 BETTER, WORSE, LIMIT = "#008a64", "#d55e00", "#b3261e"
 """An interval on the good side of zero, one on the bad side, and what must not be passed."""
@@ -36,7 +36,7 @@ SERIES = ("#0072b2", "#b0528a", "#008a64", "#8b5e34", "#6a4fb0", "#80801a", "#77
 _DARK = {
     INK: "#e6edf3", SOFT: "#9da7b1", LINE: "#3a424c", PAPER: "#121417",
     MODEL: "#6cb6ff", MODEL_LATER: "#4f93d6", MODEL_LAST: "#6ea9b8",
-    ZERO: "#9aa4ae", MEAN: "#c6c65a", RIDGE: "#d3a071", TREES: "#e58fc0", AGENT: "#b39ddb",
+    ZERO: "#9aa4ae", MEAN: "#c6c65a", RIDGE: "#d3a071", TREES: "#e58fc0", AGENT: "#b39ddb", SHORT: "#e8b45c",
     BETTER: "#4cc9a0", WORSE: "#ff9248", LIMIT: "#ff8a80",
     QUIETER: "#59636e", MEMORY: "#9db9e8", PREDICTED: "#55688c", PRICE: "#b8c0c9",
 }  # fmt: skip
