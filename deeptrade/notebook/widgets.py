@@ -29,7 +29,7 @@ from .live_training import LiveTraining, TrainingProgress
 REFRESH_SECONDS = 1.0
 """Between two updates of a running training run."""
 
-_CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
+_CURVE = "Training loss by optimizer step"
 
 
 def describe(data: Dataset) -> str:
@@ -184,8 +184,7 @@ def training_starter(settings: FitSettings) -> ipywidgets.Widget:
         progress = running[-1].progress()
         line.value = html.escape(training_line(progress))
         if len(progress.history):
-            alt, address = figures.as_image(figures.loss_curve(progress.history), alt=_CURVE)
-            curve.value = f'<img alt="{html.escape(alt)}" style="max-width: {_CURVE_WIDTH}" src="{address}">'
+            curve.value = figures.with_style(figures.loss_curve(progress.history), alt=_CURVE)
         return progress.state == "running"
 
     def follow() -> None:
