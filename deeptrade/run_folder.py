@@ -29,6 +29,7 @@ NOTEBOOKS = {
 _TRAINING = NOTEBOOKS["03_train"]
 PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
 FORECASTS, EVALUATION = "forecasts.parquet", "evaluation.json"
+_WORKERS = "workers"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ class TrainingFolder:
         """The folder of TensorBoard's logs."""
         return self.folder / "logs"
 
+    def of_worker(self, number: int) -> TrainingFolder:
+        """Return the folder of what a worker other than the chief keeps: its own steps, seconds and memory."""
+        return TrainingFolder(self.folder / _WORKERS / str(number))
+
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json, None where there is none; DataError where it is no JSON."""
         return _read_if_there(self.result)
@@ -148,8 +153,15 @@ class TrainingFolder:
         """Return whether another process trains into this folder; False where that cannot be known."""
         return is_held(self.folder)
 
-    def remove(self, *, but: Collection[Path] = ()) -> None:
-        """Remove what `fit` leaves, and nothing else; `but` names files that stay."""
+    def remove(self, *, but: Collection[Path] = (), workers: int = 1) -> None:
+        """Remove what `fit` leaves, and nothing else; `but` names files that stay.
+
+        The first `workers` workers remove what is theirs themselves.
+        """
+        for number in self._worker_numbers():
+            if number >= workers:
+                self.of_worker(number).remove()
+                remove_empty(self.of_worker(number).folder, self.folder / _WORKERS)
         files = (  # after the result and the checkpoints, so that what a kill leaves here is a run that starts anew
             self.evaluation,
             self.forecasts,
@@ -170,6 +182,10 @@ class TrainingFolder:
             for path in files:
                 if path not in but:
                     path.unlink(missing_ok=True)
+
+    def _worker_numbers(self) -> list[int]:
+        folders = (self.folder / _WORKERS).glob("[0-9]*")
+        return [int(folder.name) for folder in folders if folder.name.isdigit()]
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files that a kill has left."""
@@ -343,6 +359,13 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         for path in (self.index, self.state):
             path.unlink(missing_ok=True)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove those of the folders that are empty."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def read_column(path: Path, column: str) -> np.ndarray:

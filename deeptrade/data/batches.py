@@ -298,9 +298,9 @@ class BatchReader:
     def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the batches of an epoch from sample `start` to its end, reading `prefetch` of them ahead.
 
-        They are those of `passes`. Fewer are read ahead if the budget has no room; a batch's lease ends when it is yielded. The background thread
-        ends with the loop: at the end, a break or an exception. Raises DoesNotFitError for a batch that alone exceeds
-        the budget.
+        They are those of `passes`. Fewer are read ahead if the budget has no room; a batch's lease ends when it is
+        yielded. The background thread ends with the loop: at the end, a break or an exception. Raises DoesNotFitError
+        for a batch that alone exceeds the budget.
         """
         size = batch_size or self.batch_size
         for name, value, least in (("batch_size", size, 1), ("start", start, 0), ("epoch", epoch, 0)):

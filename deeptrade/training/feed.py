@@ -88,6 +88,11 @@ class Feed:
             batch = self._row_by_row(start, stop)
         return self._without_left_out(batch)
 
+    def kept_rows(self, start: int, stop: int) -> np.ndarray:
+        """Return the numbers of the rows at positions [start, stop) that are not left out, whoever reads them."""
+        rows = self.reader.epoch_rows(self.epoch, start, stop)
+        return rows[[row not in self.left_out for row in rows.tolist()]]
+
     def close(self) -> None:
         """End the thread that reads ahead."""
         if self._stream is not None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from .exactness import (
 )
 from .feed import NON_FINITE, Feed, LeftOut
 from .step import AccumulatingStep, Window
+from .team import Team
 
 MOST_FAULTS_IN_A_ROW = 5
 """Training stops at this many consecutive windows with newly left-out rows: more than a few rows are wrong."""
@@ -73,7 +74,8 @@ class Trainer:
     the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); jit, compute loss
     and gradients as one XLA program, compiled again for each number of rows of a pass; sink, called with a
     line of text about faults that did not recur; memory, records the anonymous memory of each phase of a pass: read,
-    forward and backward (with jit, compute), add or apply.
+    forward and backward (with jit, compute), add or apply; team, the workers that train together, each on a reader of
+    its share (None: alone).
 
     A row that cannot be read, or whose own loss or gradient is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. Raises TrainingFailedError if that happens in
@@ -101,6 +103,7 @@ class Trainer:
         jit: bool = False,
         sink: Callable[[str], None] = lambda line: None,
         memory: StepMemory | None = None,
+        team: Team | None = None,
     ):
         if batch_size < 1 or accum_steps < 1:
             name, value = ("batch_size", batch_size) if batch_size < 1 else ("accum_steps", accum_steps)
@@ -116,7 +119,7 @@ class Trainer:
         if callbacks:
             model.optimizer = self.optimizer  # callbacks that set the learning rate look for it there
         model.stop_training = False
-        self._features = read_features(model)
+        self._features, self._team = read_features(model), team or Team()
         self._has_begun = self._is_finished = False
         self._step = AccumulatingStep(
             model,
@@ -129,6 +132,7 @@ class Trainer:
             fused=fused,
             jit=jit,
             mark=memory.mark if memory is not None else None,
+            team=team,
         )
         self.steps = 0
         self.faults_in_a_row = self._first_fault = 0
@@ -315,19 +319,26 @@ class Trainer:
             self._memory.begin(self.steps + 1)
         self._step.marking = self._memory is not None and self._memory.is_looking
         scale, searches = self._step.scale_state, 0
-        window, row_ids = self._run_window(feed.passes(start, stop), start, stop)
+        first, last = feed.reader.share.of_step(start, stop) if feed.reader.share is not None else (start, stop)
+        window, row_ids = self._run_window(feed, feed.passes(first, last), first, last)
         while window.valid_targets and not window.applied:
-            if not window.overflowed:
-                bad = window.bad or dict.fromkeys(range(start, stop, self.batch_size), "sum over the window")
-                found = self._find_bad_rows(feed, stop, bad)
+            outcomes = self._team.tell({"overflowed": window.overflowed, "bad_passes": len(window.bad)})
+            if not all(one["overflowed"] for one in outcomes):
+                bad: Mapping[int, str] = window.bad
+                if not any(one["bad_passes"] for one in outcomes):
+                    bad = dict.fromkeys(range(first, last, self.batch_size), "sum over the window")
+                found = self._of_all(self._find_bad_rows(feed, last, bad))
                 if searches and not found:
-                    tensor = next(iter(bad.values()))
+                    tensor = next(iter(bad.values()), "sum over the window")
                     rows = count_of(len(row_ids), "row")
                     raise TrainingFailedError(f"the {tensor} is not finite over {rows}, but is for each row alone")
                 feed.leave_out(found)
                 searches += 1
                 self._step.scale_state = scale  # it was not at fault
-            window, row_ids = self._run_window(self._passes_again(feed, start, stop), start, stop)
+            window, row_ids = self._run_window(feed, self._passes_again(feed, first, last), first, last)
+        if not self._team.is_alone:
+            row_ids = feed.kept_rows(start, stop)
+            window = window if len(row_ids) else replace(window, gradient_norm=math.nan)
         if searches and not feed.left_out:
             self._sink(f"step {self.steps + 1}: a loss or gradient was not finite, but all were when run again")
         return window, row_ids
@@ -345,7 +356,7 @@ class Trainer:
             what = f"{len(faults)} of {count_of(rows, 'row')}" if too_many else windows
             raise TrainingFailedError(f"{what} had to be left out, the last one because: {faults[-1].detail}", faults)
 
-    def _run_window(self, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
+    def _run_window(self, feed: Feed, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
         """Run the passes that have rows; `bad` of the result is keyed by the position of the pass."""
         row_ids: list[np.ndarray] = [np.empty(0, np.int64)]
         positions: list[int] = []
@@ -358,16 +369,32 @@ class Trainer:
             self._mark("read")
             positions.append(position)
             row_ids.append(batch.row_ids)
+            is_last = ahead is None and self._team.is_alone
             window = self._step(
-                self._inputs_of(batch), batch.targets, last=ahead is None, row_weights=self._weights_of(batch)
+                self._inputs_of(batch), batch.targets, last=is_last, row_weights=self._weights_of(batch)
             )
-            self._mark(("add" if ahead is not None else "apply") if self._step.marking else "pass")
+            self._mark(("apply" if is_last else "add") if self._step.marking else "pass")
             if self._memory is not None:
                 self._memory.next_batch()
+        if not self._team.is_alone:
+            window = self._finish_together(feed)
         if window is None:
             return Window(math.nan, math.nan, 0, False), row_ids[0]
         bad = {positions[number]: tensor for number, tensor in window.bad.items()}
         return replace(window, bad=bad), np.concatenate(row_ids)
+
+    def _finish_together(self, feed: Feed) -> Window:
+        """End a window of all workers, each of which learns what rows the others have left out."""
+        self._team.post("left_out", len(feed.left_out))
+        window = self._step.finish_together()
+        self._mark("apply" if self._step.marking else "pass")
+        if self._team.heard["left_out"]:
+            feed.leave_out(self._of_all(list(feed.left_out.values())))
+        return window
+
+    def _of_all(self, rows: Sequence[LeftOut]) -> list[LeftOut]:
+        """The rows left out that this and all other workers name."""
+        return [LeftOut(**one) for part in self._team.tell([asdict(row) for row in rows]) for one in part]
 
     def _passes_again(self, feed: Feed, start: int, stop: int) -> Iterator[Batch]:
         for first in range(start, stop, self.batch_size):
