@@ -16,6 +16,9 @@ from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from .console import add_settings, given_settings, leave_at_once, print_line
 
+PROGRAM = "deeptrade"
+"""The module that a worker runs."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `deeptrade fit`: every field of FitSettings, and how many processes train."""
@@ -62,6 +65,6 @@ def _supervise(settings: FitSettings, given: Collection[str], workers: int, rest
         if attempt and result.exists() and result.stat().st_mtime >= began:  # what --fresh started over is under way
             names.discard("fresh")
         arguments = each.as_arguments(names)
-        return [sys.executable, "-m", "deeptrade", *arguments]
+        return [sys.executable, "-m", PROGRAM, *arguments]
 
     LocalWorkers(command, count=workers, restarts=restarts, sink=print_line).run()

@@ -389,7 +389,7 @@ class Trainer:
         window = self._step.finish_together()
         self._mark("apply" if self._step.marking else "pass")
         if self._team.heard["left_out"]:
-            feed.leave_out(self._of_all(list(feed.left_out.values())))
+            feed.left_out = {one.row: one for one in self._of_all(list(feed.left_out.values()))}
         return window
 
     def _of_all(self, rows: Sequence[LeftOut]) -> list[LeftOut]:

@@ -170,4 +170,5 @@ def checksum(pieces: Sequence[tf.Tensor]) -> tf.Tensor:
         bits = tf.bitcast(piece, tf.int64 if piece.dtype == tf.float64 else tf.int32)
         bits = tf.reshape(tf.cast(bits, tf.int64), [-1])
         total = 31 * total + tf.reduce_sum(bits * (2 * tf.range(tf.size(bits, tf.int64), dtype=tf.int64) + 1))
+    total = tf.bitwise.bitwise_xor(total, tf.bitwise.right_shift(total, tf.constant(64 - _CHECKSUM_BITS, tf.int64)))
     return tf.cast(tf.bitwise.bitwise_and(total, tf.constant((1 << _CHECKSUM_BITS) - 1, tf.int64)), tf.float64)
