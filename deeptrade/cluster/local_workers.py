@@ -19,8 +19,9 @@ from ..errors import DeepTradeError, Interrupted, LostWorkerError, SettingsError
 from ..units import count_of
 from .multiworker import VARIABLE
 
-END_SECONDS = 20.0
-"""Seconds that the others have to end by themselves once one has ended, before they are killed."""
+END_SECONDS = 15.0
+"""Seconds that the others have to end by themselves once one has ended badly, before they are killed. With the ten in
+which a silent worker is noticed that is less than half a minute."""
 
 _LOOK_SECONDS = 0.05
 _STOPPED = (130, 143)
@@ -43,7 +44,7 @@ class LocalWorkers:
         sink: Callable[[str], None] = lambda line: None,
     ):
         self._command, self._count, self._restarts, self._sink = command, count, restarts, sink
-        self._gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        self._gpus = _gpus()
         if 0 < self._gpus < count:
             raise SettingsError(
                 f"workers={count} is not accepted: each needs a GPU of its own, there are {self._gpus}; use at most "
@@ -129,8 +130,10 @@ class _Attempt:
         lost = [number for number, code in enumerate(codes) if code]
         if not lost:
             return ""
-        killed = next((number for number in lost if codes[number] < 0 and number not in self._killed), lost[0])
-        return f"worker {killed} {_ended(codes[killed])}"
+        killed = [number for number in lost if codes[number] < 0 and number not in self._killed]
+        if not killed and self._killed:
+            return f"worker {min(self._killed)} does not answer"
+        return f"worker {(killed or lost)[0]} {_ended(codes[(killed or lost)[0]])}"
 
     def _wait_for_all(self) -> list[int]:
         """Wait; once one has ended badly, the others have END_SECONDS."""
@@ -175,6 +178,12 @@ class _Attempt:
         if code != DeepTradeError.exit_code:
             raise RuntimeError(f"worker {number} {_ended(code)}:\n{said}")
         raise DeepTradeError(said if self._count == 1 else f"worker {number}: {said}")
+
+
+def _gpus() -> int:
+    """The GPUs that TensorFlow may see; 0 where they are hidden."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "") == "-1"
+    return 0 if hidden else len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _end_with_parent() -> None:
