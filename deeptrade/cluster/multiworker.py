@@ -33,8 +33,7 @@ class MultiWorker:
         self._addresses, self._job, self._index = _read(text)
         before = len(self._addresses.get("chief", ())) if self._job == "worker" else 0
         self.number = before + self._index
-        hosts = [address.rpartition(":")[0] for addresses in self._addresses.values() for address in addresses]
-        self.count, self.beside = len(hosts), hosts.count(hosts[self.number])
+        self.count = sum(len(addresses) for addresses in self._addresses.values())
         self._strategy: Any = None
 
     def connect(self) -> None:

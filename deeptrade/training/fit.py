@@ -194,7 +194,6 @@ def _train(
         allow_growth=not settings.no_tf_allow_growth,
         give_back=prepared.is_tight,
         compiles=settings.encoder in COMPILED,
-        processes=1 if engine is None else engine.beside,
         sink=sink,
     )
     team = _meet(engine, stop)

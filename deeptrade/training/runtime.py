@@ -64,12 +64,7 @@ _LEAN_COMPILATION = "--xla_cpu_use_fusion_emitters=false"
 
 
 def set_up_tensorflow(
-    *,
-    allow_growth: bool,
-    give_back: bool,
-    compiles: bool = False,
-    processes: int = 1,
-    sink: Callable[[str], None],
+    *, allow_growth: bool, give_back: bool, compiles: bool = False, sink: Callable[[str], None]
 ) -> dict[str, Any]:
     """Import TensorFlow, make its operations deterministic and fix its thread counts; return what is in effect.
 
@@ -81,9 +76,8 @@ def set_up_tensorflow(
     With `compiles`, XLA is told by XLA_FLAGS to compile with less memory; the variable stays set in this process, since
     XLA reads it when it compiles first.
 
-    The processors are divided among `processes` such processes on this machine. If TensorFlow has already run in this
-    process (a notebook), its allocator and thread counts stay, and the latter are reported. Raises SettingsError if
-    Keras was imported there with settings that change results.
+    If TensorFlow has already run in this process (a notebook), its allocator and thread counts stay, and the latter are
+    reported. Raises SettingsError if Keras was imported there with settings that change results.
     """
     if give_back and "tensorflow" not in sys.modules:
         os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
@@ -106,10 +100,9 @@ def set_up_tensorflow(
     elif give_back:
         sink("TensorFlow uses its own memory pool, so passes keep their size when memory becomes scarce")
     tf.config.experimental.enable_op_determinism()
-    threads = max(1, worker_count() // processes)
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(worker_count())
+        tf.config.threading.set_inter_op_parallelism_threads(worker_count())
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError:

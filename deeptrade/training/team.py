@@ -31,14 +31,10 @@ _Result = TypeVar("_Result")
 
 
 class Engine(Protocol):
-    """What adds vectors over workers; `number` is 0 for the chief, who alone writes the run's files.
-
-    `beside` counts the workers on this machine, which share its processors; this one is among them.
-    """
+    """What adds vectors over workers; `number` is 0 for the chief, who alone writes the run's files."""
 
     number: int
     count: int
-    beside: int
 
     def connect(self) -> None:
         """Wait for all workers; afterwards vectors can be added. Raises LostWorkerError where one does not come."""
