@@ -4,9 +4,10 @@
         [--repeats 40]
 
 One process computes all passes of a step; each of two workers computes half of them, on the same processors and with as
-many threads, so that every sum is the same. Prints medians of milliseconds: the step of one process, the step of two workers, its passes, and its
-end, of which, measured alone: the checksum of the weights, the sum over the workers of a vector of that size, and
-applying it; the rest of the end is waiting for the other's passes. Then the speed-up of two workers, and one JSON line.
+many threads, so that every sum is the same. Prints medians of milliseconds: the step of one process, the step of two
+workers, its passes, and its end, of which, measured alone: the checksum of the weights, the sum over the workers of a
+vector of that size, and applying it; the rest of the end is waiting for the other's passes. Then the speed-up of two
+workers, and one JSON line.
 """
 
 from __future__ import annotations
