@@ -104,11 +104,11 @@ def _read(text: str) -> tuple[dict[str, list[str]], str, int]:
     """The addresses by job, the chief's first, and the job and index of this process."""
     try:
         content = json.loads(text)
-        cluster, task = content["cluster"], content["task"]
-        job, index = str(task["type"]), int(task["index"])
-        addresses = {name: [str(one) for one in cluster[name]] for name in _JOBS if cluster.get(name)}
-        addresses[job][index]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        cluster, job, index = content["cluster"], content["task"]["type"], int(content["task"]["index"])
+        addresses = {name: list(cluster[name]) for name in _JOBS if cluster.get(name)}
+        if isinstance(cluster.get(job), str) or index not in range(len(addresses[job])):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise SettingsError(
             f"{VARIABLE}={text[:200]!r} is not accepted; it is JSON such as "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
