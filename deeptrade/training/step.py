@@ -21,7 +21,6 @@ import numpy as np
 from ..data.backend import keras, tf
 from ..errors import SettingsError
 from .pieces import Pieces
-from .team import NOTES, Team, checksum
 from .traced import Traced
 
 HUBER_DELTA = 1.0
@@ -117,9 +116,6 @@ class AccumulatingStep:
     numbers are the same. While `marking` is True, `mark` is called with 'forward' and 'backward' once that part of a
     pass is computed, with `jit` once with 'compute'; without it 'forward' is called from the graph, where it waits for
     Python's lock.
-
-    With a `team`, micro-batches are a part of the window, and `last` is for one process alone: all workers call
-    `finish_together` at the end of the window, also one that had no rows.
     """
 
     def __init__(
@@ -135,9 +131,8 @@ class AccumulatingStep:
         fused: bool = False,
         jit: bool = False,
         mark: Callable[[str], None] | None = None,
-        team: Team | None = None,
     ):
-        self._mark, self._team = mark, team
+        self._mark = mark
         self.marking = True
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self._clip_norm, self._scale_loss, self._jit = clip_norm, scale_loss, jit
@@ -161,7 +156,7 @@ class AccumulatingStep:
         self._passes: list[tf.Tensor] = []
         self._traced: Traced | None = None
         self._add, self._apply_sums = Traced(self._add_pass), Traced(self._finish_sums)
-        self._apply_pass, self._apply_total = Traced(self._finish_pass), Traced(self._finish_total)
+        self._apply_pass = Traced(self._finish_pass)
 
     def swap(self) -> None:
         """Exchange the weights and their average, where there is one."""
@@ -192,21 +187,6 @@ class AccumulatingStep:
         self._make_sums()
         self._add(len(self._passes) == 1, finite, totals, *pieces)
         return self._window(self._apply_sums().numpy()) if last else None
-
-    def finish_together(self) -> Window:
-        """Add up the sums of all workers, apply them, and return what was done; `bad` holds this worker's passes.
-
-        One vector is added over the workers: the sums, what each has to tell, and a checksum of its weights.
-        """
-        assert self._team is not None
-        self._make_sums()
-        if not self._passes:
-            for total in self._sums:
-                total.assign(tf.zeros_like(total))
-        with self._team.watching():
-            told = self._apply_total(self._team.notes()).numpy()
-        self._team.hear(told[5 : 5 + len(NOTES)], told[5 + len(NOTES) :])
-        return self._window(told[:5])
 
     def _make_sums(self) -> None:
         if not self._sums:
@@ -340,21 +320,6 @@ class AccumulatingStep:
     def _finish_sums(self) -> tf.Tensor:
         *sums, counts = self._sums
         return self._finish(counts.value(), [total.value() for total in sums])
-
-    def _finish_total(self, notes: tf.Tensor) -> tf.Tensor:
-        """Apply the sums of all workers; return what was done, the sums of notes, and the checksum of each."""
-        assert self._team is not None
-        own = checksum(self._pieces.weights(self._dtype)) * tf.one_hot(
-            self._team.number, self._team.count, dtype=tf.float64
-        )
-        *sums, counts = [total.value() for total in self._sums]
-        parts = [counts, notes, own, *(tf.reshape(total, [-1]) for total in sums)]
-        total = self._team.sum(tf.concat(parts, axis=0))
-        counts, notes, checksums, *flat = tf.split(total, [int(part.shape[0]) for part in parts])
-        differ = tf.reduce_any(checksums != checksums[0])
-        counts += tf.cast(differ, tf.float64) * tf.constant([0, 0, 0, 1], tf.float64)  # then nothing is applied
-        gradients = [tf.reshape(part, whole.shape) for part, whole in zip(flat, sums, strict=True)]
-        return tf.concat([self._finish(counts, gradients), notes, checksums], axis=0)
 
     def _finish(self, counts: tf.Tensor, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Apply the sums of a window; return what it did, float64 (5,), as `_window` reads it."""
