@@ -199,7 +199,8 @@ class Session:
                 self._train(tables, progress)
                 if self.team.signal_number:
                     raise Interrupted(self.team.signal_number)
-                return self.team.from_chief(self._finish)
+                workers = self.team.tell({"peak_anon_bytes": self.monitor.peak_anon_bytes, "steps": self.state.step})
+                return self.team.from_chief(lambda: self._finish(workers))
         finally:
             for table in tables:
                 table.close()
@@ -375,7 +376,7 @@ class Session:
                 )
             self._saved_step = self.state.step
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, workers: list[dict[str, int]]) -> dict[str, Any]:
         """Choose and judge the weights, save the model, and write result.json last: it says that the rest is there."""
         with self._activity("validate"):
             chosen = self._choice.finish(self.state, self.stop)
@@ -384,7 +385,7 @@ class Session:
             chosen.forecasts.write(self.folder.forecasts)
             chosen.inner_forecasts.write(self.folder.inner_forecasts)
         self._note_unread()
-        result = self._write_result("completed", chosen=chosen)
+        result = self._write_result("completed", chosen=chosen, workers=workers)
         steps = count_of(self.state.step, "step")
         self.sink(f"done after {steps}: {validation_verdict(chosen.validation)}; {self.folder.result}")
         return result

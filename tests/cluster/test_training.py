@@ -110,15 +110,15 @@ def test_the_others_end_soon_after_a_worker_was_killed_or_stopped_and_all_contin
     """The watchdog is `end_soon`; the seconds are printed, for on a busy machine they are more than on an idle one."""
     out = tmp_path / "run"
     process = start(market, out, LONG, "--workers=2", harmed=HARMED)
-    wait_for_steps(process, out, 4)
+    wait_for_steps(process, out, 6)
     lost = worker_of(process, number)
     others = [child for child in psutil.Process(process.pid).children() if child.pid != lost.pid]
     lost.send_signal(signal_number)
     lines, seconds = end_soon(process, code=138)
     print(f"{signal_number.name} of worker {number}: all had ended after {seconds:.1f} s")
     *_, last = lines.splitlines()
-    why = "was killed by signal 9" if signal_number == signal.SIGKILL else "ended with code"
-    assert f"worker {number} {why}" in last or "has lost one of the 2 workers" in last, lines
+    why = "was killed by signal 9" if signal_number == signal.SIGKILL else "does not answer"
+    assert f"worker {number} {why}; progress is saved" in last, lines
     assert "run again to continue" in last
     assert not [one for one in [lost, *others] if one.is_running()]
     assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
