@@ -61,11 +61,25 @@ class TrainingFailedError(DeepTradeError):
         self.left_out = tuple(left_out)
 
 
+class WorkersDifferError(DeepTradeError):
+    """Workers that train together no longer hold the same weights."""
+
+
+class LostWorkerError(DeepTradeError):
+    """A worker that others train with is gone, or did not come; all can be started again and will continue.
+
+    Its exit code is one that Kubeflow's training operator restarts after; no signal of ours gives it.
+    """
+
+    exit_code = 138
+
+
 class Interrupted(_OneLine, KeyboardInterrupt):
     """The work was stopped by a signal; `exit_code` is 128 + the signal number."""
 
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
     def _line(self) -> str:

@@ -19,6 +19,7 @@ from ..store.row_range import RowRange
 from ..units import count_of, format_bytes
 from .batch_cache import Batch, BatchCache
 from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
+from .share import Share
 
 _SLAB = 4096
 """Positions of an epoch's order computed at a time: one by one they cost as much as gathering the rows."""
@@ -100,13 +101,13 @@ class BatchOptions:
 class BatchReader:
     """Batches of some rows of a dataset; their order depends only on the numbers of the rows, seed and epoch.
 
-    Arguments: dataset; rows to serve; options, those of BatchOptions. The last batch of an epoch may be short; it is
-    never dropped.
+    Arguments: dataset; rows to serve; share, the part of them that `stream` yields where several workers train
+    together (None: all); options, those of BatchOptions. The last batch of an epoch may be short; it is never dropped.
     """
 
-    def __init__(self, dataset: ReadableRows, rows: RowRange, **options: Any):
+    def __init__(self, dataset: ReadableRows, rows: RowRange, *, share: Share | None = None, **options: Any):
         given = BatchOptions(**options)
-        self.dataset, self.rows = dataset, rows
+        self.dataset, self.rows, self.share = dataset, rows, share
         self.batch_size, self.prefetch = given.batch_size, given.prefetch
         self.schema = dataset.schema.select(given.features)
         self._order_version, self._data_id = given.order_version, dataset.data_id
@@ -240,17 +241,24 @@ class BatchReader:
                 self._window = window = None
                 self._lease_window(order)
                 try:
-                    contents = self._gather(self.rows.at(order.rows_of(number)))
+                    contents = self._gather(self.rows.at(self._entries(order, number)))
                 except (DataError, OSError):
                     self._unreadable_window = (epoch, number)
                     return None
                 self._window = window = _Window(epoch, number, contents)
             return window
 
+    def _entries(self, order: WindowedOrder, number: int) -> np.ndarray:
+        """The int64 entries of a window, ascending; with a share, only those that are in it."""
+        if self.share is None:
+            return order.rows_of(number)
+        start, stop = order.window(number)
+        return np.sort(order[start:stop][self.share.holds(np.arange(start, stop), self.samples)])
+
     def _lease_window(self, order: WindowedOrder) -> None:
         """Lease room for the largest window until `close`, before batches, which need the window, lease theirs."""
         if self._window_lease is None:
-            rows = max(stop - start for start, stop in (order.window(0), order.window(order.windows - 1)))
+            rows = max(len(self._entries(order, number)) for number in (0, order.windows - 1))
             self._window_lease = self.dataset.budget.lease(
                 self._batch_bytes(rows),
                 f"a window of {count_of(rows, 'row')}",
@@ -281,12 +289,18 @@ class BatchReader:
             raise IndexError(f"index={index} is not accepted; an epoch has {batches}, numbered from 0")
         return self.fetch(epoch, index * self.batch_size, (index + 1) * self.batch_size)
 
+    def passes(self, start: int, batch_size: int) -> Iterator[tuple[int, int]]:
+        """Yield the positions [first, stop) of the batches of `batch_size` rows from `start` on, all or the share's."""
+        if self.share is not None:
+            return self.share.passes(start, self.samples, batch_size=batch_size)
+        return ((first, first + batch_size) for first in range(start, self.samples, batch_size))
+
     def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the batches of an epoch from sample `start` to its end, reading `prefetch` of them ahead.
 
-        Fewer are read ahead if the budget has no room; a batch's lease ends when it is yielded. The background thread
-        ends with the loop: at the end, a break or an exception. Raises DoesNotFitError for a batch that alone exceeds
-        the budget.
+        They are those of `passes`. Fewer are read ahead if the budget has no room; a batch's lease ends when it is
+        yielded. The background thread ends with the loop: at the end, a break or an exception. Raises DoesNotFitError
+        for a batch that alone exceeds the budget.
         """
         size = batch_size or self.batch_size
         for name, value, least in (("batch_size", size, 1), ("start", start, 0), ("epoch", epoch, 0)):
@@ -296,23 +310,23 @@ class BatchReader:
         if isinstance(order, WindowedOrder):
             self._lease_window(order)
         if not self.prefetch:
-            for first in range(start, self.samples, size):
+            for first, stop in self.passes(start, size):
                 with self._needed_lease(size):
-                    batch = self.fetch(epoch, first, first + size)
+                    batch = self.fetch(epoch, first, stop)
                 yield batch
             return
-        starts: Iterator[int | None] = iter(range(start, self.samples, size))
+        passes = self.passes(start, size)
         ahead: deque[tuple[Future[Batch], Lease]] = deque()
         pool = ThreadPoolExecutor(1, thread_name_prefix="deeptrade-prefetch")
         try:
-            at = next(starts, None)
+            at = next(passes, None)
             while at is not None or ahead:
                 while at is not None and len(ahead) <= self.prefetch:
                     lease = self._try_lease(size) if ahead else self._needed_lease(size)
                     if lease is None:
                         break
-                    ahead.append((pool.submit(self.fetch, epoch, at, at + size), lease))
-                    at = next(starts, None)
+                    ahead.append((pool.submit(self.fetch, epoch, *at), lease))
+                    at = next(passes, None)
                 future, lease = ahead.popleft()
                 with lease:
                     batch = future.result()

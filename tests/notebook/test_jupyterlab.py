@@ -120,25 +120,16 @@ def edit(tab, index, old, new):
 
 def use_the_widgets(tab):
     """Choose another row, another model and start a short training, as one does with keyboard and mouse."""
-<<<<<<< HEAD
     cell_text = "document.querySelector('.jp-Notebook').textContent"  # innerText lacks cells that are out of sight
-    images = "document.querySelectorAll('.jp-Notebook img').length"
-=======
-    cell_text = "document.querySelector('.jp-Notebook').innerText"
     images = "document.querySelectorAll('.jp-Notebook figure.chart').length"
->>>>>>> dc53b0e5cc18413cda44c1d4bd61b642e5ed9f80
     tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
     before = tab.evaluate("document.querySelector('.jp-Notebook figure.chart').innerHTML")
     tab.evaluate(
         "document.querySelector('.noUi-handle').dispatchEvent("
         "new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}))"
     )
-<<<<<<< HEAD
-    tab.wait_for(f"document.querySelector('.jp-Notebook img').src !== {json.dumps(before)}")
-    tab.wait_for(f"{cell_text}.includes('Targets of row 1, ') && !{cell_text}.includes('Targets of row 0, ')")
-=======
     tab.wait_for(f"document.querySelector('.jp-Notebook figure.chart').innerHTML !== {json.dumps(before)}")
->>>>>>> dc53b0e5cc18413cda44c1d4bd61b642e5ed9f80
+    tab.wait_for(f"{cell_text}.includes('Targets of row 1, ') && !{cell_text}.includes('Targets of row 0, ')")
     choose = """
     (() => {
       const list = [...document.querySelectorAll('.jp-Notebook select')].filter(
