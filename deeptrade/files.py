@@ -18,12 +18,48 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from .errors import DataError, DiskFullError, DoesNotFitError
+from .errors import DataError, DiskFullError, DoesNotFitError, SettingsError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+"""SCHEME://REST; with one slash too, as `Path` writes it. The letter of a drive is no scheme."""
+
+
+def is_address(path: str | Path) -> bool:
+    """Return whether a path names a place that is no folder of this machine, such as s3://bucket/name."""
+    return _ADDRESS.fullmatch(str(path)) is not None
+
+
+def shown_address(address: str | Path) -> str:
+    """Return an address without what may be secret in it: a user, a password, a query.
+
+    >>> shown_address("s3://key:secret@bucket/market.csv?signature=abc")
+    's3://...@bucket/market.csv?...'
+    """
+    found = _ADDRESS.fullmatch(str(address))
+    assert found, "no address"
+    scheme, rest = found.groups()
+    place, mark, _ = rest.partition("?")
+    host, slash, name = place.partition("/")
+    user, at, host = host.rpartition("@")
+    return f"{scheme}://{'...' if user else ''}{at}{host}{slash}{name}{mark}{'...' if mark else ''}"
 
 
 def user_path(path: str | Path) -> Path:
-    """Return the path with a leading ~ expanded, as a shell does: parameters of a notebook do not pass through one."""
+    """Return the path with a leading ~ expanded, as a shell does: parameters of a notebook do not pass through one.
+
+    Raises SettingsError for an address: taken as a path, it would name a local folder that looks like it.
+    """
+    refuse_address(path)
     return Path(os.path.expanduser(path))
+
+
+def refuse_address(path: str | Path) -> None:
+    """Raise SettingsError for an address where only a path on this machine will do."""
+    if is_address(path):
+        raise SettingsError(
+            f"{shown_address(path)} is an address; here only a path on this machine is accepted: give one, and copy "
+            "what is there to or from it"
+        )
 
 
 def shorten_home(text: str) -> str:
@@ -85,6 +121,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
     The folder of `path` is made. The content is on disk (fsync) before the name is.
     """
+    refuse_address(path)
     path = Path(os.path.realpath(path))  # a link stays a link
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is not a file; give the name of a file to write")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
-from .files import user_path
+from .files import refuse_address, user_path
 from .times import parse_duration, parse_periods
 from .units import parse_bytes
 
@@ -143,6 +143,8 @@ class FitSettings:
                 f"early_stop_patience={self.early_stop_patience} needs inner rows; give an inner_ratio above 0, or "
                 "early_stop_patience 0"
             )
+        for path in (self.csv, self.out, self.store, self.plan, self.warm_start):
+            refuse_address(path)
         if self.memory_limit:
             parse_bytes(self.memory_limit)
         for duration in filter(None, (self.embargo, self.target_step)):

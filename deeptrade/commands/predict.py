@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         print_line(f"{count_of(rejected.total(), 'row')} rejected and not forecast: {reasons}")
-    result = _result_of(Path(options.model))
+    result = _result_of(user_path(options.model))
     for line in _of_other_markets(result, forecasts):
         print_line(line)
     if options.intervals:

@@ -52,6 +52,7 @@ def profile(
     Raises DataError when the data is missing or is not DeepTrade data.
     """
     started, limits = time.perf_counter(), MemoryLimits.of(memory_limit)
+    folder = None if out is None else user_path(out)
     with (
         MemoryMonitor(limit=limits) as monitor,
         open_dataset(
@@ -71,9 +72,9 @@ def profile(
         ledger = dataset.ledger
     result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
-    if out is not None:
-        write_ledger(user_path(out) / LEDGER, ledger)
-        write_json(user_path(out) / PROFILE, result)  # last: where it exists, the profile is complete
+    if folder is not None:
+        write_ledger(folder / LEDGER, ledger)
+        write_json(folder / PROFILE, result)  # last: where it exists, the profile is complete
     return result
 
 

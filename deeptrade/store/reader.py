@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import friendly_os_errors, map_file, read_into
+from ..files import friendly_os_errors, map_file, read_into, user_path
 from ..settings import Arrangement
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
@@ -303,7 +303,7 @@ def verify_store(path: str | Path) -> list[str]:
 
     Raises DataError if the folder is not a store or a file has the wrong length.
     """
-    path = Path(path)
+    path = user_path(path)
     manifest = read_manifest(path)
     lines = []
     if _ledger_differs(path, manifest):
