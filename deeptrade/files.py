@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
 import psutil
 
 from .errors import DataError, DiskFullError, DoesNotFitError, SettingsError
@@ -38,7 +40,9 @@ def shown_address(address: str | Path) -> str:
     found = _ADDRESS.fullmatch(str(address))
     assert found, "no address"
     scheme, rest = found.groups()
-    place, mark, _ = rest.partition("?")
+    place, mark = rest, ""
+    if "=" in rest.partition("?")[2]:  # without a value it is a pattern, as in 2023-0?.csv
+        place, mark, _ = rest.partition("?")
     host, slash, name = place.partition("/")
     user, at, host = host.rpartition("@")
     return f"{scheme}://{'...' if user else ''}{at}{host}{slash}{name}{mark}{'...' if mark else ''}"
@@ -75,6 +79,20 @@ def shorten_home(text: str) -> str:
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder for what belongs to a path or an address, in the user's cache folder."""
+    return Path(platformdirs.user_cache_dir("deeptrade")) / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def refuse_secrets(path: str | Path) -> None:
+    """Raise SettingsError for an address that holds a user or a query: it would be shown in logs, pages and results."""
+    if is_address(path) and shown_address(path).count("...") > str(path).count("..."):
+        raise SettingsError(
+            f"the address {shown_address(path)} holds a user or a query; give it without: credentials are taken from "
+            "the environment, as the client of the object store does"
+        )
 
 
 @contextmanager
@@ -159,6 +177,13 @@ def read_into(descriptor: int, buffer: memoryview, offset: int, *, shorter: str)
         if not count:
             raise DataError(shorter)
         buffer, offset = buffer[count:], offset + count
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write bytes to a file from `offset` on, in as many writes as the system makes of it."""
+    while len(data):
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--intervals", action="store_true", help="add the bounds of 95%% intervals, low_1.. and high_1.."
     )
-    add_settings(parser, "store", "memory_limit", "max_rows", "max_bad_rows", "sort", "duplicates")
+    add_settings(parser, "store", "memory_limit", "cache_limit", "max_rows", "max_bad_rows", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
 
     given = given_settings(options, without=["out", "batch_size", "intervals"])
     limits = MemoryLimits.of(given.pop("memory_limit", ""))
-    check_ending(user_path(options.out))
+    check_ending(options.out)
     with quiet_start():
         from ..data.backend import tf
         from ..judging.predict import predict

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, SettingsError
-from ..files import shorten_home, user_path
+from ..files import is_address, shorten_home, user_path
 from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
@@ -43,16 +43,17 @@ def describe(data: Dataset) -> str:
 
 def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
     """Return a drop-down of the data files beside `csv` and in this folder; its `value` is the chosen path."""
-    chosen = user_path(csv)
-    found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
-    options = {str(path): _file_label(path) for path in [chosen, *found]}
+    chosen = str(csv) if is_address(csv) else str(user_path(csv))
+    beside = [] if is_address(csv) else [Path(chosen).parent]
+    found = [path for folder in dict.fromkeys([*beside, Path()]) for path in data_files(folder)]
+    options = {chosen: _file_label(chosen)} | {str(path): _file_label(path) for path in found}
     return ipywidgets.Dropdown(
-        options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
+        options=[(label, path) for path, label in options.items()], value=chosen, description="file"
     )
 
 
-def _file_label(path: Path) -> str:
-    size = f" ({format_bytes(path.stat().st_size)})" if path.is_file() else ""
+def _file_label(path: str | Path) -> str:
+    size = f" ({format_bytes(Path(path).stat().st_size)})" if Path(path).is_file() else ""
     return shorten_home(str(path)) + size
 
 

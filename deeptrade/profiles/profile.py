@@ -40,6 +40,7 @@ def profile(
     sort: bool = False,
     duplicates: str = "error",
     memory_limit: str | MemoryLimits = "",
+    cache_limit: str | int = 0,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def profile(
 
     Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any share
     of rejected rows is accepted unless `max_bad_rows` sets a lower one. sort and duplicates: as `compile_store` has
-    them. memory_limit, a size such as '2GiB', bounds what is read at once.
+    them. memory_limit, a size such as '2GiB', bounds what is read at once; cache_limit, what is
+    kept here of a store at an address.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
@@ -64,6 +66,7 @@ def profile(
             sort=sort,
             duplicates=duplicates,
             memory_limit=limits,
+            cache_limit=cache_limit,
             sink=sink,
             progress=progress,
         ) as dataset,

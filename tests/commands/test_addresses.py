@@ -1,5 +1,7 @@
 """Addresses on the command line: understood, or refused in one line before anything is made."""
 
+import sys
+
 import pytest
 
 from deeptrade import MemoryMonitor
@@ -31,35 +33,51 @@ FOLDERS = [
 
 DATA = [
     "fit --csv ADDRESS",
-    "fit --csv market.csv --store ADDRESS",
     "walk ADDRESS",
     "run ADDRESS",
     "profile ADDRESS --out out",
     "optimize ADDRESS --out out",
     "compile ADDRESS",
+    "build ADDRESS --out out.csv",
+]
+
+STORES = [
+    "fit --csv market.csv --store ADDRESS",
     "compile market.csv --store ADDRESS",
     "verify ADDRESS",
     "export ADDRESS out.parquet",
-    "build ADDRESS --out out.csv",
+    "export market.csv ADDRESS.parquet",
+    "predict model.keras market.csv --out ADDRESS.csv",
 ]
 
 
 @pytest.fixture
 def nothing_made(market, monkeypatch):
-    """The market's folder is the working one, and holds nothing but the market at the end."""
+    """The market's folder is the working one, and holds the market alone at the end; no client is installed."""
     monkeypatch.chdir(market.path.parent)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     yield
-    assert [path.name for path in market.path.parent.iterdir()] == ["market.csv"]
+    assert [path.name for path in market.path.parent.rglob("*") if path.name != "runs"] == ["market.csv"]
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("command", [*FOLDERS, *DATA])
+@pytest.mark.parametrize("command", FOLDERS)
 def test_an_address_is_refused_in_one_line_that_shows_no_secret(nothing_made, capsys, command, address):
     assert main(command.replace("ADDRESS", address).split()) == 2
     told = capsys.readouterr()
     assert told.err.count("\n") == 1
     assert "address" in told.err
     assert SECRET not in told.err + told.out
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("command", [*DATA, *STORES])
+def test_data_at_an_address_names_the_extra_that_reads_it(nothing_made, capsys, command, address):
+    assert main(command.replace("ADDRESS", address).split()) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert SECRET not in told.err + told.out
+    assert ("deeptrade[cloud]" if "s3:" in address and SECRET not in address else "the address") in told.err
 
 
 def test_no_file_is_written_to_an_address(nothing_made):
