@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from deeptrade.data.opening import open_dataset
-from deeptrade.errors import DataError, SettingsError
+from deeptrade.errors import DataError, RemoteError, SettingsError
 from deeptrade.making.klines import build
 from deeptrade.sources.csv import CsvTask
 from deeptrade.sources.kinds import find_files, find_klines, open_source
@@ -120,7 +120,7 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_one_line(object_store, t
         market, other = (write_parquet(tmp_path / "m.parquet", arr_a=one.tolist()).read_bytes() for one in arrays)
     address = object_store.put(f"market{ending}", market)
     object_store.harm(overwritten(object_store, f"market{ending}", other))
-    with pytest.raises(DataError, match=rf"market{ending} was overwritten while it was read; run again") as told:
+    with pytest.raises(RemoteError, match=rf"market{ending} was overwritten while it was read; run again") as told:
         compile_store(address, store=tmp_path / "s.dtstore")
     assert "\n" not in str(told.value)
     assert not (tmp_path / "s.dtstore").exists()
@@ -136,7 +136,7 @@ def test_a_file_that_is_overwritten_between_two_blocks_is_one_line(object_store,
         return block
 
     monkeypatch.setattr(CsvTask, "run", run)
-    with pytest.raises(DataError, match=r"market\.csv was overwritten while it was read; run again"):
+    with pytest.raises(RemoteError, match=r"market\.csv was overwritten while it was read; run again"):
         compile_store(address, store=tmp_path / "s.dtstore")
 
 
@@ -146,19 +146,19 @@ def test_a_server_without_conditions_cannot_hide_that_a_file_was_overwritten(obj
     unconditional = files.RemoteFile(file.address, file.size, file.e_tag)
     plain = client._library().get
     monkeypatch.setattr(client._library(), "get", lambda *a, options: plain(*a, options={"range": options["range"]}))
-    with pytest.raises(DataError, match="was overwritten while it was read"):
+    with pytest.raises(RemoteError, match="was overwritten while it was read"):
         unconditional.read(0, 100)
 
 
 def test_a_file_that_is_cut_or_removed_while_it_is_read_is_one_line(object_store, market):
     (file,) = find(Address.of(object_store.put("market.csv", market.path)))
     object_store.put("market.csv", market.path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="was overwritten while it was read"):
+    with pytest.raises(RemoteError, match="was overwritten while it was read"):
         file.read(2000, 3000)
     object_store.delete("market.csv")
-    with pytest.raises(DataError, match="was removed while it was read"):
+    with pytest.raises(RemoteError, match="was removed while it was read"):
         file.read(0, 100)
-    with pytest.raises(DataError, match="is no longer there"):
+    with pytest.raises(RemoteError, match="is no longer there"):
         file.now()
 
 
@@ -194,14 +194,14 @@ def test_a_store_that_only_says_slow_down_is_one_line_after_a_while(object_store
     client._connected.cache_clear()
     address = object_store.put("market.csv", market.path)
     object_store.harm(lambda method, key, content: 503)
-    with pytest.raises(DataError, match=r"looking at s3://.*/market\.csv failed \(status 503\); check the network"):
+    with pytest.raises(RemoteError, match=r"looking at s3://.*/market\.csv failed \(status 503\); check the network"):
         open_source(address)
 
 
 def test_refused_access_is_one_line_that_shows_no_key(object_store, market):
     address = object_store.put("market.csv", market.path)
     object_store.harm(lambda method, key, content: 403)
-    with pytest.raises(DataError, match="check the credentials, which come from the environment") as told:
+    with pytest.raises(RemoteError, match="check the credentials, which come from the environment") as told:
         open_source(address)
     assert SECRET not in str(told.value)
     assert "AKIA" not in str(told.value)
@@ -212,7 +212,7 @@ def test_no_connection_is_one_line_within_seconds(object_store, monkeypatch):
     monkeypatch.setattr(client, "RETRY", {"max_retries": 1})
     client._connected.cache_clear()
     began = time.monotonic()
-    with pytest.raises(DataError, match=r"failed \(no connection\); check the network, the endpoint"):
+    with pytest.raises(RemoteError, match=r"failed \(no connection\); check the network, the endpoint"):
         open_source("s3://bucket/market.csv")
     assert time.monotonic() - began < 20
 
@@ -223,7 +223,7 @@ def test_what_is_not_there_is_one_line(object_store):
             find_files(object_store.address(name))
     with pytest.raises(DataError, match="does not exist; give files of klines"):
         find_klines(object_store.address("none.csv"))
-    with pytest.raises(DataError, match=r"failed \(.*404.*NoSuchBucket\)|does not exist"):
+    with pytest.raises((DataError, RemoteError), match=r"failed \(.*404.*NoSuchBucket\)|does not exist"):
         find_files("s3://there-is-no-such-bucket/market.csv")
 
 
@@ -277,6 +277,6 @@ def test_a_forked_process_says_that_it_cannot_read(object_store, market):
 def _told(address):
     try:
         open_source(address)
-    except DataError as error:
+    except RemoteError as error:
         return str(error)
     return "it was read"

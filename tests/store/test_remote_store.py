@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from deeptrade.data.opening import open_dataset, open_store
-from deeptrade.errors import DataError, DiskFullError, SettingsError
+from deeptrade.errors import DataError, DiskFullError, RemoteError, SettingsError
 from deeptrade.sources.remote import client
 from deeptrade.sources.remote.address import Address
 from deeptrade.store import compile_store, verify_store
@@ -196,7 +196,7 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_one_line(object_store, p
         data.read(np.arange(10), ["arr_0"])
         key = file_of(object_store, "feature_0.f32")
         object_store.put(key, object_store.get(key)[::-1])
-        with pytest.raises(DataError, match=r"feature_0\.f32 was overwritten while it was read; run again"):
+        with pytest.raises(RemoteError, match=r"feature_0\.f32 was overwritten while it was read; run again"):
             data.read(np.arange(ROWS), ["arr_0"])
 
 
@@ -205,7 +205,7 @@ def test_a_store_that_is_replaced_while_it_is_read_is_one_line_and_then_the_new_
     with open_store(published) as data:
         data.read(np.arange(10), ["arr_0"])
         compile_store(other.path, store=published, fresh=True)
-        with pytest.raises(DataError, match=r"feature_0\.f32 was removed while it was read; run again"):
+        with pytest.raises(RemoteError, match=r"feature_0\.f32 was removed while it was read; run again"):
             data.read(np.arange(ROWS), ["arr_0"])
     assert len([key for key in object_store.names() if key.endswith("feature_0.f32")]) == 1
     forget(tmp_path)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, SettingsError
+from ...errors import RemoteError, SettingsError
 from .address import Address
 
 RETRY: dict[str, Any] = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
@@ -36,11 +36,11 @@ class Found:
     e_tag: str
 
 
-class ChangedError(DataError):
+class ChangedError(RemoteError):
     """An object is not what it was when it was found."""
 
 
-class ExistsError(DataError):
+class ExistsError(RemoteError):
     """There is an object already where one was to be created."""
 
 
@@ -81,7 +81,7 @@ def get(found: Found, start: int, stop: int) -> Any:
     if (found.e_tag and answer.meta["e_tag"] != found.e_tag) or answer.meta["size"] != found.size:
         raise changed  # a server that knows no conditions
     if len(content) != stop - start:
-        raise DataError(f"{address} gave {len(content)} of {stop - start} bytes; run again")
+        raise RemoteError(f"{address} gave {len(content)} of {stop - start} bytes; run again")
     return content
 
 
@@ -154,9 +154,9 @@ _running_in: set[int] = set()
 
 
 def _refuse_forked() -> None:
-    """Raise DataError in a child that was forked: it has no copy of the client's threads, and would wait for ever."""
+    """Raise RemoteError in a child that was forked: it has no copy of the client's threads, and would wait for ever."""
     if _running_in and os.getpid() not in _running_in:
-        raise DataError(
+        raise RemoteError(
             "a forked process cannot read from an object store after its parent has; start processes by spawn, such as "
             "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn'))"
         )
@@ -168,7 +168,7 @@ def _found(near: Address, meta: Any) -> Found:
 
 @contextmanager
 def _told(address: Address, action: str) -> Iterator[None]:
-    """Raise DataError, one line, for what the client raises; our own errors pass."""
+    """Raise RemoteError, one line, for what the client raises; our own errors pass."""
     need_client(address)
     _refuse_forked()
     errors = _library().exceptions
@@ -190,13 +190,13 @@ _CREDENTIALS = (
 _UNREACHABLE = "check the network, the endpoint (AWS_ENDPOINT_URL, AWS_REGION) and the name, and run again"
 
 
-def _line(address: Address, action: str, error: Exception, advice: str) -> DataError:
+def _line(address: Address, action: str, error: Exception, advice: str) -> RemoteError:
     """The one line for an error of the client: of its text, only the status and the name of the error are safe."""
     text = str(error)
     status, code = re.search(r"status code: (\d{3})", text), re.search(r"<Code>([A-Za-z]{1,40})</Code>", text)
     words = [f"status {status[1]}" if status else "", code[1] if code else "", _kind(text)]
     reason = ", ".join(filter(None, words)) or type(error).__name__
-    return DataError(f"{action} {address} failed ({reason}); {advice}")
+    return RemoteError(f"{action} {address} failed ({reason}); {advice}")
 
 
 def _kind(text: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from ...errors import DataError
 from ...files import atomic_write, friendly_os_errors, is_address, user_path
 from . import client
 from .address import Address
@@ -54,7 +53,7 @@ class RemoteFile:
         """Return its size and e-tag now."""
         found = client.head(self.address)
         if found is None:
-            raise DataError(f"{self.address} is no longer there; check the name")
+            raise client.ChangedError(f"{self.address} is no longer there; check the name")
         return [found.size, found.e_tag]
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
