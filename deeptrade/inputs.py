@@ -36,6 +36,11 @@ class InputFile(Protocol):
         """The size, and what changes with the content."""
         ...
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it is read through answers that are held in memory besides."""
+        ...
+
     def now(self) -> list[int | str]:
         """Return `seen` as it is now; DataError where the file is gone."""
         ...
@@ -64,6 +69,7 @@ class LocalFile:
     path: Path
     size: int
     modified_ns: int
+    is_far = False
 
     @classmethod
     def at(cls, path: Path) -> LocalFile:

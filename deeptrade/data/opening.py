@@ -135,8 +135,14 @@ def open_store(
 
 
 def _opened(path: Path, *, use_mmap: bool, limits: MemoryLimits, cache_limit: str | int) -> Dataset:
+    budget = ByteBudget.of_process(limits)
     summary, rows = read_store(path, use_mmap=use_mmap, cache_limit=as_bytes(cache_limit))
-    return Dataset(summary, rows, ByteBudget.of_process(limits))
+    try:
+        rows.book(budget)
+    except BaseException:
+        rows.close()
+        raise
+    return Dataset(summary, rows, budget)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..inputs import InputFile, LocalFile
+from ..inputs import InputFile
 from ..settings import AS_THEY_COME, Arrangement
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
@@ -203,15 +203,19 @@ class CsvSource:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of memory that reading one block takes: its text, its numbers, and their copy without rejected rows."""
+        """Bytes of memory that reading one block takes: its text, its numbers, and their copy without rejected rows.
+
+        The text of a file that is far is held twice: as it comes, and in one piece.
+        """
         ahead = _GZIP_LOOK_AHEAD if any(text.compressed for text in self._texts) else _LOOK_AHEAD
         text = max(BLOCK_BYTES, int(self.row_text_bytes)) + ahead
-        return text + 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
+        numbers = 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
+        return text * (1 + any(file.is_far for file in self.files)) + numbers
 
     @property
     def seekable(self) -> bool:
         """Whether any row can be read on its own: not of a gzip stream, nor from afar."""
-        return all(isinstance(text.file, LocalFile) and not text.compressed for text in self._texts)
+        return not any(text.file.is_far or text.compressed for text in self._texts)
 
     def estimate_rows(self) -> int:
         """Return an estimate of the number of rows, from the length of the first ones."""

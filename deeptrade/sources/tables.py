@@ -31,6 +31,9 @@ from .schema import MARKET, Schema, infer_columns, needed_columns, number_column
 from .table_task import TableTask, read_markets, read_times
 
 _SAMPLE_ROWS = 8
+_FAR_BYTES = 32 << 20
+"""What the stream of a file that is far holds of it."""
+
 _LOOKED_AT_ROWS = 1000
 """Of each end of a file that may be of several markets."""
 
@@ -94,7 +97,8 @@ class TableSource(ABC):
 
         Text is held three times: as read, as cells, and as the parser's lines.
         """
-        return self._block_rows * (4 * self.schema.row_bytes + 3 * self._text_row_bytes)
+        ahead = _FAR_BYTES if any(file.is_far for file in self.files) else 0
+        return ahead + self._block_rows * (4 * self.schema.row_bytes + 3 * self._text_row_bytes)
 
     def estimate_rows(self) -> int:
         """Return the number of rows."""

@@ -79,7 +79,7 @@ class CachedFile(CheckedFile):
         return blocks[~found]
 
     def runs(self, blocks: np.ndarray) -> list[list[int]]:
-        """Return ascending blocks as runs of neighbours, each one request of at most PART_BYTES (or one block)."""
+        """Return ascending blocks as runs of neighbours, each of at most PART_BYTES (or one block)."""
         runs: list[list[int]] = []
         for block in blocks.tolist():
             joined = runs and block == runs[-1][-1] + 1 and self._stop(block) - self._start(runs[-1][0]) <= PART_BYTES
@@ -93,18 +93,35 @@ class CachedFile(CheckedFile):
         """Return the bytes that blocks hold together."""
         return int((self._edges[blocks + 1] - self._edges[blocks]).sum()) * self._column.stride
 
-    def fetch(self, run: Sequence[int]) -> None:
-        """Fetch neighbouring blocks in one request, check them, and write them here."""
-        first, content = self._start(run[0]), self._get(run[0], run[-1])
-        for block in run:
-            part = content[self._start(block) - first : self._stop(block) - first]
-            if not self._matches(block, part):
-                part = self._get(block, block)
-            if not self._matches(block, part):
-                raise DataError(self._damage(block))
-            write_at(self._file, part.data, self._start(block))
-            self.is_here[block] = True
-            self._unchecked[block] = False
+    def portions(self, blocks: np.ndarray) -> list[list[list[int]]]:
+        """Return ascending blocks as portions of runs, each portion of at most PART_BYTES (or one run)."""
+        portions: list[list[list[int]]] = []
+        room = 0
+        for run in self.runs(blocks):
+            size = self._stop(run[-1]) - self._start(run[0])
+            if not portions or size > room:
+                portions.append([])
+                room = PART_BYTES
+            portions[-1].append(run)
+            room -= size
+        return portions
+
+    def fetch(self, runs: Sequence[Sequence[int]]) -> None:
+        """Fetch runs of neighbouring blocks, one request each, check every block, and write it here.
+
+        A block that differs is fetched once more, on the e-tag that the file had, so that an overwritten file is told.
+        """
+        wanted = [(self._start(run[0]), self._stop(run[-1])) for run in runs]
+        for run, (first, _), content in zip(runs, wanted, self._get_all(wanted), strict=True):
+            for block in run:
+                part = content[self._start(block) - first : self._stop(block) - first]
+                if not self._matches(block, part):
+                    part = self._get(block, block)
+                if not self._matches(block, part):
+                    raise DataError(self._damage(block))
+                write_at(self._file, part.data, self._start(block))
+                self.is_here[block] = True
+                self._unchecked[block] = False
 
     def give_back(self, block: int) -> int:
         """Make a hole of a block, and return the bytes it held."""
@@ -153,6 +170,14 @@ class CachedFile(CheckedFile):
         if stop == start or self._remote is None:
             return np.empty(0, np.uint8)
         return np.frombuffer(self._remote.get(start, stop), np.uint8)
+
+    def _get_all(self, ranges: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Several ranges of the file at the address, uint8, not conditional."""
+        asked = [(start, stop) for start, stop in ranges if stop > start]
+        answers = iter(self._remote.get_ranges(asked)) if asked and self._remote else iter(())
+        return [
+            np.frombuffer(next(answers), np.uint8) if stop > start else np.empty(0, np.uint8) for start, stop in ranges
+        ]
 
     def _start(self, block: int) -> int:
         return int(self._edges[block]) * self._column.stride
@@ -224,15 +249,15 @@ class Cache:
         with self.using():
             while lacking := [(file, blocks) for file, some in wanted if len(blocks := file.lacking(some))]:
                 self._make_room(sum(file.bytes_of(blocks) for file, blocks in lacking), wanted)
-                runs = [(file, run) for file, blocks in lacking for run in file.runs(blocks)]
+                portions = [(file, portion) for file, blocks in lacking for portion in file.portions(blocks)]
                 try:
-                    self._fetch(runs)
+                    self._fetch(portions)
                 except OSError as error:
                     if error.errno not in FULL_DISK:
                         raise told(error, f"writing the cache of {self.address}") from None
                     self._give_back(self.held_bytes(), wanted)
                     with friendly_os_errors(f"writing the cache of {self.address} (XDG_CACHE_HOME moves it)"):
-                        self._fetch(runs)
+                        self._fetch(portions)
                 # Where room was made, another process may have given back some of these meanwhile: look again.
 
     def held_bytes(self) -> int:
@@ -244,8 +269,12 @@ class Cache:
         with self.using():
             self._make_room(0, [])
 
-    def _fetch(self, runs: Sequence[tuple[CachedFile, list[int]]]) -> None:
-        waiting = [requests().submit(file.fetch, run) for file, run in runs if not all(file.is_here[run])]
+    def _fetch(self, portions: Sequence[tuple[CachedFile, list[list[int]]]]) -> None:
+        waiting = [
+            requests().submit(file.fetch, runs)
+            for file, portion in portions
+            if (runs := [run for run in portion if not file.is_here[run].all()])
+        ]
         try:
             for one in waiting:
                 one.result()

@@ -12,7 +12,9 @@ import xxhash
 
 from ..errors import DataError
 from ..files import friendly_os_errors
+from ..memory.budget import ByteBudget, Lease
 from ..settings import Arrangement
+from ..sources.remote.files import AT_ONCE, PART_BYTES
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
 from .cache import Cache, CachedFile
@@ -124,9 +126,15 @@ class StoreRows:
 
     def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0):
         self._files, self._cache = checked_files(path, manifest, use_mmap=use_mmap, cache_limit=cache_limit)
+        self._lease: Lease | None = None
         names = manifest.schema.names
         columns = feature_columns(manifest.schema)
         self._features = {name: self._files[column.file] for name, column in zip(names, columns, strict=True)}
+
+    def book(self, budget: ByteBudget) -> None:
+        """Take a lease, until `close`, for the answers of an object store that are held at once."""
+        if self._cache is not None:
+            self._lease = budget.lease(AT_ONCE * PART_BYTES, "the answers of the object store")
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -181,6 +189,8 @@ class StoreRows:
         """Close maps and files."""
         close_files(self._files, self._cache)
         self._cache = None
+        if self._lease is not None:
+            self._lease.release()
 
 
 class _BlockSummaries(Sequence[BlockSummary]):

@@ -17,6 +17,7 @@ from deeptrade.data.opening import open_dataset, open_store
 from deeptrade.errors import DataError, DiskFullError, RemoteError, SettingsError
 from deeptrade.sources.remote import client
 from deeptrade.sources.remote.address import Address
+from deeptrade.sources.remote.files import AT_ONCE, PART_BYTES
 from deeptrade.store import compile_store, verify_store
 from deeptrade.store import origin as origin_module
 from deeptrade.store.cache import CachedFile
@@ -541,6 +542,14 @@ def test_a_file_dropped_without_being_closed_leaves_no_descriptor(object_store, 
     for _ in range(3):
         open_store(published).close()
     assert opened() == before
+
+
+def test_answers_on_their_way_are_booked_until_the_store_is_closed(object_store, published, seven, tmp_path):
+    with open_store(local_of(seven, tmp_path)) as here:
+        assert here.budget.leased_bytes == 0
+    with open_store(published) as there:
+        assert there.budget.leased_bytes == AT_ONCE * PART_BYTES
+    assert there.budget.leased_bytes == 0
 
 
 def test_runs_join_neighbours_up_to_a_bound(object_store, published, monkeypatch):

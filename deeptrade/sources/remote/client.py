@@ -85,6 +85,19 @@ def get(found: Found, start: int, stop: int) -> Any:
     return content
 
 
+def get_ranges(found: Found, starts: list[int], stops: list[int]) -> list[Any]:
+    """Return several ranges of an object as buffers, asked for side by side, neighbours in one request.
+
+    They are not conditional, which the client cannot make of several: for content that has a checksum of its own.
+    """
+    with _told(found.address, "reading"):
+        try:
+            store, key = _connect(found.address), found.address.key
+            return _library().get_ranges(store, key, starts=starts, ends=stops, coalesce=0)
+        except FileNotFoundError:
+            raise ChangedError(f"{found.address} was removed while it was read; run again") from None
+
+
 def get_whole(address: Address) -> tuple[Found, bytes] | None:
     """Return an object and its bytes; None where there is none."""
     with _told(address, "reading"):
