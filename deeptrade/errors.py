@@ -49,6 +49,10 @@ class DiskFullError(DoesNotFitError):
     """The disk has no room for what is to be written: not a lack of memory."""
 
 
+class RemoteError(DeepTradeError):
+    """An object store cannot be reached or refuses, or what lies there has changed meanwhile: no row is at fault."""
+
+
 class RunConflictError(DeepTradeError):
     """The output folder holds a run with different data or settings."""
 

@@ -37,6 +37,11 @@ def parse_bytes(text: str | int) -> int:
     raise SettingsError(f"size {text!r} is not valid; use a form like 1500000, 512MiB or 1.5GB")
 
 
+def as_bytes(size: str | int) -> int:
+    """Return a size in bytes: a number, or a text that `parse_bytes` reads; 0 for ''."""
+    return parse_bytes(size) if isinstance(size, str) and size else int(size or 0)
+
+
 def format_bytes(size: float) -> str:
     """Return `size` in bytes as text in binary units with one decimal.
 

@@ -50,6 +50,9 @@ class ReadableRows(Protocol):
     def budget(self) -> ByteBudget:
         """The bytes that all readers of these rows may hold together."""
 
+    def block_edges(self, rows: RowRange) -> np.ndarray:
+        """Return int64, the positions among these rows at which blocks of the data begin, from 0, and their number."""
+
     def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Return float32 (len(row_ids), *shape) by feature name, fresh arrays."""
 
@@ -78,7 +81,8 @@ class BatchOptions:
     batch_size in rows; features by name (None: all); shuffle, a full permutation per epoch drawn from seed;
     cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the background; window_rows, for
     data larger than memory: shuffle inside windows of about this many rows, each read once and held in memory (0: a
-    full permutation); order_version, see `ORDER_VERSION`.
+    full permutation); whole_blocks, such windows take whole blocks of the data, for what comes from far; order_version,
+    see `ORDER_VERSION`.
 
     Raises SettingsError for a number that is not accepted.
     """
@@ -90,6 +94,7 @@ class BatchOptions:
     cache_batches: int = 0
     prefetch: int = 2
     window_rows: int = 0
+    whole_blocks: bool = False
     order_version: int = ORDER_VERSION
 
     def __post_init__(self) -> None:
@@ -113,6 +118,7 @@ class BatchReader:
         self._order_version, self._data_id = given.order_version, dataset.data_id
         self._shuffle, self._seed = given.shuffle, given.seed
         self.window_rows = given.window_rows if given.shuffle else 0
+        self._edges = dataset.block_edges(rows) if self.window_rows and given.whole_blocks else None
         self._window: _Window | None = None
         self._unreadable_window: tuple[int, int] | None = None
         self._window_lock = RLock()
@@ -199,15 +205,16 @@ class BatchReader:
             "rows": [self.rows.start, self.rows.stop] if self._order_version == 1 else self.rows.key,
             "seed": self._seed if self._shuffle else None,
             "window_rows": self.window_rows,
+            **({} if self._edges is None else {"whole_blocks": True}),
         }
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
         """Return the order of an epoch, as positions among the rows."""
         key = self._data_id if self._order_version == 1 else self.rows.key
-        names = {"key": key, "seed": self._seed, "epoch": epoch}
+        names: dict[str, Any] = {"key": key, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
-            return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
-        return epoch_order(self.samples, **names)  # type: ignore[arg-type]
+            return windowed_order(self.samples, window_rows=self.window_rows, edges=self._edges, **names)
+        return epoch_order(self.samples, **names)
 
     def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
         """Gather a batch from the windows it spans; each window is read when first needed."""

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, SettingsError
-from ..files import shorten_home, user_path
+from ..files import is_address, shorten_home, user_path
 from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
@@ -47,18 +47,19 @@ def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
 
     Where `csv` does not exist, the data that was probably meant is among them.
     """
-    chosen = user_path(csv)
-    near = None if chosen.exists() else neighbour(chosen)
-    found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    chosen = str(csv) if is_address(csv) else str(user_path(csv))
+    beside = [] if is_address(csv) else [Path(chosen).parent]
+    near = None if is_address(csv) or Path(chosen).exists() else neighbour(Path(chosen))
+    found = [path for folder in dict.fromkeys([*beside, Path()]) for path in data_files(folder)]
     found = [near, *found] if near else found
-    options = {str(path): _file_label(path) for path in [chosen, *found]}
+    options = {chosen: _file_label(chosen)} | {str(path): _file_label(path) for path in found}
     return ipywidgets.Dropdown(
-        options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
+        options=[(label, path) for path, label in options.items()], value=chosen, description="file"
     )
 
 
-def _file_label(path: Path) -> str:
-    size = f" ({format_bytes(path.stat().st_size)})" if path.is_file() else ""
+def _file_label(path: str | Path) -> str:
+    size = f" ({format_bytes(Path(path).stat().st_size)})" if Path(path).is_file() else ""
     return shorten_home(str(path)) + size
 
 

@@ -47,6 +47,7 @@ def profile(
     sort: bool = False,
     duplicates: str = "error",
     memory_limit: str | MemoryLimits = "",
+    cache_limit: str | int = 0,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -54,11 +55,13 @@ def profile(
 
     Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any share
     of rejected rows is accepted unless `max_bad_rows` sets a lower one. sort and duplicates: as `compile_store` has
-    them. memory_limit, a size such as '2GiB', bounds what is read at once.
+    them. memory_limit, a size such as '2GiB', bounds what is read at once; cache_limit, what is
+    kept here of a store at an address.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
     started, limits = time.perf_counter(), MemoryLimits.of(memory_limit)
+    folder = None if out is None else user_path(out)
     with (
         MemoryMonitor(limit=limits) as monitor,
         open_dataset(
@@ -70,6 +73,7 @@ def profile(
             sort=sort,
             duplicates=duplicates,
             memory_limit=limits,
+            cache_limit=cache_limit,
             sink=sink,
             progress=progress,
         ) as dataset,
@@ -78,9 +82,9 @@ def profile(
         ledger = dataset.ledger
     result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
-    if out is not None:
-        write_ledger(user_path(out) / LEDGER, ledger)
-        write_json(user_path(out) / PROFILE, result)  # last: where it exists, the profile is complete
+    if folder is not None:
+        write_ledger(folder / LEDGER, ledger)
+        write_json(folder / PROFILE, result)  # last: where it exists, the profile is complete
     return result
 
 

@@ -30,7 +30,7 @@ from ..settings import BEFORE, FitSettings
 from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
-from ..units import count_of, format_bytes
+from ..units import as_bytes, count_of, format_bytes
 from .run_state import (
     NETWORK_VERSION,
     RunState,
@@ -218,7 +218,8 @@ def _train(
         state.content_hash = data.content_hash or state.content_hash
         if earlier is None:
             limit_bytes = team.count * monitor.limit.limit_bytes  # each holds its share of a window
-            state.window_rows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
+            windows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
+            state.window_rows, state.whole_blocks = windows
         session = Session(
             settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink, team=team
         )
@@ -246,17 +247,22 @@ def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any]
     )
 
 
-def _choose_window(data: Dataset, settings: FitSettings, limit_bytes: int, sink: Sink) -> int:
-    """Rows per shuffle window; 0 (all at once) while the data is below the memory limit.
+def _choose_window(data: Dataset, settings: FitSettings, limit_bytes: int, sink: Sink) -> tuple[int, bool]:
+    """Rows per shuffle window, and whether it takes whole blocks; 0 (all at once) while the data is below the limits.
 
-    It follows the limit, not the memory that happens to be free, and is kept in the checkpoints: a run that is killed
-    and started again has the same order.
+    Windows follow the limits, not the memory that happens to be free, and are kept in the checkpoints: a run that is
+    killed and started again has the same order. Over the cache limit they take whole blocks, which are then fetched
+    about once per epoch; so do they where the store is here, for equal weights.
     """
     schema = data.schema.select(settings.feature_names)
     row_bytes = schema.row_bytes
-    nbytes = data.rows * row_bytes
-    if settings.no_lazy_loading or nbytes <= limit_bytes:
-        return 0
+    nbytes, cache_limit = data.rows * row_bytes, as_bytes(settings.cache_limit)
+    if settings.no_lazy_loading:
+        return 0, False
+    if cache_limit and nbytes > cache_limit:
+        return _block_windows(data, settings, row_bytes, limit_bytes, sink), True
+    if nbytes <= limit_bytes:
+        return 0, False
     rows = max(BLOCK_ROWS, min(int(_WINDOW_SHARE * data.rows), limit_bytes // _LIMIT_PARTS // row_bytes))
     window = windowed_order(data.rows, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0)
     spread = batch_spread(window, data.rows, batch_size=max(2, settings.effective_batch))
@@ -265,6 +271,22 @@ def _choose_window(data: Dataset, settings: FitSettings, limit_bytes: int, sink:
         f"the rows hold {format_bytes(nbytes)}, more than the limit of {format_bytes(limit_bytes)}: they are "
         f"shuffled in windows of {rows} rows ({format_bytes(rows * row_bytes)}), each read once; the rows of a step "
         f"lie {spread:.0%} as far apart as in a full shuffle, and {read:.2f} bytes are read per byte used"
+    )
+    return rows, False
+
+
+def _block_windows(data: Dataset, settings: FitSettings, row_bytes: int, limit_bytes: int, sink: Sink) -> int:
+    """Rows per window of whole blocks: as many as memory allows, and no more than half of what the cache holds."""
+    cache_limit = as_bytes(settings.cache_limit)
+    rows = min(int(_WINDOW_SHARE * data.rows), limit_bytes // _LIMIT_PARTS // row_bytes)
+    rows = max(1, min(rows, cache_limit // 2 // row_bytes))
+    edges, count = data.block_edges(data.usable), len(data.usable)
+    window = windowed_order(count, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0, edges=edges)
+    spread = batch_spread(window, count, batch_size=max(2, settings.effective_batch))
+    sink(
+        f"the rows hold {format_bytes(data.rows * row_bytes)}, more than the cache limit of "
+        f"{format_bytes(cache_limit)}: they are shuffled in {window.windows} windows of whole blocks, each read once; "
+        f"the rows of a step lie {spread:.0%} as far apart as in a full shuffle"
     )
     return rows
 

@@ -144,6 +144,7 @@ class Session:
             cache_batches=settings.cache_batches,
             prefetch=settings.prefetch,
             window_rows=self.state.window_rows,
+            whole_blocks=self.state.whole_blocks,
             order_version=self.state.order_version,
         )
         self._report = RunReport(
