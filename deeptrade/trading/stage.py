@@ -172,6 +172,22 @@ def _train(
     return content
 
 
+def markets_of_run(run: str | Path, settings: AgentSettings | None = None) -> Parts:
+    """Return the markets of training, inner and validation rows of a run's agent, for agents of other libraries.
+
+    run: a folder that `run` or `fit` has written. Raises RunConflictError where it has no agent yet.
+    """
+    training = RunFolder(user_path(run)).training
+    folder, result = agent_folder(training, settings or AgentSettings()), training.read_completed_result()
+    if result is None or not folder.account.exists():
+        raise RunConflictError(f"{training.folder} holds no agent; run fit without --skip_rl first")
+    forecaster = forecaster_settings(result)
+    with open_dataset(forecaster.csv, compiled=True, **forecaster.reading_options) as data:
+        split = data.split(**forecaster.split_options)
+        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, folder))
+        return _make_parts(data, forecaster, split, read_unseen(trainings), Judged.read(training.forecasts))
+
+
 def _make_parts(data: Dataset, settings: FitSettings, split: Split, unseen: Judged, judged: Judged) -> Parts:
     """Return the markets of all parts: unseen forecasts of training and inner rows, the forecaster's of the others."""
     labels = data.labels(target_step=settings.target_step, markets=settings.market_names)
