@@ -44,11 +44,10 @@ def parse_alone(path: str) -> dict:
     import numpy as np
 
     from deeptrade.sources import kernels
-    from deeptrade.sources.csv import read_range
     from deeptrade.sources.kinds import open_source
 
     source = open_source(path)
-    data = read_range(source.paths[0], 0, min(source.file_bytes, 64 << 20))
+    data = source.files[0].read(0, min(source.file_bytes, 64 << 20))
     starts, ends, lines = (np.empty(1 << 16, np.int64) for _ in range(3))
     kernels.find_records(data, 0, len(data), 1, starts, ends, lines)
     count, _, _ = kernels.find_records(data, 0, len(data) - (1 << 20), 1, starts, ends, lines)

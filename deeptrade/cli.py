@@ -84,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(options.command, told(error, f"using {error.filename or 'the system'}"))
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_code", 130)
+    except SystemExit as ended:  # of a child process, which has said why
+        return int(ended.code or 0)
     except Exception as error:  # a module of the user's may fail in any way where another is expected
         line = standing_in(error)
         if not line:

@@ -49,6 +49,10 @@ class DiskFullError(DoesNotFitError):
     """The disk has no room for what is to be written: not a lack of memory."""
 
 
+class RemoteError(DeepTradeError):
+    """An object store cannot be reached or refuses, or what lies there has changed meanwhile: no row is at fault."""
+
+
 class RunConflictError(DeepTradeError):
     """The output folder holds a run with different data or settings."""
 
@@ -61,11 +65,25 @@ class TrainingFailedError(DeepTradeError):
         self.left_out = tuple(left_out)
 
 
+class WorkersDifferError(DeepTradeError):
+    """Workers that train together no longer hold the same weights."""
+
+
+class LostWorkerError(DeepTradeError):
+    """A worker that others train with is gone, or did not come; all can be started again and will continue.
+
+    Its exit code is one that Kubeflow's training operator restarts after; no signal of ours gives it.
+    """
+
+    exit_code = 138
+
+
 class Interrupted(_OneLine, KeyboardInterrupt):
     """The work was stopped by a signal; `exit_code` is 128 + the signal number."""
 
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
     def _line(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import itertools
 import json
 import math
@@ -16,14 +17,53 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
 import psutil
 
-from .errors import DataError, DiskFullError, DoesNotFitError
+from .errors import DataError, DiskFullError, DoesNotFitError, SettingsError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+"""SCHEME://REST; with one slash too, as `Path` writes it. The letter of a drive is no scheme."""
+
+
+def is_address(path: str | Path) -> bool:
+    """Return whether a path names a place that is no folder of this machine, such as s3://bucket/name."""
+    return _ADDRESS.fullmatch(str(path)) is not None
+
+
+def shown_address(address: str | Path) -> str:
+    """Return an address without what may be secret in it: a user, a password, a query.
+
+    >>> shown_address("s3://key:secret@bucket/market.csv?signature=abc")
+    's3://...@bucket/market.csv?...'
+    """
+    found = _ADDRESS.fullmatch(str(address))
+    assert found, "no address"
+    scheme, rest = found.groups()
+    place, mark = rest, ""
+    if "=" in rest.partition("?")[2]:  # without a value it is a pattern, as in 2023-0?.csv
+        place, mark, _ = rest.partition("?")
+    host, slash, name = place.partition("/")
+    user, at, host = host.rpartition("@")
+    return f"{scheme}://{'...' if user else ''}{at}{host}{slash}{name}{mark}{'...' if mark else ''}"
 
 
 def user_path(path: str | Path) -> Path:
-    """Return the path with a leading ~ expanded, as a shell does: parameters of a notebook do not pass through one."""
+    """Return the path with a leading ~ expanded, as a shell does: parameters of a notebook do not pass through one.
+
+    Raises SettingsError for an address: taken as a path, it would name a local folder that looks like it.
+    """
+    refuse_address(path)
     return Path(os.path.expanduser(path))
+
+
+def refuse_address(path: str | Path) -> None:
+    """Raise SettingsError for an address where only a path on this machine will do."""
+    if is_address(path):
+        raise SettingsError(
+            f"{shown_address(path)} is an address; here only a path on this machine is accepted: give one, and copy "
+            "what is there to or from it"
+        )
 
 
 def shorten_home(text: str) -> str:
@@ -39,6 +79,20 @@ def shorten_home(text: str) -> str:
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder for what belongs to a path or an address, in the user's cache folder."""
+    return Path(platformdirs.user_cache_dir("deeptrade")) / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def refuse_secrets(path: str | Path) -> None:
+    """Raise SettingsError for an address that holds a user or a query: it would be shown in logs, pages and results."""
+    if is_address(path) and shown_address(path).count("...") > str(path).count("..."):
+        raise SettingsError(
+            f"the address {shown_address(path)} holds a user or a query; give it without: credentials are taken from "
+            "the environment, as the client of the object store does"
+        )
 
 
 @contextmanager
@@ -85,6 +139,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
     The folder of `path` is made. The content is on disk (fsync) before the name is.
     """
+    refuse_address(path)
     path = Path(os.path.realpath(path))  # a link stays a link
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is not a file; give the name of a file to write")
@@ -122,6 +177,13 @@ def read_into(descriptor: int, buffer: memoryview, offset: int, *, shorter: str)
         if not count:
             raise DataError(shorter)
         buffer, offset = buffer[count:], offset + count
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write bytes to a file from `offset` on, in as many writes as the system makes of it."""
+    while len(data):
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count
 
 
 def sync_folder(folder: Path) -> None:

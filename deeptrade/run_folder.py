@@ -34,6 +34,7 @@ _TRAINING, _AGENT = NOTEBOOKS["03_train"], "agent"
 _PARTS = {**NOTEBOOKS, AGENT_NOTEBOOK: f"{_TRAINING}/{_AGENT}"}
 PROFILE, PLAN, MEMORY_REPORT, LEDGER = "profile.json", "plan.json", "memory.json", "ledger.csv"
 FORECASTS, EVALUATION = "forecasts.parquet", "evaluation.json"
+_WORKERS = "workers"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ class TrainingFolder:
         """The folder of TensorBoard's logs."""
         return self.folder / "logs"
 
+    def of_worker(self, number: int) -> TrainingFolder:
+        """Return the folder of what a worker other than the chief keeps: its own steps, seconds and memory."""
+        return TrainingFolder(self.folder / _WORKERS / str(number))
+
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json, None where there is none; DataError where it is no JSON."""
         return _read_if_there(self.result)
@@ -158,8 +163,15 @@ class TrainingFolder:
         """Return whether another process trains into this folder; False where that cannot be known."""
         return is_held(self.folder)
 
-    def remove(self, *, but: Collection[Path] = ()) -> None:
-        """Remove what `fit` leaves, and nothing else; `but` names files that stay."""
+    def remove(self, *, but: Collection[Path] = (), workers: int = 1) -> None:
+        """Remove what `fit` leaves, and nothing else; `but` names files that stay.
+
+        The first `workers` workers remove what is theirs themselves.
+        """
+        for number in self._worker_numbers():
+            if number >= workers:
+                self.of_worker(number).remove()
+                remove_empty(self.of_worker(number).folder, self.folder / _WORKERS)
         files = (  # after the result and the checkpoints, so that what a kill leaves here is a run that starts anew
             self.evaluation,
             self.forecasts,
@@ -181,6 +193,10 @@ class TrainingFolder:
             for path in files:
                 if path not in but:
                     path.unlink(missing_ok=True)
+
+    def _worker_numbers(self) -> list[int]:
+        folders = (self.folder / _WORKERS).glob("[0-9]*")
+        return [int(folder.name) for folder in folders if folder.name.isdigit()]
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files that a kill has left."""
@@ -240,7 +256,7 @@ class WalkFolder:
         with friendly_os_errors(f"removing the walk in {self.folder}"):
             for path in (self.evaluation, self.forecasts, self.page, self.state):
                 path.unlink(missing_ok=True)
-            _remove_if_empty(self.folds)
+            remove_empty(self.folds)
 
 
 @dataclass(frozen=True)
@@ -294,8 +310,8 @@ class AgentFolder:
             for path in (self.account, self.positions, self.model, self.unfinished_model):
                 path.unlink(missing_ok=True)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-            _remove_if_empty(self.folds)
-            _remove_if_empty(self.folder)
+            remove_empty(self.folds)
+            remove_empty(self.folder)
 
 
 def log_beside(training: TrainingFolder) -> Path:
@@ -308,12 +324,7 @@ def _remove_trainings(trainings: Iterable[TrainingFolder]) -> None:
         training.remove()
         with friendly_os_errors(f"removing the training in {training.folder}"):
             log_beside(training).unlink(missing_ok=True)
-            _remove_if_empty(training.folder)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+            remove_empty(training.folder)
 
 
 @dataclass(frozen=True)
@@ -440,6 +451,13 @@ def _runs_below(place: Path) -> list[Path]:
         return sorted(path for path in place.iterdir() if path.is_dir() and RunFolder(path).is_run())
     except OSError:  # no folder, or one that cannot be read
         return []
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove those of the folders that are empty."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def read_column(path: Path, column: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
-from .files import user_path
+from .files import refuse_address, refuse_secrets, user_path
 from .times import parse_duration, parse_periods
 from .units import parse_bytes
 
@@ -86,7 +86,7 @@ class FitSettings:
 
     csv: str = _option("training_data/training_data.csv", "data file, folder or glob in time order, or a store")
     out: str = _option("", "folder the run is written to; empty means runs/NAME of the data file")
-    store: str = _option("", "folder of the compiled store; empty means NAME.dtstore beside the data file")
+    store: str = _option("", "folder or address of the compiled store; empty means NAME.dtstore beside the data file")
     plan: str = _option("", "plan.json of optimize; its settings apply unless you give your own; empty means none")
     model_size: str = _option("small", "size of the forecaster", choices=MODEL_SIZES)
     encoder: str = _option("recurrent", "how sequences become tokens", choices=ENCODERS)
@@ -109,7 +109,7 @@ class FitSettings:
     embargo: str = _option("", "time left out after the purge at the boundary, such as 1D; empty means none")
     target_step: str = _option("", "time from one target to the next, such as 1h; empty means that between rows")
     features: str = _option("", "feature columns to use, separated by commas; empty means all")
-    skip_rl: bool = _option(False, "leave out the reinforcement learning stage")
+    skip_rl: bool = _option(False, "leave out the second stage, the agent")
     chunk_size: int = _option(10_000, "most rows parsed at once; the byte budget may lower it", least=1)
     cache_batches: int = _option(0, "assembled batches kept in memory", least=0)
     prefetch: int = _option(2, "batches read ahead by the background thread", least=0)
@@ -121,6 +121,7 @@ class FitSettings:
     no_tf_allow_growth: bool = _option(False, "let TensorFlow reserve all GPU memory at start")
     precision: str = _option("auto", "number format of the computation", choices=PRECISIONS)
     memory_limit: str = _option("", "most memory to use, such as 2GiB; empty means what the machine allows")
+    cache_limit: str = _option("", "most bytes kept here of a store at an address, such as 50GiB; empty means all")
     checkpoint_every: int = _option(50, "optimizer steps between checkpoints", least=1)
     fresh: bool = _option(False, "start over, even where a finished or started run exists")
     max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
@@ -142,8 +143,12 @@ class FitSettings:
                 f"early_stop_patience={self.early_stop_patience} needs inner rows; give an inner_ratio above 0, or "
                 "early_stop_patience 0"
             )
-        if self.memory_limit:
-            parse_bytes(self.memory_limit)
+        for path in (self.out, self.plan, self.warm_start):
+            refuse_address(path)
+        refuse_secrets(self.csv)
+        refuse_secrets(self.store)
+        for size in filter(None, (self.memory_limit, self.cache_limit)):
+            parse_bytes(size)
         for duration in filter(None, (self.embargo, self.target_step)):
             parse_duration(duration)
         for period in filter(None, (self.validation_period, self.training_period)):
@@ -201,7 +206,10 @@ class FitSettings:
     def reading_options(self) -> dict[str, Any]:
         """How the data is read, as arguments of `open_dataset`."""
         names = ("store", "max_rows", "max_bad_rows", "chunk_size", "sort", "duplicates")
-        return {name: getattr(self, name) for name in names} | {"use_mmap": not self.no_mmap}
+        return {name: getattr(self, name) for name in names} | {
+            "use_mmap": not self.no_mmap,
+            "cache_limit": self.cache_limit,
+        }
 
     @property
     def split_options(self) -> dict[str, Any]:
@@ -227,6 +235,7 @@ def data_name(data: str | Path) -> str:
     >>> data_name("data/market.csv.gz"), data_name("data/months/"), data_name("data/2023-*.csv")
     ('market', 'months', '2023-')
     """
+    refuse_secrets(data)
     name = Path(data).name
     for ending in (".gz", ".csv", ".parquet", ".h5", ".hdf5", ".dtstore"):
         name = name.removesuffix(ending)

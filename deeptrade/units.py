@@ -37,6 +37,11 @@ def parse_bytes(text: str | int) -> int:
     raise SettingsError(f"size {text!r} is not valid; use a form like 1500000, 512MiB or 1.5GB")
 
 
+def as_bytes(size: str | int) -> int:
+    """Return a size in bytes: a number, or a text that `parse_bytes` reads; 0 for ''."""
+    return parse_bytes(size) if isinstance(size, str) and size else int(size or 0)
+
+
 def format_bytes(size: float) -> str:
     """Return `size` in bytes as text in binary units with one decimal.
 
@@ -59,3 +64,18 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
     ('1 row', '20,000 rows', '2 passes')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> format_seconds(21.4), format_seconds(150), format_seconds(7500)
+    ('21 s', '2 min 30 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

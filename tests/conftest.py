@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from tests.support.markets import SHAPES, Market, make_market
+
+if TYPE_CHECKING:
+    from tests.support.object_store import ObjectStore
 
 
 @pytest.fixture
@@ -38,6 +45,41 @@ def bad_market(tmp_path):
     market.cells[91][3] = json.dumps(values)
     market.write()
     return market
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[tuple[str, int]]:
+    """Where a real S3 server listens; skips where it, or the client, is not installed."""
+    for name in ("obstore", "moto", "boto3"):
+        pytest.importorskip(name, reason="needs the extra: pip install -e '.[cloud-test]', as `make test-all` does")
+    from tests.support.object_store import start_server
+
+    process, server = start_server()
+    yield server
+    process.stdin.close()
+    process.wait(20)
+
+
+@pytest.fixture
+def object_store(s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
+    """A fresh bucket, for this process and its children: by the environment, as users do; the user's cache is empty."""
+    from deeptrade.sources.remote import client
+    from tests.support.object_store import KEY_ID, SECRET, Door, ObjectStore, client_of
+
+    door, past = Door(s3_server), client_of(s3_server)
+    bucket = f"bucket-{uuid4().hex[:12]}"
+    past.create_bucket(Bucket=bucket)
+    endpoint = f"http://127.0.0.1:{door.server_port}"
+    given = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    given |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(client, "RETRY", client.RETRY | {"backoff": {"init_backoff": timedelta(milliseconds=10)}})
+    client._connected.cache_clear()
+    door.store = ObjectStore(endpoint, past, bucket, door)
+    yield door.store
+    door.shutdown()
+    door.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the rows."""
     from ..making.klines import build
+    from ..sources.kinds import find_klines
 
     build(
-        options.klines,
+        [one for path in options.klines for one in find_klines(path)],
         out=options.out,
         timeframes=None if options.timeframes is None else tuple(options.timeframes.split(",")),
         window=options.window,

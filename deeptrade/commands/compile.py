@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeepTradeError
+from ..files import is_address
 from ..progress import ByteProgress
 from ..settings import FitSettings
 from ..units import count_of
@@ -25,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--full_check", action="store_true", help="compare every byte with what the store was made of")
     parser.add_argument("--fresh", action="store_true", help="start over")
-    add_settings(parser, "store", "memory_limit", "chunk_size", "max_bad_rows", "sort", "duplicates")
+    add_settings(parser, "store", "memory_limit", "cache_limit", "chunk_size", "max_bad_rows", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
                 store=settings.store,
                 workers=options.workers,
                 memory_limit=settings.memory_limit,
+                cache_limit=settings.cache_limit,
                 chunk_size=settings.chunk_size,
                 max_bad_rows=settings.max_bad_rows,
                 sort=settings.sort,
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             raise _listed(error, refused) from None
     with suppress(OSError):
         refused.unlink()  # of an earlier call: it no longer holds
-    print_line(f"store: {path}")
+    print_line(f"store: {settings.store if is_address(settings.store) else path}")
     reasons = read_manifest(path).blocks.reasons
     if reasons:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())

@@ -37,6 +37,14 @@ def print_line(line: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def leave_at_once(line: str, code: int) -> NoReturn:
+    """Print a line of error and end this process, whatever its libraries still wait for."""
+    sys.stderr.write(f"{line}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def underscored(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with every option spelled as the original did: --chunk-size is --chunk_size.
 

@@ -9,6 +9,7 @@ exits as `deeptrade fit` does, but with LACKED_MEMORY where the settings were re
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import sys
 import traceback
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..cluster.multiworker import VARIABLE
 from ..errors import DeepTradeError, DiskFullError, DoesNotFitError
 from ..planning.memory_model import RESERVED_BYTES
 from ..planning.plan import LACKED_MEMORY
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train with the options arguments[2:], holding at most arguments[0] bytes of anonymous memory (0: no limit)."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    os.environ.pop(VARIABLE, None)  # a trial is no worker of what its parent belongs to
     limit_data(int(arguments[0]))
     parser = OneLineParser(prog="deeptrade fit")
     fit.add_options(parser)

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--intervals", action="store_true", help="add the bounds of 95%% intervals, low_1.. and high_1.."
     )
-    add_settings(parser, "store", "memory_limit", "max_rows", "max_bad_rows", "sort", "duplicates")
+    add_settings(parser, "store", "memory_limit", "cache_limit", "max_rows", "max_bad_rows", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
 
     given = given_settings(options, without=["out", "batch_size", "intervals"])
     limits = MemoryLimits.of(given.pop("memory_limit", ""))
-    check_ending(user_path(options.out))
+    check_ending(options.out)
     with quiet_start():
         from ..data.backend import tf
         from ..judging.predict import predict
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         print_line(f"{count_of(rejected.total(), 'row')} rejected and not forecast: {reasons}")
-    result = _result_of(Path(options.model))
+    result = _result_of(user_path(options.model))
     for line in _of_other_markets(result, forecasts):
         print_line(line)
     if options.intervals:
@@ -68,6 +68,8 @@ def _agent_of(model: Path, forecasts: pd.DataFrame, data: Dataset) -> str:
     folder = _folder_of(model)
     if not folder.agent.model.is_file():
         return ""
+    if "log" in (folder.agent.read_account() or {}):
+        return ", no positions (the agent was taught by a log, whose states these rows do not have)"
     from ..trading.acting import load_agent, positions_to_hold
 
     settings = (folder.read_result() or {}).get("settings") or {}

@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `deeptrade profile`."""
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--out", required=True, metavar="DIR")
-    add_settings(parser, "store", "max_rows", "chunk_size", "memory_limit", "sort", "duplicates")
+    add_settings(parser, "store", "max_rows", "chunk_size", "memory_limit", "cache_limit", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:

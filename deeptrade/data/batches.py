@@ -19,6 +19,7 @@ from ..store.row_range import RowRange
 from ..units import count_of, format_bytes
 from .batch_cache import Batch, BatchCache
 from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
+from .share import Share
 
 _SLAB = 4096
 """Positions of an epoch's order computed at a time: one by one they cost as much as gathering the rows."""
@@ -49,6 +50,9 @@ class ReadableRows(Protocol):
     def budget(self) -> ByteBudget:
         """The bytes that all readers of these rows may hold together."""
 
+    def block_edges(self, rows: RowRange) -> np.ndarray:
+        """Return int64, the positions among these rows at which blocks of the data begin, from 0, and their number."""
+
     def read(self, row_ids: np.ndarray, features: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Return float32 (len(row_ids), *shape) by feature name, fresh arrays."""
 
@@ -77,7 +81,8 @@ class BatchOptions:
     batch_size in rows; features by name (None: all); shuffle, a full permutation per epoch drawn from seed;
     cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the background; window_rows, for
     data larger than memory: shuffle inside windows of about this many rows, each read once and held in memory (0: a
-    full permutation); order_version, see `ORDER_VERSION`.
+    full permutation); whole_blocks, such windows take whole blocks of the data, for what comes from far; order_version,
+    see `ORDER_VERSION`.
 
     Raises SettingsError for a number that is not accepted.
     """
@@ -89,6 +94,7 @@ class BatchOptions:
     cache_batches: int = 0
     prefetch: int = 2
     window_rows: int = 0
+    whole_blocks: bool = False
     order_version: int = ORDER_VERSION
 
     def __post_init__(self) -> None:
@@ -100,18 +106,19 @@ class BatchOptions:
 class BatchReader:
     """Batches of some rows of a dataset; their order depends only on the numbers of the rows, seed and epoch.
 
-    Arguments: dataset; rows to serve; options, those of BatchOptions. The last batch of an epoch may be short; it is
-    never dropped.
+    Arguments: dataset; rows to serve; share, the part of them that `stream` yields where several workers train
+    together (None: all); options, those of BatchOptions. The last batch of an epoch may be short; it is never dropped.
     """
 
-    def __init__(self, dataset: ReadableRows, rows: RowRange, **options: Any):
+    def __init__(self, dataset: ReadableRows, rows: RowRange, *, share: Share | None = None, **options: Any):
         given = BatchOptions(**options)
-        self.dataset, self.rows = dataset, rows
+        self.dataset, self.rows, self.share = dataset, rows, share
         self.batch_size, self.prefetch = given.batch_size, given.prefetch
         self.schema = dataset.schema.select(given.features)
         self._order_version, self._data_id = given.order_version, dataset.data_id
         self._shuffle, self._seed = given.shuffle, given.seed
         self.window_rows = given.window_rows if given.shuffle else 0
+        self._edges = dataset.block_edges(rows) if self.window_rows and given.whole_blocks else None
         self._window: _Window | None = None
         self._unreadable_window: tuple[int, int] | None = None
         self._window_lock = RLock()
@@ -198,15 +205,16 @@ class BatchReader:
             "rows": [self.rows.start, self.rows.stop] if self._order_version == 1 else self.rows.key,
             "seed": self._seed if self._shuffle else None,
             "window_rows": self.window_rows,
+            **({} if self._edges is None else {"whole_blocks": True}),
         }
 
     def order(self, epoch: int) -> Permutation | WindowedOrder:
         """Return the order of an epoch, as positions among the rows."""
         key = self._data_id if self._order_version == 1 else self.rows.key
-        names = {"key": key, "seed": self._seed, "epoch": epoch}
+        names: dict[str, Any] = {"key": key, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
-            return windowed_order(self.samples, window_rows=self.window_rows, **names)  # type: ignore[arg-type]
-        return epoch_order(self.samples, **names)  # type: ignore[arg-type]
+            return windowed_order(self.samples, window_rows=self.window_rows, edges=self._edges, **names)
+        return epoch_order(self.samples, **names)
 
     def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
         """Gather a batch from the windows it spans; each window is read when first needed."""
@@ -240,17 +248,24 @@ class BatchReader:
                 self._window = window = None
                 self._lease_window(order)
                 try:
-                    contents = self._gather(self.rows.at(order.rows_of(number)))
+                    contents = self._gather(self.rows.at(self._entries(order, number)))
                 except (DataError, OSError):
                     self._unreadable_window = (epoch, number)
                     return None
                 self._window = window = _Window(epoch, number, contents)
             return window
 
+    def _entries(self, order: WindowedOrder, number: int) -> np.ndarray:
+        """The int64 entries of a window, ascending; with a share, only those that are in it."""
+        if self.share is None:
+            return order.rows_of(number)
+        start, stop = order.window(number)
+        return np.sort(order[start:stop][self.share.holds(np.arange(start, stop), self.samples)])
+
     def _lease_window(self, order: WindowedOrder) -> None:
         """Lease room for the largest window until `close`, before batches, which need the window, lease theirs."""
         if self._window_lease is None:
-            rows = max(stop - start for start, stop in (order.window(0), order.window(order.windows - 1)))
+            rows = max(len(self._entries(order, number)) for number in (0, order.windows - 1))
             self._window_lease = self.dataset.budget.lease(
                 self._batch_bytes(rows),
                 f"a window of {count_of(rows, 'row')}",
@@ -281,12 +296,18 @@ class BatchReader:
             raise IndexError(f"index={index} is not accepted; an epoch has {batches}, numbered from 0")
         return self.fetch(epoch, index * self.batch_size, (index + 1) * self.batch_size)
 
+    def passes(self, start: int, batch_size: int) -> Iterator[tuple[int, int]]:
+        """Yield the positions [first, stop) of the batches of `batch_size` rows from `start` on, all or the share's."""
+        if self.share is not None:
+            return self.share.passes(start, self.samples, batch_size=batch_size)
+        return ((first, first + batch_size) for first in range(start, self.samples, batch_size))
+
     def stream(self, epoch: int, *, start: int = 0, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the batches of an epoch from sample `start` to its end, reading `prefetch` of them ahead.
 
-        Fewer are read ahead if the budget has no room; a batch's lease ends when it is yielded. The background thread
-        ends with the loop: at the end, a break or an exception. Raises DoesNotFitError for a batch that alone exceeds
-        the budget.
+        They are those of `passes`. Fewer are read ahead if the budget has no room; a batch's lease ends when it is
+        yielded. The background thread ends with the loop: at the end, a break or an exception. Raises DoesNotFitError
+        for a batch that alone exceeds the budget.
         """
         size = batch_size or self.batch_size
         for name, value, least in (("batch_size", size, 1), ("start", start, 0), ("epoch", epoch, 0)):
@@ -296,23 +317,23 @@ class BatchReader:
         if isinstance(order, WindowedOrder):
             self._lease_window(order)
         if not self.prefetch:
-            for first in range(start, self.samples, size):
+            for first, stop in self.passes(start, size):
                 with self._needed_lease(size):
-                    batch = self.fetch(epoch, first, first + size)
+                    batch = self.fetch(epoch, first, stop)
                 yield batch
             return
-        starts: Iterator[int | None] = iter(range(start, self.samples, size))
+        passes = self.passes(start, size)
         ahead: deque[tuple[Future[Batch], Lease]] = deque()
         pool = ThreadPoolExecutor(1, thread_name_prefix="deeptrade-prefetch")
         try:
-            at = next(starts, None)
+            at = next(passes, None)
             while at is not None or ahead:
                 while at is not None and len(ahead) <= self.prefetch:
                     lease = self._try_lease(size) if ahead else self._needed_lease(size)
                     if lease is None:
                         break
-                    ahead.append((pool.submit(self.fetch, epoch, at, at + size), lease))
-                    at = next(starts, None)
+                    ahead.append((pool.submit(self.fetch, epoch, *at), lease))
+                    at = next(passes, None)
                 future, lease = ahead.popleft()
                 with lease:
                     batch = future.result()

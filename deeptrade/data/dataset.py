@@ -158,6 +158,12 @@ class Dataset:
         codes = self._contents.market_codes
         return None if codes is None else codes[: len(self.usable)]
 
+    def block_edges(self, rows: RowRange) -> np.ndarray:
+        """Return int64, the positions among these rows at which blocks of the data begin, from 0, and their number."""
+        edges = np.cumsum([0, *(block.usable for block in self._summary.blocks)])
+        inside = np.searchsorted(self.positions(rows.numbers()), edges[:-1])
+        return np.unique(np.concatenate([[0], inside, [len(rows)]]))
+
     def rows_of(self, market: str) -> RowRange:
         """Return the usable rows of one market, '' where rows name none."""
         if self.market_codes is None:

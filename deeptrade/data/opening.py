@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 
 from ..errors import DataError, interruptible
-from ..files import user_path
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
 from ..settings import AS_THEY_COME, Arrangement, check_settings, limited
@@ -20,10 +19,11 @@ from ..sources.csv_rows import CsvRows
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..sources.time_order import TimeOrder
-from ..store import Located, compile_store, locate, read_store
+from ..store import Located, compile_store, local_store, locate, read_store
 from ..store.ledger import LedgerEntry
 from ..store.summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from ..store.targets import make_targets
+from ..units import as_bytes
 from .dataset import Dataset
 
 
@@ -52,6 +52,7 @@ def open_dataset(
     use_mmap: bool = True,
     load_all: bool = False,
     memory_limit: int | MemoryLimits = 0,
+    cache_limit: str | int = 0,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -65,7 +66,8 @@ def open_dataset(
     (0: all); chunk_size, most rows parsed at once; horizons, targets computed where the data holds a price only; sort
     and duplicates, as `compile_store` has them; needs_targets off accepts data to forecast, which has none; use_mmap
     off reads plainly; load_all, keep all rows in memory; memory_limit in bytes or as `MemoryLimits`, for the process
-    (0: what is available); sink takes a line of text; progress takes (bytes read, bytes).
+    (0: what is available); cache_limit, most bytes kept here of a store at an address (0: all); sink takes a line of
+    text; progress takes (bytes read, bytes).
 
     Raises DataError when the data is missing or is not DeepTrade data, TooManyBadRowsError, DoesNotFitError.
     """
@@ -91,12 +93,13 @@ def open_dataset(
             max_bad_rows=max_bad_rows,
             chunk_size=chunk_size,
             memory_limit=limits,
+            cache_limit=cache_limit,
             sink=sink,
             progress=progress,
         )
         stored = True
     if stored:
-        dataset = open_store(located.store, use_mmap=use_mmap, memory_limit=limits)
+        dataset = _opened(located.store, use_mmap=use_mmap, limits=limits, cache_limit=cache_limit)
     else:
         dataset = read_directly(
             cast(CsvSource, source),  # all other data is in a store by now
@@ -119,15 +122,28 @@ def open_dataset(
     return dataset
 
 
-def open_store(path: str | Path, *, use_mmap: bool = True, memory_limit: int | MemoryLimits = 0) -> Dataset:
-    """Open a compiled store; reading it needs no TensorFlow and no text.
+def open_store(
+    path: str | Path, *, use_mmap: bool = True, memory_limit: int | MemoryLimits = 0, cache_limit: str | int = 0
+) -> Dataset:
+    """Open a compiled store, at a path or an address; reading it needs no TensorFlow and no text.
 
     use_mmap off reads with plain reads, for file systems that cannot map; memory_limit in bytes bounds what readers
-    hold (0: what is available).
-    Raises DataError where the folder is no store, or a file of it is not as long as it must be.
+    hold (0: what is available), cache_limit what is kept here of a store at an address (0: all).
+    Raises DataError where there is no store, or a file of it is not as long as it must be.
     """
-    summary, rows = read_store(user_path(path), use_mmap=use_mmap)
-    return Dataset(summary, rows, ByteBudget.of_process(MemoryLimits.of(memory_limit)))
+    limits = MemoryLimits.of(memory_limit)
+    return _opened(local_store(path), use_mmap=use_mmap, limits=limits, cache_limit=cache_limit)
+
+
+def _opened(path: Path, *, use_mmap: bool, limits: MemoryLimits, cache_limit: str | int) -> Dataset:
+    budget = ByteBudget.of_process(limits)
+    summary, rows = read_store(path, use_mmap=use_mmap, cache_limit=as_bytes(cache_limit))
+    try:
+        rows.book(budget)
+    except BaseException:
+        rows.close()
+        raise
+    return Dataset(summary, rows, budget)
 
 
 @dataclass(frozen=True)
@@ -192,18 +208,18 @@ def read_directly(
     summary = Summary(source.name, source.file_bytes, source.content_id(), source.schema)
     summary.former_data_ids = source.former_content_ids()
     summaries: list[BlockSummary] = []
-    numbers, times, lines = [], [], [0] * len(source.paths)
+    numbers, times, lines = [], [], [0] * len(source.files)
     rows, budget = CsvRows(source, use_mmap=use_mmap), ByteBudget.of_process(limits)
     try:
         with reading_threads() as pool:
             blocks = read_blocks(source, pool, budget=budget, at_once=worker_count() + 1, chunk_size=chunk_size)
-            for block in TimeOrder([path.name for path in source.paths], source.schema.features).check(blocks):
+            for block in TimeOrder([file.name for file in source.files], source.schema.features).check(blocks):
                 file = block.place.file
                 first_line = source.first_line(file) + lines[file]
                 lines[file] += block.lines
                 for fault in block.faults:
                     place = summary.rows + fault.row, first_line + fault.line, fault.byte_offset
-                    detail = fault_detail(fault, file, len(source.paths))
+                    detail = fault_detail(fault, file, len(source.files))
                     summary.ledger.append(LedgerEntry(*place, fault.column, fault.reason, detail))
                 summary.rows += block.rows
                 summaries.append(BlockSummary(block.rows, block.usable, block.nonfinite, block.moments))

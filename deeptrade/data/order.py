@@ -114,6 +114,38 @@ class WindowedOrder:
         return np.where(tail, block * self.block_rows + places % self.block_rows, rows)
 
 
+class BlockOrder(WindowedOrder):
+    """A windowed shuffle whose runs are given, of any lengths: so that a window takes whole blocks of a store.
+
+    edges: int64 (runs + 1,), the entries at which the runs begin, from 0, and `count`. A window takes as many runs as
+    have about `window_rows` rows, at least one.
+    """
+
+    def __init__(self, edges: np.ndarray, *, window_rows: int, permute: Callable[[int, str], Permutation]):
+        runs = len(edges) - 1
+        super().__init__(int(edges[-1]), window_rows=window_rows, permute=permute, block_rows=1)
+        order = permute(runs, "blocks").at(np.arange(runs))
+        self._starts = edges[order]
+        self._positions = np.concatenate([[0], np.cumsum(np.diff(edges)[order])])
+        window_runs = max(1, min(window_rows, self.count) * runs // self.count)
+        self.windows = max(1, runs // window_runs)
+        self._windows = np.append(self._positions[: self.windows * window_runs : window_runs], self.count)
+
+    def window(self, number: int) -> tuple[int, int]:
+        """Return the positions [start, stop) of a window; the last window includes the remainder."""
+        start, stop = self._windows[number : number + 2].tolist()
+        return start, stop
+
+    def window_of(self, position: int) -> int:
+        """Return the number of the window that contains a position."""
+        return int(np.searchsorted(self._windows, position, side="right")) - 1
+
+    def _unshuffled(self, number: int, places: np.ndarray) -> np.ndarray:
+        positions = self._windows[number] + places
+        run = np.searchsorted(self._positions, positions, side="right") - 1
+        return self._starts[run] + positions - self._positions[run]
+
+
 def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200) -> float:
     """Return how far apart the entries of a batch are, relative to a full permutation: 1 is equal, 0 is neighbors.
 
@@ -153,12 +185,19 @@ def _std_bias(size: int) -> float:
     return 1 - 0.1 / n - 0.2964 / n**2 - 0.8 / n**3 + 0.65 / n**4
 
 
-def windowed_order(count: int, *, window_rows: int, key: str, seed: int, epoch: int) -> WindowedOrder:
-    """Return the windowed shuffle of `count` samples for one epoch; it depends only on the arguments."""
+def windowed_order(
+    count: int, *, window_rows: int, key: str, seed: int, epoch: int, edges: np.ndarray | None = None
+) -> WindowedOrder:
+    """Return the windowed shuffle of `count` samples for one epoch; it depends only on the arguments.
+
+    edges: those of `BlockOrder`, None for runs of BLOCK_ROWS.
+    """
 
     def permute(size: int, name: str) -> Permutation:
         return epoch_order(size, key=f"{key}/{window_rows}/{name}", seed=seed, epoch=epoch)
 
+    if edges is not None:
+        return BlockOrder(edges, window_rows=window_rows, permute=permute)
     return WindowedOrder(count, window_rows=window_rows, permute=permute)
 
 

@@ -15,6 +15,7 @@ from ..data.batches import BatchReader
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import DataError, SettingsError, interruptible
+from ..files import user_path
 from ..model import Forecaster, half_width_of
 from ..run_folder import RunFolder, meant_run
 from ..store.row_range import RowRange
@@ -51,7 +52,7 @@ def predict(
     are asked of a model that has none.
     """
     if not isinstance(model, keras.Model):
-        model = _load(Path(model))
+        model = _load(user_path(model))
     half_width = _half_width(model) if intervals else None
     opened = {"needs_targets": False} | options
     with nullcontext(data) if isinstance(data, Dataset) else open_dataset(data, **opened) as dataset:

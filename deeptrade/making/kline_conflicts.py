@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from ..errors import DataError
+from ..inputs import InputFile
 from .kline_columns import Roles, find_roles, plain_name
 from .kline_files import KlineFile, open_klines
 
@@ -28,10 +28,10 @@ class TwoBarsError(DataError):
         self.found, self.file = found, file
 
 
-def explained(error: TwoBarsError, paths: Sequence[Path]) -> DataError:
+def explained(error: TwoBarsError, files: Sequence[InputFile]) -> DataError:
     """Return the error with the column that tells the bars of its file apart, where one does."""
-    path = next((path for path in paths if path.name == error.file), None)
-    advice = "" if path is None else _advice(open_klines(path))
+    file = next((file for file in files if file.name == error.file), None)
+    advice = "" if file is None else _advice(open_klines(file))
     return DataError(f"{error.found}; {advice}") if advice else error
 
 

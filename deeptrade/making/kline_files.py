@@ -8,12 +8,12 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Protocol
 
 import pyarrow as pa
 
 from ..errors import DataError
+from ..inputs import InputFile
 from .kline_cells import Cells
 from .kline_tables import ArrowFile, JsonFile
 from .kline_text import TextFile
@@ -63,15 +63,15 @@ class KlineFile(Protocol):
         ...
 
 
-def open_klines(path: Path) -> KlineFile:
+def open_klines(file: InputFile) -> KlineFile:
     """Open a file by its content; a compressed one is unpacked while it is read.
 
     Raises DataError for a file that is empty, damaged, or of another kind, in one line that says which.
     """
     try:
-        return _open(path)
+        return _open(file)
     except UNREADABLE as error:
-        raise unreadable(path.name, error) from None
+        raise unreadable(file.name, error) from None
 
 
 def unreadable(name: str, error: Exception) -> DataError:
@@ -80,59 +80,58 @@ def unreadable(name: str, error: Exception) -> DataError:
     return DataError(f"{name} cannot be read ({reason}); expected {ACCEPTED}")
 
 
-def _open(path: Path) -> KlineFile:
-    with open(path, "rb") as file:
-        start = file.read(16)
+def _open(file: InputFile) -> KlineFile:
+    with file.open() as content:
+        start = content.read(16)
     if start[:4] in (b"PAR1", b"ARRO", b"FEA1"):
-        return ArrowFile(path)
+        return ArrowFile(file)
     kind = next((kind for magic, kind in _OTHER_KINDS if start.startswith(magic)), None)
     if kind:
-        raise DataError(f"{path.name} is {kind}; expected {ACCEPTED}")
-    opener, size = _unpacked(path, start)
-    with opener() as file:
-        head = file.read(1 << 16)
+        raise DataError(f"{file.name} is {kind}; expected {ACCEPTED}")
+    opener, size = _unpacked(file, start)
+    with opener() as content:
+        head = content.read(1 << 16)
     if not head.strip(b"\xef\xbb\xbf \r\n\t"):
-        raise DataError(f"{path.name} is empty; expected {ACCEPTED}")
+        raise DataError(f"{file.name} is empty; expected {ACCEPTED}")
     first = head.lstrip(b"\xef\xbb\xbf \r\n\t")
     if first[:1] in b"[{":
-        with opener() as file:
-            return JsonFile(path.name, file.read())
+        with opener() as content:
+            return JsonFile(file.name, content.read())
     if first[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
-        raise DataError(f"{path.name} is a web page or XML, no table; download the file itself; expected {ACCEPTED}")
-    return TextFile(path.name, opener, head, size=size)
+        raise DataError(f"{file.name} is a web page or XML, no table; download the file itself; expected {ACCEPTED}")
+    return TextFile(file.name, opener, head, size=size)
 
 
-def _unpacked(path: Path, start: bytes) -> tuple[_Opener, int]:
+def _unpacked(file: InputFile, start: bytes) -> tuple[_Opener, int]:
     """What opens the unpacked content, and its size in bytes (a guess for some kinds)."""
-    size = path.stat().st_size
+    size = file.size
     if start[:2] == b"\x1f\x8b":
-        with open(path, "rb") as file:
-            file.seek(max(0, size - 4))
-            return _Opener(gzip.open, path), max(size, int.from_bytes(file.read(4), "little"))
+        unpacked = int.from_bytes(file.read(max(0, size - 4), size).tobytes(), "little")
+        return _Opener(gzip.open, file), max(size, unpacked)
     if start[:3] == b"BZh":
-        return _Opener(bz2.open, path), 5 * size
+        return _Opener(bz2.open, file), 5 * size
     if start[:6] == b"\xfd7zXZ\x00":
-        return _Opener(lzma.open, path), 5 * size
+        return _Opener(lzma.open, file), 5 * size
     if start[:4] == b"PK\x03\x04" or start[:4] == b"PK\x05\x06":
-        return _in_zip(path)
-    return _Opener(open, path), size
+        return _in_zip(file)
+    return _Opener(None, file), size
 
 
 class _Opener:
     """Opens a file for reading its content as bytes, each time anew."""
 
-    def __init__(self, how, path: Path, member: str = ""):
-        self._how, self._path, self._member = how, path, member
+    def __init__(self, how, file: InputFile, member: str = ""):
+        self._how, self._file, self._member = how, file, member
 
     def __call__(self) -> IO[bytes]:
-        if not self._member:
-            return self._how(self._path, "rb")
-        with zipfile.ZipFile(self._path) as archive:
-            return archive.open(self._member)
+        if self._member:
+            with zipfile.ZipFile(self._file.openable()) as archive:
+                return archive.open(self._member)
+        return self._how(self._file.openable(), "rb") if self._how else self._file.open()
 
 
-def _in_zip(path: Path) -> tuple[_Opener, int]:
-    with zipfile.ZipFile(path) as archive:
+def _in_zip(file: InputFile) -> tuple[_Opener, int]:
+    with zipfile.ZipFile(file.openable()) as archive:
         members = [
             member
             for member in archive.infolist()
@@ -140,15 +139,15 @@ def _in_zip(path: Path) -> tuple[_Opener, int]:
         ]
     names = [member.filename for member in members]
     if "[Content_Types].xml" in names or "mimetype" in names:
-        raise DataError(f"{path.name} is a spreadsheet; save it as CSV; expected {ACCEPTED}")
+        raise DataError(f"{file.name} is a spreadsheet; save it as CSV; expected {ACCEPTED}")
     if len(members) != 1:
         found = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"
         raise DataError(
-            f"{path.name} holds {len(members)} files ({found}), one is accepted; unpack it and give its files"
+            f"{file.name} holds {len(members)} files ({found}), one is accepted; unpack it and give its files"
         )
     if members[0].flag_bits & 1:
-        raise DataError(f"{path.name} is encrypted; unpack it and give its file")
-    return _Opener(None, path, names[0]), members[0].file_size
+        raise DataError(f"{file.name} is encrypted; unpack it and give its file")
+    return _Opener(None, file, names[0]), members[0].file_size
 
 
 def _visible(name: str) -> bool:

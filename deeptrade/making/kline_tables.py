@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from ..errors import DataError
+from ..inputs import InputFile
 from .kline_cells import Cells, numbers_of
 from .kline_columns import UNNAMED_ORDERS
 from .kline_law import lawful
@@ -26,16 +26,16 @@ class ArrowFile:
 
     naming = "name its columns"
 
-    def __init__(self, path: Path):
-        self.name, self._path = path.name, path
-        with open(path, "rb") as file:
-            self._is_parquet = file.read(4) == b"PAR1"
+    def __init__(self, file: InputFile):
+        self.name, self._file = file.name, file
+        with file.open() as content:
+            self._is_parquet = content.read(4) == b"PAR1"
         if self._is_parquet:
-            with pq.ParquetFile(path) as parquet:
+            with pq.ParquetFile(file.openable()) as parquet:
                 schema, self.rows = parquet.schema_arrow, parquet.metadata.num_rows
                 first = next(parquet.iter_batches(_SAMPLE_ROWS), None)
         else:
-            table = pyarrow.feather.read_table(path, memory_map=True)
+            table = pyarrow.feather.read_table(file.openable(), memory_map=True)
             schema, self.rows = table.schema, len(table)
             first = table.slice(0, _SAMPLE_ROWS)
         if not self.rows or first is None:
@@ -49,9 +49,9 @@ class ArrowFile:
         """Return the cells of some columns. Raises DataError for text among numbers."""
         wanted = [self._columns[index] for index in [*numbers, *texts]]
         if self._is_parquet:
-            table = pq.read_table(self._path, columns=wanted)
+            table = pq.read_table(self._file.openable(), columns=wanted)
         else:
-            table = pyarrow.feather.read_table(self._path, columns=wanted, memory_map=True)
+            table = pyarrow.feather.read_table(self._file.openable(), columns=wanted, memory_map=True)
         found = Cells(np.arange(len(table)), None, np.empty((len(table), len(numbers))), {})
         for place, (index, name) in enumerate(numbers.items()):
             column = table.column(self._columns[index])

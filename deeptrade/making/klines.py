@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ..errors import DataError, SettingsError
 from ..files import atomic_write, user_path
+from ..inputs import InputFile, LocalFile, local_paths
 from ..memory.limits import MemoryLimits
 from ..settings import DUPLICATES
 from ..times import SECOND, duration_name, era_warnings, iso_time, parse_duration
@@ -66,7 +67,7 @@ class Klines:
 
 
 def build(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | InputFile],
     *,
     out: str | Path,
     timeframes: Sequence[str] | None = None,
@@ -81,10 +82,11 @@ def build(
 ) -> Build:
     """Write one row per step on the calendar grid from klines, and OUT.ledger.csv of what was not used.
 
-    Arguments: paths, files or globs; timeframes, bar lengths of the windows, multiples of the source's bar length that
-    divide a day; window, bars per window; step, time between rows and between horizons (both: by the bars given, see
-    rows.default_lengths); horizons, targets; market, the one market of all files; session, 'auto' lets windows cross
-    regular breaks; duplicates, which of two different bars of one time is kept ('error': none).
+    Arguments: paths, files or globs, or files found elsewhere (`InputFile`); timeframes, bar lengths of the windows,
+    multiples of the source's bar length that divide a day; window, bars per window; step, time between rows and between
+    horizons (both: by the bars given, see rows.default_lengths); horizons, targets; market, the one market of all
+    files; session, 'auto' lets windows cross regular breaks; duplicates, which of two different bars of one time is
+    kept ('error': none).
 
     Columns: timestamp; market, where it is named or there are several; arr_5m, ... per timeframe, shape
     [1, window, 9] (see CHANNELS); arr_ta_N, 21 indicators per timeframe (indicators.INDICATOR_NAMES); arr_ctx_11
@@ -103,7 +105,10 @@ def build(
     given_step = None if step is None else _whole_seconds(step)
     out = user_path(out)
     files = _expand(paths)
-    if any(Path(target).exists() and any(Path(target).samefile(path) for path in files) for target in _targets(out)):
+    if any(
+        Path(target).exists() and any(Path(target).samefile(path) for path in local_paths(files))
+        for target in _targets(out)
+    ):
         raise DataError(f"--out {out} is one of the input files; give another file")
     market = check_market(market) if market else ""
     klines = _read(files, market=market, duplicates=duplicates, limits=MemoryLimits.of(memory_limit), say=say)
@@ -161,9 +166,10 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise SettingsError(f"{name}={value!r} is not one of {', '.join(choices)}")
 
 
-def _expand(paths: Sequence[str | Path]) -> list[Path]:
-    """The files that paths and globs name, each once, without hidden ones."""
+def _expand(given: Sequence[str | Path | InputFile]) -> list[InputFile]:
+    """The files that paths and globs name, and those opened elsewhere, each once, without hidden ones."""
     found: list[Path] = []
+    paths = [one for one in given if isinstance(one, (str, Path))]
     for path in map(user_path, paths):
         matches = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) and not Path(path).exists() else [str(path)]
         if not matches or not Path(matches[0]).exists():
@@ -171,15 +177,17 @@ def _expand(paths: Sequence[str | Path]) -> list[Path]:
         if Path(matches[0]).is_dir():
             raise DataError(f"{path} is a folder; give its files, such as {path}/*.csv.gz")
         found += [Path(match) for match in matches if not Path(match).name.startswith(".") and Path(match).is_file()]
-    if not found:
+    files: list[InputFile] = [one for one in given if not isinstance(one, (str, Path))]
+    files += map(LocalFile.at, found)
+    if not files:
         raise DataError(f"{', '.join(map(str, paths)):.200}: only hidden files; expected {ACCEPTED}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
 def _read(
-    paths: Sequence[Path], *, market: str, duplicates: str, limits: MemoryLimits, say: Callable[[str], None]
+    inputs: Sequence[InputFile], *, market: str, duplicates: str, limits: MemoryLimits, say: Callable[[str], None]
 ) -> Klines:
-    files = [open_klines(path) for path in paths]
+    files = [open_klines(one) for one in inputs]
     check_memory(files, limits)
     channels, narrow = common_channels(files)
     reads: list[FileRead] = []
@@ -195,7 +203,7 @@ def _read(
         try:
             series.append(join(name, groups.pop(name), duplicates=duplicates))
         except TwoBarsError as error:
-            raise explained(error, paths) from None
+            raise explained(error, inputs) from None
     unsorted = sum(not one.was_sorted for one in series)
     if unsorted:
         say("the bars were not in time order and have been sorted")

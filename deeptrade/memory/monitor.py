@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Any
 
-from ..files import friendly_os_errors
+from ..files import friendly_os_errors, user_path
 from .leaks import PhaseGrowth, phase_growth
 from .limits import Limit, MemoryLimits
 from .process import Memory, read_memory
@@ -83,7 +83,7 @@ class MemoryMonitor:
         limit: MemoryLimits | Limit | None = None,
         enabled: bool = True,
     ):
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else user_path(path)
         self.interval_seconds = interval_seconds
         self._limits = _limits_of(limit)
         self.limit = limit if isinstance(limit, Limit) else self._limits.smallest()

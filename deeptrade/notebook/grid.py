@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError, DeepTradeError, SettingsError
-from ..files import friendly_os_errors, user_path
+from ..files import friendly_os_errors, refuse_secrets, user_path
 from ..planning.children import bound_command, run_logged
 from ..report.compare_page import write_comparison
 from ..run_folder import RunFolder
@@ -113,6 +113,7 @@ def run_grid(
     failed, DataError where all of them failed for a reason the user can fix.
     """
     say = sink or (lambda line: None)
+    refuse_secrets(data)
     shared, out = dict(parameters or {}), user_path(out)
     both = sorted(set(grid) & set(shared))
     if both:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data.opening import look_at
 from ..errors import Interrupted, RunConflictError, SettingsError
-from ..files import shorten_home, user_path, write_json
+from ..files import is_address, shorten_home, user_path, write_json
 from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
@@ -228,4 +228,6 @@ def _complete(
 
 def _absolute(path: str | Path) -> str:
     """The path as it is right from any folder, the home folder as ~: executed notebooks are given to others."""
+    if is_address(path):
+        return str(path)
     return shorten_home(str(user_path(path).absolute()))

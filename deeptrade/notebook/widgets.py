@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, SettingsError
-from ..files import shorten_home, user_path
+from ..files import is_address, shorten_home, user_path
 from ..memory import MemoryLimits, read_memory
 from ..planning.optimize import optimize
 from ..report import figures, tables
@@ -29,7 +29,7 @@ from .live_training import LiveTraining, TrainingProgress
 REFRESH_SECONDS = 1.0
 """Between two updates of a running training run."""
 
-_CURVE, _CURVE_WIDTH = "Training loss by optimizer step", "min(100%, 48rem)"
+_CURVE = "Training loss by optimizer step"
 
 
 def describe(data: Dataset) -> str:
@@ -47,18 +47,19 @@ def file_chooser(csv: str | Path) -> ipywidgets.Dropdown:
 
     Where `csv` does not exist, the data that was probably meant is among them.
     """
-    chosen = user_path(csv)
-    near = None if chosen.exists() else neighbour(chosen)
-    found = [path for folder in dict.fromkeys((chosen.parent, Path())) for path in data_files(folder)]
+    chosen = str(csv) if is_address(csv) else str(user_path(csv))
+    beside = [] if is_address(csv) else [Path(chosen).parent]
+    near = None if is_address(csv) or Path(chosen).exists() else neighbour(Path(chosen))
+    found = [path for folder in dict.fromkeys([*beside, Path()]) for path in data_files(folder)]
     found = [near, *found] if near else found
-    options = {str(path): _file_label(path) for path in [chosen, *found]}
+    options = {chosen: _file_label(chosen)} | {str(path): _file_label(path) for path in found}
     return ipywidgets.Dropdown(
-        options=[(label, path) for path, label in options.items()], value=str(chosen), description="file"
+        options=[(label, path) for path, label in options.items()], value=chosen, description="file"
     )
 
 
-def _file_label(path: Path) -> str:
-    size = f" ({format_bytes(path.stat().st_size)})" if path.is_file() else ""
+def _file_label(path: str | Path) -> str:
+    size = f" ({format_bytes(Path(path).stat().st_size)})" if Path(path).is_file() else ""
     return shorten_home(str(path)) + size
 
 
@@ -184,8 +185,7 @@ def training_starter(settings: FitSettings) -> ipywidgets.Widget:
         progress = running[-1].progress()
         line.value = html.escape(training_line(progress))
         if len(progress.history):
-            alt, address = figures.as_image(figures.loss_curve(progress.history), alt=_CURVE)
-            curve.value = f'<img alt="{html.escape(alt)}" style="max-width: {_CURVE_WIDTH}" src="{address}">'
+            curve.value = figures.with_style(figures.loss_curve(progress.history), alt=_CURVE)
         return progress.state == "running"
 
     def follow() -> None:

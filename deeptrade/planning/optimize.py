@@ -66,8 +66,8 @@ def optimize(
         encoder=encoder,
         memory_limit=limits.text,
     )
-    situation = read_situation(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
     folder = user_path(out)
+    situation = read_situation(base, effective_batch or DEFAULT_EFFECTIVE_BATCH, limits)
     with friendly_os_errors(f"making the folder {folder.name}"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_trials(folder)

@@ -16,9 +16,8 @@ from ..sources.schema import Feature
 from ..sources.statistics import FeatureStatistics
 from ..sources.time_order import rows_by_market
 from ..store.row_range import RowRange
-
-HISTOGRAM_EDGES = np.linspace(-5, 5, 41)
-"""Bin edges in standard deviations from the mean; values beyond them count in the first and last bin."""
+from .channel_names import channel_names
+from .shapes import HISTOGRAM_EDGES, count_scores, path_of
 
 OUTLIER = 8.0
 """Standard deviations from the mean beyond which a last step is an outlier."""
@@ -35,16 +34,22 @@ _PAIRS = 100
 class FeatureExamination:
     """What the pass found in one feature; lists are by channel unless stated otherwise.
 
-    `histogram` (bins,) counts last steps of all channels between HISTOGRAM_EDGES, `outlier_share` is relative to all of
-    them; `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows; `longest_still` is the longest
-    run of rows with the same last step, `longest_still_rows` with the same in all channels; `zero_share` and
-    `longest_zero` concern last steps that are 0; `drift` is the mean of the last tenth less that of the first, in
-    standard deviations, 0 where one of them has no finite number; `shared_steps`, how many steps of a window the next
-    row repeats (None if windows do not overlap); `correlation`, the largest in size between a last step and a target,
-    with `correlated_channel` and `correlated_horizon` from 0 (None where not known).
+    `names` of the channels, [] where not known. `histograms` (channels, bins) count last steps between
+    HISTOGRAM_EDGES, `histogram` (bins,) those of all channels; `path` (channels, at most PATH_POINTS) holds means
+    of last steps over stretches of equally many sampled rows, None where none is finite. `outlier_share` is
+    relative to all last steps; `nonfinite_by_step` (steps,) and `nonfinite_by_channel` count over all rows;
+    `longest_still` is the longest run of rows with the same last step, `longest_still_rows` with the same in all
+    channels; `zero_share` and `longest_zero` concern last steps that are 0; `drift` is the mean of the last tenth
+    less that of the first, in standard deviations, 0 where one of them has no finite number; `shared_steps`, how
+    many steps of a window the next row repeats (None if windows do not overlap); `correlation`, the largest in size
+    between a last step and a target, with `correlated_channel` and `correlated_horizon` from 0 (None where not
+    known).
     """
 
+    names: list[str]
     histogram: list[int]
+    histograms: list[list[int]]
+    path: list[list[float | None]]
     outlier_share: float
     nonfinite_by_step: list[int]
     nonfinite_by_channel: list[int]
@@ -121,10 +126,11 @@ class _Pass:
     """Count what one feature holds, chunk by chunk."""
 
     def __init__(self, feature: Feature, statistics: FeatureStatistics):
+        self._feature, self._statistics = feature, statistics
         self._steps, self._channels = (feature.shape[0] if feature.is_sequence else 1), feature.channels
         self._mean = statistics.mean.astype(np.float64)
         self._std = np.where(statistics.std > 0, statistics.std, 1).astype(np.float64)
-        self._histogram = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
+        self._histograms = np.zeros((self._channels, len(HISTOGRAM_EDGES) - 1), np.int64)
         self._outliers = self._known = self._rows = 0
         self._nonfinite = np.zeros((self._steps, self._channels), np.int64)
         self._zeros = np.zeros(self._channels, np.int64)
@@ -136,8 +142,9 @@ class _Pass:
         rows = values.reshape(len(values), self._steps, self._channels)
         self._nonfinite += (~np.isfinite(rows)).sum(axis=0)
         last = rows[:, -1]
-        scores = ((last - self._mean) / self._std)[np.isfinite(last)]
-        self._histogram += np.histogram(np.clip(scores, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0]
+        known = np.isfinite(last)
+        scores = ((last - self._mean) / self._std)[known]
+        self._histograms += count_scores(scores, np.nonzero(known)[1], self._channels)
         self._outliers += int((np.abs(scores) > OUTLIER).sum())
         self._known += len(scores)
         self._rows += len(rows)
@@ -147,11 +154,15 @@ class _Pass:
         self._sample.append(last[sampled].copy())
 
     def result(self, targets: np.ndarray, *, drift: list[float], shared_steps: int | None) -> FeatureExamination:
-        correlation = _largest_correlation(np.concatenate(self._sample), targets)
+        sample = np.concatenate(self._sample)
+        correlation = _largest_correlation(sample, targets)
         size, channel, horizon = correlation or (None, None, None)
         stretches = self._stretches.values()
         return FeatureExamination(
-            histogram=self._histogram.tolist(),
+            names=channel_names(self._feature, self._statistics, sample),
+            histogram=self._histograms.sum(axis=0).tolist(),
+            histograms=self._histograms.tolist(),
+            path=path_of(sample),
             outlier_share=self._outliers / max(1, self._known),
             nonfinite_by_step=self._nonfinite.sum(axis=1).tolist(),
             nonfinite_by_channel=self._nonfinite.sum(axis=0).tolist(),

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import interruptible
 from ..files import user_path, write_json
+from ..making.indicators import CLOSE
 from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
@@ -24,10 +24,15 @@ from ..store.gaps import Gaps
 from ..store.ledger import write_ledger
 from ..store.row_range import RowRange
 from ..times import iso_time
+from .channel_names import are_klines
 from .examination import examine, examine_targets
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 _MOST_GAPS = 100
+_MOST_CHANNELS = 400
+"""Channels up to which each has its own histogram and path: a file of 10,000 would have a profile of 10 MB."""
+
+_PRICE_POINTS = 300
 
 
 @interruptible()
@@ -42,6 +47,7 @@ def profile(
     sort: bool = False,
     duplicates: str = "error",
     memory_limit: str | MemoryLimits = "",
+    cache_limit: str | int = 0,
     sink: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -49,11 +55,13 @@ def profile(
 
     Sizes are bytes, times seconds, and statistics are per channel over the finite numbers of all usable rows. Any share
     of rejected rows is accepted unless `max_bad_rows` sets a lower one. sort and duplicates: as `compile_store` has
-    them. memory_limit, a size such as '2GiB', bounds what is read at once.
+    them. memory_limit, a size such as '2GiB', bounds what is read at once; cache_limit, what is
+    kept here of a store at an address.
 
     Raises DataError when the data is missing or is not DeepTrade data.
     """
     started, limits = time.perf_counter(), MemoryLimits.of(memory_limit)
+    folder = None if out is None else user_path(out)
     with (
         MemoryMonitor(limit=limits) as monitor,
         open_dataset(
@@ -65,6 +73,7 @@ def profile(
             sort=sort,
             duplicates=duplicates,
             memory_limit=limits,
+            cache_limit=cache_limit,
             sink=sink,
             progress=progress,
         ) as dataset,
@@ -73,15 +82,15 @@ def profile(
         ledger = dataset.ledger
     result["max_rows"] = max_rows
     result["cost"] = {"seconds": time.perf_counter() - started, "peak_anon_bytes": monitor.peak_anon_bytes}
-    if out is not None:
-        write_ledger(user_path(out) / LEDGER, ledger)
-        write_json(user_path(out) / PROFILE, result)  # last: where it exists, the profile is complete
+    if folder is not None:
+        write_ledger(folder / LEDGER, ledger)
+        write_json(folder / PROFILE, result)  # last: where it exists, the profile is complete
     return result
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the profile of an open dataset."""
-    usable = len(dataset.usable)
+    usable, features = len(dataset.usable), dataset.schema.features
     rejected = Counter(entry.reason for entry in dataset.ledger)
     return {
         "schema_version": 1,
@@ -95,14 +104,18 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "markets": _describe_markets(dataset),
         "duplicates": rejected["repeated"],
         "backward": rejected["out_of_order"],
-        **_describe_columns(dataset, dataset.usable),
+        "history": _describe_history(dataset),
+        **_describe_columns(
+            dataset, dataset.usable, by_channel=sum(one.channels for one in features) <= _MOST_CHANNELS
+        ),
         "rejected": dict(rejected),
         "warnings": dataset.warnings,
     }
 
 
-def _describe_columns(dataset: Dataset, rows: RowRange) -> dict[str, list[dict[str, Any]]]:
-    """Return what features and targets hold in these rows."""
+def _describe_columns(dataset: Dataset, rows: RowRange, *, by_channel: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Return what features and targets hold in these rows; histograms and paths of each channel only on request."""
+    left_out: dict[str, list[Any]] = {} if by_channel else {"histograms": [], "path": []}
     statistics = dataset.statistics(rows)
     examined = examine(dataset, rows, statistics)
     numbers = rows.numbers()
@@ -118,6 +131,7 @@ def _describe_columns(dataset: Dataset, rows: RowRange) -> dict[str, list[dict[s
                 "nonfinite": sum(examined[feature.name].nonfinite_by_channel),
                 **_describe_channels(statistics[feature.name]),
                 **asdict(examined[feature.name]),
+                **left_out,
             }
             for feature in dataset.schema.features
         ],
@@ -137,8 +151,39 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
     }
 
 
+def _describe_history(dataset: Dataset) -> dict[str, Any]:
+    """Return the last price and the volatility of returns over time, of the first market where rows name some.
+
+    `feature` is the one of klines whose closes are the prices, None where there is none; `volatility` the standard
+    deviation of y_1. Each is by stretches of equally many rows, at most _PRICE_POINTS; `times` are their middles.
+    """
+    market = dataset.markets[0] if dataset.markets else ""
+    rows = (dataset.rows_of(market) if market else dataset.usable).numbers()
+    parts = np.array_split(rows, min(_PRICE_POINTS, len(rows)))
+    middles = np.array([part[len(part) // 2] for part in parts])
+    returns = [dataset.read_targets(part)[:, 0].astype(np.float64) for part in parts]
+    known = [values[np.isfinite(values)] for values in returns]
+    found = {"market": market or None, "times": [iso_time(int(time)) for time in dataset.read_times(middles)]}
+    feature, prices = _prices(dataset, middles)
+    return found | {
+        "feature": feature,
+        "price": prices,
+        "volatility": [float(values.std()) if len(values) > 1 else None for values in known],
+    }
+
+
+def _prices(dataset: Dataset, rows: np.ndarray) -> tuple[str | None, list[float | None]]:
+    """Return the first feature of klines, and the last close in each of these rows."""
+    for feature in dataset.schema.features:
+        if feature.is_sequence and feature.channels > CLOSE:
+            last = dataset.read(rows, [feature.name])[feature.name].reshape(len(rows), -1, feature.channels)[:, -1]
+            if are_klines(last):
+                return feature.name, [float(price) if np.isfinite(price) else None for price in last[:, CLOSE]]
+    return None, []
+
+
 def _describe_times(dataset: Dataset) -> dict[str, Any]:
-    """Return span, step and gaps; of the first gaps where each begins and ends, and what it cost.
+    """Return span, step and gaps; of the longest gaps where each begins and ends, and what it cost.
 
     The step is the median time between rows, of the market where it is longest. `missing_rows` is null where rows are
     not on a regular grid, `lost_targets` where targets come in columns, `market` where rows name none.
@@ -150,13 +195,15 @@ def _describe_times(dataset: Dataset) -> dict[str, Any]:
         "span": {"start": iso_time(int(times.min())), "end": iso_time(int(times.max()))},
         "step_seconds": step / 1e9 if step else None,
         "gap_count": sum(len(gaps_of_one.after) for _, gaps_of_one in by_market.values()),
-        "gaps": sorted(gaps, key=lambda gap: gap["after"])[:_MOST_GAPS],
+        "gaps": sorted(gaps, key=lambda gap: (-gap["seconds"], gap["after"]))[:_MOST_GAPS],
     }
 
 
 def _describe_gaps(dataset: Dataset, market: str, rows: np.ndarray, gaps: Gaps) -> list[dict[str, Any]]:
     times = dataset.timestamps[rows]
     lost = np.isnan(dataset.targets[rows]) if dataset.schema.target_source == "price" else None
+    before = np.concatenate([[-1], gaps.after[:-1]]) if len(gaps.after) else gaps.after
+    longest = np.argsort(times[gaps.after] - times[gaps.after + 1], kind="stable")[:_MOST_GAPS]
     return [
         {
             "market": market or None,
@@ -164,9 +211,9 @@ def _describe_gaps(dataset: Dataset, market: str, rows: np.ndarray, gaps: Gaps) 
             "until": iso_time(int(times[at + 1])),
             "seconds": float(times[at + 1] - times[at]) / 1e9,
             "missing_rows": round((times[at + 1] - times[at]) / gaps.step) - 1 if gaps.is_grid else None,
-            "lost_targets": None if lost is None else int(lost[before + 1 : at + 1].sum()),
+            "lost_targets": None if lost is None else int(lost[start + 1 : at + 1].sum()),
         }
-        for before, at in pairwise([-1, *gaps.after[:_MOST_GAPS].tolist()])
+        for start, at in zip(before[longest].tolist(), gaps.after[longest].tolist(), strict=True)
     ]
 
 

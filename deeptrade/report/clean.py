@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import socket
+from functools import partial
 from html import escape, unescape
 
 from ..files import shorten_home
@@ -26,11 +27,12 @@ def clean(html: str) -> str:
 
     Links within the page and to files next to it stay, and so do embedded images. Do not pass our own style sheet.
     """
+    names = _private_names()  # asked for once: a page with drawings has thousands of tags
     parts = _TAG.split(_ACTIVE.sub("", html))
     for at in range(0, len(parts), 2):
-        parts[at] = _scrub_escaped(parts[at])
+        parts[at] = _scrub_escaped(parts[at], names)
     for at in range(1, len(parts), 2):
-        parts[at] = "" if parts[at].startswith("<!--") else _clean_tag(parts[at])
+        parts[at] = "" if parts[at].startswith("<!--") else _clean_tag(parts[at], names)
     return "".join(parts)
 
 
@@ -39,16 +41,21 @@ def scrub(text: str) -> str:
 
     Absolute paths are reduced to their last part: /data/x/market.csv becomes market.csv.
     """
-    text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], shorten_home(text))
-    for name in sorted(_private_names(os.path.expanduser("~")), key=len, reverse=True):  # box.example before box
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "...", text)
-    return text
+    return _without(text, _private_names())
 
 
-def _private_names(home: str) -> set[str]:
-    host = socket.gethostname()
-    names = {os.path.basename(home), host, host.partition(".")[0], _user()}
-    return names - {"root", "", "~", "localhost"}
+def _without(text: str, names: re.Pattern[str] | None) -> str:
+    if "/" in text or "~" in text:
+        text = _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], shorten_home(text))
+    return text if names is None else names.sub("...", text)
+
+
+def _private_names() -> re.Pattern[str] | None:
+    """Return what finds the names of user and host; None where there are none to hide."""
+    home, host = os.path.expanduser("~"), socket.gethostname()
+    names = {os.path.basename(home), host, host.partition(".")[0], _user()} - {"root", "", "~", "localhost"}
+    found = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))  # box.example before box
+    return re.compile(rf"(?<!\w)(?:{found})(?!\w)") if found else None
 
 
 def _user() -> str:
@@ -58,18 +65,18 @@ def _user() -> str:
         return ""
 
 
-def _scrub_escaped(text: str) -> str:
+def _scrub_escaped(text: str, names: re.Pattern[str] | None) -> str:
     """Return text from between tags, scrubbed; text that needs no change keeps its escapes."""
     plain = unescape(text)
-    scrubbed = scrub(plain)
+    scrubbed = _without(plain, names)
     return text if scrubbed == plain else escape(scrubbed, quote=False)
 
 
-def _clean_tag(tag: str) -> str:
-    return tag if "=" not in tag else _ATTRIBUTE.sub(_clean_attribute, tag)
+def _clean_tag(tag: str, names: re.Pattern[str] | None) -> str:
+    return tag if "=" not in tag else _ATTRIBUTE.sub(partial(_clean_attribute, names=names), tag)
 
 
-def _clean_attribute(match: re.Match[str]) -> str:
+def _clean_attribute(match: re.Match[str], names: re.Pattern[str] | None) -> str:
     name, value = match[1].lower(), unescape((match[2] or "").strip("\"'"))
     if name in _LINKS and value.startswith("data:image/"):
         return match[0]
@@ -79,5 +86,5 @@ def _clean_attribute(match: re.Match[str]) -> str:
         return ""
     if name in _NAMES | _LINKS:
         return match[0]
-    scrubbed = scrub(re.sub(r"https?://", "", value))
+    scrubbed = _without(re.sub(r"https?://", "", value), names)
     return match[0] if scrubbed == value else f' {match[1]}="{escape(scrubbed)}"'

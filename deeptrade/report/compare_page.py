@@ -33,13 +33,14 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             settings=to_html(tables.differing_settings(comparison)) if comparison.differing else None,
             backtests=to_html(tables.backtests(comparison)) if comparison.backtests else None,
             backtests_line=tables.backtests_line(comparison),
-            drawings=[figures.as_image(figure, alt=alt) for alt, figure in drawings(comparison)],
+            drawings=[figures.as_html(figure, alt=alt) for alt, figure in drawings(comparison)],
             same_steps=[pair.verdict for pair in comparison.same_steps],
             links={name: link for name, link in links.items() if link},
         )
     )
     path = RunFolder(out).comparison_page
-    write_page(path, title="Comparison of runs", body=Markup(body))
+    pages = Markup("").join(Markup('<a href="{}">{}</a>').format(link, name) for name, link in links.items() if link)
+    write_page(path, title="Comparison of runs", body=Markup(body), pages=pages)
     return path
 
 

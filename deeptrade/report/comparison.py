@@ -82,6 +82,7 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
 
     Raises DataError for a folder that does not exist or holds no run.
     """
+    folder = None if out is None else user_path(out)
     paths = find_runs(folders)
     found = {name: RunFiles(path) for name, path in zip(_short_names(paths), paths, strict=True)}
     runs = [_summary(name, files) for name, files in found.items()]
@@ -91,10 +92,9 @@ def compare_runs(folders: Sequence[str | Path], *, out: str | Path | None = None
     if comparison.on_same_rows:
         ranked = rank(settings, found)
         comparison = replace(comparison, contest=ranked.contest, best=ranked.best, backtests=ranked.backtests)
-    if out is not None:
-        out = user_path(out)
+    if folder is not None:
         write_json(
-            RunFolder(out).comparison, {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)}
+            RunFolder(folder).comparison, {"schema_version": 1, "verdict": comparison.verdict, **asdict(comparison)}
         )
     return comparison
 

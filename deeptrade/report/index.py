@@ -1,4 +1,4 @@
-"""The first page of a run, from the files it has written so far: a verdict in four lines, then links to the rest."""
+"""The first page of a run, from the files it has written so far: verdict, tiles, a chart, and cards for the rest."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from ..run_folder import RunFolder, meant_run
 from ..settings import BEFORE
 from ..units import count_of
 from . import figures, tables
+from .dashboard import judged_line, split_settings, tiles
 from .findings.memory import peak_sample
 from .findings.training import validation_errors
+from .navigation import TITLES, link_pages
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
-
-TITLES = {
-    "01_profile_dataset": "What the file holds",
-    "02_auto_optimize": "Settings that fit",
-    "03_train": "How training went",
-    "04_memory_report": "Where the memory went",
-    "07_trading_agent": "What an agent would earn",
-}
 
 
 def write_index(folder: Path) -> Path:
     """Write folder/index.html from the files of a run, finished or not, and return the path of the page."""
-    return _write(RunFolder(folder).index, pages=list(_pages(folder)), drawings=[])
+    path = _write(RunFolder(folder).index, drawings=[])
+    link_pages(folder)
+    return path
 
 
 def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
@@ -49,7 +45,7 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
             f"{folder} holds no run: no profile.json, plan.json, result.json or memory.jsonl; give the --out folder of "
             "a run"
         )
-    path = _write(RunFolder(folder).report, pages=list(_pages(folder)), drawings=list(_drawings(found)))
+    path = _write(RunFolder(folder).report, drawings=list(_drawings(found)))
     if found.run:
         path = write_index(folder)
     if sink:
@@ -57,29 +53,45 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     return path
 
 
-def _write(path: Path, *, pages: list[Any], drawings: list[tuple[str, str]]) -> Path:
+def _write(path: Path, *, drawings: list[Markup]) -> Path:
     """Write one page about the run in the page's own folder."""
     found = RunFiles(path.parent)
     result = found.result
+    cards = list(_cards(found, path.parent))
+    changed, others = split_settings(result["settings"]) if result else ({}, {})
     body = (
         environment()
         .get_template("index.html.j2")
         .render(
+            state=_state_of(found),
             when=found.starts[-1].time[:16].replace("T", " ") if found.starts else "",
             failures=_failures(found),
             verdicts=list(_verdicts(found)),
-            validation=to_html(tables.validation(result)) if result and _scored(result) else None,
+            judged=judged_line(found),
+            tiles=tiles(found),
+            chart=_chart(found),
+            cards=cards,
+            linked=any(card["reader"] for card in cards),
+            validation=to_html(tables.validation(result)) if result and _scored(result) and not _chart(found) else None,
             figures=drawings,
             phases=to_html(tables.phases(phase_table(found.samples))) if drawings and found.samples else None,
-            pages=pages,
             rows=to_html(tables.rows(result)) if result and found.completed else None,
-            settings=to_html(tables.settings_table(result["settings"])) if result else None,
+            changed=to_html(tables.settings_table(changed)) if result else None,
+            others=to_html(tables.settings_table(others)),
             versions=to_html(tables.versions_table(result["versions"])) if result else None,
         )
     )
     title = (found.profile or {}).get("name") or path.parent.resolve().name
-    write_page(path, title=f"Run on {title}" if found.profile else f"Run {title}", body=Markup(body))
+    title = f"Run on {title}" if found.profile else f"Run {title}"
+    write_page(path, title=title, body=Markup(body), contents=False)
     return path
+
+
+def _chart(found: RunFiles) -> Markup | None:
+    """Return the chart of the skill by horizon; None where nothing was judged."""
+    if not found.completed or not any(one.value is not None for one in found.judged.of("rank_ic")):
+        return None
+    return figures.as_html(figures.skill(found.judged), alt="Rank IC by horizon, with intervals")
 
 
 def _scored(result: Mapping[str, Any]) -> bool:
@@ -94,17 +106,25 @@ def _failures(found: RunFiles) -> list[str]:
     return lines
 
 
-def _verdicts(found: RunFiles) -> Iterator[tuple[str, str]]:
+def _state_of(found: RunFiles) -> str:
+    """Return the state of a run in one word."""
+    if _failures(found):
+        return "failed"
+    states = {item["status"] for item in (found.run or {}).get("notebooks", {}).values()}
+    if found.completed and states <= {"completed"}:
+        return "completed"
+    return "running" if found.running else "unfinished"
+
+
+def _verdicts(found: RunFiles) -> Iterator[str]:
     if found.completed:
-        yield "Skill.", tables.verdict(found.judged)
+        yield tables.verdict(found.judged)
         if found.judged.costs.scores:
-            yield "After costs.", tables.costs_line(found.judged.costs)
-    if found.agent is not None:
-        yield "Agent.", tables.agent_line(found.agent)
-    yield "Data.", _data_line(found)
-    yield "Settings.", _settings_line(found)
-    yield "Training.", _training_line(found)
-    yield "Memory.", _memory_line(found)
+            yield tables.costs_line(found.judged.costs)
+        if found.agent is not None:
+            yield tables.agent_line(found.agent)
+    else:
+        yield "Not judged yet: training has not completed."
 
 
 def _data_line(found: RunFiles) -> str:
@@ -155,29 +175,48 @@ def _memory_line(found: RunFiles) -> str:
     return "Not measured yet."
 
 
-def _drawings(found: RunFiles) -> Iterator[tuple[str, str]]:
-    """Yield (alternative text, data URL) of the figures for a page that no notebook has written."""
+def _agent_line(found: RunFiles) -> str:
+    """Return what the second stage has found; '' where a run was asked to leave it out."""
+    if found.agent is not None:
+        return tables.agent_line(found.agent)
+    return "Not run yet." if found.run is not None else ""
+
+
+def _drawings(found: RunFiles) -> Iterator[Markup]:
+    """Yield the figures for a page that no notebook has written."""
     if found.samples:
         timeline = figures.memory_timeline(found.samples, found.limit[0])
-        yield figures.as_image(timeline, alt="Memory over time, with phases and the limit")
+        yield figures.as_html(timeline, alt="Memory over time, with phases and the limit")
     if len(found.history):
-        yield figures.as_image(figures.loss_curve(found.history), alt="Training loss by optimizer step")
+        yield figures.as_html(figures.loss_curve(found.history), alt="Training loss by optimizer step")
     if found.result and _scored(found.result):
         errors = figures.validation_errors(found.result)
-        yield figures.as_image(errors, alt="Validation error relative to the zero forecast's, by horizon")
+        yield figures.as_html(errors, alt="Validation error relative to the zero forecast's, by horizon")
 
 
-def _pages(folder: Path) -> Iterator[dict[str, Any]]:
-    found = RunFolder(folder)
-    run = found.read_state()
-    if run is None:
-        return
-    for name, title in TITLES.items():
-        if name not in run["notebooks"]:
+_PARTS: tuple[tuple[str, str, Callable[[RunFiles], str]], ...] = (
+    ("01_profile_dataset", "Data.", _data_line),
+    ("02_auto_optimize", "Settings.", _settings_line),
+    ("03_train", "Training.", _training_line),
+    ("04_memory_report", "Memory.", _memory_line),
+    ("07_trading_agent", "Agent.", _agent_line),
+)
+"""Parts of a run: its notebook, the word for it, and what is known of it in one line."""
+
+
+def _cards(found: RunFiles, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a card for every part: what is known of it, and its pages, where they exist."""
+    run = RunFolder(folder)
+    notebooks = None if found.run is None else found.run["notebooks"]
+    for name, head, line in _PARTS:
+        if not (line(found) and (notebooks is None or name in notebooks)):
             continue
-        pages = {kind: found.page(name, code=code) for kind, code in (("reader", False), ("full", True))}
-        there = {kind: page.name if page.exists() else None for kind, page in pages.items()}
-        yield {"title": title, "state": _state(run["notebooks"].get(name, {})), **there}
+        reader, full = (
+            page.name if page.exists() else "" for page in (run.page(name, code=code) for code in (False, True))
+        )
+        state = "" if notebooks is None else _state(notebooks.get(name, {}))
+        card = {"title": TITLES[name], "head": head, "line": line(found), "state": state}
+        yield card | {"reader": reader, "full": full}
 
 
 def _state(item: Mapping[str, Any]) -> str:

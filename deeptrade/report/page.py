@@ -16,12 +16,14 @@ from markupsafe import Markup
 from .. import __version__
 from ..files import atomic_write
 from .clean import clean, scrub
+from .figures.style import page_style
+from .navigation import with_contents
 from .tables import settings_table
 
 _PARAMETERS = ("parameters", "injected-parameters")
 _PAPERMILL_MARKS = ("papermill-error-cell-tag",)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_LONGEST_ERROR = 500
+_LONGEST_ERROR, _MOST_LINES = 500, 2
 
 
 def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
@@ -36,10 +38,10 @@ def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
     problem, title = _find_error(content), _take_title(content)
     settings = _read_parameters(content)
     verdict = _take_verdict(content)
+    _join_streams(content)
     if not code:
         _strip_for_readers(content)
     _escape_outputs(content)
-    _join_streams(content)
     write_page(
         html,
         title=title or notebook.stem,
@@ -58,15 +60,23 @@ def write_page(
     verdict: str = "",
     problem: str = "",
     settings: Markup | None = None,
+    pages: Markup = Markup(""),  # noqa: B008
+    contents: bool = True,
 ) -> None:
-    """Write one page around a body of HTML, without external addresses, scripts and private names."""
+    """Write one page around a body of HTML, without external addresses, scripts and private names.
+
+    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist.
+    `contents` puts links to all headings before the first.
+    """
+    cleaned = _scrollable(clean(body))
     text = (
         environment()
         .get_template("page.html.j2")
         .render(
             title=scrub(title),
             style=Markup(_style(body)),
-            body=Markup(_scrollable(clean(body))),
+            body=Markup(with_contents(cleaned) if contents else cleaned),
+            pages=Markup(clean(pages)),
             verdict=scrub(verdict),
             problem=scrub(problem),
             settings=None if settings is None else Markup(_scrollable(clean(settings))),
@@ -96,6 +106,7 @@ def to_html(table: pd.DataFrame) -> Markup:
 def _style(body: str) -> str:
     """Return the style sheet, with light and dark colours for the kinds of code in the body."""
     style = environment().loader.get_source(environment(), "style.css")[0]  # type: ignore[union-attr]
+    style += page_style() if 'class="chart"' in body else ""
     kinds = sorted(set(re.findall(r'<span class="(\w{1,3})">', body)))
     if not kinds:
         return style
@@ -133,8 +144,21 @@ def _strip_for_readers(content: Any) -> None:
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs = [
-                output for output in cell.outputs if output.output_type != "error" and output.get("name") != "stderr"
+                _folded(output) if output.output_type == "stream" else output
+                for output in cell.outputs
+                if output.output_type != "error" and output.get("name") != "stderr"
             ]
+
+
+def _folded(output: Any) -> Any:
+    """Return what a cell printed as a text that opens on request, if it is more than a few lines."""
+    lines = output.text.rstrip().splitlines()
+    if len(lines) <= _MOST_LINES:
+        return output
+    shown = Markup("<details><summary>{} lines of messages</summary><pre>{}</pre></details>").format(
+        len(lines), _ANSI.sub("", output.text)
+    )
+    return nbformat.v4.new_output("display_data", {"text/html": str(shown)})
 
 
 def _escape_outputs(content: Any) -> None:

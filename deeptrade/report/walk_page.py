@@ -43,7 +43,7 @@ class _Section:
 
     title: str
     text: str = ""
-    figures: Sequence[tuple[str, str]] = ()
+    figures: Sequence[Markup] = ()
     tables: Sequence[Markup] = ()
 
 
@@ -89,13 +89,13 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
             "How large is the skill?",
             "The rank IC is the rank correlation of forecast and outcome: 0 without skill. Bars are 95% intervals from "
             "resampled blocks of time, since neighbouring rows share most of their targets.",
-            [figures.as_image(figures.skill(judged), alt="Rank IC by horizon, with intervals")],
+            [figures.as_html(figures.skill(judged), alt="Rank IC by horizon, with intervals")],
             [to_html(tables.scores(judged))],
         )
         yield _Section(
             "What would trading have earned?",
             _COSTS if judged.costs.scores else "Nobody could have: these models also learned from what came later.",
-            [figures.as_image(figures.equity(judged.costs), alt="Equity curves")] if judged.costs.scores else [],
+            [figures.as_html(figures.equity(judged.costs), alt="Equity curves")] if judged.costs.scores else [],
             _tables(tables.costs(judged.costs)),
         )
         yield _Section("How sure is that?", _SHARPES, tables=_tables(tables.sharpes(judged.costs)))
@@ -104,7 +104,7 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
             "Does it hold from fold to fold?",
             "The size of forecasts is their standard deviation as a share of that of the outcomes: near 0 they "
             "are zero in practice, whatever their ranks.",
-            figures=[figures.as_image(figures.skill_by_fold(judged), alt="Rank IC by fold")],
+            figures=[figures.as_html(figures.skill_by_fold(judged), alt="Rank IC by fold")],
             tables=[to_html(tables.by_fold(judged))],
         )
         yield _Section(
@@ -116,18 +116,29 @@ def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:
             "Is it better than simple forecasts?",
             f"{tables.baselines_line(judged)} Ridge is a linear regression, trees are boosted ones, both on "
             "changes over the last steps of every window.",
-            [figures.as_image(figures.gains(judged), alt="Error below that of simple forecasts, by horizon")],
+            [figures.as_html(figures.gains(judged), alt="Error below that of simple forecasts, by horizon")],
             [to_html(tables.gains(judged))],
         )
         yield _Section("Does it get the direction right?", tables=[to_html(tables.directions(judged))])
         yield _Section(
             "Does it hold over time?",
             "A row is calm, usual or wild by the size of the returns before it.",
+            figures=_by_period(judged),
             tables=_tables(tables.over_time(judged)),
         )
         yield _Section("Does it hold for each market?", tables=_tables(tables.scores_by_market(judged)))
     yield _Section("What is judged?", tables=[to_html(tables.folds(walk))])
     yield _Section("With which settings?", tables=_tables(tables.settings_table(_changed(walk))))
+
+
+def _by_period(judged: Evaluation) -> list[Markup]:
+    if not judged.periods:
+        return []
+    errors, ranks = (figures.by_period(judged, metric=metric) for metric in ("mae_gain", "rank_ic"))
+    return [
+        figures.as_html(errors, alt="Error by month and by volatility"),
+        figures.as_html(ranks, alt="Rank IC by month and by volatility"),
+    ]
 
 
 def _changed(walk: Walk) -> dict[str, Any]:

@@ -12,23 +12,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import friendly_os_errors
+from ..inputs import InputFile
 from ..settings import AS_THEY_COME, Arrangement
 from . import kernels
 from .blocks import BLOCK_BYTES, Block, Place, make_block
 from .faults import RowFault, check_cells, infer_cell_shape, read_market, read_timestamp, split_record
-from .identity import content_id, file_stats, former_content_ids
+from .identity import content_id, former_content_ids
 from .other_markets import market_columns, refuse_several
 from .protocol import CheckedPlace
 from .records import Parsed, RecordParser, Text
 from .schema import MARKET, Feature, Schema, infer_columns, number_columns, unused_columns
-from .text import Scratch, TextFile, read_range
+from .text import Scratch, TextFile
 
 LONGEST_RECORD = 64 << 20
 """Most bytes in one record: a cell without its closing quote must not pull the rest of the file into memory."""
@@ -52,7 +51,7 @@ class CsvTask:
     place.start - 1 on (from place.start if exact).
     """
 
-    path: Path
+    file: InputFile
     place: Place
     exact: bool
     size: int
@@ -116,13 +115,13 @@ class CsvTask:
         if self.data is not None:
             return self.data, len(self.data) < self.place.stop - begin + _GZIP_LOOK_AHEAD
         stop = min(self.size, self.place.stop + look_ahead)
-        return read_range(self.path, begin, stop, _scratch.take(stop - begin)), stop == self.size
+        return self.file.read(begin, stop, _scratch.take(stop - begin)), stop == self.size
 
     def _check_length(self, start: int, look_ahead: int) -> None:
         most = LONGEST_RECORD if self.data is None else _GZIP_LOOK_AHEAD
         if look_ahead > most:
             raise DataError(
-                f"{self.path.name} has a record of over {most >> 20} MiB at byte {start}; "
+                f"{self.file.name} has a record of over {most >> 20} MiB at byte {start}; "
                 f"is a closing quote missing there? Fix the file and run again"
             )
 
@@ -168,27 +167,25 @@ class CsvSource:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        files: Sequence[InputFile],
         *,
         name: str,
         horizons: int = 10,
         arrangement: Arrangement = AS_THEY_COME,
         needs_targets: bool = True,
     ):
-        self.name, self.paths, self.arrangement = name, list(paths), arrangement
-        with friendly_os_errors(f"reading {name}"):
-            self.seen = file_stats(self.paths)
-        self.watched = self.paths
-        self._files = [TextFile(path) for path in paths]
-        headers = [_read_header(file) for file in self._files]
+        self.name, self.files, self.arrangement = name, list(files), arrangement
+        self.seen = [file.seen for file in files]
+        self.watched = self.files
+        self._texts = [TextFile(file) for file in files]
+        headers = [_read_header(file) for file in self._texts]
         self.columns, self._data_starts = headers[0][0], [start for _, start in headers]
-        for file, (columns, _) in zip(self._files, headers, strict=True):
+        for file, (columns, _) in zip(self._texts, headers, strict=True):
             if columns != self.columns:
                 raise DataError(
-                    f"{file.path.name} has different columns from {self._files[0].path.name}; "
-                    f"give files with the same columns"
+                    f"{file.name} has different columns from {self._texts[0].name}; give files with the same columns"
                 )
-        self.file_bytes = sum(file.size for file in self._files)
+        self.file_bytes = sum(file.size for file in self._texts)
         names, steps, target_source = infer_columns(self.columns, needs_targets=needs_targets)
         self.number_columns = number_columns(steps, target_source)
         self.parser = RecordParser(tuple(self.columns), tuple(self.number_columns))
@@ -206,27 +203,31 @@ class CsvSource:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of memory that reading one block takes: its text, its numbers, and their copy without rejected rows."""
-        ahead = _LOOK_AHEAD if self.seekable else _GZIP_LOOK_AHEAD
+        """Bytes of memory that reading one block takes: its text, its numbers, and their copy without rejected rows.
+
+        The text of a file that is far is held twice: as it comes, and in one piece.
+        """
+        ahead = _GZIP_LOOK_AHEAD if any(text.compressed for text in self._texts) else _LOOK_AHEAD
         text = max(BLOCK_BYTES, int(self.row_text_bytes)) + ahead
-        return text + 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
+        numbers = 2 * int(text / self.row_text_bytes + 1) * (self.schema.row_bytes + 64)
+        return text * (1 + any(file.is_far for file in self.files)) + numbers
 
     @property
     def seekable(self) -> bool:
-        """Whether any row can be read on its own, which a gzip stream does not allow."""
-        return not any(file.compressed for file in self._files)
+        """Whether any row can be read on its own: not of a gzip stream, nor from afar."""
+        return not any(text.file.is_far or text.compressed for text in self._texts)
 
     def estimate_rows(self) -> int:
         """Return an estimate of the number of rows, from the length of the first ones."""
-        return max(1, int(sum(file.text_size for file in self._files) / self.row_text_bytes))
+        return max(1, int(sum(file.text_size for file in self._texts) / self.row_text_bytes))
 
     def content_id(self) -> str:
         """Return 'sha256-2:...' over schema, sizes and samples of the files."""
-        return content_id(self.paths, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
+        return content_id(self.files, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def former_content_ids(self) -> tuple[str, ...]:
         """Return the ids that earlier versions gave the same content."""
-        return former_content_ids(self.paths, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
+        return former_content_ids(self.files, ["csv 1", self.schema.to_json(), *self.arrangement.to_json()])
 
     def first_line(self, file: int) -> int:
         """Return the line number, from 1, of a file's first record."""
@@ -234,7 +235,7 @@ class CsvSource:
 
     def progress(self, place: Place) -> tuple[int, int]:
         """Return (bytes of text up to the end of a place, bytes in all), estimates where files are gzip."""
-        sizes = [file.text_size for file in self._files]
+        sizes = [file.text_size for file in self._texts]
         return sum(sizes[: place.file]) + min(place.stop, sizes[place.file]), sum(sizes)
 
     def tasks(self, *, after: Place | None = None, chunk_size: int = 10_000) -> Iterator[CsvTask]:
@@ -243,14 +244,14 @@ class CsvSource:
         Blocks end at multiples of BLOCK_BYTES, so they are the same wherever reading starts.
         """
         first = after.file if after else 0
-        for number in range(first, len(self._files)):
+        for number in range(first, len(self._texts)):
             start = after.stop if after and number == first else self._data_starts[number]
             yield from self._file_tasks(number, start, chunk_size)
 
     def _file_tasks(self, number: int, start: int, chunk_size: int) -> Iterator[CsvTask]:
-        file = self._files[number]
+        file = self._texts[number]
         task = CsvTask(
-            file.path, Place(number, start, 0), True, file.size, self.parser, self.schema.features, chunk_size
+            file.file, Place(number, start, 0), True, file.size, self.parser, self.schema.features, chunk_size
         )
         if not file.compressed:
             for place, exact in _block_places(number, start, file.size):
@@ -263,13 +264,13 @@ class CsvSource:
 
     def check(self, places: Sequence[Place]) -> Iterator[CheckedPlace]:
         """Yield what lies at each place now, in order; stops early where the text does."""
-        for number, file in enumerate(self._files):
+        for number, file in enumerate(self._texts):
             inside = [place for place in places if place.file == number]
             wanted = [(place.start, place.stop + 1) for place in inside]
             if file.compressed:
                 texts = (data for _, data in file.ranges(wanted))
             else:
-                texts = (read_range(file.path, min(a, file.size), min(b, file.size)) for a, b in wanted)
+                texts = (file.file.read(min(a, file.size), min(b, file.size)) for a, b in wanted)
             for place, data in zip(inside, texts, strict=False):
                 size = place.stop - place.start
                 if len(data) < size:
@@ -281,12 +282,12 @@ class CsvSource:
 
     def ends_whole(self) -> bool:
         """Return whether every plain file ends with a line break; without one its last line may be cut off."""
-        plain = [file for file in self._files if not file.compressed]
-        return all(read_range(file.path, file.size - 1, file.size).tobytes() == b"\n" for file in plain)
+        plain = [file for file in self._texts if not file.compressed]
+        return all(file.file.read(file.size - 1, file.size).tobytes() == b"\n" for file in plain)
 
     def _first_records(self) -> list[bytes]:
         """Return the first records of the first file that has any."""
-        for file, start in zip(self._files, self._data_starts, strict=True):
+        for file, start in zip(self._texts, self._data_starts, strict=True):
             records = self._records_of(file, start)
             if records:
                 return records
@@ -308,10 +309,10 @@ class CsvSource:
     def _cells_of(self, column: str) -> Iterator[bytes]:
         """Yield the cells of a column in the first and last records of every file."""
         position, size = self.columns.index(column), max(_LOOKED_AT_BYTES, int(4 * self.row_text_bytes))
-        for file, data_start in zip(self._files, self._data_starts, strict=True):
+        for file, data_start in zip(self._texts, self._data_starts, strict=True):
             texts = [file.head(data_start + size)[data_start:]]
             if not file.compressed and file.size - size > data_start:
-                data = read_range(file.path, file.size - size, file.size)
+                data = file.file.read(file.size - size, file.size)
                 texts.append(data[int(kernels.find_line(data, 0, len(data))) :])
             for data in texts:
                 found = _Found.room_for(len(data))
@@ -360,22 +361,22 @@ def _block_end(start: int) -> int:
 def _read_header(file: TextFile) -> tuple[list[str], int]:
     """Return the column names and the byte offset of the first record."""
     if not file.size:
-        raise DataError(f"{file.path.name} is empty; expected a CSV with a header and rows")
+        raise DataError(f"{file.name} is empty; expected a CSV with a header and rows")
     line, found, _ = file.head(_HEADER_BYTES).tobytes().partition(b"\n")
     try:
         text = line.decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError:
         text = "\0"
     if any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in text):
-        raise DataError(f"{file.path.name} is not a text file; expected a CSV with a header and rows")
+        raise DataError(f"{file.name} is not a text file; expected a CSV with a header and rows")
     return [cell.decode() for cell in split_record(text.encode()).cells], len(line) + len(found)
 
 
-def first_timestamp(path: Path) -> tuple[int, str]:
+def first_timestamp(file: InputFile) -> tuple[int, str]:
     """Return the first readable time in a CSV (0 if there is none) and its name: the sort key of files."""
-    file = TextFile(path)
-    lines = file.head(_HEADER_BYTES).tobytes().split(b"\n")[1:] if file.size else []
+    text = TextFile(file)
+    lines = text.head(_HEADER_BYTES).tobytes().split(b"\n")[1:] if text.size else []
     for line in lines:
         with suppress(RowFault):
-            return read_timestamp(line.partition(b",")[0].strip(b'"\r')), path.name
-    return 0, path.name
+            return read_timestamp(line.partition(b",")[0].strip(b'"\r')), file.name
+    return 0, file.name

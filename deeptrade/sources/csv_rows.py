@@ -11,11 +11,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import friendly_os_errors, map_file, read_into
+from ..inputs import became_shorter, local_paths
 from .blocks import Block
 from .csv import CsvSource
 from .records import Text
 from .schema import Feature
-from .text import become_shorter
 
 
 class _File:
@@ -36,7 +36,7 @@ class _File:
     def gather(self, starts: np.ndarray, ends: np.ndarray) -> Text:
         """Return the records at these edges: in the memory map, or read into a buffer of their own."""
         if os.fstat(self._file.fileno()).st_size < self.size:
-            raise DataError(become_shorter(self.path))
+            raise DataError(became_shorter(self.path.name))
         if self._mapped is not None:
             return Text(self._mapped, starts, ends)
         lengths = ends - starts
@@ -45,7 +45,7 @@ class _File:
         with friendly_os_errors(f"reading {self.path.name}"):
             for start, length, stop in zip(starts, lengths, stops, strict=True):
                 view = buffer[stop - length : stop].data
-                read_into(self._file.fileno(), view, int(start), shorter=become_shorter(self.path))
+                read_into(self._file.fileno(), view, int(start), shorter=became_shorter(self.path.name))
         return Text(buffer, stops - lengths, stops)
 
     def release(self) -> None:
@@ -70,7 +70,7 @@ class CsvRows:
 
     def __init__(self, source: CsvSource, *, use_mmap: bool = True):
         self._source = source
-        self._files = [_File(path, use_mmap=use_mmap) for path in source.paths]
+        self._files = [_File(path, use_mmap=use_mmap) for path in local_paths(source.files)]
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._index = np.empty((0, 3), np.int64)
         self._file_of = np.empty(0, np.int32)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from ..inputs import InputFile
 from ..settings import Arrangement
 from .blocks import Block, Place
 from .schema import Schema
@@ -47,17 +47,17 @@ class Source(Protocol):
     """Data as blocks of checked rows, in a fixed order; opened by `kinds.open_source`.
 
     kind: 'csv', 'parquet' or 'hdf5'. name: for messages. arrangement: what the user says about the order of rows.
-    watched: the paths, then the files they link to. seen: size and modification time (ns) of each of these when it was
-    opened. columns: all of them, in file order; unused_columns: those that no row uses. file_bytes: of all files.
-    row_text_bytes: bytes of text, or of the file, per row.
+    watched: the files, then those they link to. seen: what tells whether each of these is what it was when it was
+    opened (`InputFile.seen`). columns: all of them, in file order; unused_columns: those that no row uses. file_bytes:
+    of all files. row_text_bytes: bytes of text, or of the file, per row.
     """
 
     kind: str
     name: str
     arrangement: Arrangement
-    paths: list[Path]
-    watched: list[Path]
-    seen: list[list[int]]
+    files: list[InputFile]
+    watched: list[InputFile]
+    seen: list[list[int | str]]
     schema: Schema
     columns: list[str]
     unused_columns: list[str]

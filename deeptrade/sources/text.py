@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import os
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
-from ..files import friendly_os_errors, read_into
+from ..files import friendly_os_errors
+from ..inputs import InputFile
 
 
 class TextFile:
     """The text of one file by byte ranges: plain reads, or a gzip stream that can only be read forwards."""
 
-    def __init__(self, path: Path):
-        self.path, self.compressed = path, path.suffix.lower() == ".gz"
-        with friendly_os_errors(f"reading {path.name}"):
-            self.size = path.stat().st_size
+    def __init__(self, file: InputFile):
+        self.file, self.name, self.size = file, file.name, file.size
+        self.compressed = file.name.lower().endswith(".gz")
 
     @property
     def text_size(self) -> int:
@@ -31,7 +29,7 @@ class TextFile:
     def head(self, size: int) -> np.ndarray:
         """Return the first `size` bytes, or all if there are fewer, as uint8."""
         if not self.compressed:
-            return read_range(self.path, 0, min(size, self.size))
+            return self.file.read(0, min(size, self.size))
         return next(self.ranges([(0, size)]))[1]
 
     def ranges(self, edges: Sequence[tuple[int, int]] | Iterator[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
@@ -39,7 +37,7 @@ class TextFile:
 
         Stops before the first range that begins after the end of the text.
         """
-        with friendly_os_errors(f"reading {self.path.name}"), gzip.open(self.path, "rb") as stream:
+        with friendly_os_errors(f"reading {self.name}"), gzip.open(self.file.openable(), "rb") as stream:
             held, at = bytearray(), 0
             for start, stop in edges:
                 while at + len(held) < stop:
@@ -47,7 +45,7 @@ class TextFile:
                         more = stream.read(min(stop - at - len(held), 1 << 20))
                     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                         raise DataError(
-                            f"{self.path.name} is not complete gzip data ({error}); decompress or download it again"
+                            f"{self.name} is not complete gzip data ({error}); decompress or download it again"
                         ) from None
                     if not more:
                         break
@@ -76,20 +74,3 @@ class Scratch(threading.local):
         if size > len(self.room):
             self.room = np.empty(size, np.uint8)
         return self.room[:size]
-
-
-def read_range(path: Path, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
-    """Return bytes [start, stop) of a file as uint8, in `buffer` if given; raises DataError if it became shorter."""
-    buffer = np.empty(stop - start, np.uint8) if buffer is None else buffer
-    with friendly_os_errors(f"reading {path.name}"):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            read_into(descriptor, buffer.data, start, shorter=become_shorter(path))
-        finally:
-            os.close(descriptor)
-    return buffer
-
-
-def become_shorter(path: Path) -> str:
-    """Return the message for a text file that is shorter than when it was opened."""
-    return f"{path.name} became shorter while it was being read; run again when it is complete"

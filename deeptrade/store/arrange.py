@@ -15,8 +15,8 @@ from ..sources.blocks import Fault
 from ..sources.protocol import Source
 from ..sources.statistics import Moments
 from ..times import iso_time
+from .checked_file import checksum
 from .layout import MARKETS, POSITIONS, STATISTICS, TIMESTAMPS, BlockRecord, Column, feature_columns
-from .reader import checksum
 from .writer import StoreWriter
 
 _COPY_BYTES = 8 << 20

@@ -16,17 +16,18 @@ import xxhash
 
 from ..errors import DataError, DiskFullError, SettingsError, interruptible
 from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
+from ..inputs import local_paths, states
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
 from ..settings import Arrangement
 from ..sources.blocks import Block, Place
-from ..sources.identity import file_stats
 from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
 from ..sources.schema import Schema
 from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
-from ..units import count_of, format_bytes
+from ..units import as_bytes, count_of, format_bytes
 from .arrange import arrange, may_rewrite
+from .checked_file import checksum
 from .layout import (
     JOURNAL,
     LEDGER,
@@ -55,7 +56,8 @@ from .locate import (
     partial_path,
     reading_of,
 )
-from .reader import checksum
+from .origin import other_store, publish, read_origin
+from .reader import trim_copy
 from .summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
 from .targets import make_targets
 from .writer import StoreWriter
@@ -82,6 +84,7 @@ def compile_store(
     horizons: int = 10,
     sort: bool = False,
     duplicates: str = "error",
+    cache_limit: str | int = 0,
     executor: Executor | None = None,
     sink: Sink | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -89,18 +92,21 @@ def compile_store(
     """Compile data to a store and return its path; if the store holds the data already, nothing is read again.
 
     Arguments: data, a file, folder or glob, or where `locate` found it; store, where it goes (default: beside the
-    data); workers, blocks read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds
-    the blocks held; chunk_size, most rows parsed at once; max_bad_rows, the share of rejected rows above which it
-    stops; sort, take rows by time instead of rejecting those out of order; duplicates, which of the rows of one time
-    stays, 'first' or 'last' ('error': the first, the others are rejected); full_check, compare every byte with what the
-    store was made of; fresh, start over; executor, any of concurrent.futures to read the blocks (default: threads; a
-    pool of processes should be made with initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives
-    this process); sink takes a line of text; progress takes (bytes read, bytes).
+    data), an address too: it is made here, then published there, and its path is that of the copy here; workers, blocks
+    read at once (0: one per processor); memory_limit, such as 512MiB or `MemoryLimits`, bounds the blocks held;
+    chunk_size, most rows parsed at once; max_bad_rows, the share of rejected rows above which it stops; sort, take rows
+    by time instead of rejecting those out of order; duplicates, which of the rows of one time stays, 'first' or 'last'
+    ('error': the first, the others are rejected); cache_limit, most bytes of a published store that stay here (0: all);
+    full_check, compare every byte with what the store was made of; fresh, start over; executor, any of
+    concurrent.futures to read the blocks (default: threads; a pool of processes should be made with
+    initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives this process); sink takes a line of
+    text; progress takes (bytes read, bytes).
 
     After a kill it resumes after the last whole block; of data that was appended to, only the new rows are parsed.
     Equal data gives equal bytes in every file.
 
-    Raises DataError, TooManyBadRowsError, DoesNotFitError for a full disk or a block over the memory limit.
+    Raises DataError, TooManyBadRowsError, DoesNotFitError for a full disk or a block over the memory limit; ExistsError
+    where another store is at the address, unless `fresh`.
     """
     say = sink or (lambda line: None)
     if workers < 0:
@@ -113,6 +119,23 @@ def compile_store(
         progress=progress,
     )
     located = locate(data, store=store, horizons=horizons, arrangement=Arrangement(sort, duplicates))
+    if located.address is None:
+        return _compile(located, reading, max_bad_rows=max_bad_rows, full_check=full_check, fresh=fresh, say=say)
+    if not fresh and read_origin(located.store) and not located.is_stored:
+        raise other_store(located.address)
+    path = _compile(located, reading, max_bad_rows=max_bad_rows, full_check=full_check, fresh=fresh, say=say)
+    if read_origin(path) is None:
+        say(f"publishing {path.name} to {located.address}")
+        publish(path, located.address, replace=fresh)
+    if cache_limit:
+        trim_copy(path, as_bytes(cache_limit))
+    return path
+
+
+def _compile(
+    located: Located, reading: _Reading, *, max_bad_rows: float, full_check: bool, fresh: bool, say: Sink
+) -> Path:
+    """Make the store here, or find that it is there, and return its path."""
     place = _Place.of(located)
 
     def is_there() -> bool:
@@ -159,7 +182,7 @@ class _Place:
     @classmethod
     def of(cls, located: Located) -> _Place:
         """The place of the store of some data; DataError where it would take the place of anything but a store."""
-        _refuse_place(located.store, located.opened().paths)
+        _refuse_place(located.store, local_paths(located.opened().files))
         return cls(located.store.resolve() if located.store.is_symlink() else located.store)  # where the link points
 
     @property
@@ -236,7 +259,7 @@ def _write(
         begin = sum(record.usable for record in kept if record.place.file < file) if merges else 0
         line = source.first_line(file) + sum(record.lines for record in kept if record.place.file == file)
         order = TimeOrder(
-            [path.name for path in source.paths],
+            [file.name for file in source.files],
             source.schema.features,
             arrangement=source.arrangement,
             recent=_latest(writer.times_by_market(begin, writer.usable, writer.markets)),
@@ -248,7 +271,7 @@ def _write(
             writer.add(block, first_line=line)
             line += block.lines
         manifest = _finish(writer, source, max_bad_rows)
-    if file_stats(source.watched) != source.seen:
+    if states(source.watched) != source.seen:
         raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
     return manifest, len(kept)
 
@@ -314,7 +337,7 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
     """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
     was_rewritten = arrange(writer, source)
     schema, records = writer.schema, writer.records
-    ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.paths)))
+    ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.files)))
     rows = sum(record.rows for record in records)
     if not rows:
         raise DataError(f"{source.name} has a header but no rows")
@@ -352,7 +375,7 @@ def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifes
             "former_data_ids": list(source.former_content_ids()),
             "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),
             "file_bytes": source.file_bytes,
-            "file_sizes": [size for size, _ in source.seen],
+            "file_sizes": [file.size for file in source.watched],
             "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
         },
         BlockTable.of(records),

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingsError
-from ..files import atomic_write, user_path
+from ..sources.remote.files import check_out, written
 from ..sources.schema import MARKET, Feature, Schema
 from ..units import count_of
+from .origin import local_store
 from .reader import StoreRows, read_store
 
 _GROUP_BYTES = 64 << 20
 
 
-def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], None] | None = None) -> Path:
-    """Write the usable rows of a store to a Parquet file and return its path; whole or not at all.
+def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], None] | None = None) -> str | Path:
+    """Write the usable rows of a store to a Parquet file and return its path, or address; whole or not at all.
 
     Rows are in the order of the store, with their market where they name one. Features are nested lists of float32 in
     the shape of their cells, times are in ns UTC, missing targets are NaN. Targets computed from prices become columns.
@@ -28,14 +29,14 @@ def export_parquet(store: str | Path, out: str | Path, *, sink: Callable[[str], 
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    out = user_path(out)
-    if out.suffix.lower() not in (".parquet", ".pq"):
+    check_out(out)
+    if Path(out).suffix.lower() not in (".parquet", ".pq"):
         raise SettingsError(f"out={str(out)!r} is not accepted; use a file name that ends in .parquet or .pq")
-    summary, contents = read_store(user_path(store))
+    summary, contents = read_store(local_store(store))
     schema, fields = summary.schema, pa.schema(_fields(summary.schema))
     rows = max(1, _GROUP_BYTES // schema.row_bytes)
     count = len(summary.usable)
-    with closing(contents), atomic_write(out) as file, parquet.ParquetWriter(file, fields) as writer:
+    with closing(contents), written(out) as file, parquet.ParquetWriter(file, fields) as writer:
         for start in range(0, count, rows):
             places = np.arange(start, min(start + rows, count))
             columns = _columns(contents, places, schema, markets=summary.markets)

@@ -37,6 +37,8 @@ FORMAT, VERSION = "deeptrade store", 2
 MANIFEST, LEDGER, JOURNAL = "manifest.json", "ledger.csv", "journal.jsonl"
 TARGETS, PRICES, TIMESTAMPS, POSITIONS = "targets.f32", "prices.f32", "timestamps.i64", "positions.i64"
 MARKETS, STATISTICS = "markets.i32", "statistics.f64"
+ORIGIN, EVICTIONS = "origin.json", "evictions.i64"
+"""Only in the copy of a store that is at an address: see `origin` and `cache`."""
 ENDING = ".dtstore"
 CHECKSUM_DIGITS, SOURCE_HASH_DIGITS = 16, 32
 """Of XXH3-64 and XXH3-128, in hexadecimal."""
@@ -245,6 +247,7 @@ def _checksum_of(content: dict[str, Any]) -> str:
 
 _STORE_FILE = re.compile(
     r"feature_\d+\.f32|targets\.f32|prices\.f32|markets\.i32|\w+\.[if]64|manifest\.json|ledger\.csv|journal\.jsonl"
+    r"|origin\.json"
 )
 
 

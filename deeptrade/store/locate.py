@@ -6,7 +6,6 @@ beside the store: while they stay, nothing has to be read to know that the store
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from ..errors import DataError, DoesNotFitError
-from ..files import read_json, user_path, write_json
+from ..files import cache_folder, is_address, read_json, user_path, write_json
+from ..inputs import states
 from ..settings import AS_THEY_COME, Arrangement, data_name
-from ..sources.identity import file_stats
 from ..sources.kinds import open_source
 from ..sources.protocol import Source
+from ..sources.remote.address import Address
 from .layout import ENDING, MANIFEST, TIMESTAMPS, BlockRecord, Manifest, is_complete, read_manifest
+from .origin import attach, copy_of, holds_store, local_store
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,15 @@ class Located:
     """Some data and where its store is: found once by `locate`, and handed on.
 
     `data` as the user named it; `store` where its store lies or belongs; `source` the data opened, None where it is a
-    store itself; `manifest` that of the store where it holds exactly what the data holds now, else None.
+    store itself; `manifest` that of the store where it holds exactly what the data holds now, else None; `address`
+    where the store is published, `store` then being its copy here, and None for a store at home here.
     """
 
     data: str | Path
     store: Path
     source: Source | None
     manifest: Manifest | None
+    address: Address | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -52,13 +54,14 @@ class Located:
 
     def again(self) -> Located:
         """Return where the data is now; the source is opened again only if its files have changed."""
-        if self.source is None or file_stats(self.source.watched) != self.source.seen:
+        if self.source is None or states(self.source.watched) != self.source.seen:
+            store = str(self.address or self.store)
             if self.source is None:
-                return locate(self.data, store=self.store)
+                return locate(self.data, store=store)
             schema = self.source.schema
             return locate(
                 self.data,
-                store=self.store,
+                store=store,
                 horizons=schema.horizons,
                 arrangement=self.source.arrangement,
                 needs_targets=schema.target_source != "none",
@@ -82,11 +85,15 @@ def locate(
     """
     if isinstance(data, Located):
         return data
-    path = store_path(data, store)
     if is_store(data):
-        return Located(data, path, None, read_manifest(path))
+        path = local_store(data)
+        return Located(data, path, None, read_manifest(path), Address.of(data) if is_address(data) else None)
+    address = Address.of(store) if is_address(store) else None
+    path = store_path(data, store)
+    if address is not None:
+        attach(address, path)
     source = open_source(data, horizons=horizons, arrangement=arrangement, needs_targets=needs_targets)
-    return Located(data, path, source, _current_manifest(path, source))
+    return Located(data, path, source, _current_manifest(path, source), address)
 
 
 def _current_manifest(store: Path, source: Source) -> Manifest | None:
@@ -96,10 +103,13 @@ def _current_manifest(store: Path, source: Source) -> Manifest | None:
 def store_path(data: str | Path, store: str | Path = "") -> Path:
     """Return where the store of `data` belongs: `store` where given, else NAME.dtstore beside the data.
 
-    Where that folder cannot be written, in the user's cache folder. Data that is a store is its own.
+    Where that folder cannot be written, and for data at an address, in the user's cache folder. Data that is a store is
+    its own. Of a store at an address, where its copy here belongs.
     """
     if store:
-        return user_path(store)
+        return copy_of(Address.of(store)) if is_address(store) else user_path(store)
+    if is_address(data):
+        return copy_of(Address.of(data))
     path = user_path(data)
     if is_store(path):
         return path
@@ -107,12 +117,13 @@ def store_path(data: str | Path, store: str | Path = "") -> Path:
     name = data_name(data) + ENDING
     if (beside / name).exists() or os.access(beside, os.W_OK):
         return beside / name
-    key = hashlib.sha256(str(Path(os.path.abspath(path))).encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("deeptrade")) / key / name
+    return cache_folder(os.path.abspath(path)) / name
 
 
 def is_store(path: str | Path) -> bool:
     """Whether a path is a compiled store, by its ending or its manifest."""
+    if is_address(path):
+        return holds_store(Address.of(path))
     path = user_path(path)
     return path.is_dir() and (path.suffix == ENDING or (path / MANIFEST).is_file())
 
@@ -126,12 +137,12 @@ def _seen_path(store: Path) -> Path:
     return store.with_name(f".{store.name}.seen")
 
 
-def note_seen(store: Path, content_hash: str, seen: list[list[int]]) -> None:
+def note_seen(store: Path, content_hash: str, seen: list[list[int | str]]) -> None:
     """Record, beside a store, that files with these sizes and times hold this content."""
     write_json(_seen_path(store), {"content_hash": content_hash, "files": seen})
 
 
-def _is_seen(store: Path, content_hash: str, seen: list[list[int]]) -> bool:
+def _is_seen(store: Path, content_hash: str, seen: list[list[int | str]]) -> bool:
     path = _seen_path(store)
     return path.exists() and read_json(path) == {"content_hash": content_hash, "files": seen}
 
@@ -164,7 +175,7 @@ def is_current(store: Path, source: Source, *, full_check: bool = False) -> bool
     content_hash = manifest.source["content_hash"]
     if _is_seen(store, content_hash, source.seen) and not full_check:
         return True
-    sizes = [size for size, _ in source.seen]
+    sizes = [file.size for file in source.watched]
     if sizes != manifest.source["file_sizes"] or len(find_sound(source, manifest.blocks)) < len(manifest.blocks):
         return False
     with suppress(DataError, DoesNotFitError):  # not writable: the next check costs as much

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import mmap
-import os
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,14 @@ import numpy as np
 import xxhash
 
 from ..errors import DataError
-from ..files import friendly_os_errors, map_file, read_into
+from ..files import friendly_os_errors
+from ..memory.budget import ByteBudget, Lease
 from ..settings import Arrangement
+from ..sources.remote.files import AT_ONCE, PART_BYTES
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
+from .cache import Cache, CachedFile
+from .checked_file import CheckedFile
 from .layout import (
     ENDING,
     LEDGER,
@@ -26,25 +27,25 @@ from .layout import (
     STATISTICS,
     TARGETS,
     TIMESTAMPS,
-    BlockTable,
-    Column,
     Manifest,
     all_columns,
     feature_columns,
     read_manifest,
 )
 from .ledger import LedgerEntry, read_ledger
+from .origin import local_store, read_origin
 from .summary import BlockSummary, Summary
 
 
-def read_store(path: Path, *, use_mmap: bool = True) -> tuple[Summary, StoreRows]:
+def read_store(path: Path, *, use_mmap: bool = True, cache_limit: int = 0) -> tuple[Summary, StoreRows]:
     """Return the summary in a store's manifest and ledger, and its rows, which the caller closes.
 
-    With use_mmap off, files are read plainly. Raises DataError if the folder is not a store, or a file of it has the
+    With use_mmap off, files are read plainly. cache_limit: most bytes that the copy of a store at an address takes here
+    (0: all of it). Raises DataError if the folder is not a store, or a file of it has the
     wrong length.
     """
     manifest = read_manifest(path)
-    rows = StoreRows(path, manifest, use_mmap=use_mmap)
+    rows = StoreRows(path, manifest, use_mmap=use_mmap, cache_limit=cache_limit)
     try:
         summary = Summary(
             name=path.resolve().name.removesuffix(ENDING),
@@ -73,116 +74,6 @@ def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:
         return read_ledger(path / LEDGER)
 
 
-class CheckedFile:
-    """One flat file: `take` gathers rows, and checks each block against its checksum before its first use.
-
-    Raises DataError naming file and block where a bit has changed.
-    """
-
-    def __init__(self, store: Path, column: Column, edges: np.ndarray, blocks: BlockTable, *, use_mmap: bool):
-        self._column, self._edges, self._blocks = column, edges, blocks
-        self._name = f"{store.name}/{column.file}"
-        with friendly_os_errors(f"reading {self._name}"):
-            self._file = os.open(store / column.file, os.O_RDONLY)
-        self._closing = weakref.finalize(self, os.close, self._file)  # also if a reader is dropped without being closed
-        size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
-        if size != needed:
-            self._closing()
-            raise DataError(
-                f"{self._name} has {size} bytes instead of {needed}; make it again: deeptrade compile DATA --fresh"
-            )
-        self._map = map_file(self._file, self._name) if use_mmap and size else None
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
-        self._array = self._view() if self._map is not None else None
-        self._unchecked = np.ones(len(blocks), bool)
-        self._all_checked = False
-        self._closed = False
-
-    def _view(self) -> np.ndarray:
-        return np.frombuffer(self._map, self._column.dtype).reshape(-1, *self._column.shape)  # type: ignore[arg-type]
-
-    def take(self, places: np.ndarray, run: slice | None = None) -> np.ndarray:
-        """Return the rows at int64 places, a fresh array; `run` is the same places as a slice, if consecutive."""
-        if self._closed:
-            raise DataError(f"{self._name} is closed; open the store again")
-        if not self._all_checked:
-            self._check_at(places)
-        if self._array is None:
-            return self._read_plainly(places)
-        if os.fstat(self._file).st_size < self._array.nbytes:  # reading a page that is gone would end the process
-            raise DataError(f"{self._name} has become shorter; make it again: deeptrade compile DATA --fresh")
-        return self._array.take(places, axis=0) if run is None else self._array[run].copy()
-
-    def whole(self) -> np.ndarray:
-        """Return all rows: a view of the map, or a fresh array."""
-        self.check_all()
-        return self._array if self._array is not None else self._read(0, int(self._edges[-1]))
-
-    def check_all(self) -> None:
-        """Check every block."""
-        for block in np.flatnonzero(self._unchecked):
-            self._check(int(block))
-        self._all_checked = True
-
-    def faults(self) -> list[int]:
-        """Return the numbers of all blocks that differ from their checksums."""
-        return [block for block in range(len(self._blocks)) if not self._is_sound(block)]
-
-    def release(self) -> None:
-        """Release the pages mapped so far; they are loaded again when used."""
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-    def close(self) -> None:
-        """Close the map and the file."""
-        self._closed, self._array = True, None
-        if self._map is not None:
-            try:
-                self._map.close()
-            except BufferError:  # a view of `whole` is still held; the map is freed with it
-                self._map = None
-        self._closing()
-
-    def _check_at(self, places: np.ndarray) -> None:
-        blocks = np.unique(np.searchsorted(self._edges, places, side="right") - 1)
-        for block in blocks[self._unchecked[blocks]]:
-            self._check(int(block))
-        self._all_checked = not self._unchecked.any()
-
-    def _check(self, block: int) -> None:
-        if not self._is_sound(block):
-            raise DataError(
-                f"{self._name} is damaged in block {block} ({'blocks' if self._column.per_block else 'usable rows'} "
-                f"{self._edges[block]} to {self._edges[block + 1] - 1}); make it again: deeptrade compile DATA --fresh"
-            )
-        self._unchecked[block] = False
-
-    def _is_sound(self, block: int) -> bool:
-        """Return whether a block matches its checksum; read plainly, so that only the page cache holds the file."""
-        start, stop = (int(edge) for edge in self._edges[block : block + 2])
-        return checksum(self._read(start, stop)) == self._blocks.checksum(self._column.file, block)
-
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        rows = np.empty((stop - start, *self._column.shape), self._column.dtype)
-        self._read_into(rows, start)
-        return rows
-
-    def _read_into(self, rows: np.ndarray, start: int) -> None:
-        view = memoryview(rows.data).cast("B") if rows.size else memoryview(b"")
-        shorter = f"{self._name} has become shorter; make it again: deeptrade compile DATA --fresh"
-        with friendly_os_errors(f"reading {self._name}"):
-            read_into(self._file, view, start * self._column.stride, shorter=shorter)
-
-    def _read_plainly(self, places: np.ndarray) -> np.ndarray:
-        """Return the rows at `places`, with one read for each run of consecutive ones."""
-        rows = np.empty((len(places), *self._column.shape), self._column.dtype)
-        starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
-        for start, stop in itertools.pairwise([*starts, len(places)]):
-            self._read_into(rows[start:stop], int(places[start]))
-        return rows
-
-
 def _as_run(places: np.ndarray) -> slice | None:
     """Return the places as a slice, which copies faster than a gather, if they are consecutive."""
     if len(places) and places[-1] - places[0] == len(places) - 1 and (places[1:] - places[:-1] == 1).all():
@@ -190,36 +81,60 @@ def _as_run(places: np.ndarray) -> slice | None:
     return None
 
 
-def checksum(values: np.ndarray) -> str:
-    """Return the XXH3-64 of an array's bytes."""
-    data = np.ascontiguousarray(values)
-    return xxhash.xxh3_64_hexdigest(data.data if data.size else b"")
-
-
-def checked_files(path: Path, manifest: Manifest, *, use_mmap: bool) -> dict[str, CheckedFile]:
-    """Return every column of a store, opened, by its file name."""
+def checked_files(
+    path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0
+) -> tuple[dict[str, CheckedFile], Cache | None]:
+    """Return every column of a store, opened, by its file name; and the cache that they share where it is a copy."""
+    origin = read_origin(path)
+    cache = None if origin is None else Cache(path, str(origin.address), limit_bytes=cache_limit)
+    features = {column.file for column in feature_columns(manifest.schema)}
     by_row = np.concatenate([[0], np.cumsum(manifest.blocks.usable)])
     by_block = np.arange(len(manifest.blocks) + 1)
     opened: dict[str, CheckedFile] = {}
     try:
         for column in all_columns(manifest.schema):
             edges = by_block if column.per_block else by_row
-            opened[column.file] = CheckedFile(path, column, edges, manifest.blocks, use_mmap=use_mmap)
+            if origin is None or cache is None:
+                opened[column.file] = CheckedFile(path, column, edges, manifest.blocks, use_mmap=use_mmap)
+                continue
+            opened[column.file] = CachedFile(
+                path,
+                column,
+                edges,
+                manifest.blocks,
+                use_mmap=use_mmap,
+                remote=origin.files.get(column.file),
+                cache=cache,
+                may_go=column.file in features,
+            )
     except BaseException:
-        for file in opened.values():
-            file.close()
+        close_files(opened, cache)
         raise
-    return opened
+    return opened, cache
+
+
+def close_files(opened: Mapping[str, CheckedFile], cache: Cache | None) -> None:
+    """Close what `checked_files` has opened."""
+    for file in opened.values():
+        file.close()
+    if cache is not None:
+        cache.close()
 
 
 class StoreRows:
     """The usable rows of a store; thread-safe."""
 
-    def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool):
-        self._files = checked_files(path, manifest, use_mmap=use_mmap)
+    def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0):
+        self._files, self._cache = checked_files(path, manifest, use_mmap=use_mmap, cache_limit=cache_limit)
+        self._lease: Lease | None = None
         names = manifest.schema.names
         columns = feature_columns(manifest.schema)
         self._features = {name: self._files[column.file] for name, column in zip(names, columns, strict=True)}
+
+    def book(self, budget: ByteBudget) -> None:
+        """Take a lease, until `close`, for the answers of an object store that are held at once."""
+        if self._cache is not None:
+            self._lease = budget.lease(AT_ONCE * PART_BYTES, "the answers of the object store")
 
     @property
     def timestamps(self) -> np.ndarray:
@@ -243,7 +158,18 @@ class StoreRows:
     def read(self, usable: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
         """Return float32 (rows, *shape) by feature name, fresh arrays; other features' files are not read."""
         run = _as_run(usable)
-        return {feature.name: self._features[feature.name].take(usable, run) for feature in features}
+        with self._fetched([self._features[feature.name] for feature in features], usable):
+            return {feature.name: self._features[feature.name].take(usable, run) for feature in features}
+
+    @contextmanager
+    def _fetched(self, files: Sequence[CheckedFile], usable: np.ndarray) -> Iterator[None]:
+        """Fetch what these files lack of these rows, all together, and keep it within the block."""
+        if self._cache is None:
+            yield
+            return
+        with self._cache.using():
+            self._cache.fetch([(f, f.blocks_at(usable)) for f in files if isinstance(f, CachedFile)])
+            yield
 
     def locate(self, usable: int) -> tuple[int, int]:
         """Return (line from 1, byte offset) of a usable row in its source."""
@@ -261,8 +187,10 @@ class StoreRows:
 
     def close(self) -> None:
         """Close maps and files."""
-        for file in self._files.values():
-            file.close()
+        close_files(self._files, self._cache)
+        self._cache = None
+        if self._lease is not None:
+            self._lease.release()
 
 
 class _BlockSummaries(Sequence[BlockSummary]):
@@ -298,23 +226,31 @@ class _Moments(dict[str, Moments]):
         return self[name]
 
 
+def trim_copy(path: Path, cache_limit: int) -> None:
+    """Give back the bytes that the copy of a store at an address takes beyond a limit."""
+    files, cache = checked_files(path, read_manifest(path), use_mmap=False, cache_limit=cache_limit)
+    if cache is not None:
+        cache.trim()
+    close_files(files, cache)
+
+
 def verify_store(path: str | Path) -> list[str]:
     """Return one line per file and block of a store that does not match its checksum; empty if all match.
 
-    Raises DataError if the folder is not a store or a file has the wrong length.
+    Of a store at an address, what lies there is checked. Raises DataError if there is no store, or a file of it has the
+    wrong length.
     """
-    path = Path(path)
+    path = local_store(path)
     manifest = read_manifest(path)
     lines = []
     if _ledger_differs(path, manifest):
         lines.append(f"{LEDGER} differs from the manifest")
-    files = checked_files(path, manifest, use_mmap=False)
+    files, cache = checked_files(path, manifest, use_mmap=False)
     try:
         for name, file in files.items():
             lines += [f"{name}, block {block} of {len(manifest.blocks)}" for block in file.faults()]
     finally:
-        for file in files.values():
-            file.close()
+        close_files(files, cache)
     return lines
 
 

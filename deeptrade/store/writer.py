@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..files import friendly_os_errors, sync_folder
+from ..files import friendly_os_errors, sync_folder, write_at
 from ..sources.blocks import Block
 from ..sources.schema import Schema
 from ..sources.time_order import rows_by_market
+from .checked_file import checksum
 from .layout import (
     JOURNAL,
     MARKETS,
@@ -33,7 +34,6 @@ from .layout import (
     feature_columns,
     written_columns,
 )
-from .reader import checksum
 
 _SYNC_BYTES = 256 << 20
 """Bytes between two background flushes to disk, so that the last flush has little left to do."""
@@ -177,10 +177,7 @@ class StoreWriter:
         }
 
     def _append(self, name: str, offset: int, data: Any) -> None:
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        while len(view):
-            count = os.pwrite(self._files[name], view, offset)
-            view, offset = view[count:], offset + count
+        write_at(self._files[name], memoryview(data).cast("B") if len(data) else memoryview(b""), offset)
 
     def _sync_in_background(self) -> None:
         """Flush in the background what has been written, unless the last flush is still running."""

@@ -28,11 +28,15 @@ class _Table:
 
 
 class AgentCheckpoints:
-    """What is learned and found so far, by epoch; only that of the same `identity` is taken up again."""
+    """What is learned and found so far, by epoch; only that of the same `identity` is taken up again.
 
-    def __init__(self, folder: Path, learner: Learner, candidates: Candidates, identity: Mapping[str, Any]):
+    candidates: None where none are chosen from.
+    """
+
+    def __init__(self, folder: Path, learner: Learner, candidates: Candidates | None, identity: Mapping[str, Any]):
         self._folder, self._checkpoints, self._identity = folder, Checkpoints(folder), dict(identity)
-        tables = [_Table(f"candidates/{name}", table) for name, table in candidates.arrays.items()]
+        arrays = candidates.arrays if candidates else {}
+        tables = [_Table(f"candidates/{name}", table) for name, table in arrays.items()]
         self._all: list[Any] = [*learner.variables, *tables]
 
     def save(self, epoch: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ class Learner:
         )
         for layer in (self.learning, self.judging):
             layer.build((None, columns))
-        self._optimizer = Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates))
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, updates)
+        self._optimizer = Adam(rate, name="adam")  # Keras would count them, and a checkpoint go by another name
         self._optimizer.build(self.learning.trainable_variables)
 
     @property
@@ -46,6 +47,23 @@ class Learner:
         self._optimizer.apply(tape.gradient(found, weights), weights)
         for follower, leader in zip(self.judging.trainable_variables, weights, strict=True):
             follower.assign_add(polyak * (leader - follower))
+
+
+_UPDATES_AT_ONCE = 50
+
+
+def batches(
+    tables: Sequence[np.ndarray], *, first: int, updates: int, size: int, networks: int, seed: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the rows of tables (rows, ...) for some updates at a time, arrays (updates, networks, size, ...).
+
+    first: the update to begin with, from 0; updates: how many there are; size: rows of each.
+    """
+    for begin in range(first, first + updates, _UPDATES_AT_ONCE):
+        count = min(_UPDATES_AT_ONCE, first + updates - begin)
+        rows = row_order(len(tables[0]), first=begin * size, count=count * size, networks=networks, seed=seed)
+        chosen = np.swapaxes(rows.reshape(networks, count, size), 0, 1)
+        yield tuple(table[chosen] for table in tables)
 
 
 def row_order(rows: int, *, first: int, count: int, networks: int, seed: int) -> np.ndarray:

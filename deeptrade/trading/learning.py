@@ -6,7 +6,7 @@ inner rows says exactly what a policy would have earned there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,14 @@ import numpy as np
 
 from ..data.backend import tf
 from .choice import Candidates
-from .learner import Learner, row_order
+from .learner import Learner, batches
 from .market import Market
 from .settings import MOST_PASSES, MOST_UPDATES, SEEDS, AgentSettings
 from .state import scaled, scaling
 from .targets import advantages, huber
 from .values import with_flat
 
-_UPDATES_AT_ONCE, _ROWS_AT_ONCE = 50, 512
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,11 @@ class Learning:
 
     def epoch(self, number: int) -> None:
         """Learn for one epoch, the first being 0."""
-        for batch in self._batches(number * self.updates, self.updates):
-            self._traced(*batch)
-
-    def _batches(self, first: int, updates: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield arrays (updates, networks, rows, ...) of some updates at a time."""
-        lessons, size = self.lessons, self.settings.rl_batch_size
+        lessons, first = self.lessons, number * self.updates
         tables = (lessons.states, lessons.following, lessons.returns, lessons.bootstraps, lessons.closes)
-        for begin in range(first, first + updates, _UPDATES_AT_ONCE):
-            count = min(_UPDATES_AT_ONCE, first + updates - begin)
-            rows = row_order(len(lessons), first=begin * size, count=count * size, networks=SEEDS, seed=self._seed)
-            chosen = np.swapaxes(rows.reshape(SEEDS, count, size), 0, 1)
-            yield tuple(table[chosen] for table in tables)
+        size = self.settings.rl_batch_size
+        for batch in batches(tables, first=first, updates=self.updates, size=size, networks=SEEDS, seed=self._seed):
+            self._traced(*batch)
 
     def _learn(self, states: Any, following: Any, returns: Any, bootstraps: Any, closes: Any) -> None:
         for at in tf.range(tf.shape(states)[0]):

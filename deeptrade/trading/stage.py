@@ -27,6 +27,8 @@ from ..run_folder import AgentFolder, RunFolder, TrainingFolder
 from ..settings import FitSettings
 from ..training.judged import Judged
 from ..units import count_of
+from .log_stage import train_on_log
+from .logged import log_sha256
 from .making import make_agent
 from .market import Market, Parts, make_market
 from .settings import GAMMAS, MOST_UPDATES, SEEDS, AgentSettings
@@ -57,8 +59,9 @@ def train_agent(
     Arguments: run, the folder that `fit` left; settings; fresh starts over; sink takes a line of text at a time;
     progress is as `fit` has it; start runs one training of the forecaster.
 
-    Leaves agent.keras, agent.json, positions.csv and folds/ in `settings.rl_out`, or agent/ in the run's folder. Done
-    already, it changes nothing. Returns None, and says why, where there are too few rows for an agent.
+    Leaves agent.keras, agent.json, positions.csv and folds/ in `settings.rl_out`, or agent/ in the run's folder; with
+    `settings.rl_csv`, what `train_on_log` does. Done already, it changes nothing. Returns None, and says why, where
+    there are too few rows for an agent.
 
     Raises RunConflictError for a folder that holds an agent with other settings, and what `walk` raises.
     """
@@ -79,6 +82,8 @@ def train_agent(
             sink(f"{folder.folder} is done, nothing was changed; --fresh starts over")
             return found
         try:
+            if settings.rl_csv:
+                return train_on_log(folder, settings, identity(settings, result), sink=sink, progress=progress)
             return _train(run, result, settings, folder, sink, progress, start)
         except TooFewRowsError as reason:
             sink(f"no agent was trained: {reason}; --skip_rl leaves this stage out")
@@ -115,8 +120,9 @@ def _done_before(folder: AgentFolder, settings: AgentSettings, result: Mapping[s
 
 
 def identity(settings: AgentSettings, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an agent is made from: its options, the data and the forecaster, by its weights."""
-    return {
+    """Return what an agent is made from: its options, the data and the forecaster, by its weights, and a log."""
+    log = {"log_sha256": log_sha256(settings.rl_csv)} if settings.rl_csv else {}
+    return log | {
         "settings": {name: value for name, value in asdict(settings).items() if name != "rl_out"},
         "data_id": result["data_id"],
         "weights_sha256": result["weights_sha256"],
@@ -164,6 +170,22 @@ def _train(
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     sink(f"{content['verdict']['sentence']} {folder.account}")
     return content
+
+
+def markets_of_run(run: str | Path, settings: AgentSettings | None = None) -> Parts:
+    """Return the markets of training, inner and validation rows of a run's agent, for agents of other libraries.
+
+    run: a folder that `run` or `fit` has written. Raises RunConflictError where it has no agent yet.
+    """
+    training = RunFolder(user_path(run)).training
+    folder, result = agent_folder(training, settings or AgentSettings()), training.read_completed_result()
+    if result is None or not folder.account.exists():
+        raise RunConflictError(f"{training.folder} holds no agent; run fit without --skip_rl first")
+    forecaster = forecaster_settings(result)
+    with open_dataset(forecaster.csv, compiled=True, **forecaster.reading_options) as data:
+        split = data.split(**forecaster.split_options)
+        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, folder))
+        return _make_parts(data, forecaster, split, read_unseen(trainings), Judged.read(training.forecasts))
 
 
 def _make_parts(data: Dataset, settings: FitSettings, split: Split, unseen: Judged, judged: Judged) -> Parts:

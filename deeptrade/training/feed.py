@@ -49,7 +49,8 @@ class Feed:
         self.left_out: dict[int, LeftOut] = {}
         self._known, self._sink = known or {}, sink
         self._stream: Iterator[Batch] | None = None
-        self._at = 0
+        self._passes: Iterator[tuple[int, int]] = iter(())
+        self._at: int | None = None
 
     @property
     def faults(self) -> list[LeftOut]:
@@ -87,6 +88,11 @@ class Feed:
             batch = self._row_by_row(start, stop)
         return self._without_left_out(batch)
 
+    def kept_rows(self, start: int, stop: int) -> np.ndarray:
+        """Return the numbers of the rows at positions [start, stop) that are not left out, whoever reads them."""
+        rows = self.reader.epoch_rows(self.epoch, start, stop)
+        return rows[[row not in self.left_out for row in rows.tolist()]]
+
     def close(self) -> None:
         """End the thread that reads ahead."""
         if self._stream is not None:
@@ -98,7 +104,9 @@ class Feed:
             if self._stream is None or self._at != start:
                 self.close()
                 self._stream = self.reader.stream(self.epoch, start=start, batch_size=self.batch_size)
-            self._at = stop
+                self._passes = self.reader.passes(start, self.batch_size)
+                next(self._passes)
+            self._at = next(self._passes, (None, None))[0]
             return next(self._stream)
         except READ_ERRORS as error:
             self._stream = None

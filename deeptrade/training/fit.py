@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import Dataset
 from ..data.opening import Head, look_at, open_dataset
 from ..data.order import BLOCK_ROWS, ORDER_VERSION, batch_spread, read_amplification, windowed_order
-from ..errors import RunConflictError, interruptible
+from ..errors import RunConflictError, SettingsError, interruptible
 from ..files import friendly_os_errors
-from ..memory import Limit, MemoryLimits, MemoryMonitor
+from ..memory import MemoryLimits, MemoryMonitor
 from ..planning.memory_model import check_fits, pass_row_bytes, predict_peak, training_room
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
@@ -30,7 +30,7 @@ from ..settings import BEFORE, FitSettings
 from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
-from ..units import count_of, format_bytes
+from ..units import as_bytes, count_of, format_bytes
 from .run_state import (
     NETWORK_VERSION,
     RunState,
@@ -43,6 +43,9 @@ from .run_state import (
     read_state,
 )
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
+
+if TYPE_CHECKING:  # importing it would import TensorFlow
+    from .team import Engine, Team
 
 Sink = Callable[[str], None]
 
@@ -67,18 +70,21 @@ def fit(
     limits: MemoryLimits | None = None,
     sink: Sink = _ignore,
     progress: str = "auto",
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Train the forecaster and return the content of result.json.
 
     Arguments: settings; given, the names of options the user set, which no automatic rule changes; limits,
     those on memory (None: looked up, with the memory_limit of the settings); sink takes
-    one line of text at a time; progress is 'auto', 'terminal', 'notebook', 'plain' or 'silent'.
+    one line of text at a time; progress is 'auto', 'terminal', 'notebook', 'plain' or 'silent'; engine, what adds the
+    sums of workers that train together, each of which calls `fit` (None: this process trains alone).
 
     Leaves result.json, history.csv, timing.csv, memory.jsonl, ledger.csv, model.keras, checkpoints/ and logs/ in
     `settings.out_dir`.
 
-    Raises DataError, SettingsError, DoesNotFitError, RunConflictError; Interrupted after SIGINT or SIGTERM, with
-    progress saved: to the step, or to the last checkpoint where a second signal did not wait for the step's end.
+    Raises DataError, SettingsError, DoesNotFitError, RunConflictError; with an engine LostWorkerError and
+    WorkersDifferError; Interrupted after SIGINT or SIGTERM, with progress saved: to the step, or to the last
+    checkpoint where a second signal did not wait for the step's end.
     """
     started = time.perf_counter()
     if settings.plan:
@@ -91,11 +97,30 @@ def fit(
     limits = limits or MemoryLimits.of(settings.memory_limit)
     if WalkFolder(settings.out_dir).state.exists():
         raise RunConflictError(f"{settings.out_dir} holds a walk; give another --out")
-    with StopRequest().listening() as stop, alone_in(settings.out_dir):
+    number = 0
+    if engine is not None:
+        number, given = engine.number, {*given, *_fixed_passes(settings, engine.count)}
+    folder = TrainingFolder(settings.out_dir)
+    with StopRequest().listening() as stop, alone_in((folder.of_worker(number) if number else folder).folder):
         prepared = _prepare(settings, given, head, limits, sink)
         if prepared.result is not None:
             return prepared.result
-        return _train(prepared, located, limits, stop=stop, started=started, sink=sink, progress=progress)
+        return _train(
+            prepared, located, limits, stop=stop, started=started, sink=sink, progress=progress, engine=engine
+        )
+
+
+def _fixed_passes(settings: FitSettings, workers: int) -> tuple[str, ...]:
+    """The settings that no rule may change, for it would know only one worker's memory.
+
+    Raises SettingsError where a step has fewer passes than there are workers.
+    """
+    if settings.steps_per_update < workers:
+        raise SettingsError(
+            f"workers={workers} need {workers} passes per step, this one has {settings.steps_per_update}; give "
+            f"--grad_accum --accum_steps {workers} or more, or fewer workers"
+        )
+    return "batch_size", "accum_steps", "grad_accum"
 
 
 @dataclass(frozen=True)
@@ -163,15 +188,19 @@ def _train(
     started: float,
     sink: Sink,
     progress: str,
+    engine: Engine | None,
 ) -> dict[str, Any]:
     """Start TensorFlow, check every row, and train to the end; returns the content of result.json."""
-    settings, earlier, folder = prepared.settings, prepared.earlier, TrainingFolder(prepared.settings.out_dir)
+    settings, earlier = prepared.settings, prepared.earlier
     hardware = set_up_tensorflow(
         allow_growth=not settings.no_tf_allow_growth,
         give_back=prepared.is_tight,
         compiles=settings.encoder in COMPILED,
         sink=sink,
     )
+    team = _meet(engine, stop)
+    folder = TrainingFolder(settings.out_dir)
+    folder = folder if team.is_chief else folder.of_worker(team.number)
     state = earlier or _new_state(settings, prepared.head.data_id, hardware["gpus"])
     monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
     from .session import Session
@@ -182,17 +211,29 @@ def _train(
         _checked(located, settings, limits, monitor, sink, progress) as data,
     ):
         if settings.fresh:
-            folder.remove(but=[folder.timeline])
+            folder.remove(but=[folder.timeline], workers=team.count)
         if earlier is not None:  # a store made only now has seen every byte
             _check_same_run(earlier, data, {}, settings.out_dir)
             data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
         state.content_hash = data.content_hash or state.content_hash
         if earlier is None:
-            state.window_rows = _choose_window(data, settings, monitor.limit, sink)
+            limit_bytes = team.count * monitor.limit.limit_bytes  # each holds its share of a window
+            windows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
+            state.window_rows, state.whole_blocks = windows
         session = Session(
-            settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink
+            settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink, team=team
         )
         return session.run(progress)
+
+
+def _meet(engine: Engine | None, stop: StopRequest) -> Team:
+    """Wait for the other workers, if there are any."""
+    from .team import Team
+
+    if engine is not None:
+        engine.connect()
+        stop.listen()  # TensorFlow has taken SIGTERM
+    return Team(engine, stop=stop)
 
 
 def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any], out: Path) -> None:
@@ -206,25 +247,46 @@ def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any]
     )
 
 
-def _choose_window(data: Dataset, settings: FitSettings, limit: Limit, sink: Sink) -> int:
-    """Rows per shuffle window; 0 (all at once) while the data is below the memory limit.
+def _choose_window(data: Dataset, settings: FitSettings, limit_bytes: int, sink: Sink) -> tuple[int, bool]:
+    """Rows per shuffle window, and whether it takes whole blocks; 0 (all at once) while the data is below the limits.
 
-    It follows the limit, not the memory that happens to be free, and is kept in the checkpoints: a run that is killed
-    and started again has the same order.
+    Windows follow the limits, not the memory that happens to be free, and are kept in the checkpoints: a run that is
+    killed and started again has the same order. Over the cache limit they take whole blocks, which are then fetched
+    about once per epoch; so do they where the store is here, for equal weights.
     """
     schema = data.schema.select(settings.feature_names)
     row_bytes = schema.row_bytes
-    nbytes = data.rows * row_bytes
-    if settings.no_lazy_loading or nbytes <= limit.limit_bytes:
-        return 0
-    rows = max(BLOCK_ROWS, min(int(_WINDOW_SHARE * data.rows), limit.limit_bytes // _LIMIT_PARTS // row_bytes))
+    nbytes, cache_limit = data.rows * row_bytes, as_bytes(settings.cache_limit)
+    if settings.no_lazy_loading:
+        return 0, False
+    if cache_limit and nbytes > cache_limit:
+        return _block_windows(data, settings, row_bytes, limit_bytes, sink), True
+    if nbytes <= limit_bytes:
+        return 0, False
+    rows = max(BLOCK_ROWS, min(int(_WINDOW_SHARE * data.rows), limit_bytes // _LIMIT_PARTS // row_bytes))
     window = windowed_order(data.rows, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0)
     spread = batch_spread(window, data.rows, batch_size=max(2, settings.effective_batch))
     read = read_amplification(window, [4 * size for size in (*(f.size for f in schema.features), schema.horizons)])
     sink(
-        f"the rows hold {format_bytes(nbytes)}, more than the limit of {format_bytes(limit.limit_bytes)}: they are "
+        f"the rows hold {format_bytes(nbytes)}, more than the limit of {format_bytes(limit_bytes)}: they are "
         f"shuffled in windows of {rows} rows ({format_bytes(rows * row_bytes)}), each read once; the rows of a step "
         f"lie {spread:.0%} as far apart as in a full shuffle, and {read:.2f} bytes are read per byte used"
+    )
+    return rows, False
+
+
+def _block_windows(data: Dataset, settings: FitSettings, row_bytes: int, limit_bytes: int, sink: Sink) -> int:
+    """Rows per window of whole blocks: as many as memory allows, and no more than half of what the cache holds."""
+    cache_limit = as_bytes(settings.cache_limit)
+    rows = min(int(_WINDOW_SHARE * data.rows), limit_bytes // _LIMIT_PARTS // row_bytes)
+    rows = max(1, min(rows, cache_limit // 2 // row_bytes))
+    edges, count = data.block_edges(data.usable), len(data.usable)
+    window = windowed_order(count, window_rows=rows, key=data.data_id, seed=settings.seed, epoch=0, edges=edges)
+    spread = batch_spread(window, count, batch_size=max(2, settings.effective_batch))
+    sink(
+        f"the rows hold {format_bytes(data.rows * row_bytes)}, more than the cache limit of "
+        f"{format_bytes(cache_limit)}: they are shuffled in {window.windows} windows of whole blocks, each read once; "
+        f"the rows of a step lie {spread:.0%} as far apart as in a full shuffle"
     )
     return rows
 

@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..data.backend import keras
-from ..data.batch_cache import Batch
 from ..data.batches import BatchReader
 from ..data.generator import MemoryEfficientGenerator
 from ..errors import SettingsError, TrainingFailedError
@@ -27,8 +26,10 @@ from .exactness import (
     refuse_accumulating,
     refuse_inexact,
 )
-from .feed import NON_FINITE, Feed, LeftOut
-from .step import AccumulatingStep, Window
+from .feed import Feed, LeftOut
+from .team import Team
+from .team_step import make_step
+from .windows import Windows
 
 MOST_FAULTS_IN_A_ROW = 5
 """Training stops at this many consecutive windows with newly left-out rows: more than a few rows are wrong."""
@@ -73,7 +74,8 @@ class Trainer:
     the weights over all steps, which forecasts better than the last weights (`averaged`, `finish`); jit, compute loss
     and gradients as one XLA program, compiled again for each number of rows of a pass; sink, called with a
     line of text about faults that did not recur; memory, records the anonymous memory of each phase of a pass: read,
-    forward and backward (with jit, compute), add or apply.
+    forward and backward (with jit, compute), add or apply; team, the workers that train together, each on a reader of
+    its share (None: alone).
 
     A row that cannot be read, or whose own loss or gradient is not finite, is left out and named in its window's
     record; the other rows count as if it had never been drawn. Raises TrainingFailedError if that happens in
@@ -101,6 +103,7 @@ class Trainer:
         jit: bool = False,
         sink: Callable[[str], None] = lambda line: None,
         memory: StepMemory | None = None,
+        team: Team | None = None,
     ):
         if batch_size < 1 or accum_steps < 1:
             name, value = ("batch_size", batch_size) if batch_size < 1 else ("accum_steps", accum_steps)
@@ -111,14 +114,15 @@ class Trainer:
         fused = optimizer is None and not any(variable.constraint for variable in model.trainable_variables)
         self.optimizer = optimizer or Adam(learning_rate, name="adam")
         refuse_accumulating(self.optimizer)
-        self._row_weights, self._sink, self._memory = checked_weights(row_weights), sink, memory
+        self._row_weights, self._sink = checked_weights(row_weights), sink
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=model)
         if callbacks:
             model.optimizer = self.optimizer  # callbacks that set the learning rate look for it there
         model.stop_training = False
-        self._features = read_features(model)
+        self._features, team = read_features(model), team or Team()
         self._has_begun = self._is_finished = False
-        self._step = AccumulatingStep(
+        self._step = make_step(
+            team,
             model,
             self.optimizer,
             batch_size=batch_size,
@@ -129,6 +133,9 @@ class Trainer:
             fused=fused,
             jit=jit,
             mark=memory.mark if memory is not None else None,
+        )
+        self._windows = Windows(
+            self._step, team, features=self._features, row_weights=self._row_weights, memory=memory, sink=sink
         )
         self.steps = 0
         self.faults_in_a_row = self._first_fault = 0
@@ -219,7 +226,7 @@ class Trainer:
                 feed.resize(self.batch_size)
                 rate = float(self.optimizer.learning_rate)
                 self._callbacks.on_train_batch_begin(self.steps)
-                window, row_ids = self._train_window(feed, position, stop)
+                window, row_ids = self._windows.train(feed, position, stop, number=self.steps + 1)
                 self._count_faults(feed.faults, rows=stop - position, counted=len(row_ids))
                 if window.valid_targets:
                     losses, targets = losses + window.loss * window.valid_targets, targets + window.valid_targets
@@ -301,37 +308,6 @@ class Trainer:
             self._has_begun = True
         self._callbacks.on_epoch_begin(epoch)
 
-    def _train_window(self, feed: Feed, start: int, stop: int) -> tuple[Window, np.ndarray]:
-        """Take one optimizer step on positions [start, stop); return what it did and the rows that counted.
-
-        A window with a bad pass has changed nothing. In float16 the loss scale may have been too high, and is now
-        lower. Otherwise its rows are tried one by one, the bad ones are left out, and the window runs again, with the
-        same sums as if it had never had these rows.
-
-        Raises TrainingFailedError if the window is not finite twice, although each row alone is.
-        """
-        feed.forget()
-        if self._memory is not None:
-            self._memory.begin(self.steps + 1)
-        self._step.marking = self._memory is not None and self._memory.is_looking
-        scale, searches = self._step.scale_state, 0
-        window, row_ids = self._run_window(feed.passes(start, stop), start, stop)
-        while window.valid_targets and not window.applied:
-            if not window.overflowed:
-                bad = window.bad or dict.fromkeys(range(start, stop, self.batch_size), "sum over the window")
-                found = self._find_bad_rows(feed, stop, bad)
-                if searches and not found:
-                    tensor = next(iter(bad.values()))
-                    rows = count_of(len(row_ids), "row")
-                    raise TrainingFailedError(f"the {tensor} is not finite over {rows}, but is for each row alone")
-                feed.leave_out(found)
-                searches += 1
-                self._step.scale_state = scale  # it was not at fault
-            window, row_ids = self._run_window(self._passes_again(feed, start, stop), start, stop)
-        if searches and not feed.left_out:
-            self._sink(f"step {self.steps + 1}: a loss or gradient was not finite, but all were when run again")
-        return window, row_ids
-
     def _count_faults(self, faults: Sequence[LeftOut], *, rows: int, counted: int) -> None:
         """Count consecutive windows with newly left-out rows; a window of which no row counts does not reset it."""
         if faults:
@@ -344,53 +320,3 @@ class Trainer:
             windows = f"rows of {self.faults_in_a_row} consecutive windows"
             what = f"{len(faults)} of {count_of(rows, 'row')}" if too_many else windows
             raise TrainingFailedError(f"{what} had to be left out, the last one because: {faults[-1].detail}", faults)
-
-    def _run_window(self, batches: Iterator[Batch], start: int, stop: int) -> tuple[Window, np.ndarray]:
-        """Run the passes that have rows; `bad` of the result is keyed by the position of the pass."""
-        row_ids: list[np.ndarray] = [np.empty(0, np.int64)]
-        positions: list[int] = []
-        filled = (
-            pair for pair in zip(range(start, stop, self.batch_size), batches, strict=True) if len(pair[1].row_ids)
-        )
-        window, ahead = None, next(filled, None)
-        while ahead is not None:
-            (position, batch), ahead = ahead, next(filled, None)
-            self._mark("read")
-            positions.append(position)
-            row_ids.append(batch.row_ids)
-            window = self._step(
-                self._inputs_of(batch), batch.targets, last=ahead is None, row_weights=self._weights_of(batch)
-            )
-            self._mark(("add" if ahead is not None else "apply") if self._step.marking else "pass")
-            if self._memory is not None:
-                self._memory.next_batch()
-        if window is None:
-            return Window(math.nan, math.nan, 0, False), row_ids[0]
-        bad = {positions[number]: tensor for number, tensor in window.bad.items()}
-        return replace(window, bad=bad), np.concatenate(row_ids)
-
-    def _passes_again(self, feed: Feed, start: int, stop: int) -> Iterator[Batch]:
-        for first in range(start, stop, self.batch_size):
-            yield feed.again(first, min(first + self.batch_size, stop))
-
-    def _find_bad_rows(self, feed: Feed, stop: int, bad: Mapping[int, str]) -> list[LeftOut]:
-        """The rows of the bad passes (position to tensor) whose own loss or gradient is not finite."""
-        found = []
-        for first in bad:
-            for position in range(first, min(first + self.batch_size, stop)):
-                batch = feed.again(position, position + 1)
-                for row in batch.row_ids.tolist():
-                    tensor = self._step.examine(self._inputs_of(batch), batch.targets, self._weights_of(batch))
-                    if tensor:
-                        found.append(LeftOut(row, NON_FINITE, f"the {tensor} of this row is not finite"))
-        return found
-
-    def _mark(self, phase: str) -> None:
-        if self._memory is not None:
-            self._memory.mark(phase)
-
-    def _inputs_of(self, batch: Batch) -> dict[str, np.ndarray]:
-        return batch.inputs if self._features is None else {name: batch.inputs[name] for name in self._features}
-
-    def _weights_of(self, batch: Batch) -> np.ndarray | None:
-        return None if self._row_weights is None else self._row_weights[batch.row_ids]

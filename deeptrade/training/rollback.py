@@ -45,7 +45,6 @@ def roll_back(
     back.micro_batch_changes = state.micro_batch_changes
     back.seconds, back.activities = state.seconds, state.activities
     back.rollbacks = [*state.rollbacks, {"step": state.step + 1, "to_step": back.step, "reason": str(error)}]
-    checkpoints.forget_best_after(back.step)
     without = " without these rows" if error.left_out else ""
     return back, f"step {state.step + 1}: {error}; back to step {back.step}{without}"
 

@@ -72,19 +72,20 @@ class RunReport:
         problem: str = "",
         ended: str = "",
         chosen: Chosen | None = None,
+        workers: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         """Write result.json and return its content.
 
         `chosen` is the outcome of a completed run; without it, the weights are the averages so far.
         `problem` is the error that ended the run, '' for none; `ended` is how this call of fit ended ('': the same as
         `status`), 'killed' in the result that a kill would leave; `started` is the performance counter at the start of
-        the call or at the last checkpoint.
+        the call or at the last checkpoint; `workers` is what each of several workers says of itself.
         """
         with self.trainer.averaged():
             model = self.trainer.model if chosen is None else chosen.model
             weights = weights_sha256(model.variables)
         result = self._describe(state, status, chosen, started=started, problem=problem, ended=ended or status)
-        return write_json(self.folder.result, result | {"weights_sha256": weights})
+        return write_json(self.folder.result, result | {"workers": list(workers), "weights_sha256": weights})
 
     def _describe(
         self,

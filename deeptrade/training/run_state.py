@@ -26,11 +26,12 @@ class RunState:
 
     `left_out`: row, reason, detail and epoch of every row skipped when its turn came. `known`: row, reason and detail
     of rows left out permanently after a rollback. `unread`: the same of validation rows that cannot be read.
-    `validations`: epoch, step and loss on the inner rows at the end of each epoch, or on the validation rows in runs
-    of earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
+    `validations`: epoch, step and loss on the inner rows at the end of each epoch, or on the validation rows in runs of
+    earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
     epochs and steps it was. `activities`: seconds by activity between steps. `splits_by_time` and `order_version`:
     False and 1 for runs begun by earlier versions, which keep their split by row numbers and their order.
-    `network_version`: 1 for runs whose network keeps each feature's weights separately, which cannot be continued.
+    `whole_blocks`: windows take whole blocks. `network_version`: 1 for runs whose network keeps each feature's weights
+    separately, which cannot be continued.
     """
 
     data_id: str
@@ -46,6 +47,7 @@ class RunState:
     epochs_without_gain: int = 0
     micro_batch_changes: int = 0
     window_rows: int = 0
+    whole_blocks: bool = False
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
     known: list[dict[str, Any]] = field(default_factory=list)

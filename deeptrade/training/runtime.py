@@ -18,7 +18,8 @@ from ..errors import Interrupted
 from ..memory.collection import return_large_blocks
 from ..sources.scan import worker_count
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""The signals that ask to stop."""
 
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -184,12 +185,18 @@ class StopRequest:
             yield self
             return
         with self._counting():
-            before = {number: signal.signal(number, self._note) for number in _STOPPING}
+            before = self.listen()
             try:
                 yield self
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
+
+    def listen(self) -> dict[signal.Signals, Any]:
+        """Take both signals in the main thread, again where a library has taken them; return the handlers before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._note) for number in STOPPING}
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -213,7 +220,7 @@ class StopRequest:
     def _count(self, reading: int) -> None:
         """Read signal numbers, one byte each, until a zero."""
         while number := os.read(reading, 1)[0]:
-            self._arrived += number in _STOPPING
+            self._arrived += number in STOPPING
             if self._arrived > 2:
                 os._exit(128 + number)
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..data.backend import tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
-from ..errors import DeepTradeError, Interrupted, TrainingFailedError
+from ..errors import DeepTradeError, Interrupted, LostWorkerError, TrainingFailedError
 from ..memory import MemoryMonitor
 from ..planning.memory_model import pass_row_bytes
 from ..progress import Progress
@@ -19,6 +19,7 @@ from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..store.ledger import write_ledger
 from ..units import count_of, format_bytes
+from .alike import facts_of
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .choosing import Choice
@@ -34,6 +35,7 @@ from .runtime import StopRequest
 from .saved_model import save_model
 from .scarce_memory import MemoryFollower, MicroBatch
 from .step_table import HISTORY_COLUMNS, TIMING_COLUMNS, StepTable
+from .team import Team
 from .upkeep import Upkeep
 
 _LOG_EVERY = 10
@@ -42,7 +44,8 @@ _LOG_EVERY = 10
 class Session:
     """Everything that lives for one call of `fit`; `run` trains, validates, writes the files and returns the result.
 
-    `started` is the performance counter at the start of the call, so that reading and checking the data count.
+    `started` is the performance counter at the start of the call, so that reading and checking the data count. In a
+    team all workers take the same steps; the chief alone judges them and writes the run's files.
     """
 
     def __init__(
@@ -56,16 +59,19 @@ class Session:
         hardware: dict[str, Any],
         started: float,
         sink: Callable[[str], None],
+        team: Team,
     ):
+        self.team = team
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
-        self.folder = TrainingFolder(settings.out_dir)
+        chief = TrainingFolder(settings.out_dir)
+        self.folder = chief if team.is_chief else chief.of_worker(team.number)
         self.split = data.split(**settings.split_options, by_count=not state.splits_by_time)
         self.started = started
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
         self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
-        self.checkpoints = Checkpoints(self.folder.checkpoints, sink=sink)
+        self.checkpoints = Checkpoints(chief.checkpoints, sink=sink)
         self.folder.remove_leftovers()
         write_ledger(self.folder.ledger, run_ledger(data, self.split, state))
         train_rows = self.split.train
@@ -81,6 +87,8 @@ class Session:
                     bad = count_of(len(self.state.known_bad), "row")
                     sink(f"{bad} left out since the rollback, see ledger.csv; --fresh would try them again")
         self._saved_step = self.state.step
+        if not team.is_alone:
+            team.refuse_differences(facts_of(self.settings, self.data, self.state, self.trainer))
 
     def _restored(self) -> dict[str, Any] | None:
         return self.checkpoints.restore(self.trainer.variables)
@@ -111,6 +119,7 @@ class Session:
             precision=self.state.maths["precision"],
             sink=self.sink,
             memory=self.upkeep.step_memory,
+            team=self.team,
         )
         self._choice = Choice(
             self.trainer,
@@ -128,12 +137,14 @@ class Session:
         self.train_reader = BatchReader(
             self.data,
             train,
+            share=self.team.share(batch_size=settings.batch_size, step_rows=settings.effective_batch),
             batch_size=settings.batch_size,
             features=settings.feature_names,
             seed=settings.seed,
             cache_batches=settings.cache_batches,
             prefetch=settings.prefetch,
             window_rows=self.state.window_rows,
+            whole_blocks=self.state.whole_blocks,
             order_version=self.state.order_version,
         )
         self._report = RunReport(
@@ -175,7 +186,8 @@ class Session:
 
         A signal saves and raises Interrupted; a second one raises it at once, leaving the last checkpoint.
         """
-        note_start(self.folder, step=self.state.step)
+        if self.team.is_chief:
+            note_start(self.folder, step=self.state.step)
         tables = [
             StepTable(self.folder.history, HISTORY_COLUMNS, kept_steps=self.state.step),
             StepTable(self.folder.timing, TIMING_COLUMNS, kept_steps=self.state.step),
@@ -186,9 +198,10 @@ class Session:
                 # After a kill the result must not say completed, and a continued run still has its old one.
                 self._write_result("interrupted", ended=KILLED)
                 self._train(tables, progress)
-                if self.stop.signal_number:
-                    raise Interrupted(self.stop.signal_number)
-                return self._finish()
+                if self.team.signal_number:
+                    raise Interrupted(self.team.signal_number)
+                workers = self.team.tell({"peak_anon_bytes": self.monitor.peak_anon_bytes, "steps": self.state.step})
+                return self.team.from_chief(lambda: self._finish(workers))
         finally:
             for table in tables:
                 table.close()
@@ -204,7 +217,7 @@ class Session:
                 if not self.state.has_begun:
                     self.state.trainer = self.trainer.state()
                     self._save(tables)  # the first windows may have to roll back to it
-                while not self.stop.signal_number:
+                while not self.team.signal_number:
                     if self.state.position >= self.train_reader.samples:
                         self._end_epoch(tables)
                     elif self.state.is_done(self.settings):
@@ -214,6 +227,9 @@ class Session:
                             self._train_windows(tables, bar)
                         except TrainingFailedError as error:
                             self._roll_back(error, tables)
+                        except LostWorkerError:  # nothing of the step it was lost in has been applied
+                            self._save(tables, regular=False)
+                            raise
                 self._save(tables, regular=False)
         finally:
             self.upkeep.close()
@@ -232,7 +248,7 @@ class Session:
             self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
-            if state.is_done(settings) or self.stop.signal_number:
+            if state.is_done(settings) or self.team.signal_number:
                 return
 
     def _adapt(self, step: int) -> None:
@@ -247,7 +263,9 @@ class Session:
         self.upkeep.after_resize()
         self._follower.settle()
         left = self._follower.available_bytes
-        self.state.micro_batch_changes += 1
+        if self.team.is_alone:
+            self.state.micro_batch_changes += 1
+        self.team.post("resized")
         self.monitor.note("micro_batch", step=step, before=before, rows=size, available_bytes=left)
         self.sink(
             f"step {step}: {format_bytes(left)} of memory left, so {count_of(size, 'row')} per pass instead of "
@@ -259,7 +277,11 @@ class Session:
         if is_hopeless(self.state):
             self._report.write_ledger(self.state, error.left_out)
             raise TrainingFailedError(hopeless_line(self.state, error, ledger=self.folder.ledger)) from None
+        self.team.tell("may read")  # the chief writes no checkpoint between these two
         state, line = roll_back(self.state, error, trainer=self.trainer, checkpoints=self.checkpoints)
+        self.team.tell("has read")
+        if self.team.is_chief:
+            self.checkpoints.forget_best_after(state.step)
         self._take(state)
         lower_rate(self.trainer, error)
         rate = float(self.trainer.optimizer.learning_rate)
@@ -280,6 +302,7 @@ class Session:
 
     def _note(self, record: StepRecord, tables: list[StepTable]) -> None:
         self.state.position, self.state.trainer = record.samples, self.trainer.state()
+        self.state.micro_batch_changes += self.team.heard["resized"]
         for table in tables:
             table.append(record)
         if record.left_out:
@@ -308,7 +331,9 @@ class Session:
         state = self.state
         self._save(tables)
         with self._activity("validate"):
-            inner = self._choice.end_epoch(state, self.stop)
+            inner = self.team.from_chief(lambda: self._choice.end_epoch(state, self.stop))
+            if inner is not None and not self.team.is_chief:
+                state.note_inner(inner["loss"])
         self.upkeep.after_validation()
         self._note_unread()
         if inner is not None:
@@ -346,10 +371,13 @@ class Session:
             self.started = time.perf_counter()
             returns = len(self.state.rollbacks)
             content = asdict(self.state)
-            self.checkpoints.save(self.state.step, self.trainer.variables, content, regular=regular, returns=returns)
+            if self.team.is_chief:
+                self.checkpoints.save(
+                    self.state.step, self.trainer.variables, content, regular=regular, returns=returns
+                )
             self._saved_step = self.state.step
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, workers: list[dict[str, int]]) -> dict[str, Any]:
         """Choose and judge the weights, save the model, and write result.json last: it says that the rest is there."""
         with self._activity("validate"):
             chosen = self._choice.finish(self.state, self.stop)
@@ -358,7 +386,7 @@ class Session:
             chosen.forecasts.write(self.folder.forecasts)
             chosen.inner_forecasts.write(self.folder.inner_forecasts)
         self._note_unread()
-        result = self._write_result("completed", chosen=chosen)
+        result = self._write_result("completed", chosen=chosen, workers=workers)
         steps = count_of(self.state.step, "step")
         self.sink(f"done after {steps}: {validation_verdict(chosen.validation)}; {self.folder.result}")
         return result
@@ -368,7 +396,7 @@ class Session:
         """Leave a result.json that says interrupted or failed if the block ends that way."""
         try:
             yield
-        except Interrupted:
+        except (Interrupted, LostWorkerError):
             with suppress(DeepTradeError):  # such as a full disk: the signal must get through
                 self._write_result("interrupted")
             again = "run again without --fresh" if self.settings.fresh else "run again"
@@ -381,4 +409,6 @@ class Session:
             raise
 
     def _write_result(self, status: str, problem: str = "", **further: Any) -> dict[str, Any]:
+        if not self.team.is_chief:
+            return {}
         return self._report.write_result(self.state, status, started=self.started, problem=problem, **further)

@@ -183,15 +183,18 @@ class AccumulatingStep:
         finite, totals, *pieces = self._run(inputs, targets, row_weights)
         self._passes.append(finite)
         if last and len(self._passes) == 1:
-            return self._window(self._apply_pass(finite, totals, *pieces))
+            return self._window(self._apply_pass(finite, totals, *pieces).numpy())
+        self._make_sums()
+        self._add(len(self._passes) == 1, finite, totals, *pieces)
+        return self._window(self._apply_sums().numpy()) if last else None
+
+    def _make_sums(self) -> None:
         if not self._sums:
             self._sums = [*self._pieces.zeros(tf.float64), tf.Variable(tf.zeros(4, tf.float64), trainable=False)]
-        self._add(len(self._passes) == 1, finite, totals, *pieces)
-        return self._window(self._apply_sums()) if last else None
 
-    def _window(self, result: tf.Tensor) -> Window:
+    def _window(self, result: np.ndarray) -> Window:
         """Return what the window that ends now did: loss, norm, valid targets, applied, whether the scale is lower."""
-        loss, norm, valid, applied, lowered = result.numpy().tolist()
+        loss, norm, valid, applied, lowered = result.tolist()
         bad = {} if applied else self._find_bad_passes()
         self._passes.clear()
         overflowed = bool(lowered and valid and np.isfinite(loss) and "loss" not in bad.values())

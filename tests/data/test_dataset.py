@@ -9,6 +9,7 @@ import pytest
 from deeptrade.data import dataset as dataset_module
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError, DoesNotFitError, SettingsError
+from deeptrade.inputs import LocalFile
 from deeptrade.memory import ByteBudget
 from deeptrade.sources import csv as csv_module
 from deeptrade.sources.identity import content_id, former_content_ids
@@ -257,8 +258,11 @@ def test_the_id_follows_the_content(market, tmp_path):
 def test_the_ids_of_these_bytes_are_these_for_ever(tmp_path):
     path = tmp_path / "bytes"
     path.write_bytes(bytes(range(256)) * 20_000)
-    assert content_id([path], ["csv 1"]) == "sha256-2:b6b49ac5abbd0821880d93713f75d289f65b26482592974a503047207221a765"
-    (former,) = former_content_ids([path], ["csv 1"])
+    assert (
+        content_id([LocalFile.at(path)], ["csv 1"])
+        == "sha256-2:b6b49ac5abbd0821880d93713f75d289f65b26482592974a503047207221a765"
+    )
+    (former,) = former_content_ids([LocalFile.at(path)], ["csv 1"])
     assert former == "sha256:f36f3a77dc1816f99dca5b23db1809c2591ca368e0d2e67d4f26076230c36ec3"
 
 

@@ -157,3 +157,27 @@ def test_read_amplification_counts_each_page_of_a_window_once(stride):
 def test_the_windowed_order_never_changes():
     order = windowed_order(40, window_rows=16, key="data", seed=0, epoch=0)
     assert order[0:12].tolist() == [19, 17, 22, 31, 24, 21, 18, 20, 29, 26, 23, 30]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60), window=st.integers(1, 500), epoch=st.integers(0, 9)
+)
+@settings(deadline=None, max_examples=100)
+def test_an_order_of_whole_blocks_has_every_sample_once_and_every_block_in_one_window(lengths, window, epoch):
+    edges = np.cumsum([0, *lengths])
+    count = int(edges[-1])
+    order = windowed_order(count, window_rows=window, key="data", seed=3, epoch=epoch, edges=edges)
+    whole = order[0:count]
+    np.testing.assert_array_equal(np.sort(whole), np.arange(count))
+    np.testing.assert_array_equal(np.concatenate([order[at : at + 7] for at in range(0, count, 7)]), whole)
+    window_of = np.empty(count, int)
+    window_of[whole] = [order.window_of(position) for position in range(count)]
+    assert all(len(set(window_of[start:stop])) == 1 for start, stop in itertools.pairwise(edges))
+    for number in range(order.windows):
+        start, stop = order.window(number)
+        np.testing.assert_array_equal(order.rows_of(number), np.sort(whole[start:stop]))
+
+
+def test_the_order_of_whole_blocks_never_changes():
+    order = windowed_order(12, window_rows=5, key="data", seed=1, epoch=2, edges=np.array([0, 3, 5, 9, 12]))
+    assert order[0:12].tolist() == [4, 3, 2, 1, 0, 11, 10, 9, 6, 8, 7, 5]

@@ -11,10 +11,11 @@ import time
 import pytest
 
 from deeptrade.data.opening import open_dataset
-from deeptrade.errors import DataError, DoesNotFitError
+from deeptrade.errors import DataError, DoesNotFitError, SettingsError
 from deeptrade.files import (
     atomic_write,
     friendly_os_errors,
+    is_address,
     is_held,
     locked_folder,
     read_json,
@@ -183,3 +184,15 @@ def test_a_held_folder_is_seen_and_waited_for(tmp_path):
             (folder / "kept").touch()
         assert told
     assert folder.exists()
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/name", "s3:/bucket/name", "gs://b", "https://host/x", "file:///x.csv"])
+def test_an_address_is_no_path(path):
+    assert is_address(path)
+    with pytest.raises(SettingsError, match="is an address"):
+        user_path(path)
+
+
+@pytest.mark.parametrize("path", ["market.csv", "/data/market.csv", "./s3:/x", "C:/x.csv", "~/x.csv", "a/b:c/d", ""])
+def test_a_path_is_no_address(path):
+    assert not is_address(path)

@@ -121,14 +121,14 @@ def edit(tab, index, old, new):
 def use_the_widgets(tab):
     """Choose another row, another model and start a short training, as one does with keyboard and mouse."""
     cell_text = "document.querySelector('.jp-Notebook').textContent"  # innerText lacks cells that are out of sight
-    images = "document.querySelectorAll('.jp-Notebook img').length"
+    images = "document.querySelectorAll('.jp-Notebook figure.chart').length"
     tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
-    before = tab.evaluate("document.querySelector('.jp-Notebook img').src")
+    before = tab.evaluate("document.querySelector('.jp-Notebook figure.chart').innerHTML")
     tab.evaluate(
         "document.querySelector('.noUi-handle').dispatchEvent("
         "new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}))"
     )
-    tab.wait_for(f"document.querySelector('.jp-Notebook img').src !== {json.dumps(before)}")
+    tab.wait_for(f"document.querySelector('.jp-Notebook figure.chart').innerHTML !== {json.dumps(before)}")
     tab.wait_for(f"{cell_text}.includes('Targets of row 1, ') && !{cell_text}.includes('Targets of row 0, ')")
     choose = """
     (() => {
@@ -167,7 +167,7 @@ def use_the_widgets(tab):
     tab.evaluate(
         "[...document.querySelectorAll('.jp-toast-button, button')].find(one => one.innerText === 'No')?.click()"
     )
-    tab.evaluate("[...document.querySelectorAll('.jp-Notebook img')].pop().scrollIntoView({block: 'end'})")
+    tab.evaluate("[...document.querySelectorAll('.jp-Notebook figure.chart')].pop().scrollIntoView({block: 'end'})")
     time.sleep(0.5)
 
 

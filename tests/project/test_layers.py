@@ -91,7 +91,7 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_engines_are_imported_only_by_the_room_of_engines():
     for name in MODULES:
         engines = {one.partition(".")[0] for one in imports_of(name)} & ENGINES
-        assert not engines or room_of(name) == "cluster" or name == "sources.remote", f"{name} imports {engines}"
+        assert not engines or room_of(name) == "cluster" or name == "sources.remote.client", f"{name} imports {engines}"
 
 
 def test_the_top_level_holds_a_dozen_files_at_most():

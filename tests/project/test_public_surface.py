@@ -29,8 +29,8 @@ NAMES = [
 OPTIONS = {
     "synth": "--rows --seed --signal out",
     "build": "--duplicates --horizons --market --memory_limit --out --session --step --timeframes --window klines",
-    "compile": "--chunk_size --duplicates --fresh --full_check --max_bad_rows --memory_limit --sort --store --workers "
-    "data",
+    "compile": "--cache_limit --chunk_size --duplicates --fresh --full_check --max_bad_rows --memory_limit --sort "
+    "--store --workers data",
     "verify": "store",
     "export": "out store",
     "predict": "--batch_size --duplicates --intervals --max_bad_rows --max_rows --memory_limit --out --sort --store "
@@ -40,7 +40,7 @@ OPTIONS = {
     "profile": "--sort --duplicates --chunk_size --max_rows --out --store data",
     "optimize": "--sort --duplicates --effective_batch --memory_limit --model_size --out --quick --store data",
     "fit": "--sort --duplicates --markets --embargo --target_step --inner_ratio "
-    "--accum_steps --batch_size --cache_batches --checkpoint_every --chunk_size --clip_norm --csv "
+    "--accum_steps --batch_size --cache_batches --cache_limit --checkpoint_every --chunk_size --clip_norm --csv "
     "--early_stop_patience --epochs --features --fresh --grad_accum --learning_rate --max_bad_rows --max_rows "
     "--max_steps --memory_limit --model_size --no_adapt --no_aggressive_gc --no_lazy_loading --no_memory_monitor "
     "--no_mmap --no_tf_allow_growth --out --plan --precision --prefetch --seed --skip_rl --store --val_ratio "

@@ -41,7 +41,7 @@ def test_sentence_and_figure_count_the_same_horizons():
     line = tables.baselines_line(judged)
     assert "the model's MAE is below that of zero at 1 (above at 1)." in line
     assert line.endswith("On average over horizons it is 3.33% below zero's.")
-    assert "below zero's at 1 of 3 horizons" in figures.gains(judged).axes[0].get_title(loc="left")
+    assert "below zero's at 1 of 3 horizons" in figures.gains(judged).get_suptitle()
     assert tables.baselines_line(Evaluation()) == "No error is known."
 
 
@@ -116,10 +116,18 @@ def test_the_chosen_trial_is_set_against_the_fastest_that_finished():
 
 def test_terms_below_a_fiftieth_of_the_peak_are_added_up():
     terms = {"baseline": 970, "weights": 20, "cache": 7, "noise": 3}
-    assert plan.split_small_terms({"predicted_terms": terms, "predicted_peak_bytes": 1000}) == (
-        {"baseline": 970, "weights": 20},
-        10,
+    shown = plan.terms_to_show(
+        {
+            "predicted_terms": terms,
+            "predicted_peak_bytes": 1000,
+            "measured_peak_bytes": 1100,
+            "baseline_anon_bytes": 980,
+        }
     )
+    assert [(one.name, one.predicted_bytes, one.measured_bytes) for one in shown] == [
+        ("baseline", 970, 980), ("weights", 20, None), ("all others", 10, None),
+        ("all above the baseline", 30, 120), ("peak", 1000, 1100),
+    ]  # fmt: skip
 
 
 def test_an_alert_holds_what_was_compared_and_its_threshold():

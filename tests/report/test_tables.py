@@ -4,8 +4,11 @@ from deeptrade.judging.evaluation import Evaluation
 from deeptrade.judging.periods import PeriodScore
 from deeptrade.judging.scores import Score
 from deeptrade.memory import Limit, PhaseRow, Sample, phase_growth
+from deeptrade.planning.memory_model import predict_peak
 from deeptrade.report import tables
+from deeptrade.settings import FitSettings
 from deeptrade.store.ledger import LedgerEntry
+from tests.support.forecasters import SEQUENCES
 from tests.support.results import make_result
 
 
@@ -182,7 +185,9 @@ def test_phases_show_what_stays_and_what_was_needed_for_a_moment():
 def test_predicted_and_measured_memory_are_in_one_table():
     terms = {"baseline": 60 << 20, "weights": 40 << 20}
     memory = {"predicted_terms": terms, "predicted_peak_bytes": 100 << 20, "measured_peak_bytes": 90 << 20}
-    assert tables.predicted(memory | {"baseline_anon_bytes": 66 << 20}).to_numpy().tolist() == [
+    table = tables.predicted(memory | {"baseline_anon_bytes": 66 << 20})
+    assert table["what it is"].str.len().min() > 10
+    assert table.drop(columns="what it is").to_numpy().tolist() == [
         ["baseline", "60.0 MiB", "66.0 MiB", "1.10"],
         ["weights", "40.0 MiB", "-", "-"],
         ["all above the baseline", "40.0 MiB", "24.0 MiB", "0.60"],
@@ -191,6 +196,12 @@ def test_predicted_and_measured_memory_are_in_one_table():
     plan = tables.predicted(memory | {"measured_peak_bytes": None})
     assert plan["term"].tolist() == ["baseline", "weights", "peak"]
     assert set(plan["measured"]) == {"-"}
+
+
+def test_every_term_of_a_prediction_is_explained():
+    terms = predict_peak(SEQUENCES, FitSettings())
+    table = tables.predicted({"predicted_terms": terms, "predicted_peak_bytes": 1, "measured_peak_bytes": None})
+    assert "-" not in set(table["what it is"])
 
 
 def test_time_is_split_into_waiting_and_the_rest():
@@ -247,9 +258,9 @@ def test_text_from_data_is_escaped_in_tables():
 
 
 def test_growth_is_reported_as_a_slope_a_leak_or_unknown():
-    slope = {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}
+    slope = {"bytes_per_step": 3000.0, "low": -2900.0, "high": 3100.0}
     assert tables.growth_verdict({"slope": slope}) == (
-        "No leak: memory changed by 2.9 KiB per step (95% interval 2.8 KiB to 3.0 KiB) after the first 50 steps."
+        "No leak: memory changed by 2.9 KiB per step (95% interval -2.8 KiB to 3.0 KiB) after the first 50 steps."
     )
     leak = {"bytes_per_step": 1 << 20, "step": 140, "detail": "it is held outside of Python"}
     spike = {"rise_bytes": 32 << 20, "step": 7, "batch": 2, "phase": "forward"}
@@ -257,6 +268,13 @@ def test_growth_is_reported_as_a_slope_a_leak_or_unknown():
     assert told.startswith("**Leak**: memory grew by 1.0 MiB per step (detected at step 140); it is held outside")
     assert told.endswith("Memory jumped by 32.0 MiB at step 7, pass 3, in phase 'forward'.")
     assert tables.growth_verdict({}) == "Too few steps to tell whether memory grows."
+
+
+def test_an_interval_above_zero_never_stands_beside_no_leak_without_a_word_on_why():
+    told = tables.growth_verdict({"slope": {"bytes_per_step": 3000.0, "low": 2900.0, "high": 3100.0}})
+    assert told.startswith("Memory rose by 2.9 KiB per step (95% interval 2.8 KiB to 3.0 KiB)")
+    assert "No leak" not in told
+    assert "not counted as a leak: a leak rises by more than 4.9 KiB a step" in told
 
 
 def test_phases_of_a_step_are_a_row_each_and_none_without_samples():

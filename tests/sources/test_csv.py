@@ -6,6 +6,7 @@ import pytest
 
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
+from deeptrade.inputs import LocalFile
 from deeptrade.sources import csv as module
 from deeptrade.store import compile_store
 from tests.support.markets import make_market
@@ -81,14 +82,14 @@ def test_a_record_without_end_is_one_line_with_its_place(small, monkeypatch):
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_one_line(small, monkeypatch):
-    plain = module.read_range
+    plain = LocalFile.read
 
-    def shrinking(path, start, stop, buffer=None):
-        os.truncate(path, 1000)
-        return plain(path, start, stop, buffer)
+    def shrinking(file, start, stop, buffer=None):
+        os.truncate(file.path, 1000)
+        return plain(file, start, stop, buffer)
 
-    source = module.CsvSource([small.path], name="m")
-    monkeypatch.setattr(module, "read_range", shrinking)
+    source = module.CsvSource([LocalFile.at(small.path)], name="m")
+    monkeypatch.setattr(LocalFile, "read", shrinking)
     with pytest.raises(DataError, match=r"m\.csv became shorter while it was being read"):
         next(source.tasks()).run()
 

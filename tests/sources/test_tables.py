@@ -11,6 +11,7 @@ import pytest
 from deeptrade import open_store
 from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
+from deeptrade.inputs import LocalFile
 from deeptrade.sources import tables
 from deeptrade.sources.kinds import open_source
 from deeptrade.store import compile_store, is_current, verify_store
@@ -117,7 +118,7 @@ def test_a_table_that_grew_or_changed_is_compiled_again_and_one_that_was_touched
     path = to_parquet(market, tmp_path / "m.parquet", row_group_size=25)
     store = compile_store(path, store=tmp_path / "s.dtstore")
     to_parquet(market, path, row_group_size=25)
-    assert is_current(store, tables.ParquetSource([path], name="m"))
+    assert is_current(store, tables.ParquetSource([LocalFile.at(path)], name="m"))
     market.features["arr_ctx"][55] += 1
     to_parquet(market, path, row_group_size=25)
     lines = []
@@ -164,7 +165,7 @@ def test_one_large_row_group_is_not_held_in_memory(tmp_path, monkeypatch):
     parquet.write_table(table, tmp_path / "m.parquet")
     del table, nested, values
     before = pa.total_allocated_bytes()
-    source = tables.ParquetSource([tmp_path / "m.parquet"], name="m")
+    source = tables.ParquetSource([LocalFile.at(tmp_path / "m.parquet")], name="m")
     most, rows = 0, 0
     for task in source.tasks():
         most, rows = max(most, pa.total_allocated_bytes() - before), rows + task.place.stop - task.place.start
@@ -180,7 +181,7 @@ def test_every_parquet_file_that_is_opened_is_closed_also_when_its_reader_ends_e
         return opened[-1]
 
     monkeypatch.setattr(parquet, "ParquetFile", keep)
-    source = tables.ParquetSource([path], name="m")
+    source = tables.ParquetSource([LocalFile.at(path)], name="m")
     assert len(list(source.tasks())) > 3
     tasks = source.tasks()
     next(tasks)

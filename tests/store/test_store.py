@@ -7,6 +7,7 @@ import pytest
 from deeptrade import open_store
 from deeptrade.data.opening import look_at, open_dataset
 from deeptrade.errors import DataError
+from deeptrade.inputs import LocalFile
 from deeptrade.sources import csv as csv_module
 from deeptrade.store import compile_store, is_current, store_path, verify_store
 from deeptrade.store.summary import TooManyBadRowsError
@@ -124,7 +125,7 @@ def test_touching_the_data_rebuilds_nothing_and_an_edit_is_found(bad_market, tmp
 
 
 def csv_source(path):
-    return csv_module.CsvSource([path], name="market")
+    return csv_module.CsvSource([LocalFile.at(path)], name="market")
 
 
 def test_an_edit_with_size_and_time_as_before_is_found_by_a_full_check(bad_market, tmp_path):

@@ -6,13 +6,24 @@ MOST_BYTES = 2_000_000
 
 
 CLIPPED = """
-[...document.querySelectorAll('table, pre, img')].filter(element => {
+[...document.querySelectorAll('table, pre, img, figure, svg')].filter(element => {
   const edge = element.getBoundingClientRect().right;
   for (let parent = element; parent; parent = parent.parentElement)
     if (['auto', 'scroll'].includes(getComputedStyle(parent).overflowX)) return false;
   return edge > window.innerWidth + 1;
 }).map(element => element.outerHTML.slice(0, 80))
 """
+
+
+SMALL_LETTERS = """
+(least => [...document.querySelectorAll('figure text, figure li, figure summary, figcaption')].map(element => {
+  const matrix = element.getScreenCTM ? element.getScreenCTM() : null;
+  const scale = matrix ? Math.hypot(matrix.a, matrix.b) : 1;
+  return [element.getClientRects().length ? scale * parseFloat(getComputedStyle(element).fontSize) : 99,
+          element.textContent];
+}).filter(([size]) => size < least))(%g)
+"""
+"""Texts in figures that are shown with letters smaller than so many pixels."""
 
 
 class Page(HTMLParser):
@@ -36,6 +47,11 @@ class Page(HTMLParser):
     @property
     def words(self):
         return " ".join(" ".join(self.text).split())
+
+    @property
+    def drawings(self):
+        """The drawings of figures, a wide and a narrow one of each."""
+        return [drawing for drawing in self.all("svg") if drawing.get("role") == "img"]
 
     def all(self, name):
         return [attributes for tag, attributes in self.tags if tag == name]

@@ -14,7 +14,7 @@ from deeptrade.errors import RunConflictError
 from deeptrade.judging.walk import run_trainings
 from deeptrade.run_folder import AgentFolder
 from deeptrade.trading.settings import AgentSettings
-from deeptrade.trading.stage import agent_of_run, forecaster_settings, train_agent
+from deeptrade.trading.stage import agent_of_run, forecaster_settings, markets_of_run, train_agent
 from tests.support.agent_runs import pretend_to_fit, pretended_training, settings_of, write_market
 
 QUICK = {"rl_epochs": 2, "rl_batch_size": 128, "rl_fee": 0.0005}
@@ -100,6 +100,20 @@ def test_run_again_it_changes_nothing(trained):
     assert again["verdict"] == found["verdict"]
     assert {name: (run.agent.folder / name).read_bytes() for name in FILES} == before
     assert not run.agent.checkpoints.exists()
+
+
+def test_the_markets_of_a_run_are_those_of_its_account(trained):
+    run, found, _ = trained
+    parts = markets_of_run(run.folder)
+    table = pd.read_csv(run.agent.positions)
+    for name, market in parts.named.items():
+        assert market.judged.rows[market.plan.rows].tolist() == table[table["split"] == name]["row"].tolist()
+        assert len(market.plan.rows) == found["rows"][name]["turns"]
+
+
+def test_a_run_without_an_agent_has_no_markets_to_give(tmp_path):
+    with pytest.raises(RunConflictError, match="holds no agent; run fit without --skip_rl first"):
+        markets_of_run(tmp_path)
 
 
 def test_other_options_are_refused_and_the_difference_is_named(trained):

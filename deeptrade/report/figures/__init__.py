@@ -1,20 +1,23 @@
 """Figures of the reports: each function returns a matplotlib Figure whose title is the finding; limits are dashed.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+`show` and `as_html` turn it into inline SVG. Colours are those of `palette`, each with one meaning on all pages.
 """
 
 from .agent import incomes_over_fees, policy_curves, positions_over_price, random_policies
-from .common import as_image, show, to_png
+from .chart import as_html
+from .common import show, with_style
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .costs import equity
-from .data import feature_distributions, target_distribution, time_coverage, window_chart
+from .data import history, target_distribution, time_coverage, window_chart
 from .memory import memory_timeline
+from .over_time import by_period, forecasts_over_time
 from .plan import frontier, predicted_terms
 from .training import calibration, directions, gains, loss_curve, skill, validation_errors
 from .walk import skill_by_fold
 
 __all__ = [
-    "as_image",
+    "as_html",
+    "by_period",
     "calibration",
     "compared_errors",
     "compared_losses",
@@ -22,9 +25,10 @@ __all__ = [
     "compared_timelines",
     "directions",
     "equity",
-    "feature_distributions",
+    "forecasts_over_time",
     "frontier",
     "gains",
+    "history",
     "incomes_over_fees",
     "loss_curve",
     "memory_timeline",
@@ -37,7 +41,7 @@ __all__ = [
     "skill_by_fold",
     "target_distribution",
     "time_coverage",
-    "to_png",
     "validation_errors",
     "window_chart",
+    "with_style",
 ]

@@ -6,24 +6,24 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from ...trading.account import Account
 from ...trading.verdict import POLICY_WORDS, basis_points, share
-from .common import BLUE, GREEN, GREY, ORANGE, RED, SHADES, legend_below, new_axes
+from .common import in_time, legend_below, new_axes
+from .palette import AGENT, MODEL, MODEL_LAST, MODEL_LATER, PRICE, QUIET, SHORT, SOFT
 
 _STYLES = {
-    "long": (GREY, 1.2),
-    "sign_first": (SHADES[0], 1.2),
-    "sign_last": (SHADES[2], 1.2),
-    "one_step": (GREEN, 1.2),
-    "threshold": (ORANGE, 1.6),
-    "candidate": (RED, 1.2),
-    "agent": (BLUE, 2.4),
+    "long": (PRICE, 1.4, "-"),
+    "sign_first": (MODEL, 1.4, "-"),
+    "sign_last": (MODEL_LATER, 1.4, "-"),
+    "one_step": (QUIET, 1.4, "--"),
+    "threshold": (MODEL_LAST, 2.0, "--"),
+    "candidate": (AGENT, 1.4, ":"),
+    "agent": (AGENT, 2.6, "-"),
 }
-"""Colour and width, from the lowest to the one on top."""
+"""Colour, width and line, from the lowest to the one on top: rules on forecasts have the model's colours."""
 
 _MOST_POINTS = 4000
 
@@ -37,12 +37,13 @@ def policy_curves(account: Account) -> Figure:
     )
     days = date2num([datetime.fromisoformat(time) for time in account.times])
     curves = {curve.policy: curve.income for curve in account.curves}
-    for name, (colour, width) in _STYLES.items():
+    for name, (colour, width, line) in _STYLES.items():
         income = [100 * value for value in curves[name]]
-        axes.plot(days, income, color=colour, linewidth=width, label=POLICY_WORDS[name])
-    axes.axhline(0, color=GREY, linewidth=1)
+        axes.plot(days, income, line, color=colour, linewidth=width, label=POLICY_WORDS[name])
+    axes.axhline(0, color=SOFT, linewidth=1)
     axes.set_ylabel("income [% of the stake]")
-    _dates(axes)
+    in_time(axes)
+    axes.set_xlabel("time (UTC)")
     legend_below(figure)
     return figure
 
@@ -51,10 +52,10 @@ def incomes_over_fees(account: Account) -> Figure:
     """Return the income of the agent and its rivals by fee."""
     figure, axes = new_axes(_fee_title(account))
     fees = [fee * 1e4 for fee in account.fees]
-    for name, (colour, width) in _STYLES.items():
+    for name, (colour, width, line) in _STYLES.items():
         values = [100 * account.of(name, fee).income for fee in account.fees]
-        axes.plot(fees, values, "o-", color=colour, linewidth=width, markersize=4, label=POLICY_WORDS[name])
-    axes.axhline(0, color=GREY, linewidth=1)
+        axes.plot(fees, values, f"o{line}", color=colour, linewidth=width, markersize=4, label=POLICY_WORDS[name])
+    axes.axhline(0, color=SOFT, linewidth=1)
     axes.set_xlabel("fee [bp of what is traded]")
     axes.set_ylabel("income [% of the stake]")
     legend_below(figure)
@@ -85,13 +86,14 @@ def positions_over_price(positions: pd.DataFrame, account: Account) -> Figure:
     before = np.concatenate([[0.0], np.log1p(rows["y_1"].to_numpy())[:-1]])
     price = 100 * np.exp(np.cumsum(before))
     every = max(1, len(rows) // _MOST_POINTS)
-    axes.plot(days[::every], price[::every], color=GREY, linewidth=1, label="price")
+    axes.plot(days[::every], price[::every], color=QUIET, linewidth=1, label="price")
     held = rows["position"].to_numpy()
-    for position, colour, label in ((1, BLUE, "long"), (-1, ORANGE, "short")):
+    for position, colour, label in ((1, AGENT, "long"), (-1, SHORT, "short")):
         shown = np.where(held == position, price, np.nan)
         axes.plot(days[::every], shown[::every], color=colour, linewidth=2, label=label)
     axes.set_ylabel("price [first row is 100]")
-    _dates(axes)
+    in_time(axes)
+    axes.set_xlabel("time (UTC)")
     legend_below(figure)
     return figure
 
@@ -104,16 +106,9 @@ def random_policies(account: Account) -> Figure:
         "with its positions at other times",
         height=2.4,
     )
-    axes.hist([100 * value for value in account.random], bins=20, color=SHADES[0])
-    axes.axvline(100 * agent.income, color=BLUE, linewidth=2, linestyle="--", label="the agent")
+    axes.hist([100 * value for value in account.random], bins=20, color=QUIET, label="random policies")
+    axes.axvline(100 * agent.income, color=AGENT, linewidth=2, linestyle="--", label="the agent")
     axes.set_xlabel("income [% of the stake]")
     axes.set_ylabel("policies")
     legend_below(figure)
     return figure
-
-
-def _dates(axes: Axes) -> None:
-    locator = AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set_xlabel("time (UTC)")

@@ -1,47 +1,33 @@
-"""What all figures share: colours, axes, and conversion to images."""
+"""What all figures share: axes, the way into a notebook and into a page."""
 
 from __future__ import annotations
 
-import base64
-import io
-
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
-SHADES = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
+from .chart import as_html, with_titles
+from .palette import INK, LINE, SOFT
+from .style import notebook_style
 
 MIB = 1 << 20
+_LEAST_SPAN = 0.2
 
 
 def show(figure: Figure, *, alt: str) -> None:
-    """Show a figure in a notebook as a PNG and leave nothing open.
+    """Show a figure in a notebook as HTML, in the colours of its theme.
 
-    The alternative text is `alt`, which says what is drawn, followed by the figure's titles, which say what it shows.
+    The text for readers who do not see it is `alt`, which says what is drawn, followed by the figure's titles, which
+    say what it shows.
     """
     from IPython.display import display
 
-    alt = with_titles(figure, alt)
-    content = {"image/png": to_png(figure), "text/plain": alt}
-    display(content, metadata={"image/png": {"alt": alt, "width": int(figure.get_figwidth() * 96)}}, raw=True)
+    display({"text/html": with_style(figure, alt=alt), "text/plain": with_titles(figure, alt)}, raw=True)
 
 
-def with_titles(figure: Figure, alt: str) -> str:
-    """Return an alternative text followed by the figure's titles, without those it already contains."""
-    titles = [figure.get_suptitle()] if figure.get_suptitle() else [axes.get_title(loc="left") for axes in figure.axes]
-    return ". ".join([alt.rstrip("."), *(" ".join(title.split()) for title in titles if title and title not in alt)])
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as PNG at twice its displayed size."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=192, bbox_inches="tight", facecolor="white")
-    return buffer.getvalue()
-
-
-def as_image(figure: Figure, *, alt: str) -> tuple[str, str]:
-    """Return (alternative text, data URL) of a figure, to embed it in a page."""
-    return with_titles(figure, alt), "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
+def with_style(figure: Figure, *, alt: str) -> str:
+    """Return a figure as HTML with the style it needs outside of our pages; `alt` as for `show`."""
+    return f"<style>{notebook_style()}</style>{as_html(figure, alt=alt)}"
 
 
 def new_axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figure, Axes]:
@@ -53,11 +39,33 @@ def new_axes(title: str, *, width: float = 8, height: float = 3.2) -> tuple[Figu
 
 
 def finish(axes: Axes, title: str = "") -> None:
-    """Set the title of axes and hide the top and right spines."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
+    """Set the title of axes, and leave of their frame what helps to read: quiet lines at the ticks of the y axis."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.grid(axis="y", color=LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=12, labelcolor=SOFT)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=SOFT, fontsize=12)
+        axis.labelpad = 6
+        axis.get_offset_text().set(color=SOFT, fontsize=12)
+
+
+def in_time(axes: Axes) -> None:
+    """Let the x axis tell dates, as few as fit a phone."""
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def widen(axes: Axes, highest: float) -> None:
+    """Let the x axis span a fifth of its highest value at least, so that 0.1 MiB of 500 does not look like much."""
+    low, high = axes.get_xlim()
+    missing = max(0.0, _LEAST_SPAN * highest - (high - low)) / 2
+    axes.set_xlim(low - missing, high + missing)
 
 
 def legend_below(figure: Figure) -> None:
-    """Put the legend below the axes, where it does not narrow them."""
+    """Give the figure keys, which pages show below its title."""
     figure.legend(loc="outside lower left", ncols=4, fontsize=8, frameon=False)

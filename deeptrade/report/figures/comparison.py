@@ -15,7 +15,8 @@ from ...units import format_bytes
 from ..findings import comparison as findings
 from ..findings.comparison import RunSummary
 from ..text import drawable, shorten
-from .common import BLUE, GREEN, GREY, MIB, ORANGE, RED, legend_below, new_axes
+from .common import MIB, legend_below, new_axes, widen
+from .palette import BETTER, INK, LIMIT, MODEL, QUIET, SERIES
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
@@ -29,15 +30,17 @@ def compared_errors(compared: Comparison) -> Figure:
     settings, errors = compared.settings, {run.name: run.error or 0.0 for run in compared.runs}
     winner = _winner(compared)
     figure, axes = new_axes(_who_is_best(compared), height=1.2 + 0.34 * len(settings))
-    colours = [ORANGE if one.name == winner else BLUE for one in settings]
+    best = BETTER if compared.contest is not None else MODEL
+    colours = [best if one.name == winner else QUIET for one in settings]
     names = [_drawn(one.name) for one in settings]
-    axes.barh(names, [100 * gain_from(one.error.mean) for one in settings], color=colours)
+    axes.barh(names, [100 * gain_from(one.error.mean) for one in settings], 0.6, color=colours)
     for name, one in zip(names, settings, strict=True):
         if len(one.runs) > 1:
             seeds = [100 * gain_from(errors[run]) for run in one.runs]
-            axes.plot(seeds, [name] * len(seeds), "o", color="black", markersize=4, alpha=0.7)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.invert_yaxis()
+            axes.plot(seeds, [name] * len(seeds), "o", color=INK, markersize=4, alpha=0.7)
+    axes.axvline(0, color=QUIET, linewidth=1)
+    axes.set_ylim(len(settings) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
     axes.set_xlabel("validation error below that of the zero forecast [%], mean over horizons")
     return figure
 
@@ -75,20 +78,18 @@ def compared_rates(runs: Sequence[RunSummary]) -> Figure:
     figure, axes = new_axes(f"{_named(fastest)} is the fastest: {fastest.rows_per_second:.0f} rows/s")
     for run in known:
         point = findings.peak_bytes(run) / MIB, run.rows_per_second or 0.0
-        axes.plot(*point, "o", color=ORANGE if run is fastest else BLUE, markersize=8)
-        axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=8)
+        axes.plot(*point, "o", color=MODEL if run is fastest else QUIET, markersize=8)
+        axes.annotate(_named(run), point, xytext=(6, 6), textcoords="offset points", fontsize=12)
     limit = findings.lowest_limit(known) / MIB
     if limit < 4 * max(findings.peak_bytes(run) for run in known) / MIB:
-        axes.axvline(limit, color=RED, linestyle="--", label=f"lowest limit {format_bytes(limit * MIB)}")
+        axes.axvline(limit, color=LIMIT, linestyle="--", label=f"lowest limit {format_bytes(limit * MIB)}")
         legend_below(figure)
     axes.margins(x=0.2)
+    widen(axes, max(findings.peak_bytes(run) for run in known) / MIB)
     axes.set_ylim(0, 1.2 * (fastest.rows_per_second or 0.0))
     axes.set_xlabel("peak anonymous memory [MiB]")
     axes.set_ylabel("rows/s")
     return figure
-
-
-_COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", GREY)
 
 
 def compared_losses(runs: Sequence[RunSummary]) -> Figure:
@@ -97,7 +98,7 @@ def compared_losses(runs: Sequence[RunSummary]) -> Figure:
     lowest = min(known, key=findings.final_loss)
     title = f"{_named(lowest)} has the lowest training loss over its last third: {findings.final_loss(lowest):.3f}"
     figure, axes = new_axes(title, height=3.6)
-    for run, colour in zip(known, cycle(_COLOURS), strict=False):
+    for run, colour in zip(known, cycle(SERIES), strict=False):
         rows, loss = np.array(run.losses, float).T
         axes.plot(rows, loss, color=colour, linewidth=1.4, marker="" if len(rows) > 1 else "o", label=_named(run))
     axes.set_xlabel("rows trained")
@@ -113,7 +114,7 @@ def compared_timelines(runs: Sequence[RunSummary]) -> Figure:
     highest = max(known, key=findings.peak_bytes)
     title = f"{_named(highest)} has the highest peak: {format_bytes(findings.peak_bytes(highest))}"
     figure, axes = new_axes(title, height=3.6)
-    for run, colour in zip(known, cycle(_COLOURS), strict=False):
+    for run, colour in zip(known, cycle(SERIES), strict=False):
         seconds, anon = np.array(run.timeline, float).T
         axes.plot(seconds, anon / MIB, color=colour, linewidth=1.4, label=_named(run))
     axes.set_ylim(bottom=0)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from ...judging.costs import TOLD_FEE, AfterCosts, Curve, Kind
 from ..tables.costs import RULES, basis_points, earned
-from .common import BLUE, GREY, ORANGE, legend_below, new_axes
+from .common import in_time, legend_below, new_axes
+from .palette import MODEL, MODEL_LATER, PRICE, QUIET
 
-_STYLES: dict[Kind, tuple[str, float]] = {"long": (GREY, 1.2), "threshold": (ORANGE, 3.0), "sign": (BLUE, 1.2)}
+_STYLES: dict[Kind, tuple[str, float]] = {"long": (PRICE, 1.4), "threshold": (MODEL_LATER, 3.0), "sign": (MODEL, 1.4)}
 """Colour and width, from the lowest to the one on top: two rules that hold the same can both be seen."""
 
 
@@ -23,13 +24,11 @@ def equity(traded: AfterCosts) -> Figure:
         income = [100 * value for value in curve.income]
         colour, width = _STYLES[curve.rule]
         axes.plot(days, income, "-" if curve.fee else ":", color=colour, linewidth=width, label=_label(curve))
-    axes.axhline(0, color=GREY, linewidth=1)
+    axes.axhline(0, color=QUIET, linewidth=1)
     axes.set_xlabel("time (UTC)")
     axes.set_ylabel("income [% of the stake]")
     if traded.curves:
-        locator = AutoDateLocator()
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        in_time(axes)
         legend_below(figure)
     return figure
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.axes import Axes
+from matplotlib.dates import date2num, num2date
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from ...profiles.examination import HISTOGRAM_EDGES
-from ...units import count_of
+from ...profiles.channel_names import are_klines
+from ...units import count_of, format_seconds
 from ..findings.common import Json
-from ..findings.data import most_outliers_first, with_most_outliers
-from ..text import drawable, legible, shorten
-from .common import BLUE, GREY, RED, finish, new_axes
+from ..text import drawable, legible
+from .common import finish, in_time, new_axes
+from .marks import say
+from .palette import LINE, MODEL, PAPER, PRICE, QUIET, QUIETER, WORSE
 
-_MOST_HISTOGRAMS = 24
+_DAY = 86_400
+_LEAST_MINUTES = 0.5
+"""Where the lines of gaps begin: their axis is logarithmic."""
+
+_SPLIT_WORDS = {"train": "rows to learn from", "inner": "rows that choose the epoch", "judge": "rows that judge"}
 
 
 def target_distribution(profile: Json) -> Figure:
@@ -27,82 +34,142 @@ def target_distribution(profile: Json) -> Figure:
         first, last = (f"{one['std']:.2%} at {one['name']}" for one in (known[0], known[-1]))
         title = f"Standard deviation of returns: {first}, {last}"
     figure, axes = new_axes(title)
-    for position, target in enumerate(known, start=1):
-        quantiles = target["quantiles"]
-        axes.plot([position] * 2, [quantiles["0.01"], quantiles["0.99"]], color=BLUE, linewidth=1.5)
-        axes.plot(
-            [position] * 2, [quantiles["0.25"], quantiles["0.75"]], color=BLUE, linewidth=7, solid_capstyle="butt"
-        )
-        axes.plot(position, quantiles["0.5"], "o", color="white", markersize=4)
-    axes.axhline(0, color=GREY, linewidth=0.8)
+    for thickness, (low, high) in ((1.5, ("0.01", "0.99")), (8, ("0.25", "0.75"))):
+        ends = [[target["quantiles"][low], target["quantiles"][high]] for target in known]
+        axes.vlines(range(1, len(known) + 1), *np.array(ends).reshape(-1, 2).T, color=PRICE, linewidth=thickness)
+    medians = [target["quantiles"]["0.5"] for target in known]
+    (dots,) = axes.plot(range(1, len(known) + 1), medians, "o", color=PAPER, markersize=4)
+    say(dots, [_spread(target) for target in known])
+    axes.axhline(0, color=QUIET, linewidth=1)
     axes.set_xticks(range(1, len(known) + 1))
-    axes.set_xlabel("steps ahead (thin: 1% to 99%, thick: middle half, dot: median)")
+    axes.set_xlabel("steps ahead; thin: 1% to 99%, thick: middle half")
     axes.set_ylabel("return")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
-def feature_distributions(profile: Json) -> Figure:
-    """Return a small histogram per feature: last steps of all channels, in standard deviations from their means.
-
-    Where there are many features, those with the most outliers are shown.
-    """
-    found, features = profile["features"], with_most_outliers(profile, _MOST_HISTOGRAMS)
-    columns = min(4, len(features))
-    lines = -(-len(features) // columns)
-    figure = Figure(figsize=(8, 0.5 + 1.35 * lines), layout="constrained")
-    cells = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    centers = (HISTOGRAM_EDGES[:-1] + HISTOGRAM_EDGES[1:]) / 2
-    for axes, feature in zip(cells.flat, features, strict=False):
-        counts = np.array(feature["histogram"], float)
-        axes.fill_between(centers, counts / max(counts.sum(), 1), step="mid", color=BLUE, linewidth=0)
-        axes.set_title(drawable(shorten(feature["name"], 22)), fontsize=8, loc="left")
-        axes.set_yticks([])
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-    for axes in cells.flat[len(features) :]:
-        axes.set_visible(False)
-    widest = most_outliers_first(profile)[0]
-    title = "No feature has outliers beyond 8 standard deviations"
-    if widest["outlier_share"]:
-        name = drawable(shorten(widest["name"], 30))
-        title = f"{name} has the most outliers: {widest['outlier_share']:.2%} beyond 8 standard deviations"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    shown = f"{len(features)} of {len(found)} features; " if len(features) < len(found) else ""
-    figure.supxlabel(
-        f"{shown}standard deviations from the mean; the outer bins include all values beyond them", fontsize=8
-    )
-    return figure
+def _spread(target: Json) -> str:
+    """Return the quantiles of a target in words."""
+    shown = {"median": "0.5", "25%": "0.25", "75%": "0.75", "1%": "0.01", "99%": "0.99"}
+    numbers = ", ".join(f"{name} {target['quantiles'][key]:+.3%}" for name, key in shown.items())
+    return f"{target['name']}: {numbers}"
 
 
 def time_coverage(profile: Json) -> Figure:
-    """Return the time line of the rows, with gaps marked."""
-    count = profile["gap_count"]
-    title = f"{count_of(count, 'gap')} in time" if count else "The rows have no gaps in time"
-    figure, axes = new_axes(title, height=1.4)
-    start, end = (date2num(datetime.fromisoformat(profile["span"][side])) for side in ("start", "end"))
-    axes.plot([start, end], [0, 0], color=BLUE, linewidth=8, solid_capstyle="butt")
-    for gap in profile["gaps"]:
-        after = date2num(datetime.fromisoformat(gap["after"]))
-        axes.plot([after, after + gap["seconds"] / 86_400], [0, 0], color=RED, linewidth=12)
-    axes.xaxis_date()
-    locator = AutoDateLocator(maxticks=7)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set_yticks([])
-    axes.set_xlabel("time of the row (UTC); gaps are marked")
-    axes.spines["left"].set_visible(False)
+    """Return the length of every gap by its time, and below a lane in which rows and gaps have their true width."""
+    start, end = (_day(profile["span"][side]) for side in ("start", "end"))
+    figure, lane = _lane_below(_gaps_title(profile), with_gaps=bool(profile["gaps"]))
+    lane.axvspan(start, end, color=QUIETER, linewidth=0, zorder=0)
+    said = [_gap_in_words(gap) for gap in profile["gaps"]]
+    after = np.array([_day(gap["after"]) for gap in profile["gaps"]])
+    seconds = np.array([gap["seconds"] for gap in profile["gaps"]])
+    for begin, end, words in zip(after, after + seconds / _DAY, said, strict=True):
+        say(lane.axvspan(begin, end, color=WORSE, linewidth=0), [words])
+    if said:
+        figure.axes[0].vlines(after, _LEAST_MINUTES, seconds / 60, color=WORSE, linewidth=1.5)
+        (points,) = figure.axes[0].plot(after, seconds / 60, "o", color=WORSE, markersize=6)
+        say(points, said)
+    in_time(lane)
+    lane.set_xlabel("time of the row (UTC); gaps have their true width" if said else "time of the row (UTC)")
     return figure
 
 
-def _are_klines(steps: np.ndarray) -> bool:
-    """Return whether the first of (steps, channels) can be open, high, low, close, volume: ordered, none negative."""
-    if steps.shape[1] < 5:
-        return False
-    first, high, low, close, volume = steps[np.isfinite(steps[:, :5]).all(axis=1), :5].T
-    highest, lowest = np.maximum(first, close), np.minimum(first, close)
-    in_order = (high >= highest) & (low <= lowest) & (low > 0) & (volume >= 0)
-    return bool(len(high) and in_order.all())
+def _gap_in_words(gap: Json) -> str:
+    missing = "" if gap["missing_rows"] is None else f"{count_of(gap['missing_rows'], 'row')} missing, "
+    return f"{missing}{format_seconds(gap['seconds'])} from {gap['after'][:16].replace('T', ' ')} on"
+
+
+def _lane_below(title: str, *, with_gaps: bool) -> tuple[Figure, Axes]:
+    """Return a figure with a lane, and, where there are gaps, axes for their lengths above it."""
+    figure = Figure(figsize=(8, 2.9 if with_gaps else 1.0), layout="constrained")
+    axes = [figure.subplots()] if not with_gaps else list(figure.subplots(2, sharex=True, height_ratios=[6, 1]))
+    for one in axes:
+        finish(one)
+    axes[0].set_title(title, loc="left")
+    if with_gaps:
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel("length [min]")
+        axes[0].minorticks_off()
+        axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes[-1].grid(visible=False)
+    axes[-1].set(yticks=[], ylim=(0, 1))
+    return figure, axes[-1]
+
+
+def _gaps_title(profile: Json) -> str:
+    if not profile["gaps"]:
+        return "The rows have no gaps in time"
+    longest = max(profile["gaps"], key=lambda gap: gap["seconds"])
+    when = longest["after"][:10]
+    most = f"the longest of {format_seconds(longest['seconds'])} from {when} on"
+    shown = len(profile["gaps"])
+    more = f" (the {shown} longest are shown)" if shown < profile["gap_count"] else ""
+    return f"{count_of(profile['gap_count'], 'gap')} in time, {most}{more}"
+
+
+def history(profile: Json, *, val_ratio: float, inner_ratio: float) -> Figure:
+    """Return price and volatility over the whole span, with the rows that train, choose and judge in a lane below."""
+    found = profile["history"]
+    days = [_day(time) for time in found["times"]]
+    series = [name for name in ("price", "volatility") if any(value is not None for value in found[name])]
+    figure = Figure(figsize=(8, 1.2 + 1.5 * len(series)), layout="constrained")
+    *axes, lane = figure.subplots(
+        len(series) + 1, sharex=True, height_ratios=[5] * len(series) + [1], squeeze=False
+    ).flat
+    for one, name in zip(axes, series, strict=True):
+        finish(one)
+        values = np.array([np.nan if value is None else value for value in found[name]])
+        one.plot(days, values, color=PRICE, linewidth=1.5)
+        one.set_ylabel(name)
+        if name == "volatility":
+            one.set_ylim(bottom=0)
+            one.yaxis.set_major_formatter(PercentFormatter(1))
+            one.set_ylabel("standard deviation of y_1")
+    finish(lane)
+    figure.axes[0].set_title(_history_title(found), loc="left")
+    _draw_split(lane, days, val_ratio=val_ratio, inner_ratio=inner_ratio)
+    in_time(lane)
+    lane.set_xlabel("time (UTC)")
+    return figure
+
+
+def _history_title(found: Json) -> str:
+    whose = f"{found['market']}: the" if found["market"] else "The"
+    prices = [price for price in found["price"] if price is not None]
+    known = [
+        (value, time) for value, time in zip(found["volatility"], found["times"], strict=True) if value is not None
+    ]
+    parts = []
+    if prices:
+        parts.append(
+            f"{whose} price moves from {prices[0]:,.5g} to {prices[-1]:,.5g} ({prices[-1] / prices[0] - 1:+.0%})"
+        )
+    if known:
+        most, when = max(known)
+        parts.append(f"{'the' if parts else whose} volatility is highest around {when[:10]}, {most:.2%} a step")
+    return "; ".join(parts) or "Neither prices nor targets are known"
+
+
+def _draw_split(lane: Axes, days: list[float], *, val_ratio: float, inner_ratio: float) -> None:
+    """Fill a lane with the rows that train, choose and judge."""
+    lane.grid(visible=False)
+    lane.set(yticks=[], ylim=(0, 1))
+    last = len(days) - 1
+    judged = round(last * (1 - val_ratio))
+    inner = round(judged * (1 - inner_ratio))
+    for number, (name, begin, end) in enumerate(
+        (("train", 0, inner), ("inner", inner, judged), ("judge", judged, last))
+    ):
+        if end > begin:
+            patch = lane.axvspan(days[begin], days[end], color=(LINE, QUIETER, MODEL)[number], linewidth=0)
+            dates = " to ".join(num2date(days[at]).strftime("%Y-%m-%d") for at in (begin, end))
+            say(patch, [f"{_SPLIT_WORDS[name]}: {dates}"])
+    patches = [Patch(color=colour) for colour in (LINE, QUIETER, MODEL)]
+    lane.figure.legend(patches, list(_SPLIT_WORDS.values()), loc="outside lower left")
+
+
+def _day(time: str) -> float:
+    return float(date2num(datetime.fromisoformat(time)))
 
 
 def window_chart(window: np.ndarray, name: str) -> Figure:
@@ -110,12 +177,12 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
     steps, name = np.arange(1 - len(window), 1), drawable(legible(name))
     if window.ndim == 1:
         figure, axes = new_axes(f"{name}: {count_of(len(window), 'number')}")
-        axes.bar(np.arange(len(window)), window, color=BLUE)
+        axes.bar(np.arange(len(window)), window, color=PRICE)
         axes.set_xlabel("element")
         axes.set_ylabel("value")
         return figure
     flat = window.reshape(len(window), -1)
-    if not _are_klines(flat):
+    if not are_klines(flat):
         figure, axes = new_axes(f"{name}: {count_of(flat.shape[1], 'channel')} over {count_of(len(flat), 'step')}")
         axes.plot(steps, flat)
         axes.set_xlabel("steps before the row")
@@ -127,11 +194,11 @@ def window_chart(window: np.ndarray, name: str) -> Figure:
     price_axes, volume_axes = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     finish(price_axes, f"{name}: the close changes by {change:+.2%} over {count_of(len(flat), 'bar')}")
     finish(volume_axes)
-    price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=BLUE, alpha=0.25, linewidth=0, label="low to high")
-    price_axes.plot(steps, close, color=BLUE, linewidth=1.2, label="close")
+    price_axes.fill_between(steps, flat[:, 2], flat[:, 1], color=PRICE, alpha=0.25, linewidth=0, label="low to high")
+    price_axes.plot(steps, close, color=PRICE, linewidth=1.2, label="close")
     price_axes.set_ylabel("price")
-    price_axes.legend(fontsize=8, frameon=False)
-    volume_axes.bar(steps, volume, color=GREY, width=1)
+    price_axes.legend(frameon=False)
+    volume_axes.bar(steps, volume, color=QUIET, width=1)
     volume_axes.set_ylabel("volume")
     volume_axes.set_xlabel("bars before the row")
     return figure

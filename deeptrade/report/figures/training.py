@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
 
-from .common import BLUE, GREEN, GREY, ORANGE, RED, legend_below, new_axes
+from .common import finish, legend_below, new_axes
+from .palette import BETTER, INK, MODEL, MODEL_LAST, MODEL_LATER, PRICE, QUIET, QUIETER, SOFT, WORSE
 
-_INTERVALS = "steps ahead; bars are 95% intervals over resampled blocks of rows"
+_INTERVALS = "steps ahead; bars are 95% intervals"
 
 
 def loss_curve(history: pd.DataFrame, epochs: Sequence[Json] = ()) -> Figure:
@@ -42,15 +43,15 @@ def loss_curve(history: pd.DataFrame, epochs: Sequence[Json] = ()) -> Figure:
     if best is not None:
         title += f";\nthe inner loss is lowest at step {best:,}"
     figure, axes = new_axes(title)
-    axes.plot(history["step"], loss, color=BLUE, linewidth=0.8, alpha=0.6, label="each step")
+    axes.plot(history["step"], loss, color=QUIETER, linewidth=1, label="each step")
     if window > 1:
         label = f"median of the last {window} steps"
-        axes.plot(history["step"].iloc[window - 1 :], smooth, color=RED, linewidth=2, label=label)
+        axes.plot(history["step"].iloc[window - 1 :], smooth, color=MODEL, linewidth=2, label=label)
     if epochs:
         steps, losses = zip(*((one["step"], one["loss"]) for one in epochs), strict=True)
-        axes.plot(steps, losses, color=GREEN, marker="o", markersize=5, linewidth=1.2, label="inner rows")
+        axes.plot(steps, losses, color=INK, marker="o", markersize=6, linewidth=1.2, label="inner rows")
     if window > 1 or epochs:
-        axes.legend(fontsize=8, frameon=False)
+        legend_below(figure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("Huber loss\n[sd of the target]")
@@ -77,29 +78,28 @@ def validation_errors(result: Json) -> Figure:
     figure, axes = new_axes(title if errors.known else "No validation row has a known target")
     gains = np.array([np.nan if one.ratio is None else gain_from(one.ratio) for one in errors.horizons])
     steps = [one.horizon for one in errors.horizons]
-    axes.bar(steps, -gains, color=np.where(gains > 0, GREEN, ORANGE))
-    axes.axhline(0, color=GREY, linewidth=1)
+    axes.bar(steps, gains, 0.6, color=QUIET)
+    axes.axhline(0, color=SOFT, linewidth=1)
     axes.set_xticks(steps)
-    axes.set_xlabel("steps ahead")
-    axes.set_ylabel("MAE relative to\nzero forecast's")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="%"))
-    axes.text(0.99, 0.03, "below zero is better", transform=axes.transAxes, ha="right", fontsize=8, color=GREY)
+    axes.set_xlabel("steps ahead; without intervals, so a difference may be chance")
+    axes.set_ylabel("error below that of zero")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
 def skill(judged: Evaluation) -> Figure:
-    """Return the rank IC by horizon with 95% intervals, in blue where there is evidence; the title is the verdict."""
+    """Return the rank IC by horizon with 95% intervals, coloured where there is evidence of skill."""
     decided = judged.verdict
-    figure, axes = new_axes("Not judged" if decided is None else decided.sentence(judged.step).rstrip("."))
     known = findings.known_scores(judged.of("rank_ic"))
+    figure, axes = new_axes(_skill_title(known, judged.step))
     told = set(decided.horizons) if decided is not None and decided.kind == "evidence" else set()
     for name, colour, chosen in (
-        ("evidence of skill", BLUE, [one for one in known if one.horizon in told]),
-        ("no evidence", GREY, [one for one in known if one.horizon not in told]),
+        ("evidence of skill", BETTER, [one for one in known if one.horizon in told]),
+        ("no evidence", QUIET, [one for one in known if one.horizon not in told]),
     ):
         if chosen:
             _draw_intervals(axes, chosen, color=colour, label=name)
-    axes.axhline(0, color=GREY, linewidth=1)
+    axes.axhline(0, color=SOFT, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_INTERVALS)
     axes.set_ylabel("rank IC")
@@ -108,25 +108,65 @@ def skill(judged: Evaluation) -> Figure:
     return figure
 
 
+def _skill_title(known: list[Score], step: str) -> str:
+    """Return the rank IC at the first and the last horizon, and how many intervals lie above zero, each alone."""
+    if not known:
+        return "Not judged"
+    shown = known[:1] + known[1:][-1:]
+    values = " and ".join(f"{one.value:.3f} {horizon_name(one.horizon, step)} ahead" for one in shown)
+    if all(one.low is None for one in known):
+        return f"The rank IC is {values}; too few rows for intervals"
+    above = sum(one.is_above for one in known)
+    return f"The rank IC is {values}; {above} of {count_of(len(known), 'interval')} lie above zero, each taken alone"
+
+
 def gains(judged: Evaluation) -> Figure:
     """Return by horizon how far the model's error is below each baseline's, with 95% intervals."""
-    compared = [one for one in findings.compare_with_baselines(judged) if one.known]
+    compared = findings.strongest_first(judged)
     title = "No error is known"
     if compared:
-        horizons = f"{compared[0].better} of {count_of(compared[0].known, 'horizon')}"
-        title = f"The error is below {compared[0].baseline}'s at {horizons}, each alone with 95% confidence"
-    figure, axes = new_axes(title)
-    for number, (one, colour) in enumerate(zip(compared, (BLUE, ORANGE, GREEN, RED), strict=False)):
-        points = findings.known_scores(judged.of(f"mae_gain_{one.baseline}"))
-        _draw_intervals(axes, points, color=colour, label=f"than {one.baseline}", shift=0.15 * (number - 1.5))
-    axes.axhline(0, color=GREY, linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel(_INTERVALS)
-    axes.set_ylabel("error lower by")
-    if axes.get_legend_handles_labels()[1]:
-        legend_below(figure)
+        best = compared[0]
+        of_several = (
+            f" beside {best.baseline}'s, the lowest of {len(compared)} simple forecasts," if compared[1:] else ""
+        )
+        horizons = f"{best.better} of {count_of(best.known, 'horizon')}"
+        title = f"The error{of_several} is lower at {horizons}, each alone with 95% confidence"
+        title = title if of_several else title.replace("is lower", f"is below {best.baseline}'s")
+    lines = max(1, -(-len(compared) // 2))
+    figure = Figure(figsize=(8, 0.5 + 2.2 * lines), layout="constrained")
+    cells = figure.subplots(lines, min(2, max(1, len(compared))), squeeze=False, sharex=True, sharey=True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    for axes, one in zip(cells.flat, compared, strict=False):
+        finish(axes)
+        axes.set_title(f"than {one.baseline}", loc="left", fontsize=12, color=SOFT)
+        _draw_by_side(axes, findings.known_scores(judged.of(f"mae_gain_{one.baseline}")))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in cells.flat[len(compared) :]:
+        axes.set_axis_off()
+    for axes in cells[-1]:
+        axes.set_xlabel("steps ahead")
+    _legend_of_all(figure)
     return figure
+
+
+def _draw_by_side(axes: Axes, scores: Sequence[Score]) -> None:
+    """Draw scores with intervals, coloured only where the whole interval lies on one side of zero."""
+    for label, colour, chosen in (
+        ("better, with 95% confidence", BETTER, [one for one in scores if one.is_above]),
+        ("worse, with 95% confidence", WORSE, [one for one in scores if one.is_below]),
+        ("may be chance", QUIET, [one for one in scores if not (one.is_above or one.is_below)]),
+    ):
+        if chosen:
+            _draw_intervals(axes, chosen, color=colour, label=label)
+    axes.axhline(0, color=SOFT, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _legend_of_all(figure: Figure) -> None:
+    """Give a figure of several axes one set of keys."""
+    keys = {label: key for axes in figure.axes for key, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if keys:
+        figure.legend(keys.values(), keys.keys(), loc="outside lower left", frameon=False)
 
 
 def calibration(judged: Evaluation) -> Figure:
@@ -138,12 +178,13 @@ def calibration(judged: Evaluation) -> Figure:
         ahead = horizon_name(chosen[0][0], judged.step)
         title = f"Outcomes move {findings.slope_of_groups(chosen[0][1]):,.1f} times as far as forecasts, {ahead} ahead"
     figure, axes = new_axes(title)
-    for (horizon, groups), colour in zip(chosen, (BLUE, ORANGE, GREEN), strict=False):
+    styles = zip((MODEL, MODEL_LATER, MODEL_LAST), "os^", strict=True)
+    for (horizon, groups), (colour, shape) in zip(chosen, styles, strict=False):
         forecasts, targets = 100 * np.array(groups).T
-        axes.plot(forecasts, targets, "o-", color=colour, label=f"{horizon_name(horizon, judged.step)} ahead")
+        axes.plot(forecasts, targets, f"{shape}-", color=colour, label=f"{horizon_name(horizon, judged.step)} ahead")
     if chosen:
         edge = max(abs(limit) for limit in axes.get_xlim())
-        axes.plot([-edge, edge], [-edge, edge], color=GREY, linestyle=":", label="forecast = outcome")
+        axes.plot([-edge, edge], [-edge, edge], color=PRICE, linestyle=":", label="forecast = outcome")
         legend_below(figure)
     axes.set_xlabel("mean forecast of a group [%]")
     axes.set_ylabel("mean outcome [%]")
@@ -162,8 +203,14 @@ def directions(judged: Evaluation) -> Figure:
     figure, axes = new_axes(title)
     if found.shares:
         rates = [(one.horizon, one.value) for one in found.base_rates]
-        axes.plot(*zip(*rates, strict=True), color=RED, linestyle="--", linewidth=1, label="the more frequent sign")
-        _draw_intervals(axes, found.shares, color=BLUE, label="model")
+        axes.plot(*zip(*rates, strict=True), color=PRICE, linestyle="--", linewidth=1.4, label="the more frequent sign")
+        sure = {one.horizon for one in judged.of("direction_gain") if one.is_above}
+        for label, colour, chosen in (
+            ("better, with 95% confidence", BETTER, [one for one in found.shares if one.horizon in sure]),
+            ("may be chance", QUIET, [one for one in found.shares if one.horizon not in sure]),
+        ):
+            if chosen:
+                _draw_intervals(axes, chosen, color=colour, label=label)
         legend_below(figure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_INTERVALS)
@@ -172,10 +219,10 @@ def directions(judged: Evaluation) -> Figure:
     return figure
 
 
-def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str, shift: float = 0.0) -> None:
+def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str) -> None:
     """Draw scores by horizon, with intervals where there are any."""
-    x = np.array([one.horizon for one in scores]) + shift
+    x = np.array([one.horizon for one in scores])
     value = np.array([one.value for one in scores])
     low = np.array([one.value if one.low is None else one.low for one in scores])
     high = np.array([one.value if one.high is None else one.high for one in scores])
-    axes.errorbar(x, value, [value - low, high - value], fmt="o", color=color, capsize=3, label=label)
+    axes.errorbar(x, value, [value - low, high - value], fmt="o", color=color, elinewidth=2, markersize=6, label=label)

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ...judging.verdict import horizon_name
 from ...units import count_of
-from .common import BLUE, GREEN, GREY, ORANGE, legend_below, new_axes
+from .common import legend_below, new_axes
+from .palette import MODEL, MODEL_LAST, MODEL_LATER, QUIET
 
 if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
@@ -26,12 +27,13 @@ def skill_by_fold(judged: Evaluation) -> Figure:
     above = sum(value > 0 for value in first)
     ahead = horizon_name(chosen[0], judged.step)
     figure, axes = new_axes(f"The rank IC {ahead} ahead is above zero in {above} of {count_of(len(first), 'fold')}")
-    for number, (horizon, colour) in enumerate(zip(chosen, (BLUE, ORANGE, GREEN), strict=False)):
+    styles = zip((MODEL, MODEL_LATER, MODEL_LAST), "os^", strict=True)
+    for number, (horizon, (colour, shape)) in enumerate(zip(chosen, styles, strict=False)):
         some = [one for one in judged.folds if one.horizon == horizon and one.rank_ic is not None]
         places = np.array([int(one.period.removeprefix("fold ")) for one in some]) + 0.12 * (number - 1)
         label = f"{horizon_name(horizon, judged.step)} ahead"
-        axes.plot(places, [float(one.rank_ic or 0.0) for one in some], "o", color=colour, label=label)
-    axes.axhline(0, color=GREY, linewidth=1)
+        axes.plot(places, [float(one.rank_ic or 0.0) for one in some], shape, color=colour, label=label)
+    axes.axhline(0, color=QUIET, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("fold, in order of time")
     axes.set_ylabel("rank IC")

@@ -176,12 +176,35 @@ def nonfinite_places(profile: Json) -> list[NonfinitePlaces]:
     return found
 
 
-def with_most_outliers(profile: Json, most: int) -> list[Json]:
-    """Return the `most` features with the highest share of outliers, in file order."""
-    chosen = {id(feature) for feature in most_outliers_first(profile)[:most]}
-    return [feature for feature in profile["features"] if id(feature) in chosen]
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a feature: `number` from 0, its name or '', statistics of all its numbers, and of its last steps.
+
+    `missing_share` is from 0 to 1, `drift` in standard deviations; `histogram` and `path` as in FeatureExamination.
+    """
+
+    number: int
+    name: str
+    mean: float
+    std: float
+    low: float
+    high: float
+    missing_share: float
+    drift: float
+    histogram: list[int]
+    path: list[float | None]
 
 
-def most_outliers_first(profile: Json) -> list[Json]:
-    """Return the features by their share of outliers, descending; those with equal shares in file order."""
-    return sorted(profile["features"], key=lambda feature: -feature["outlier_share"])
+def channels(feature: Json, rows: int) -> list[Channel]:
+    """Return the channels of a feature; none where its profile has no histogram of each."""
+    names = feature.get("names") or [""] * len(feature["mean"])
+    numbers = max(1, rows * len(feature["nonfinite_by_step"]))
+    return [
+        Channel(number, name, mean, std, low, high, missing / numbers, drift, histogram, path)
+        for number, (name, mean, std, low, high, missing, drift, histogram, path) in enumerate(
+            zip(
+                names, feature["mean"], feature["std"], feature["min"], feature["max"],
+                feature["nonfinite_by_channel"], feature["drift"], feature["histograms"], feature["path"], strict=True,
+            )
+        )
+    ] if feature.get("histograms") else []  # fmt: skip

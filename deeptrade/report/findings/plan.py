@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...memory import Limit
 from ...planning.memory_model import PARTS
 from .common import Json
-from .memory import Prediction
+from .memory import ABOVE_BASELINE, PEAK, Prediction, predicted_terms
 
 _SMALL_TERMS = 50
 """A term below this fraction of the predicted peak (1/50) is added to the others."""
@@ -25,11 +25,18 @@ def largest_term(plan: Json) -> str:
     return max(terms, key=terms.get)
 
 
-def split_small_terms(plan: Json) -> tuple[dict[str, int], int]:
-    """Return predicted bytes of the terms of at least 2% of the predicted peak, and the sum of all others."""
-    terms, least = plan["predicted_terms"], plan["predicted_peak_bytes"] // _SMALL_TERMS
-    large = {term: size for term, size in terms.items() if size >= least}
-    return large, sum(terms.values()) - sum(large.values())
+def terms_to_show(plan: Json) -> list[Prediction]:
+    """Return the terms of at least 2% of the predicted peak, the largest first, all others as one, and the peak.
+
+    `plan` is a plan.json, or the memory part of a result.json with its `measured_peak_bytes`.
+    """
+    found = {one.name: one for one in predicted_terms(plan)}
+    least = plan["predicted_peak_bytes"] // _SMALL_TERMS
+    terms = sorted((found[term] for term in plan["predicted_terms"]), key=lambda one: -one.predicted_bytes)
+    large = [one for one in terms if one.predicted_bytes >= least]
+    small = sum(one.predicted_bytes for one in terms[len(large) :])
+    sums = [found[name] for name in (ABOVE_BASELINE, PEAK) if name in found]
+    return [*large, *([Prediction("all others", small, None)] if small else []), *sums]
 
 
 @dataclass(frozen=True)

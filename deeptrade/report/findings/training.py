@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...times import iso_time
 from ...training.validation_errors import ValidationErrors, errors_of
 from .common import Json
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
     from ...store.ledger import LedgerEntry
+    from ...training.judged import Judged
+
+MOST_STRETCHES = 60
+"""Stretches of time that a figure can show beside each other."""
 
 LEAST_THIRD = 5
 """Steps that a third of a training run must have before a trend is reported."""
@@ -47,6 +52,46 @@ def compare_with_baselines(judged: Evaluation) -> list[BaselineComparison]:
         better, worse = sum(one.is_above for one in known), sum(one.is_below for one in known)
         found.append(BaselineComparison(name, len(known), better, worse))
     return found
+
+
+def strongest_first(judged: Evaluation) -> list[BaselineComparison]:
+    """Return the comparisons that have gains, that with the lowest error of its own first."""
+    compared = [one for one in compare_with_baselines(judged) if one.known]
+    return sorted(compared, key=lambda one: _mean_value(judged.of(f"mae_gain_{one.baseline}")))
+
+
+def _mean_value(scores: Sequence[Score]) -> float:
+    return float(np.mean([one.value for one in scores if one.value is not None]))
+
+
+def first_middle_last(horizons: Sequence[int]) -> list[int]:
+    """Return the first, the middle and the last of the horizons, each once."""
+    known = sorted(set(horizons))
+    return sorted({known[0], known[len(known) // 2], known[-1]}) if known else []
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Mean forecast and outcome one step ahead, as returns, of the rows of a stretch of time; `middle` is ISO 8601."""
+
+    middle: str
+    forecast: float
+    outcome: float
+    rows: int
+
+
+def stretches(judged: Judged) -> list[Stretch]:
+    """Return the rows that were judged in order of time, in at most MOST_STRETCHES stretches of equally many."""
+    forecasts, outcomes = judged.forecasts[:, 0].astype(float), judged.targets[:, 0].astype(float)
+    known = np.flatnonzero(np.isfinite(forecasts) & np.isfinite(outcomes))
+    if len(known) < LEAST_THIRD:
+        return []
+    return [
+        Stretch(
+            iso_time(int(judged.times[rows[len(rows) // 2]])), forecasts[rows].mean(), outcomes[rows].mean(), len(rows)
+        )
+        for rows in np.array_split(known, min(MOST_STRETCHES, len(known) // LEAST_THIRD))
+    ]
 
 
 def known_scores(scores: Sequence[Score]) -> list[Score]:

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...memory import PhaseGrowth, PhaseRow
-from ...memory.leaks import LEAK_WARM_UP_STEPS, LEAST_VISITS
+from ...memory.leaks import LEAK_WARM_UP_STEPS, LEAST_GROWTH, LEAST_SLOPE, LEAST_VISITS
 from ...units import format_bytes
 from ..findings import memory as findings
 from .common import Json
 
 _MOST_SPIKES = 3
+
+_NO_LEAK = (
+    f"It is not counted as a leak: a leak rises by more than {format_bytes(LEAST_SLOPE)} a step and by at least "
+    f"{format_bytes(LEAST_GROWTH)} over the steps that are tested, as fast at their end as at their beginning; a heap "
+    "that settles rises less and less."
+)
 
 _EFFECTS = {
     "batch_size": "smaller passes, the same rows per step, the same weights to 1e-5; a step takes slightly longer",
@@ -92,11 +98,11 @@ def growth_verdict(memory: Json) -> str:
     ]
     slope = memory.get("slope")
     if slope and not lines:
-        span = f"{format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
-        lines.append(
-            f"No leak: memory changed by {format_bytes(slope['bytes_per_step'])} per step (95% interval {span}) after "
-            f"the first {LEAK_WARM_UP_STEPS} steps."
+        span = f"95% interval {format_bytes(slope['low'])} to {format_bytes(slope['high'])}"
+        change = (
+            f"by {format_bytes(slope['bytes_per_step'])} per step ({span}) after the first {LEAK_WARM_UP_STEPS} steps"
         )
+        lines.append(f"Memory rose {change}. {_NO_LEAK}" if slope["low"] > 0 else f"No leak: memory changed {change}.")
     if not lines:
         lines.append("Too few steps to tell whether memory grows.")
     for spike in memory.get("spikes", [])[:_MOST_SPIKES]:

@@ -10,7 +10,7 @@ from ...memory import Limit
 from ...settings import BEFORE
 from ...units import count_of, format_bytes
 from ..findings import plan as findings
-from ..findings.memory import Prediction
+from ..findings.memory import ABOVE_BASELINE, PEAK, Prediction
 from ..findings.memory import predicted_terms as predictions
 from .common import Json, settings_table
 
@@ -52,7 +52,31 @@ def predicted(plan: Json) -> pd.DataFrame:
 
     `plan` is a plan, or the memory part of a result with `measured_peak_bytes`, which also has the baseline.
     """
-    return pd.DataFrame([{"term": one.name} | _against_measured(one) for one in predictions(plan)])
+    return pd.DataFrame(
+        [
+            {"term": one.name} | _against_measured(one) | {"what it is": _TERMS.get(one.name, "-")}
+            for one in predictions(plan)
+        ]
+    )
+
+
+_TERMS = {
+    "baseline": "what the process holds before there is a model: Python, its libraries, TensorFlow",
+    "program": "the compiled training step and what TensorFlow sets up to run it",
+    "weights": "the numbers that are learned",
+    "gradients": "one per weight, of the pass under way",
+    "accumulators": "one per weight, summed over the passes of a step",
+    "optimizer slots": "two per weight, which Adam keeps between steps",
+    "averages": "one per weight: their mean over steps",
+    "activations": "what a pass keeps between its forward and its backward half; grows with its rows",
+    "batches": "the rows of the pass under way",
+    "prefetch": "batches that are read ahead",
+    "cache": "batches that are kept, with cache_batches",
+    "rows": "the index of rows and their targets; with no_lazy_loading all rows",
+    ABOVE_BASELINE: "all terms but the baseline, beside what the run added to its own",
+    PEAK: "the most anonymous memory at any time",
+}
+"""What each term of a prediction is."""
 
 
 def trials(plan: Json) -> pd.DataFrame:

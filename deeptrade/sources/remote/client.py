@@ -1,0 +1,222 @@
+"""The client of object stores, obstore: the only module that knows it. Its errors become ours, one line each.
+
+Credentials come by the client's own ways, from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...) or the
+machine's role. Its messages may hold key ids and signatures, so none of their text is passed on but a status code and
+the name of an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import RemoteError, SettingsError
+from .address import Address
+
+RETRY: dict[str, Any] = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
+"""Answers such as 503, lost connections and slow ones are tried again, ever less often, for three minutes."""
+
+_PART_BYTES, _MOST_PARTS = 8 << 20, 9000
+"""Of an upload: stores accept 10,000 parts."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object: its address, size in bytes and e-tag, which changes with its content."""
+
+    address: Address
+    size: int
+    e_tag: str
+
+
+class ChangedError(RemoteError):
+    """An object is not what it was when it was found."""
+
+
+class ExistsError(RemoteError):
+    """There is an object already where one was to be created."""
+
+
+def head(address: Address) -> Found | None:
+    """Return the object at an address; None where there is none."""
+    with _told(address, "looking at"):
+        try:
+            return _found(address, _library().head(_connect(address), address.key))
+        except FileNotFoundError:
+            return None
+
+
+def listed(folder: Address, *, deep: bool = True) -> list[Found]:
+    """Return the objects below an address, sorted by key; with `deep` off, those directly below it."""
+    with _told(folder, "listing"):
+        if deep:
+            found = [one for some in _library().list(_connect(folder), folder.key or None) for one in some]
+        else:
+            found = _library().list_with_delimiter(_connect(folder), folder.key or None)["objects"]
+    return sorted((_found(folder, one) for one in found), key=lambda one: one.address.key)
+
+
+def get(found: Found, start: int, stop: int) -> Any:
+    """Return bytes [start, stop) of an object, as a buffer.
+
+    Raises ChangedError where the object is no longer the one that was found: the request is made on its e-tag.
+    """
+    address, changed = found.address, ChangedError(f"{found.address} was overwritten while it was read; run again")
+    with _told(address, "reading"):
+        options = {"range": (start, stop), "if_match": found.e_tag or None}
+        try:
+            answer = _library().get(_connect(address), address.key, options=options)
+            content = answer.bytes()
+        except FileNotFoundError:
+            raise ChangedError(f"{address} was removed while it was read; run again") from None
+        except _library().exceptions.PreconditionError:
+            raise changed from None
+    if (found.e_tag and answer.meta["e_tag"] != found.e_tag) or answer.meta["size"] != found.size:
+        raise changed  # a server that knows no conditions
+    if len(content) != stop - start:
+        raise RemoteError(f"{address} gave {len(content)} of {stop - start} bytes; run again")
+    return content
+
+
+def get_ranges(found: Found, starts: list[int], stops: list[int]) -> list[Any]:
+    """Return several ranges of an object as buffers, asked for side by side, neighbours in one request.
+
+    They are not conditional, which the client cannot make of several: for content that has a checksum of its own.
+    """
+    with _told(found.address, "reading"):
+        try:
+            store, key = _connect(found.address), found.address.key
+            return _library().get_ranges(store, key, starts=starts, ends=stops, coalesce=0)
+        except FileNotFoundError:
+            raise ChangedError(f"{found.address} was removed while it was read; run again") from None
+
+
+def get_whole(address: Address) -> tuple[Found, bytes] | None:
+    """Return an object and its bytes; None where there is none."""
+    with _told(address, "reading"):
+        try:
+            answer = _library().get(_connect(address), address.key)
+            return _found(address, answer.meta), bytes(answer.bytes())
+        except FileNotFoundError:
+            return None
+
+
+def put(address: Address, content: Path | bytes, *, create: bool = False) -> str:
+    """Write an object, whole or not at all, and return its e-tag; a file in parts side by side.
+
+    Raises ExistsError where `create` is on and there is one already.
+    """
+    size = content.stat().st_size if isinstance(content, Path) else len(content)
+    options: dict[str, Any] = (
+        {"mode": "create"} if create else {"chunk_size": max(_PART_BYTES, -(-size // _MOST_PARTS))}
+    )
+    with _told(address, "writing"):
+        try:
+            return _library().put(_connect(address), address.key, content, **options)["e_tag"] or ""
+        except _library().exceptions.AlreadyExistsError:
+            raise ExistsError(f"{address} is there already; give another address, or --fresh to replace it") from None
+
+
+def delete(addresses: list[Address]) -> None:
+    """Remove objects; those that are gone already do no harm."""
+    for address in addresses:
+        with _told(address, "removing"):
+            try:
+                _library().delete(_connect(address), address.key)
+            except FileNotFoundError:
+                continue
+
+
+def need_client(address: Address) -> None:
+    """Raise SettingsError where the extra that has the client is not installed."""
+    try:
+        _library()
+    except ImportError:
+        raise SettingsError(
+            f"{address} needs the client of object stores, which is not installed: pip install 'deeptrade[cloud]'"
+        ) from None
+
+
+def _library() -> Any:
+    import obstore
+    import obstore.exceptions
+    import obstore.store
+
+    return obstore
+
+
+def _connect(address: Address) -> Any:
+    return _connected(address.scheme, address.bucket)
+
+
+@lru_cache(maxsize=64)
+def _connected(scheme: str, bucket: str) -> Any:
+    """The client's store of a bucket, and a mark that its threads run in this process."""
+    _running_in.add(os.getpid())
+    return _library().store.from_url(f"{scheme}://{bucket}", retry_config=RETRY)
+
+
+_running_in: set[int] = set()
+
+
+def _refuse_forked() -> None:
+    """Raise RemoteError in a child that was forked: it has no copy of the client's threads, and would wait for ever."""
+    if _running_in and os.getpid() not in _running_in:
+        raise RemoteError(
+            "a forked process cannot read from an object store after its parent has; start processes by spawn, such as "
+            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn'))"
+        )
+
+
+def _found(near: Address, meta: Any) -> Found:
+    return Found(near.at(meta["path"]), meta["size"], meta["e_tag"] or "")
+
+
+@contextmanager
+def _told(address: Address, action: str) -> Iterator[None]:
+    """Raise RemoteError, one line, for what the client raises; our own errors pass."""
+    need_client(address)
+    _refuse_forked()
+    errors = _library().exceptions
+    try:
+        yield
+    except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
+        raise _line(address, action, error, _CREDENTIALS) from None
+    except FileNotFoundError as error:
+        raise _line(address, action, error, "check the name") from None
+    except (errors.BaseError, OSError, ValueError) as error:
+        lacks = "169.254." in str(error) or "metadata" in str(error)  # where it looks for a role when it has no keys
+        raise _line(address, action, error, _CREDENTIALS if lacks else _UNREACHABLE) from None
+
+
+_CREDENTIALS = (
+    "check the credentials, which come from the environment (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+    "AWS_SKIP_SIGNATURE=true for what is public) or the machine's role"
+)
+_UNREACHABLE = "check the network, the endpoint (AWS_ENDPOINT_URL, AWS_REGION) and the name, and run again"
+
+
+def _line(address: Address, action: str, error: Exception, advice: str) -> RemoteError:
+    """The one line for an error of the client: of its text, only the status and the name of the error are safe."""
+    text = str(error)
+    status, code = re.search(r"status code: (\d{3})", text), re.search(r"<Code>([A-Za-z]{1,40})</Code>", text)
+    words = [f"status {status[1]}" if status else "", code[1] if code else "", _kind(text)]
+    reason = ", ".join(filter(None, words)) or type(error).__name__
+    return RemoteError(f"{action} {address} failed ({reason}); {advice}")
+
+
+def _kind(text: str) -> str:
+    known: dict[str, Callable[[str], bool]] = {
+        "no such bucket or name": lambda t: "404" in t,
+        "no connection": lambda t: "error sending request" in t or "connect" in t.lower(),
+        "no answer in time": lambda t: "timed out" in t or "timeout" in t.lower().replace("retry_timeout", ""),
+        "http without TLS is allowed by AWS_ALLOW_HTTP=true": lambda t: "scheme is not https" in t.lower(),
+    }
+    return next((words for words, holds in known.items() if holds(text) and "status code" not in text), "")
