@@ -123,12 +123,12 @@ def use_the_widgets(tab):
     cell_text = "document.querySelector('.jp-Notebook').textContent"  # innerText lacks cells that are out of sight
     images = "document.querySelectorAll('.jp-Notebook figure.chart').length"
     tab.evaluate("document.querySelector('.jp-Notebook .slider-container, .jp-Notebook .noUi-handle').focus()")
-    before = tab.evaluate("document.querySelector('.jp-Notebook figure.chart').innerHTML")
+    before = tab.evaluate("document.querySelector('.jp-Notebook figure.chart')?.innerHTML")
     tab.evaluate(
         "document.querySelector('.noUi-handle').dispatchEvent("
         "new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}))"
     )
-    tab.wait_for(f"document.querySelector('.jp-Notebook figure.chart').innerHTML !== {json.dumps(before)}")
+    tab.wait_for(f"document.querySelector('.jp-Notebook figure.chart')?.innerHTML !== {json.dumps(before)}")
     tab.wait_for(f"{cell_text}.includes('Targets of row 1, ') && !{cell_text}.includes('Targets of row 0, ')")
     choose = """
     (() => {
