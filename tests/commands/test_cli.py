@@ -13,6 +13,8 @@ import pytest
 
 from deeptrade.cli import _build_parser, main
 from deeptrade.errors import standing_in
+from deeptrade.notebook.execute import notebook_path
+from deeptrade.notebook.parameters import declared
 from deeptrade.settings import FitSettings
 from deeptrade.store.ledger import read_ledger
 from tests.support.markets import make_market
@@ -176,7 +178,8 @@ def test_the_help_of_run_names_every_parameter_that_it_takes(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     told = capsys.readouterr().out
-    known = {item.name for item in fields(FitSettings)} - {"csv", "out", "plan"} | {"effective_batch", "quick"}
+    notebooks = [notebook_path(name) for name in ("01_profile_dataset", "02_auto_optimize", "03_train")]
+    known = {name for notebook in notebooks for name in declared(notebook)} - {"csv", "out", "plan"}
     listed = {
         line.split()[0]: line for line in told[told.index("parameters of the notebooks") :].splitlines()[1:] if line
     }
