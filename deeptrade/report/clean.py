@@ -18,6 +18,11 @@ _ACTIVE = re.compile(
 )
 _FOREIGN = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:|/|\\)", re.IGNORECASE)
 _PATH = re.compile(r"(?<![\w./~])(?:file://)?(?:~(?:/[\w.@+~*?-]+)+|(?:/[\w.@+~*?-]+){2,})/?")
+_SUSPECT = re.compile(
+    r"\s(?:on|xmlns|href|src|action|formaction|poster|data|background|xlink|style)|[/~][^>]|[&:]", re.IGNORECASE
+)
+"""What a tag has of which an attribute has to be looked at: of a drawing's thousands, few do."""
+
 _LINKS = {"href", "src", "srcset", "action", "formaction", "poster", "data", "background", "xlink:href"}
 _NAMES = {"class", "id", "style"}
 
@@ -73,7 +78,9 @@ def _scrub_escaped(text: str, names: re.Pattern[str] | None) -> str:
 
 
 def _clean_tag(tag: str, names: re.Pattern[str] | None) -> str:
-    return tag if "=" not in tag else _ATTRIBUTE.sub(partial(_clean_attribute, names=names), tag)
+    if "=" not in tag or not (_SUSPECT.search(tag) or (names and names.search(tag))):
+        return tag
+    return _ATTRIBUTE.sub(partial(_clean_attribute, names=names), tag)
 
 
 def _clean_attribute(match: re.Match[str], names: re.Pattern[str] | None) -> str:

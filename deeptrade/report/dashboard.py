@@ -52,7 +52,8 @@ def _income(found: RunFiles) -> Tile | None:
         return None
     name = f"Income after {basis_points(TOLD_FEE)} bp a change"
     note = f"% of the stake in {count_of(round(costs.days), 'day')}, by the sign of the forecast; "
-    return Tile(name, f"{100 * sign.income:+.1f}%", f"{note}always long {100 * long.income:+.1f}%")
+    few = "; too few independent steps to tell" if sign.low is None else ""
+    return Tile(name, f"{100 * sign.income:+.1f}%", f"{note}always long {100 * long.income:+.1f}%{few}")
 
 
 def _memory(found: RunFiles) -> Tile | None:

@@ -23,6 +23,7 @@ from .tables import settings_table
 _PARAMETERS = ("parameters", "injected-parameters")
 _PAPERMILL_MARKS = ("papermill-error-cell-tag",)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE = re.compile(r'<div data-drawing="(\d+)"></div>')
 _LONGEST_ERROR, _MOST_LINES = 500, 2
 
 
@@ -134,8 +135,20 @@ def _body(content: Any, *, code: bool) -> str:
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.exclude_anchor_links = True
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
+    drawn = _take_drawings(content)
     body, _ = exporter.from_notebook_node(content)
-    return body
+    return _PLACE.sub(lambda place: drawn[int(place[1])], body)
+
+
+def _take_drawings(content: Any) -> list[str]:
+    """Put marks in place of drawings and return them: nbconvert would parse each of their thousands of tags."""
+    drawn: list[str] = []
+    for output in _outputs(content):
+        html = output.get("data", {}).get("text/html", "")
+        if "<svg" in html:
+            output.data["text/html"] = f'<div data-drawing="{len(drawn)}"></div>'
+            drawn.append(html)
+    return drawn
 
 
 def _strip_for_readers(content: Any) -> None:

@@ -44,6 +44,12 @@ def test_the_tile_of_income_is_after_costs_beside_always_long(tmp_path):
     assert tile.note.endswith("in 10 days, by the sign of the forecast; always long +2.0%")
 
 
+def test_an_income_of_too_few_steps_says_that_it_tells_nothing(tmp_path):
+    rules = [TradingScore(rule, 0.001, 0.1, None, None, None, 0, 1, 1, 0, 1) for rule in ("sign", "long")]
+    found = files(tmp_path, Evaluation(costs=AfterCosts(rules, days=1)))
+    assert any(one.note.endswith("always long +10.0%; too few independent steps to tell") for one in tiles(found))
+
+
 def test_what_is_not_known_has_no_tile(tmp_path):
     assert [one.name for one in tiles(files(tmp_path, Evaluation()))] == ["Rows per second"]
 

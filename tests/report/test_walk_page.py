@@ -90,7 +90,7 @@ def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_ea
     for question in ("from fold to fold", "chance of the seed", "simple forecasts", "right?", "With which settings?"):
         assert question in page
     assert "paths" not in page
-    assert page.count("<figure") == 4
+    assert page.count("<figure") == 6
     result = trainings[0].folder.read_result()
     write_json(trainings[0].folder.result, result | {"weights_sha256": "other"})
     page = write_walk_page(tmp_path).read_text()

@@ -134,7 +134,7 @@ def gains(judged: Evaluation) -> Figure:
         title = title if of_several else title.replace("is lower", f"is below {best.baseline}'s")
     lines = max(1, -(-len(compared) // 2))
     figure = Figure(figsize=(8, 0.5 + 2.2 * lines), layout="constrained")
-    cells = figure.subplots(lines, min(2, max(1, len(compared))), squeeze=False, sharex=True, sharey=True)
+    cells = figure.subplots(lines, min(2, max(1, len(compared))), squeeze=False, sharex=True)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     for axes, one in zip(cells.flat, compared, strict=False):
         finish(axes)
