@@ -29,9 +29,9 @@ _STOPPED = (130, 143)
 class LocalWorkers:
     """Runs `command` in `count` processes until all have ended well, and again after a loss, `restarts` times at most.
 
-    command(attempt) returns the command line of an attempt, counted from 0, which should end with this process. Worker 0
-    writes to this process's output, the others' lines are the same and are dropped. Each has a GPU of its own where
-    there are any.
+    command(attempt) returns the command line of an attempt, counted from 0, which should end with this process. Worker
+    0 writes to this process's output; the others' lines are the same and are dropped. Each worker has a GPU of its own
+    where there are any.
     """
 
     def __init__(
