@@ -99,14 +99,10 @@ def test_workers_that_were_killed_once_each_end_with_the_bytes_of_one_process(ma
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_workers_roll_back_like_one_process(market, tmp_path):
-    """So many bad rows that both return to an earlier checkpoint, go on without them, and give up at the same step."""
-    harmed = dict.fromkeys(range(1, 80, 4), "infinite")
-    lines = [
-        end(start(market, tmp_path / name, HARD, *further, harmed=harmed), code=2).splitlines()[-1]
-        for name, further in (("alone", []), ("run", ["--workers=2"]))
-    ]
-    assert lines[1].replace("worker 0: ", "").replace("/run/", "/alone/") == lines[0]
-    assert comparable(tmp_path / "run") == comparable(tmp_path / "alone")
+    """So many bad training rows that both return to an earlier checkpoint, and go on without them."""
+    harmed = dict.fromkeys(range(1, 58, 4), "infinite")
+    expected = run(market, tmp_path / "alone", HARD, harmed=harmed)
+    assert run(market, tmp_path / "run", HARD, "--workers=2", harmed=harmed) == expected
     rollbacks = [json.loads((tmp_path / name / "result.json").read_text())["rollbacks"] for name in ("alone", "run")]
     assert rollbacks[0] == rollbacks[1]
     assert rollbacks[0]
