@@ -53,12 +53,13 @@ class Steps:
         from step_time import batch, make_model
 
         from deeptrade.training.adam import Adam
-        from deeptrade.training.step import AccumulatingStep
+        from deeptrade.training.team_step import make_step
 
         self.inputs, self.targets = batch(options.batch_size)
         self.team, self.passes = team, options.passes // team.count
         self.pass_ms: list[float] = []
-        self.step = AccumulatingStep(
+        self.step = make_step(
+            team,
             make_model(model_size, options.encoder),
             Adam(1e-3, name="adam"),
             batch_size=options.batch_size,
@@ -66,7 +67,6 @@ class Steps:
             averaging=True,
             fused=True,
             jit=options.encoder in COMPILED,
-            team=team,
         )
 
     def take(self) -> None:

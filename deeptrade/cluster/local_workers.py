@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,14 +24,14 @@ which a silent worker is noticed that is less than half a minute."""
 
 _LOOK_SECONDS = 0.05
 _STOPPED = (130, 143)
-_PDEATHSIG = 1
 
 
 class LocalWorkers:
     """Runs `command` in `count` processes until all have ended well, and again after a loss, `restarts` times at most.
 
-    command(attempt) returns the command line of an attempt, counted from 0. Worker 0 writes to this process's output,
-    the others' lines are the same and are dropped. Each has a GPU of its own where there are any.
+    command(attempt) returns the command line of an attempt, counted from 0, which should end with this process. Worker
+    0 writes to this process's output; the others' lines are the same and are dropped. Each worker has a GPU of its own
+    where there are any.
     """
 
     def __init__(
@@ -113,7 +112,6 @@ class _Attempt:
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=self._errors[-1],
                 process_group=0,  # Ctrl-C comes from this process alone
-                preexec_fn=_end_with_parent,
             )
         )
 
@@ -184,12 +182,6 @@ def _gpus() -> int:
     """The GPUs that TensorFlow may see; 0 where they are hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "") == "-1"
     return 0 if hidden else len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _end_with_parent() -> None:
-    """In a new process: receive SIGTERM when the parent ends, however it does, where the system can (Linux)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -99,6 +98,6 @@ def _supervise(settings: FitSettings, given: Collection[str], workers: int, rest
         if attempt and result.exists() and result.stat().st_mtime >= began:  # what --fresh started over is under way
             names.discard("fresh")
         arguments = each.as_arguments(names)
-        return [sys.executable, "-m", PROGRAM, *arguments]
+        return [*bound_command(PROGRAM), *arguments]
 
     LocalWorkers(command, count=workers, restarts=restarts, sink=print_line).run()
