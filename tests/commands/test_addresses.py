@@ -32,7 +32,7 @@ FOLDERS = [
 """What is a folder, or a file that is no data: local in every case."""
 
 DATA = [
-    "fit --csv ADDRESS",
+    "fit --skip_rl --csv ADDRESS",
     "walk ADDRESS",
     "run ADDRESS",
     "profile ADDRESS --out out",
@@ -42,7 +42,7 @@ DATA = [
 ]
 
 STORES = [
-    "fit --csv market.csv --store ADDRESS",
+    "fit --skip_rl --csv market.csv --store ADDRESS",
     "compile market.csv --store ADDRESS",
     "verify ADDRESS",
     "export ADDRESS out.parquet",

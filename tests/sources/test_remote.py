@@ -3,6 +3,7 @@
 import gzip
 import re
 import time
+from datetime import timedelta
 from functools import partial
 
 import numpy as np
@@ -187,6 +188,24 @@ def test_answers_that_say_slow_down_are_asked_for_again(object_store, market, tm
     object_store.harm(harm)
     assert_equal_stores(address, market.path, tmp_path)
     assert sum(r.status == 503 for r in object_store.requests) > 2
+
+
+def test_an_answer_that_stands_still_is_asked_for_again(object_store, market, monkeypatch):
+    monkeypatch.setattr(client, "READING", {"timeout": timedelta(seconds=60), "read_timeout": timedelta(seconds=1)})
+    client._connected.cache_clear()
+    (file,) = find(Address.of(object_store.put("market.csv", market.path)))
+    stood = []
+
+    def harm(method, key, content):
+        if not stood:
+            stood.append(key)
+            time.sleep(4)
+
+    object_store.harm(harm)
+    began = time.monotonic()
+    assert file.read(0, 100).tobytes() == market.path.read_bytes()[:100]
+    assert stood
+    assert time.monotonic() - began < 4
 
 
 def test_a_store_that_only_says_slow_down_is_one_line_after_a_while(object_store, market, monkeypatch):

@@ -23,7 +23,11 @@ from .address import Address
 RETRY: dict[str, Any] = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 """Answers such as 503, lost connections and slow ones are tried again, ever less often, for three minutes."""
 
-_PART_BYTES, _MOST_PARTS = 8 << 20, 9000
+READING: dict[str, Any] = {"timeout": timedelta(minutes=2), "read_timeout": timedelta(seconds=30)}
+SENDING: dict[str, Any] = {"timeout": timedelta(minutes=10)}
+"""How long one request may take, and stand still: a part of 8 MiB, four side by side, on a line of 60 KB/s."""
+
+_PART_BYTES, _MOST_PARTS, _PARTS_AT_ONCE = 8 << 20, 9000, 4
 """Of an upload: stores accept 10,000 parts."""
 
 
@@ -114,12 +118,11 @@ def put(address: Address, content: Path | bytes, *, create: bool = False) -> str
     Raises ExistsError where `create` is on and there is one already.
     """
     size = content.stat().st_size if isinstance(content, Path) else len(content)
-    options: dict[str, Any] = (
-        {"mode": "create"} if create else {"chunk_size": max(_PART_BYTES, -(-size // _MOST_PARTS))}
-    )
+    parts = {"chunk_size": max(_PART_BYTES, -(-size // _MOST_PARTS)), "max_concurrency": _PARTS_AT_ONCE}
+    options: dict[str, Any] = {"mode": "create"} if create else parts
     with _told(address, "writing"):
         try:
-            return _library().put(_connect(address), address.key, content, **options)["e_tag"] or ""
+            return _library().put(_connect(address, sending=True), address.key, content, **options)["e_tag"] or ""
         except _library().exceptions.AlreadyExistsError:
             raise ExistsError(f"{address} is there already; give another address, or --fresh to replace it") from None
 
@@ -152,15 +155,23 @@ def _library() -> Any:
     return obstore
 
 
-def _connect(address: Address) -> Any:
-    return _connected(address.scheme, address.bucket)
+def _connect(address: Address, *, sending: bool = False) -> Any:
+    return _connected(address.scheme, address.bucket, sending)
 
 
 @lru_cache(maxsize=64)
-def _connected(scheme: str, bucket: str) -> Any:
+def _connected(scheme: str, bucket: str, sending: bool) -> Any:
     """The client's store of a bucket, and a mark that its threads run in this process."""
     _running_in.add(os.getpid())
-    return _library().store.from_url(f"{scheme}://{bucket}", retry_config=RETRY)
+    options = (SENDING if sending else READING) | _from_environment(scheme)
+    return _library().store.from_url(f"{scheme}://{bucket}", retry_config=RETRY, client_options=options)
+
+
+def _from_environment(scheme: str) -> dict[str, str]:
+    """The options of connections that the environment sets, such as AWS_ALLOW_HTTP, which others would replace."""
+    prefix = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}[scheme]
+    names = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "read_timeout", "timeout")
+    return {name: os.environ[prefix + name.upper()] for name in names if prefix + name.upper() in os.environ}
 
 
 _running_in: set[int] = set()
@@ -217,6 +228,6 @@ def _kind(text: str) -> str:
         "no such bucket or name": lambda t: "404" in t,
         "no connection": lambda t: "error sending request" in t or "connect" in t.lower(),
         "no answer in time": lambda t: "timed out" in t or "timeout" in t.lower().replace("retry_timeout", ""),
-        "http without TLS is allowed by AWS_ALLOW_HTTP=true": lambda t: "scheme is not https" in t.lower(),
+        "http without TLS needs AWS_ALLOW_HTTP=true": lambda t: "builder error" in t,
     }
     return next((words for words, holds in known.items() if holds(text) and "status code" not in text), "")
