@@ -201,6 +201,15 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_one_line(object_store, p
             data.read(np.arange(ROWS), ["arr_0"])
 
 
+def test_a_file_that_is_cut_while_it_is_read_is_one_line(object_store, published):
+    with open_store(published) as data:
+        data.read(np.arange(10), ["arr_0"])
+        key = file_of(object_store, "feature_0.f32")
+        object_store.put(key, object_store.get(key)[:50_000])
+        with pytest.raises(RemoteError, match=r"feature_0\.f32 was overwritten while it was read; run again"):
+            data.read(np.arange(ROWS - 20, ROWS), ["arr_0"])
+
+
 def test_a_store_that_is_replaced_while_it_is_read_is_one_line_and_then_the_new_one(object_store, published, tmp_path):
     other = make_market(tmp_path / "other.csv", rows=ROWS, shapes=SEVEN, seed=1)
     with open_store(published) as data:

@@ -203,6 +203,8 @@ def _told(address: Address, action: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise _line(address, action, error, "check the name") from None
     except (errors.BaseError, OSError, ValueError) as error:
+        if "status code: 416" in str(error):  # it has no such range any more
+            raise ChangedError(f"{address} was overwritten while it was read; run again") from None
         lacks = "169.254." in str(error) or "metadata" in str(error)  # where it looks for a role when it has no keys
         raise _line(address, action, error, _CREDENTIALS if lacks else _UNREACHABLE) from None
 
