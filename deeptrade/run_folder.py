@@ -303,6 +303,12 @@ class AgentFolder:
         """Return the content of agent.json, None where there is none."""
         return _read_if_there(self.account)
 
+    def read_current(self, weights_sha256: str) -> dict[str, Any] | None:
+        """Return the content of agent.json where the agent is of the forecaster with these weights, else None."""
+        found = self.read_account()
+        made_of = (found or {}).get("identity", {})
+        return found if found and made_of.get("weights_sha256") == weights_sha256 else None
+
     def remove(self) -> None:
         """Remove what the second stage leaves, and nothing else."""
         _remove_trainings([TrainingFolder(path) for path in self.folds.glob("*") if path.is_dir()])

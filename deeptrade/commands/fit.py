@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..cluster.local_workers import LocalWorkers
 from ..cluster.multiworker import VARIABLE, in_team
 from ..errors import LostWorkerError, SettingsError
+from ..files import user_path
 from ..memory import MemoryLimits
 from ..planning.children import bound_command, run_attached
 from ..run_folder import TrainingFolder
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> None:
             print_line("a team trains no agent; run the same command once more in one process, and one is added")
         _train(options, settings, given)
         return
+    user_path(agent.rl_out)  # refuses an address
     if agent.rl_csv:
         from ..trading.logged import read_log
 

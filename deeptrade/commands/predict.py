@@ -66,15 +66,18 @@ def run(options: argparse.Namespace) -> None:
 def _agent_of(model: Path, forecasts: pd.DataFrame, data: Dataset) -> str:
     """Add a column `position` where the model's run has an agent; return what to say of it."""
     folder = _folder_of(model)
+    result = folder.read_result() or {}
     if not folder.agent.model.is_file():
         return ""
-    if "log" in (folder.agent.read_account() or {}):
+    account = folder.agent.read_current(result.get("weights_sha256", ""))
+    if account is None:
+        return ", no positions (the agent is of another state of the forecaster; run fit again)"
+    if "log" in account:
         return ", no positions (the agent was taught by a log, whose states these rows do not have)"
     from ..trading.acting import load_agent, positions_to_hold
 
-    settings = (folder.read_result() or {}).get("settings") or {}
     agent = load_agent(folder.agent.model)
-    forecasts["position"] = positions_to_hold(agent, forecasts, data, target_step=settings.get("target_step", ""))
+    forecasts["position"] = positions_to_hold(agent, forecasts, data)
     return " and positions, all of them flat" if agent.always_flat else " and positions"
 
 

@@ -49,9 +49,7 @@ class RunFiles:
         self.starts = read_starts(training.timeline) if training.timeline.exists() else []
         weights = self.result["weights_sha256"] if self.result is not None and self.completed else ""
         self.judged = read_evaluation(training.evaluation, weights_sha256=weights)
-        agent = training.agent.read_account()
-        is_current = agent is not None and agent.get("identity", {}).get("weights_sha256") == weights
-        self.agent = agent if is_current else None
+        self.agent = training.agent.read_current(weights)
         self.history, self._forecasts = training.read_history(), training.forecasts
 
     def read_judged(self) -> Judged | None:

@@ -193,7 +193,7 @@ def account_for(
     random: list[float] = []
     for one in all_fees(fee):
         cost = one + slippage
-        draws = _incomes(shifted(played.held[one], DRAWS, seed=seed), market, cost)
+        draws = _random_incomes(played.held[one], market, cost, seed=seed)
         own = {"agent": played.held[one], "candidate": played.candidate[one]}
         for name, held in {**own, **_rivals(market, choose(tried, fee=cost), options, cost)}.items():
             trades = trade(market.by_row(held), market.plan, fee=cost)
@@ -247,9 +247,15 @@ def _rivals(market: Market, threshold: Rule, options: tuple[int, ...], cost: flo
     }
 
 
-def _incomes(held: np.ndarray, market: Market, cost: float) -> np.ndarray:
-    """Return what each of several lists of positions, (lists, turns), earns after costs, float64 (lists,)."""
-    return np.array([trade(market.by_row(one), market.plan, fee=cost).income for one in held])
+def _random_incomes(held: np.ndarray, market: Market, cost: float, *, seed: int) -> np.ndarray:
+    """Return what DRAWS random policies earn at the agent's own costs, float64 (DRAWS,).
+
+    They hold the agent's positions at other times; where gaps would make them trade more, they do not pay for that.
+    """
+    own = trade(market.by_row(held), market.plan, fee=cost)
+    paid = cost * float(own.turnover.sum())
+    draws = shifted(held, market.judged.markets[market.plan.rows], DRAWS, seed=seed)
+    return np.array([trade(market.by_row(one), market.plan, fee=0.0).income - paid for one in draws])
 
 
 def _score(

@@ -30,7 +30,7 @@ def load_agent(path: Path) -> Agent:
     return found
 
 
-def positions_to_hold(agent: Agent, forecasts: pd.DataFrame, data: Dataset, *, target_step: str = "") -> np.ndarray:
+def positions_to_hold(agent: Agent, forecasts: pd.DataFrame, data: Dataset) -> np.ndarray:
     """Return the position to hold from each row on, int64 (rows,), in the order of `forecasts`.
 
     forecasts: as `judging.predict` returns them, of rows of `data`. Each market begins flat at its first row and after
@@ -44,8 +44,7 @@ def positions_to_hold(agent: Agent, forecasts: pd.DataFrame, data: Dataset, *, t
     if len(columns(values.shape[1])) != agent.columns:
         wanted = agent.columns - len(columns(0))
         raise DataError(f"the agent was made for forecasts of {wanted} horizons, these have {values.shape[1]}")
-    step = data.labels(target_step=target_step).target_step
-    numbers = data.usable.numbers()
+    step, numbers = agent.target_step, data.usable.numbers()
     volatility = realised_volatility(data.timestamps, data.read_markets(numbers), data.targets[:, 0], target_step=step)[
         np.searchsorted(numbers, rows)
     ]
@@ -63,5 +62,5 @@ def _between_turns(judged: Judged, turns: np.ndarray, held: np.ndarray) -> np.nd
     for _, rows in rows_by_market(judged.markets):
         rows = rows[np.argsort(judged.times[rows], kind="stable")]
         last = np.maximum.accumulate(own[rows])
-        found[rows] = np.where(last >= 0, held[np.maximum(last, 0)], 0)
+        found[rows[last >= 0]] = held[last[last >= 0]]
     return found

@@ -14,7 +14,7 @@ import numpy as np
 from ..judging.overfitting import sharpe_ratios
 from ..judging.resampling import RESAMPLES, Blocks
 from ..judging.trades import Trades, trade
-from ..judging.verdict import joint_test
+from ..judging.verdict import JointTest, joint_test
 from ..times import SECOND
 from .market import Market
 from .policies import cautious, follow, greedy
@@ -38,7 +38,7 @@ def daily(trades: Trades) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The best candidate at a cost: its discount and epoch, what it earned on inner rows, in units of the stake.
+    """The candidate that is kept at a cost: discount, epoch, and what it earned on inner rows, in units of the stake.
 
     evidence: whether that is more than luck among `trials`; p, of the joint test, None where inner rows are too few.
     trial_sharpes: Sharpe ratios by day of all candidates on inner rows.
@@ -109,17 +109,20 @@ class Candidates:
     def _best(self, cost: float) -> tuple[int, int]:
         """Return the epoch, from 0, and the group that are kept of a cost.
 
-        Within one standard error of the highest income, by resampled blocks, candidates cannot be told apart; the one
-        that has learned longest is kept (after the one-standard-error rule of Breiman et al. 1984, which keeps the
-        simplest), and of its epoch the best.
+        Only candidates with evidence of more than luck are looked at, where there are any. Within one standard error of
+        the highest income, by resampled blocks, they cannot be told apart; the one that has learned longest is kept
+        (after the one-standard-error rule of Breiman et al. 1984, which keeps the simplest), and of its epoch the best.
         """
         groups = self._groups_of(cost)
         means = self._means[:, groups]
-        behind = means.reshape(-1, means.shape[-1])[self.incomes[:, groups].argmax()] - means
+        found = np.array(self._test(cost).horizons, np.int64) - 1
+        proven = np.isin(np.arange(means.shape[0] * len(groups)), found).reshape(means.shape[:2])
+        incomes = np.where(proven if proven.any() else True, self.incomes[:, groups], -np.inf)
+        behind = means.reshape(-1, means.shape[-1])[incomes.argmax()] - means
         error = behind[..., 1:].std(axis=-1) if means.shape[-1] > 1 else np.zeros(means.shape[:2])
-        equal = behind[..., 0] <= error
+        equal = (behind[..., 0] <= error) & np.isfinite(incomes)
         epoch = int(np.flatnonzero(equal.any(axis=1))[-1])  # never empty: the best is not behind itself
-        at = int(np.where(equal[epoch], self.incomes[epoch, groups], -np.inf).argmax())
+        at = int(np.where(equal[epoch], incomes[epoch], -np.inf).argmax())
         return epoch, groups[at]
 
     def _groups_of(self, cost: float) -> list[int]:
@@ -129,10 +132,13 @@ class Candidates:
         """Return the best of each cost, and whether there is evidence that it earns more than it costs."""
         return [self._judge(cost) for cost in self.costs]
 
+    def _test(self, cost: float) -> JointTest:
+        """Return the joint test of all candidates of a cost: epoch after epoch, its groups in order."""
+        means = self._means[:, self._groups_of(cost)]
+        return joint_test(means.reshape(-1, means.shape[-1]).T)
+
     def _judge(self, cost: float) -> Chosen:
-        (epoch, group), groups = self._best(cost), self._groups_of(cost)
-        means = self._means[:, groups].reshape(-1, self._means.shape[-1]).T
-        test = joint_test(means)
+        (epoch, group), groups, test = self._best(cost), self._groups_of(cost), self._test(cost)
         return Chosen(
             cost,
             self._groups[group][1],
@@ -140,7 +146,7 @@ class Candidates:
             float(self.incomes[epoch, group]),
             epoch * len(groups) + groups.index(group) + 1 in test.horizons,
             test.p,
-            means.shape[1],
+            self.sharpes[:, groups].size,
             self.sharpes[:, groups].ravel().tolist(),
         )
 

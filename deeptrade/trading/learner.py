@@ -49,7 +49,7 @@ class Learner:
             follower.assign_add(polyak * (leader - follower))
 
 
-_UPDATES_AT_ONCE = 50
+_UPDATES_AT_ONCE, _BYTES_AT_ONCE = 50, 32 << 20
 
 
 def batches(
@@ -59,8 +59,10 @@ def batches(
 
     first: the update to begin with, from 0; updates: how many there are; size: rows of each.
     """
-    for begin in range(first, first + updates, _UPDATES_AT_ONCE):
-        count = min(_UPDATES_AT_ONCE, first + updates - begin)
+    update_bytes = networks * size * sum(table[:1].nbytes for table in tables)
+    at_once = max(1, min(_UPDATES_AT_ONCE, _BYTES_AT_ONCE // update_bytes))
+    for begin in range(first, first + updates, at_once):
+        count = min(at_once, first + updates - begin)
         rows = row_order(len(tables[0]), first=begin * size, count=count * size, networks=networks, seed=seed)
         chosen = np.swapaxes(rows.reshape(networks, count, size), 0, 1)
         yield tuple(table[chosen] for table in tables)

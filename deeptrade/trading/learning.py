@@ -16,7 +16,7 @@ from ..data.backend import tf
 from .choice import Candidates
 from .learner import Learner, batches
 from .market import Market
-from .settings import MOST_PASSES, MOST_UPDATES, SEEDS, AgentSettings
+from .settings import SEEDS, AgentSettings, updates_per_epoch
 from .state import scaled, scaling
 from .targets import advantages, huber
 from .values import with_flat
@@ -72,11 +72,6 @@ class Group:
     gamma: float
 
 
-def updates_per_epoch(rows: int, batch_size: int) -> int:
-    """Return how many updates an epoch has."""
-    return min(MOST_UPDATES, max(1, -(-MOST_PASSES * rows // batch_size)))
-
-
 class Learning:
     """The agents of several groups, SEEDS networks each, learning from the same rows.
 
@@ -102,7 +97,7 @@ class Learning:
         """Learn for one epoch, the first being 0."""
         lessons, first = self.lessons, number * self.updates
         tables = (lessons.states, lessons.following, lessons.returns, lessons.bootstraps, lessons.closes)
-        size = self.settings.rl_batch_size
+        size = min(self.settings.rl_batch_size, len(lessons))
         for batch in batches(tables, first=first, updates=self.updates, size=size, networks=SEEDS, seed=self._seed):
             self._traced(*batch)
 

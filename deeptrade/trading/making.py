@@ -63,14 +63,17 @@ def make_agent(
 
     def after_epoch(done: int) -> None:
         checkpoints.save(done)
-        bar.update(done, "epochs of the agent")
+        bar.update(done, "the agent learns")
 
     try:
         learn(learning, candidates, begin=begin, after_epoch=after_epoch)
     finally:
         bar.close()
     chosen = {one.cost: one for one in candidates.chosen()}
-    agents = {cost: build_agent(learning, candidates.weights_of(cost), chosen[cost], settings) for cost in costs}
+    agents = {
+        cost: build_agent(learning, candidates.weights_of(cost), chosen[cost], settings, target_step=parts.target_step)
+        for cost in costs
+    }
     save_model(agents[settings.cost], folder.model, unfinished=folder.unfinished_model)
     held = {name: agents[settings.cost].play(market) for name, market in parts.named.items()}
     write_positions(folder.positions, {name: (market, held[name]) for name, market in parts.named.items()})
@@ -97,7 +100,12 @@ def make_agent(
 
 
 def build_agent(
-    learning: Learning, weights: Mapping[str, np.ndarray], chosen: Chosen, settings: AgentSettings
+    learning: Learning,
+    weights: Mapping[str, np.ndarray],
+    chosen: Chosen,
+    settings: AgentSettings,
+    *,
+    target_step: int,
 ) -> Agent:
     """Return the agent of one cost, with what it must know of the rows it has learned from."""
     from .values import Agent
@@ -110,6 +118,7 @@ def build_agent(
         cost=chosen.cost / lessons.unit,
         caution=CAUTION,
         always_flat=not chosen.evidence,
+        target_step=target_step,
     )
     for weight in agent.stacked.weights:
         weight.assign(weights[weight.name])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..judging.trades import Schedule
+from ..sources.time_order import rows_by_market
 
 CAUTION = 1.0
 """Standard deviations, between an agent's networks, that are taken off what a position is worth beyond being flat."""
@@ -75,12 +76,13 @@ def hindsight(plan: Schedule, positions: Sequence[int], *, cost: float) -> np.nd
     return follow(table, plan, positions)
 
 
-def shifted(held: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    """Return the same positions at other times, as `held` shifted around by random steps, (count, turns).
+def shifted(held: np.ndarray, markets: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Return the same positions at other times, (count, turns): those of each market shifted around by random steps.
 
-    They trade as much and as often, and know nothing of the market: what is left is chance.
+    held: (turns,). markets: names (turns,). Such policies know nothing of the market: what they earn is chance.
     """
-    if len(held) < 2:
-        return np.repeat(held[None], count, axis=0)
-    steps = np.random.default_rng(seed).integers(1, len(held), count)
-    return np.stack([np.roll(held, step) for step in steps.tolist()])
+    generator, found = np.random.default_rng(seed), np.repeat(held[None], count, axis=0)
+    for _, turns in rows_by_market(markets):
+        for draw, step in enumerate(generator.integers(1, max(2, len(turns)), count).tolist()):
+            found[draw, turns] = np.roll(held[turns], step)
+    return found

@@ -32,7 +32,7 @@ class AgentSettings:
     ahead: a position that earns r of them counts as r - rl_risk * r**2.
     """
 
-    rl_epochs: int = _option(10, "rounds of learning, each followed by a look at the inner rows", least=1)
+    rl_epochs: int = _option(10, "rounds of learning, each followed by a look at the inner rows", least=1, most=100)
     rl_batch_size: int = _option(512, "rows per update of the agent", least=1)
     rl_fee: float = _option(0.001, "cost of trading, as a fraction: 0.001 is 10 bp", least=0, below=1)
     rl_slippage: float = _option(0.0, "what trading costs beyond the fee, as a fraction", least=0, below=1)
@@ -63,3 +63,8 @@ class AgentSettings:
 def of_notebook(values: Mapping[str, Any]) -> AgentSettings:
     """Return the options from the parameters of notebook 07."""
     return AgentSettings(**{item.name: values[item.name] for item in fields(AgentSettings)})
+
+
+def updates_per_epoch(rows: int, batch_size: int) -> int:
+    """Return how many updates an epoch has."""
+    return min(MOST_UPDATES, max(1, -(-MOST_PASSES * rows // batch_size)))

@@ -31,7 +31,7 @@ from .log_stage import train_on_log
 from .logged import log_sha256
 from .making import make_agent
 from .market import Market, Parts, make_market
-from .settings import GAMMAS, MOST_UPDATES, SEEDS, AgentSettings
+from .settings import GAMMAS, SEEDS, AgentSettings, updates_per_epoch
 from .state import columns, make_states, realised_volatility
 from .unseen import TooFewRowsError, read_unseen, unseen_folds, unseen_trainings
 
@@ -152,18 +152,13 @@ def _train(
         split = data.split(**forecaster.split_options)
         if not len(split.inner):
             raise TooFewRowsError("there are no inner rows to choose it by; give an inner_ratio above 0")
-        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, folder))
+        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, run.agent))
+        _check_enough({"train": len(split.train), "inner": len(split.inner), "validation": len(split.validation)})
         for line in _plan_lines(trainings, settings, result):
             sink(line)
         run_trainings(trainings, sink=sink, start=start)
         parts = _make_parts(data, forecaster, split, read_unseen(trainings), Judged.read(run.forecasts))
-    for name, market in parts.named.items():
-        turns, least = len(market.plan.rows), LEAST_TURNS[name]
-        if turns < least:
-            raise TooFewRowsError(
-                f"{count_of(turns, f'{name} row')} with forecasts can be traded, at least {least} are needed; use more "
-                "rows"
-            )
+    _check_enough({name: len(market.plan.rows) for name, market in parts.named.items()})
     made = make_agent(parts, settings, identity(settings, result), folder, sink=sink, progress=progress)
     content = {"schema_version": 1, **made, "identity": identity(settings, result), **_about(parts, trainings)}
     write_json(folder.account, content)
@@ -184,8 +179,16 @@ def markets_of_run(run: str | Path, settings: AgentSettings | None = None) -> Pa
     forecaster = forecaster_settings(result)
     with open_dataset(forecaster.csv, compiled=True, **forecaster.reading_options) as data:
         split = data.split(**forecaster.split_options)
-        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, folder))
+        trainings = list(unseen_trainings(unseen_folds(data, forecaster, split), forecaster, training.agent))
         return _make_parts(data, forecaster, split, read_unseen(trainings), Judged.read(training.forecasts))
+
+
+def _check_enough(turns: Mapping[str, int]) -> None:
+    """Raise TooFewRowsError where a part has fewer turns, or at most so few, than an agent needs."""
+    for name, least in LEAST_TURNS.items():
+        if turns[name] < least:
+            rows = count_of(turns[name], f"{name} row")
+            raise TooFewRowsError(f"{rows} can be traded, at least {least} are needed; use more rows")
 
 
 def _make_parts(data: Dataset, settings: FitSettings, split: Split, unseen: Judged, judged: Judged) -> Parts:
@@ -213,10 +216,12 @@ def _plan_lines(trainings: list[Training], settings: AgentSettings, result: Mapp
     trained = max(1, result["steps"] * result["effective_batch"])
     pace = (result["time"]["steps_seconds"] or 0.0) / trained
     rows = sum(_rows_to_train(training) for training in left)
-    learning = _NETWORKS * MOST_UPDATES * settings.rl_epochs / _NETWORK_UPDATES_A_SECOND
+    updates = updates_per_epoch(max(one.fold.rows["train"] for one in trainings), settings.rl_batch_size)
+    networks = _NETWORKS // (len(GAMMAS) if settings.rl_gamma else 1)
+    learning = networks * updates * settings.rl_epochs / _NETWORK_UPDATES_A_SECOND
+    first = f"{count_of(len(left), 'training')} to forecast rows that they have not seen, then " if left else ""
     seconds = rows * pace + len(left) * _START_SECONDS + learning
-    yield f"the agent: {count_of(len(trainings), 'training')} to forecast rows that they have not seen, then learning"
-    yield f"that takes about {_duration(seconds)}; --skip_rl leaves it out"
+    yield f"the agent: {first}learning; about {_duration(seconds)}, --skip_rl leaves it out"
 
 
 def _rows_to_train(training: Training) -> int:

@@ -78,7 +78,7 @@ class Agent(keras.Model):
 
     It returns float32 (networks, rows, positions): by how much holding each of `positions` is worth more than being
     flat, in standard deviations of the return one step ahead, by each of its networks. `cost`, of trading, is in the
-    same unit.
+    same unit; `target_step` is the time of a step in ns.
     """
 
     def __init__(
@@ -90,12 +90,13 @@ class Agent(keras.Model):
         cost: float,
         caution: float,
         always_flat: bool,
+        target_step: int,
         **options: Any,
     ):
         super().__init__(**options)
         self.positions = tuple(positions)
         self.columns, self.networks = columns, networks
-        self.cost, self.caution, self.always_flat = cost, caution, always_flat
+        self.cost, self.caution, self.always_flat, self.target_step = cost, caution, always_flat, target_step
         self.stacked = StackedValues(len(positions) - 1, networks=networks, name="values")
         self.stacked.build((None, columns))
         self.mean = self.add_weight(name="mean", shape=(columns,), initializer="zeros", trainable=False)
@@ -133,7 +134,7 @@ class Agent(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` rebuilds the model from."""
-        names = ("positions", "columns", "networks", "cost", "caution", "always_flat")
+        names = ("positions", "columns", "networks", "cost", "caution", "always_flat", "target_step")
         return {"name": self.name, **{name: getattr(self, name) for name in names}}
 
     @classmethod

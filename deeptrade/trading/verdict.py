@@ -80,4 +80,4 @@ def basis_points(fee: float) -> str:
     >>> basis_points(0.001), basis_points(0.00025)
     ('10 bp', '2.5 bp')
     """
-    return f"{fee * 1e4:.4g} bp"
+    return f"{round(fee * 1e4, 1):g} bp"

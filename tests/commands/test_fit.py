@@ -28,7 +28,16 @@ def test_without_skip_rl_the_forecaster_is_trained_in_a_child_with_the_options_t
     monkeypatch.setattr(fit, "run_attached", lambda command: commands.append(command) or 0)
     monkeypatch.setattr("deeptrade.trading.stage.train_agent", lambda *one, **other: agents.append((one, other)))
     assert main(["fit", "--csv", "a.csv", "--out", str(tmp_path), "--epochs=1", "--rl_fee", "0.0002", "--fresh"]) == 0
-    given = {"fit", "--csv=a.csv", f"--out={tmp_path}", "--epochs=1", "--fresh", "--skip_rl"}
+    given = {
+        "fit",
+        "--csv=a.csv",
+        f"--out={tmp_path}",
+        "--epochs=1",
+        "--fresh",
+        "--skip_rl",
+        "--workers=1",
+        "--restarts=0",
+    }
     assert set(commands[0][commands[0].index("fit") :]) == given
     (folder, settings), options = agents[0]
     assert (folder.folder, settings.rl_fee, options["fresh"]) == (tmp_path, 0.0002, True)

@@ -109,4 +109,4 @@ def learned_agent(train: Market, inner: Market, *, cost: float, seed: int = 0, *
     )
     learn(learning, candidates)
     chosen = candidates.chosen()[0]
-    return build_agent(learning, candidates.weights_of(cost), chosen, settings), chosen
+    return build_agent(learning, candidates.weights_of(cost), chosen, settings, target_step=HOUR), chosen

@@ -78,10 +78,18 @@ def test_hindsight_equals_the_best_of_all_ways(cost):
 
 def test_shifted_positions_are_the_same_ones_at_other_times():
     held = np.array([0, 1, 1, 0, -1, 0])
-    found = shifted(held, 20, seed=0)
+    one_market = np.full(6, "", object)
+    found = shifted(held, one_market, 20, seed=0)
     assert {tuple(one) for one in found} <= {tuple(np.roll(held, step)) for step in range(1, 6)}
     assert len({tuple(one) for one in found}) == 5
-    assert np.array_equal(found, shifted(held, 20, seed=0))
+    assert np.array_equal(found, shifted(held, one_market, 20, seed=0))
+
+
+def test_positions_are_shifted_within_their_market():
+    held, markets = np.array([1, 0, 0, -1, 0, 0]), np.array(["A"] * 3 + ["B"] * 3, object)
+    for one in shifted(held, markets, 10, seed=1):
+        assert sorted(one[:3].tolist()) == [0, 0, 1]
+        assert sorted(one[3:].tolist()) == [-1, 0, 0]
 
 
 def test_doubt_among_networks_is_taken_off_what_a_position_is_worth():

@@ -77,25 +77,41 @@ def positions_over_price(positions: pd.DataFrame, account: Account) -> Figure:
     rows = positions[positions["split"] == "validation"]
     market = rows["market"].iloc[0]
     rows = rows[rows["market"] == market]
-    agent = account.of("agent")
+    held = rows["position"].to_numpy()
+    shares = [f"{name} {(held == position).mean():.0%}" for name, position in (("long", 1), ("short", -1), ("flat", 0))]
     name = f" of {market}" if market else ""
-    figure, axes = new_axes(
-        f"Long {agent.long:.0%} of the time, short {agent.short:.0%}, flat {agent.flat:.0%}, over the price{name}"
-    )
+    figure, axes = new_axes(f"{', '.join(shares).capitalize()} of the time, over the price{name}")
     days = date2num(pd.to_datetime(rows["timestamp"], utc=True).dt.tz_localize(None).to_numpy())
-    before = np.concatenate([[0.0], np.log1p(rows["y_1"].to_numpy())[:-1]])
-    price = 100 * np.exp(np.cumsum(before))
+    days = np.append(days, days[-1] + np.median(np.diff(days)) if len(days) > 1 else days[-1])
+    price = 100 * np.exp(np.concatenate([[0.0], np.cumsum(np.log1p(rows["y_1"].to_numpy()))]))
     every = max(1, len(rows) // _MOST_POINTS)
     axes.plot(days[::every], price[::every], color=QUIET, linewidth=1, label="price")
-    held = rows["position"].to_numpy()
     for position, colour, label in ((1, AGENT, "long"), (-1, SHORT, "short")):
-        shown = np.where(held == position, price, np.nan)
-        axes.plot(days[::every], shown[::every], color=colour, linewidth=2, label=label)
+        place = _stretches(held == position, every)
+        shown = place >= 0
+        axes.plot(
+            np.where(shown, days[place], np.nan),
+            np.where(shown, price[place], np.nan),
+            color=colour,
+            linewidth=2,
+            label=label,
+        )
     axes.set_ylabel("price [first row is 100]")
     in_time(axes)
     axes.set_xlabel("time (UTC)")
     legend_below(figure)
     return figure
+
+
+def _stretches(held: np.ndarray, every: int) -> np.ndarray:
+    """Return the places of each stretch of turns that are held, to the end of its last step; -1 between stretches.
+
+    held: bool (turns,). every: of a long stretch, only each so many turns.
+    """
+    edges = np.diff(np.concatenate([[0], held.astype(np.int8), [0]]))
+    pairs = zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
+    parts = [np.array([*range(begin, end, every), end, -1]) for begin, end in pairs]
+    return np.concatenate(parts) if parts else np.array([-1])
 
 
 def random_policies(account: Account) -> Figure:

@@ -63,7 +63,7 @@ def _row(one: PolicyScore) -> dict[str, str]:
     return {
         "policy": _name(one.policy),
         "income": share(one.income) if traded else NOT_TRADED,
-        "Sharpe ratio (95% interval)": interval(one.sharpe, one.low, one.high),
+        "Sharpe ratio (95% interval)": "-" if one.low is None else interval(one.sharpe, one.low, one.high),
         "drawdown": f"{100 * one.drawdown:.1f}%" if traded else "-",
         "turnover a day": f"{one.turnover_per_day:.2g}" if traded else "-",
         "long, flat, short": " / ".join(f"{100 * part:.0f}%" for part in (one.long, one.flat, one.short)),
@@ -79,7 +79,7 @@ def incomes_by_fee(account: Account) -> pd.DataFrame:
 
 def sharpes_by_fee(account: Account) -> pd.DataFrame:
     """Return a row per policy: by fee its Sharpe ratio a year, with a 95% interval."""
-    return _by_fee(account, lambda one: interval(one.sharpe, one.low, one.high))
+    return _by_fee(account, lambda one: "-" if one.low is None else interval(one.sharpe, one.low, one.high))
 
 
 def _by_fee(account: Account, told: Callable[[PolicyScore], str]) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def rivals_line(account: Account) -> str:
     return (
         f"Against {POLICY_WORDS[best.policy]}, the best simple rule in hindsight, the agent earned "
         f"{share(best.difference)} of the stake{bounds}; it earned more than {agent.percentile or 0:.0%} of "
-        f"{len(account.random)} random policies with its turnover."
+        f"{len(account.random)} policies with its positions at other times and its costs."
     )
 
 
@@ -138,7 +138,7 @@ def deflated_line(account: Account) -> str:
     """Return the deflated Sharpe ratio in words."""
     found = account.deflated
     if found.probability is None:
-        return f"The deflated Sharpe ratio is not known: {count_of(found.steps, 'day')} with trades are too few."
+        return f"The deflated Sharpe ratio is not known: {count_of(found.steps, 'day')} judged are too few."
     return (
         f"The probability that the true Sharpe ratio is above zero, with the choice among "
         f"{count_of(found.trials, 'candidate')} allowed for, is {found.probability:.0%} (deflated Sharpe ratio, "
