@@ -150,7 +150,13 @@ class DaskCluster(ClusterExecutor):
         future.add_done_callback(lambda _: ended.set())
         with _in_one_line(self._address):
             seen = time.monotonic()
-            while not ended.wait(_LOOK_SECONDS):
+            while True:
+                if ended.wait(_LOOK_SECONDS):
+                    try:
+                        return future.result(_ANSWER_SECONDS)
+                    except TimeoutError:  # whoever held the result is gone, and it is being made again
+                        if future.status == "error":
+                            raise
                 if self._closed.is_set():
                     raise CancelledError
                 if self._widths():
@@ -159,7 +165,6 @@ class DaskCluster(ClusterExecutor):
                     raise ClusterError(
                         f"{self._address} has lost all its workers; start some and run again to continue"
                     )
-            return future.result(_ANSWER_SECONDS)
 
 
 class _Answer(Future[Any]):

@@ -220,7 +220,8 @@ def test_an_address_without_a_scheduler_is_one_line(tmp_path, market, monkeypatc
 @pytest.mark.usefixtures("_small_blocks")
 @pytest.mark.parametrize("lost", ["scheduler", "workers"])
 def test_a_lost_scheduler_or_all_workers_lost_is_one_line(tmp_path, market, cluster, monkeypatch, lost):
-    monkeypatch.setattr("deeptrade.cluster.dask_cluster._WORKERLESS_SECONDS", 1.0)
+    for name in ("_WORKERLESS_SECONDS", "_ANSWER_SECONDS"):
+        monkeypatch.setattr(f"deeptrade.cluster.dask_cluster.{name}", 2.0)
     blocks = 0
 
     def lose(done, whole):
