@@ -7,7 +7,6 @@ and the same files before it does anything, and says in one line what went wrong
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import pickle
 import re
@@ -18,12 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from .. import __version__
 from ..errors import ClusterError, DeepTradeError, SettingsError
 from ..files import is_address, is_held, user_path
 from ..inputs import InputFile, LocalFile
@@ -31,12 +29,9 @@ from ..judging.walk import in_child
 from ..run_folder import TrainingFolder
 from ..settings import FitSettings
 from ..sources.blocks import Block
-from ..sources.identity import content_id
-from ..sources.kinds import find_files
 from ..sources.scan import ClusterExecutor
-from ..store.layout import MANIFEST
-from ..store.locate import is_store
 from ..units import count_of
+from .sameness import Sample, check_version, sample_of, samples_of, version_here
 
 _ADDRESS = re.compile(r"dask://([^/@?\s]+:\d+)/?")
 _AHEAD = 2
@@ -100,7 +95,7 @@ class DaskCluster(ClusterExecutor):
         if not widths:
             raise ClusterError(f"{address} has no workers; start some: dask worker {address.removeprefix('dask://')}")
         for there in versions.values():
-            _check_version(there, version_here())
+            check_version(there, version_here())
         self.workers = len(widths)
         self.at_once = _AHEAD * sum(widths.values())
 
@@ -115,7 +110,7 @@ class DaskCluster(ClusterExecutor):
 
     def submit_reading(self, file: InputFile | None, task: Callable[[], Block]) -> Future[Block]:
         """Run a task there that reads a file, if it is there what it is here; a remote one is read on its e-tag."""
-        sample = _sample_of(file) if isinstance(file, LocalFile) else None
+        sample = sample_of(file) if isinstance(file, LocalFile) else None
         return self.submit(_read, sample, task)
 
     def start(self, arguments: Sequence[str], log: Path) -> tuple[int, str]:
@@ -125,7 +120,7 @@ class DaskCluster(ClusterExecutor):
         next one goes on with it.
         """
         given = _absolute(arguments)
-        job = _Training(_samples_of(given["csv"]), _spelled(arguments, given), Path(given["out"]), log.absolute())
+        job = _Training(samples_of(given["csv"]), _spelled(arguments, given), Path(given["out"]), log.absolute())
         code, last = self.submit(job).result()
         if not code and TrainingFolder(job.out).read_completed_result() is None:
             raise ClusterError(
@@ -238,68 +233,13 @@ def _in_one_line(address: str) -> Iterator[None]:
         ) from None
 
 
-@lru_cache(maxsize=1)
-def version_here() -> str:
-    """Return the version of this package and a checksum of its code, which a version in development lacks."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
-    return f"deeptrade {__version__} ({digest.hexdigest()[:8]})"
-
-
-def _check_version(there: str, wanted: str) -> None:
-    if there != wanted:
-        raise ClusterError(f"a worker has {there}, here is {wanted}; install the same on all machines")
-
-
 def run_there(wanted: str, payload: bytes) -> Any:
     """On a worker: run a pickled function if this is the version that pickled it."""
-    _check_version(version_here(), wanted)
+    check_version(version_here(), wanted)
     return pickle.loads(payload)()
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """A file of the machine that asks: its path, its bytes, and a checksum of samples of them."""
-
-    path: Path
-    size: int
-    checksum: str
-
-    @classmethod
-    def of(cls, file: LocalFile) -> _Sample:
-        """Read the samples: 3 MiB."""
-        return cls(file.path, file.size, content_id([file], "a copy on a worker"))
-
-    def check(self) -> None:
-        """On a worker: raise ClusterError where the file is another, or none."""
-        host = socket.gethostname()
-        try:
-            there = LocalFile.at(self.path)
-            same = there.size == self.size and _sample_of(there) == self
-        except DeepTradeError as error:
-            raise ClusterError(f"a worker on {host}: {error}; give a path that all machines share") from None
-        if not same:
-            raise ClusterError(
-                f"{self.path} on {host} is not the file that is here; copy it anew, or give a path that all share"
-            )
-
-
-@lru_cache(maxsize=64)
-def _sample_of(file: LocalFile) -> _Sample:
-    """The sample of a file as it is: another size or time makes another."""
-    return _Sample.of(file)
-
-
-def _samples_of(data: str) -> list[_Sample]:
-    """Samples of the files that some data names; of a store its manifest, which has a checksum of every block."""
-    if is_address(data):
-        return []
-    files = [LocalFile.at(Path(data) / MANIFEST)] if is_store(data) else find_files(data)
-    return [_sample_of(file) for file in files if isinstance(file, LocalFile)]
-
-
-def _read(sample: _Sample | None, task: Callable[[], Block]) -> Block:
+def _read(sample: Sample | None, task: Callable[[], Block]) -> Block:
     """On a worker: read a block of a file that was found to be the same."""
     if sample:
         sample.check()
@@ -310,7 +250,7 @@ def _read(sample: _Sample | None, task: Callable[[], Block]) -> Block:
 class _Training:
     """A training to run on a worker, which has its data, its folder and its log at the same paths."""
 
-    samples: list[_Sample]
+    samples: list[Sample]
     arguments: list[str]
     out: Path
     log: Path

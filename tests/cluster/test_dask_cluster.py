@@ -292,6 +292,8 @@ def test_a_walk_on_two_workers_gives_the_bytes_of_one_alone(tmp_path, alone, mar
             walking = subprocess.Popen(walk_command(cluster), cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
         assert walking.wait(240) == 0, log.read_text()
     assert judged(tmp_path / "walked") == judged(alone / "walked")
+    starts = [path.read_text().count("\n") for path in (tmp_path / "walked" / "folds").glob("*/starts.csv")]
+    assert max(starts) - 1 == (1 if harm == "none" else 2), "continued, not begun anew"
 
 
 @pytest.mark.slow
