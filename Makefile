@@ -30,7 +30,7 @@ test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)
 	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-all: $(VENV)/.ready ## all tests, the slow ones and those of the extras too; with npm the audit of the pages as well
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[gym,cloud-test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[gym,cloud-test,cluster]"
 	@if command -v npm >/dev/null; then npm install --no-save --silent axe-core@4; fi
 	$(BIN)/python -m pytest -q -m ""
 

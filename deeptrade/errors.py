@@ -53,6 +53,10 @@ class RemoteError(DeepTradeError):
     """An object store cannot be reached or refuses, or what lies there has changed meanwhile: no row is at fault."""
 
 
+class ClusterError(DeepTradeError):
+    """A cluster cannot be reached, has lost what it was asked to do, or has other files or another version."""
+
+
 class RunConflictError(DeepTradeError):
     """The output folder holds a run with different data or settings."""
 

@@ -73,10 +73,10 @@ class LocalFile:
 
     @classmethod
     def at(cls, path: Path) -> LocalFile:
-        """Return the file at a path; DataError where there is none that can be read."""
+        """Return the file at a path, made absolute; DataError where there is none that can be read."""
         with friendly_os_errors(f"reading {path.name}"):
             status = path.stat()
-        return cls(path, status.st_size, status.st_mtime_ns)
+        return cls(path.absolute(), status.st_size, status.st_mtime_ns)
 
     @property
     def name(self) -> str:

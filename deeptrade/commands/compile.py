@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DeepTradeError
+from ..errors import DeepTradeError, SettingsError
 from ..files import is_address
 from ..progress import ByteProgress
 from ..settings import FitSettings
 from ..units import count_of
-from .console import add_settings, given_settings, print_line
+from .console import add_cluster, add_settings, given_settings, print_line
 
 if TYPE_CHECKING:
     from ..store.summary import TooManyBadRowsError
@@ -26,18 +26,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--full_check", action="store_true", help="compare every byte with what the store was made of")
     parser.add_argument("--fresh", action="store_true", help="start over")
+    add_cluster(parser)
     add_settings(parser, "store", "memory_limit", "cache_limit", "chunk_size", "max_bad_rows", "sort", "duplicates")
 
 
 def run(options: argparse.Namespace) -> None:
     """Make the store."""
+    from ..cluster.dask_cluster import connected
     from ..store import compile_store, read_manifest, store_path
     from ..store.layout import LEDGER
     from ..store.summary import TooManyBadRowsError
 
+    if options.cluster and options.workers:
+        raise SettingsError(
+            f"--workers {options.workers} is for this machine alone; leave it out: with --cluster all workers read"
+        )
     settings = FitSettings(**given_settings(options, without=["fresh"]))
     refused = Path(f"{store_path(options.data, settings.store)}.{LEDGER}")
-    with closing(ByteProgress("compiling", sink=print_line)) as progress:
+    with (
+        connected(options.cluster) if options.cluster else nullcontext() as cluster,
+        closing(ByteProgress("compiling", sink=print_line)) as progress,
+    ):
         try:
             path = compile_store(
                 options.data,
@@ -51,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
                 duplicates=settings.duplicates,
                 full_check=options.full_check,
                 fresh=options.fresh,
+                executor=cluster,
                 sink=print_line,
                 progress=progress,
             )

@@ -27,6 +27,13 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a cluster."""
+    parser.add_argument(
+        "--cluster", default="", metavar="ADDRESS", help="work on a Dask cluster: dask://host:port of its scheduler"
+    )
+
+
 def print_line(line: str) -> None:
     """Print one line at once, also into a pipe; where its reader has gone, the work goes on in silence."""
     with friendly_os_errors("writing the output"):

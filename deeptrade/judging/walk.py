@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +43,9 @@ FEW_ROWS = 200
 """Fewer training rows teach a network nothing that lasts."""
 
 
-def in_child(arguments: Sequence[str], log: Path) -> tuple[int, str]:
-    """Run `deeptrade` in a child process, which ends with this one."""
-    return run_logged([*bound_command("deeptrade"), *arguments], log)
+def in_child(arguments: Sequence[str], log: Path, *, is_wanted: Callable[[], bool] = lambda: True) -> tuple[int, str]:
+    """Run `deeptrade` in a child process, which ends with this one, and once it is no longer wanted."""
+    return run_logged([*bound_command("deeptrade"), *arguments], log, is_wanted=is_wanted)
 
 
 class WalkError(Exception):
@@ -60,12 +61,13 @@ def walk(
     fresh: bool = False,
     sink: Sink = lambda line: None,
     start: Start = in_child,
+    at_once: int = 1,
 ) -> Evaluation:
     """Train every fold and seed of a walk, judge all forecasts together, and return the evaluation.
 
     Arguments: settings of `fit`, with the walk's folder as `out`; options of the walk; given, the names of options of
     `fit` the user set, which no automatic rule changes; fresh starts over; sink takes a line of text; start runs one
-    training.
+    training, in a thread of its own where several are to be under way at once.
 
     Leaves walk.json, folds/, forecasts.parquet and evaluation.json in `settings.out`. The same call continues.
 
@@ -83,7 +85,7 @@ def walk(
         try:
             if any(not training.is_done for training in trainings):
                 folder.evaluation.unlink(missing_ok=True)
-            run_trainings(trainings, given=given, sink=sink, start=start)
+            run_trainings(trainings, given=given, sink=sink, start=start, at_once=at_once)
         except KeyboardInterrupt:  # a signal, which the training has had too
             sink("stopped; run the same command again to continue")
             raise
@@ -168,11 +170,12 @@ def run_trainings(
     given: Collection[str] = (),
     sink: Sink = lambda line: None,
     start: Start = in_child,
+    at_once: int = 1,
 ) -> None:
     """Train what is not done, in order, each in a child process; say what it costs and how long the rest takes.
 
     given: names of options of `fit` that no automatic rule changes, beside those that differ from their defaults.
-    Raises as `walk` does.
+    at_once: how many are under way; one that begins with the weights of another comes after it. Raises as `walk` does.
     """
     left = [training for training in trainings if not training.is_done]
     if not left:
@@ -184,19 +187,58 @@ def run_trainings(
     if fewest.rows["train"] < FEW_ROWS:
         rows_left = count_of(fewest.rows["train"], "row")
         sink(f"fold {fewest.number} has only {rows_left} to learn from: expect nothing of it")
-    seconds, worked = 0.0, 0
-    for training in left:
-        number = trainings.index(training) + 1
+    began, worked = time.monotonic(), 0
+
+    def say_begin(training: Training) -> None:
         counts = training.fold.rows
         sink(
-            f"training {number} of {len(trainings)}: fold {training.fold.number}, seed {training.seed}, "
-            f"{counts['train']:,} training, {counts['inner']:,} inner, {counts['validation']:,} validation rows"
+            f"training {trainings.index(training) + 1} of {len(trainings)}: fold {training.fold.number}, "
+            f"seed {training.seed}, {counts['train']:,} training, {counts['inner']:,} inner, "
+            f"{counts['validation']:,} validation rows"
         )
-        started = time.monotonic()
+
+    def train(training: Training) -> None:
         _run_one(training, given, start)
-        seconds, worked = seconds + time.monotonic() - started, worked + _work(training)
-        rest = (rows - worked) * seconds / max(1, worked)
+
+    for training in _one_by_one(left, say_begin, train) if at_once == 1 else _at_once(left, say_begin, train, at_once):
+        worked += _work(training)
+        rest = (rows - worked) * (time.monotonic() - began) / max(1, worked)
+        number = trainings.index(training) + 1
         sink(f"training {number} of {len(trainings)}: done{f'; about {_time_left(rest)} left' if rest else ''}")
+
+
+def _one_by_one(
+    trainings: Sequence[Training], begin: Callable[[Training], None], train: Callable[[Training], None]
+) -> Iterator[Training]:
+    """Train in this thread, which signals reach; yield each training when it is done."""
+    for training in trainings:
+        begin(training)
+        train(training)
+        yield training
+
+
+def _at_once(
+    trainings: Sequence[Training], begin: Callable[[Training], None], train: Callable[[Training], None], most: int
+) -> Iterator[Training]:
+    """Train several at once, each in a thread; yield each training when it is done.
+
+    After a failure none is begun, and those under way are left to whoever runs them.
+    """
+    waiting, running = list(trainings), dict[Future[None], Training]()
+    pool = ThreadPoolExecutor(most, thread_name_prefix="deeptrade-walk")
+    try:
+        while waiting or running:
+            ahead = {training.settings.out for training in (*waiting, *running.values())}
+            ready = [training for training in waiting if training.settings.warm_start not in ahead]
+            for training in ready[: most - len(running)]:
+                waiting.remove(training)
+                begin(training)
+                running[pool.submit(train, training)] = training
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                yield running.pop(future)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _work(training: Training) -> int:

@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..files import friendly_os_errors
+
+_LOOK_SECONDS = 0.5
 
 PACKAGE_FOLDER = str(Path(__file__).parents[2])
 """Where this package lies. Children look there last, in case it is not installed but used from its own folder."""
@@ -42,17 +45,18 @@ def bound_command(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", _BOUND + _START, str(os.getpid()), PACKAGE_FOLDER, module]
 
 
-def run_logged(command: Sequence[str], log: Path) -> tuple[int, str]:
+def run_logged(command: Sequence[str], log: Path, *, is_wanted: Callable[[], bool] = lambda: True) -> tuple[int, str]:
     """Run one command with its output in a log; return its exit code, negative for a signal, and its last line.
 
-    A signal here stops the child, which saves its progress, before it is raised.
+    A signal here stops the child, which saves its progress, before it is raised. So does `is_wanted`, asked twice a
+    second, where it says no.
     """
     with friendly_os_errors(f"writing {log.name}"):
         opened = open(log, "w", encoding="utf-8")  # noqa: SIM115 (closed by the next line)
     with opened as file:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
         try:
-            code = child.wait()
+            code = _wait(child, is_wanted)
         except BaseException:
             child.terminate()
             child.wait()
@@ -60,6 +64,15 @@ def run_logged(command: Sequence[str], log: Path) -> tuple[int, str]:
     with friendly_os_errors(f"reading {log.name}"):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return code, lines[-1] if lines else ""
+
+
+def _wait(child: subprocess.Popen[bytes], is_wanted: Callable[[], bool]) -> int:
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(_LOOK_SECONDS)
+        if not is_wanted():
+            child.terminate()
+            return child.wait()
 
 
 def run_attached(command: Sequence[str]) -> int:

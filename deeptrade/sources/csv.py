@@ -66,6 +66,11 @@ class CsvTask:
         return replace(self, place=replace(self.place, start=start), exact=True, data=data)
 
     @property
+    def reads(self) -> InputFile | None:
+        """The file that `run` reads; None where the task carries its text."""
+        return self.file if self.data is None else None
+
+    @property
     def _begin(self) -> int:
         return self.place.start - (not self.exact)
 

@@ -36,6 +36,10 @@ class Task(Protocol):
     def exact(self) -> bool:
         """Whether the block's first row is known to begin at place.start."""
 
+    @property
+    def reads(self) -> InputFile | None:
+        """The file that `run` reads; None where the task carries its rows."""
+
     def from_start(self, start: int) -> Task:
         """Return the task for the same range, with its first row at `start`."""
 

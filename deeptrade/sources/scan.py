@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from contextlib import contextmanager
 
 from ..errors import DeepTradeError
+from ..inputs import InputFile
 from ..memory.budget import ByteBudget, Lease
 from ..units import count_of, format_bytes
 from .blocks import BLOCK_BYTES, Block, Place
@@ -39,6 +40,19 @@ def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+class ClusterExecutor(Executor):
+    """Runs tasks on other machines, each after a look at whether it can read there what it would read here.
+
+    at_once: how many should be under way. A result stays where it was made until it is asked for.
+    """
+
+    at_once: int
+
+    def submit_reading(self, file: InputFile | None, task: Callable[[], Block]) -> Future[Block]:
+        """Run a task that reads `file` there; one that carries what it needs has none."""
+        raise NotImplementedError
+
+
 def read_blocks(
     source: Source,
     executor: Executor,
@@ -50,25 +64,32 @@ def read_blocks(
 ) -> Iterator[Block]:
     """Yield the blocks of a source in order, starting after `after`; up to `at_once` are read ahead.
 
-    Fewer if the budget has no room for more; each block holds a lease until the caller asks for the next one.
+    Fewer if the budget has no room for more; each block holds a lease until the caller asks for the next one. On a
+    cluster, whose width takes the place of `at_once`, a block that is read there holds none before it comes here.
     Raises DoesNotFitError if a single block exceeds the budget, DeepTradeError if a process of the executor died.
     """
-    run = _run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child
+    at_once = executor.at_once if isinstance(executor, ClusterExecutor) else at_once
+    what = f"reading a block of {source.name}"
     tasks = source.tasks(after=after, chunk_size=chunk_size)
-    waiting: deque[tuple[Task, Future[Block], Lease]] = deque()
+    waiting: deque[tuple[Task, Future[Block], Lease | None]] = deque()
     task = next(tasks, None)
     expected = after.stop if after else 0
 
-    def submit(ready: Task, lease: Lease) -> None:
+    def submit(ready: Task, lease: Lease | None) -> None:
         nonlocal task
-        waiting.append((ready, executor.submit(run, ready), lease))
+        waiting.append((ready, _submit(executor, ready), lease))
         task = next(tasks, None)
+
+    def is_elsewhere(ready: Task) -> bool:
+        return isinstance(executor, ClusterExecutor) and ready.reads is not None
 
     def submit_more() -> None:
         while task is not None and len(waiting) < at_once:
-            lease = budget.try_lease(source.block_bytes, needed=False)
-            if lease is None:
-                return
+            lease = None
+            if not is_elsewhere(task):
+                lease = budget.try_lease(source.block_bytes, needed=False)
+                if lease is None:
+                    return
             submit(task, lease)
 
     try:
@@ -77,9 +98,9 @@ def read_blocks(
             if not waiting:
                 if task is None:
                     return
-                submit(task, budget.lease(source.block_bytes, f"reading a block of {source.name}"))
+                submit(task, budget.lease(source.block_bytes, what))
             first, future, lease = waiting.popleft()
-            with lease:
+            with lease or budget.lease(source.block_bytes, what):
                 block = future.result()
                 submit_more()
                 if not first.exact and block.place.start != expected:
@@ -97,7 +118,8 @@ def read_blocks(
     finally:
         for _, future, lease in waiting:
             future.cancel()
-            lease.release()
+            if lease:
+                lease.release()
         pages.clear()
 
 
@@ -109,6 +131,12 @@ def say_chunk(source: Source, chunk_size: int, sink: Callable[[str], None]) -> N
             f"chunk_size={chunk_size} lowered to about {count_of(rows, 'row')}: at most {format_bytes(BLOCK_BYTES)} "
             f"of text is parsed at once"
         )
+
+
+def _submit(executor: Executor, task: Task) -> Future[Block]:
+    if isinstance(executor, ClusterExecutor):
+        return executor.submit_reading(task.reads, task.run)
+    return executor.submit(_run_task if isinstance(executor, ThreadPoolExecutor) else _run_task_in_child, task)
 
 
 def _run_task(task: Task) -> Block:

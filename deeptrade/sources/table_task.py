@@ -26,6 +26,7 @@ class TableTask:
     number_columns: tuple[str, ...]
     columns: Mapping[str, Any]
     exact: bool = True
+    reads: None = None
 
     def from_start(self, start: int) -> TableTask:
         """Return the task for the same rows from `start` on."""
