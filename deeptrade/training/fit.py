@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ from .run_state import (
 from .runtime import StopRequest, choose_precision, set_up_tensorflow
 
 if TYPE_CHECKING:  # importing it would import TensorFlow
-    from .team import Engine, Team
+    from .team import Engine
 
 Sink = Callable[[str], None]
 
@@ -192,48 +194,71 @@ def _train(
 ) -> dict[str, Any]:
     """Start TensorFlow, check every row, and train to the end; returns the content of result.json."""
     settings, earlier = prepared.settings, prepared.earlier
-    hardware = set_up_tensorflow(
+    folder = TrainingFolder(settings.out_dir)
+    folder = folder.of_worker(engine.number) if engine is not None and engine.number else folder
+    monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
+    # Where memory is tight, the rows are checked with what TensorFlow leaves, so it must be there before.
+    beside = engine is None and not prepared.is_tight and not located.is_stored
+    with _tensorflow(prepared, sink, beside=beside) as set_up:
+        if engine is not None:
+            engine.connect()
+            stop.listen()  # TensorFlow has taken SIGTERM
+        with (
+            _timeline_aside(folder, settings.fresh),
+            monitor,
+            _checked(located, settings, limits, monitor, sink, progress) as data,
+        ):
+            hardware = set_up()
+            from .session import Session
+            from .team import Team
+
+            team = Team(engine, stop=stop)
+            state = earlier or _new_state(settings, prepared.head.data_id, hardware["gpus"])
+            if settings.fresh:
+                folder.remove(but=[folder.timeline], workers=team.count)
+            if earlier is not None:  # a store made only now has seen every byte
+                _check_same_run(earlier, data, {}, settings.out_dir)
+                data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
+            state.content_hash = data.content_hash or state.content_hash
+            if earlier is None:
+                limit_bytes = team.count * monitor.limit.limit_bytes  # each holds its share of a window
+                windows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
+                state.window_rows, state.whole_blocks = windows
+            session = Session(
+                settings,
+                data,
+                state,
+                monitor=monitor,
+                stop=stop,
+                hardware=hardware,
+                started=started,
+                sink=sink,
+                team=team,
+            )
+            return session.run(progress)
+
+
+@contextmanager
+def _tensorflow(prepared: _Prepared, sink: Sink, *, beside: bool) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Set TensorFlow up, at once or beside the block; yields what waits for it and returns what is in effect.
+
+    Its import takes seconds of one processor, in which a fresh file can be parsed (benchmarks/first_step.py). A bar on
+    a terminal stands still meanwhile: what libraries print there is held back.
+    """
+    settings = prepared.settings
+    start = partial(
+        set_up_tensorflow,
         allow_growth=not settings.no_tf_allow_growth,
         give_back=prepared.is_tight,
         compiles=settings.encoder in COMPILED,
         sink=sink,
     )
-    team = _meet(engine, stop)
-    folder = TrainingFolder(settings.out_dir)
-    folder = folder if team.is_chief else folder.of_worker(team.number)
-    state = earlier or _new_state(settings, prepared.head.data_id, hardware["gpus"])
-    monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
-    from .session import Session
-
-    with (
-        _timeline_aside(folder, settings.fresh),
-        monitor,
-        _checked(located, settings, limits, monitor, sink, progress) as data,
-    ):
-        if settings.fresh:
-            folder.remove(but=[folder.timeline], workers=team.count)
-        if earlier is not None:  # a store made only now has seen every byte
-            _check_same_run(earlier, data, {}, settings.out_dir)
-            data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
-        state.content_hash = data.content_hash or state.content_hash
-        if earlier is None:
-            limit_bytes = team.count * monitor.limit.limit_bytes  # each holds its share of a window
-            windows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
-            state.window_rows, state.whole_blocks = windows
-        session = Session(
-            settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink, team=team
-        )
-        return session.run(progress)
-
-
-def _meet(engine: Engine | None, stop: StopRequest) -> Team:
-    """Wait for the other workers, if there are any."""
-    from .team import Team
-
-    if engine is not None:
-        engine.connect()
-        stop.listen()  # TensorFlow has taken SIGTERM
-    return Team(engine, stop=stop)
+    if not beside:
+        hardware = start()
+        yield lambda: hardware
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="deeptrade-tensorflow") as pool:
+        yield pool.submit(start).result
 
 
 def _check_same_run(state: RunState, data: Head | Dataset, maths: dict[str, Any], out: Path) -> None:

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from deeptrade.memory import Limit, MemoryLimits
 from deeptrade.settings import FitSettings
 from deeptrade.sources.identity import former_content_ids
 from deeptrade.store.ledger import read_ledger
+from deeptrade.training import fit as fit_module
 from deeptrade.training.fit import fit
 from deeptrade.training.run_state import read_state
 from deeptrade.training.session import Session
@@ -273,6 +275,7 @@ def test_a_missing_file_costs_no_import_of_tensorflow(tmp_path):
 import sys
 from deeptrade.errors import DataError
 from deeptrade.settings import FitSettings
+from deeptrade.training import fit as fit_module
 from deeptrade.training.fit import fit
 from deeptrade.training.run_state import read_state
 try:
@@ -351,3 +354,26 @@ def test_a_first_fit_opens_its_source_once(market, tmp_path, monkeypatch):
     monkeypatch.setattr(csv_module, "_read_header", lambda file: opened.append(file.path) or plain(file))
     fit(FitSettings(csv=str(market.path), out=str(tmp_path / "run"), max_steps=1, **QUICK), progress="silent")
     assert opened == [market.path]
+
+
+def test_tensorflow_starts_while_fresh_data_is_checked_and_before_where_memory_is_tight(train, monkeypatch):
+    set_up, checked, events, checking = fit_module.set_up_tensorflow, fit_module._checked, [], threading.Event()
+
+    def late_set_up(**options):
+        checking.wait(10 if not options["give_back"] else 0)
+        events.append("set up")
+        return set_up(**options)
+
+    def noted_check(*arguments):
+        events.append("check")
+        checking.set()
+        return checked(*arguments)
+
+    monkeypatch.setattr(fit_module, "set_up_tensorflow", late_set_up)
+    monkeypatch.setattr(fit_module, "_checked", noted_check)
+    train("fresh", max_steps=1)
+    assert events == ["check", "set up"]
+    events.clear()
+    monkeypatch.setattr(fit_module, "TIGHT", 0.0)
+    train("tight", max_steps=1, max_rows=50)  # a part is read from the text, or from the store where there is one
+    assert events == ["set up", "check"]
