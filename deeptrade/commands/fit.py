@@ -92,7 +92,7 @@ def _train(options: argparse.Namespace, settings: FitSettings, given: Collection
 def _supervise(settings: FitSettings, given: Collection[str], workers: int, restarts: int) -> None:
     """Train in processes of this machine, each of which may hold its part of the memory."""
     limit_bytes = MemoryLimits.of(settings.memory_limit).smallest().limit_bytes // workers
-    each = replace(settings, memory_limit=str(limit_bytes)) if workers > 1 else settings
+    each = replace(settings, memory_limit=f"{limit_bytes}B") if workers > 1 else settings
     began, result = time.time(), TrainingFolder(settings.out_dir).result
 
     def command(attempt: int) -> Sequence[str]:

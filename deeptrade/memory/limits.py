@@ -55,7 +55,7 @@ class MemoryLimits:
         """Return the limits with the user's: a size as text, bytes (0: none), or limits that were made already."""
         if isinstance(user, MemoryLimits):
             return user
-        return cls(str(user or ""))
+        return cls(f"{user}B" if isinstance(user, int) and user else str(user or ""))
 
     def all(self) -> list[Limit]:
         """Return every limit that applies: cgroups from the innermost out, rlimits, the machine, last the user's.

@@ -306,7 +306,8 @@ def test_files_that_are_no_data_are_one_clear_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_empty_folder_are_one_clear_line(tmp_path):
+def test_missing_file_and_empty_folder_are_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # data beside the working folder would be offered
     with pytest.raises(DataError, match=r"does not exist; give a CSV \(also"):
         open_dataset(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"holds no data files; expected"):

@@ -69,7 +69,7 @@ def test_forecasts_that_an_earlier_version_did_not_leave_are_made_within_the_run
 
 
 def test_a_run_that_reads_without_maps_is_evaluated_without_maps(finished_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("deeptrade.store.reader.map_file", lambda *arguments: pytest.fail("a file was mapped"))
+    monkeypatch.setattr("deeptrade.store.checked_file.map_file", lambda *arguments: pytest.fail("a file was mapped"))
     run = with_settings(finished_run, tmp_path, no_mmap=True)
     assert evaluate(run, data=finished_run.parent / "market.csv").scores
 

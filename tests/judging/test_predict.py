@@ -163,11 +163,11 @@ def test_another_ending_is_refused_before_the_model_is_loaded(market, tmp_path, 
     assert "out='f.xlsx' has no ending that is known; give a .csv or a .parquet file" in capsys.readouterr().err
 
 
-def test_training_refuses_data_without_targets(market, tmp_path, capsys):
+def test_training_refuses_data_without_targets(market, tmp_path, capfd):
     drop_targets(market)
     market.write()
     assert main(["fit", "--csv", str(market.path), "--out", str(tmp_path / "run")]) == 2
-    assert "no targets among" in capsys.readouterr().err
+    assert "no targets among" in capfd.readouterr().err
 
 
 @pytest.fixture

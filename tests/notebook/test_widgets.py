@@ -144,7 +144,7 @@ def test_the_start_button_trains_what_is_chosen_and_draws_its_loss(market, monke
     assert FakeTraining.asked == [("tiny", 7, 9)]
     assert FakeTraining.stopped == 1
     assert starter.children[1].value.startswith("completed: 3 steps, loss 0.500 in the last, 300.0 MiB")
-    assert "Training loss by optimizer step. " in starter.children[2].value
+    assert "Training loss by optimizer step" in starter.children[2].value
     assert stop.disabled
 
 

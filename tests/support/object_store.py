@@ -12,7 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import boto3
+import pytest
+
+boto3 = pytest.importorskip("boto3", reason="needs the extra: pip install -e '.[cloud-test]', as `make test-all` does")
 
 KEY_ID, SECRET = "AKIATESTTESTTESTTEST", "hunter2-hunter2-hunter2-hunter2-hunter2x"
 
