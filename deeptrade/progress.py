@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import SettingsError
-from .units import format_bytes
+from .units import format_bytes, format_estimate
 
 FACES = ("auto", "terminal", "notebook", "plain", "silent")
 _PLAIN_SECONDS, _NOTEBOOK_SECONDS = 30.0, 1.0
@@ -186,9 +186,7 @@ def format_left(seconds: float) -> str:
     >>> format_left(8.2), format_left(200), format_left(9000)
     ('8 s left', '3 min left', '2.5 h left')
     """
-    if seconds < 90:
-        return f"{seconds:.0f} s left"
-    return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
+    return f"{format_estimate(seconds)} left"
 
 
 def choose_face(face: str) -> str:

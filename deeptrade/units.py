@@ -79,3 +79,14 @@ def format_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_estimate(seconds: float) -> str:
+    """Return a time that is only expected, as exact as such an estimate is.
+
+    >>> format_estimate(8.2), format_estimate(200), format_estimate(9000)
+    ('8 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

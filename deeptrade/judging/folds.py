@@ -92,16 +92,19 @@ def _periods(times: np.ndarray, edges: np.ndarray, walk: WalkSettings) -> list[P
 
 
 def _count(data: Dataset, settings: FitSettings, walk: WalkSettings, fold: Fold) -> dict[str, int]:
-    periods = {"validation_period": fold.validation_period, "training_period": fold.training_period}
     try:
-        split = data.split(**settings.split_options | periods)
+        return count_rows(data, settings, fold)
     except EmptyPartError as error:
         share = "" if walk.train == "combinatorial" else f" with test_ratio={walk.test_ratio:g}"
         given = f"fold {fold.number} of folds={walk.folds}{share}"
         raise EmptyPartError(given, error.why, "use fewer folds, a smaller test_ratio, or more rows") from None
-    parts = {"train": split.train, "inner": split.inner, "validation": split.validation}
-    others = {"purged": split.purged, "embargoed": split.embargoed}
-    return {name: len(rows) for name, rows in (parts | others).items()}
+
+
+def count_rows(data: Dataset, settings: FitSettings, fold: Fold) -> dict[str, int]:
+    """Return how many rows of each part a fold has; EmptyPartError where it has none to learn from or to judge."""
+    periods = {"validation_period": fold.validation_period, "training_period": fold.training_period}
+    split = data.split(**settings.split_options | periods)
+    return {name: len(getattr(split, name)) for name in ("train", "inner", "validation", "purged", "embargoed")}
 
 
 def paths(folds: Sequence[Fold]) -> list[list[tuple[int, int]]]:

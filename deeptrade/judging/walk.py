@@ -26,7 +26,7 @@ from ..progress import ByteProgress
 from ..run_folder import RunFolder, WalkFolder
 from ..settings import FitSettings
 from ..training.run_state import NETWORK_VERSION, check_network
-from ..units import count_of
+from ..units import count_of, format_estimate
 from .continuing import BATCH, continued
 from .evaluate import evaluate_walk, weights_of
 from .evaluation import Evaluation, read_evaluation
@@ -204,7 +204,7 @@ def run_trainings(
         worked += _work(training)
         rest = (rows - worked) * (time.monotonic() - began) / max(1, worked)
         number = trainings.index(training) + 1
-        sink(f"training {number} of {len(trainings)}: done{f'; about {_time_left(rest)} left' if rest else ''}")
+        sink(f"training {number} of {len(trainings)}: done{f'; about {format_estimate(rest)} left' if rest else ''}")
 
 
 def _one_by_one(
@@ -243,10 +243,6 @@ def _at_once(
 
 def _work(training: Training) -> int:
     return training.fold.rows["train"] * training.settings.epochs
-
-
-def _time_left(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _run_one(training: Training, given: Collection[str], start: Start) -> None:

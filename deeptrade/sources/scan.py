@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -40,7 +41,7 @@ def reading_threads(workers: int = 0) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class ClusterExecutor(Executor):
+class ClusterExecutor(Executor, ABC):
     """Runs tasks on other machines, each after a look at whether it can read there what it would read here.
 
     at_once: how many should be under way. A result stays where it was made until it is asked for.
@@ -48,9 +49,9 @@ class ClusterExecutor(Executor):
 
     at_once: int
 
+    @abstractmethod
     def submit_reading(self, file: InputFile | None, task: Callable[[], Block]) -> Future[Block]:
         """Run a task that reads `file` there; one that carries what it needs has none."""
-        raise NotImplementedError
 
 
 def read_blocks(

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
 from ..errors import DataError, DiskFullError, SettingsError, interruptible
-from ..files import atomic_write, friendly_os_errors, locked_folder, sync_folder, write_json
+from ..files import friendly_os_errors, locked_folder, sync_folder
 from ..inputs import local_paths, states
 from ..memory.budget import ByteBudget
 from ..memory.limits import MemoryLimits
@@ -23,28 +22,18 @@ from ..settings import Arrangement
 from ..sources.blocks import Block, Place
 from ..sources.protocol import Source
 from ..sources.scan import read_blocks, reading_threads, say_chunk, worker_count
-from ..sources.schema import Schema
 from ..sources.time_order import RECENT, TimeOrder, may_end_ahead
 from ..units import as_bytes, count_of, format_bytes
-from .arrange import arrange, may_rewrite
-from .checked_file import checksum
+from .arrange import may_rewrite
+from .finish import CHECKED, REWRITTEN, finish
 from .layout import (
     JOURNAL,
-    LEDGER,
-    MANIFEST,
-    MARKETS,
-    TIMESTAMPS,
     BlockRecord,
-    BlockTable,
-    Column,
     Manifest,
     all_columns,
-    derived_columns,
     is_complete,
     is_foreign,
-    ledger_entries,
 )
-from .ledger import ledger_text
 from .locate import (
     Located,
     find_manifest,
@@ -58,16 +47,9 @@ from .locate import (
 )
 from .origin import other_store, publish, read_origin
 from .reader import trim_copy
-from .summary import BlockSummary, Summary, find_warnings, refuse_too_many, source_notes
-from .targets import make_targets
 from .writer import StoreWriter
 
 Sink = Callable[[str], None]
-_CHECKED = {"in_time_order": True}
-"""Marks what was made since rows out of order are rejected."""
-
-_REWRITTEN = "rewritten"
-"""Whether the rows of a store were rewritten in order of time: its blocks do not hold what the source has there."""
 
 
 @interruptible()
@@ -251,7 +233,7 @@ def _write(
     """Write a whole store to the partial folder, going on with what is there; return its manifest and blocks kept."""
     say_chunk(source, reading.chunk_size, say)
     _check_disk(place.path, source, place.partial)
-    with StoreWriter(place.partial, source.schema, reading_of(source) | _CHECKED) as writer:
+    with StoreWriter(place.partial, source.schema, reading_of(source) | CHECKED) as writer:
         kept = _usable_blocks(writer, source, None if fresh else place.path, say)
         writer.keep(kept)
         file = kept[-1].place.file if kept else 0
@@ -270,7 +252,7 @@ def _write(
                 file, line = block.place.file, source.first_line(block.place.file)
             writer.add(block, first_line=line)
             line += block.lines
-        manifest = _finish(writer, source, max_bad_rows)
+        manifest = finish(writer, source, max_bad_rows)
     if states(source.watched) != source.seen:
         raise DataError(f"{source.name} has changed while it was read; run again when it is whole")
     return manifest, len(kept)
@@ -300,7 +282,7 @@ def _may_be_kept(old: Path, manifest: Manifest, source: Source) -> bool:
         manifest.source["reading"] == reading_of(source)
         and is_complete(old, manifest)
         and is_in_time_order(old, manifest)
-        and not manifest.source.get(_REWRITTEN, may_rewrite(source.arrangement, manifest.blocks.markets))
+        and not manifest.source.get(REWRITTEN, may_rewrite(source.arrangement, manifest.blocks.markets))
     )
 
 
@@ -331,80 +313,6 @@ def _check_disk(path: Path, source: Source, partial: Path) -> None:
             f"the store of {source.name} needs about {format_bytes(needed)} of disk, {format_bytes(free)} are free at "
             f"{path.parent}; free some space, or choose another place with --store"
         )
-
-
-def _finish(writer: StoreWriter, source: Source, max_bad_rows: float) -> Manifest:
-    """Write what follows from all blocks together: derived targets, the ledger, the manifest."""
-    was_rewritten = arrange(writer, source)
-    schema, records = writer.schema, writer.records
-    ledger = list(ledger_entries(records, first_line=source.first_line(0), files=len(source.files)))
-    rows = sum(record.rows for record in records)
-    if not rows:
-        raise DataError(f"{source.name} has a header but no rows")
-    summary = Summary(
-        source.name,
-        source.file_bytes,
-        "",
-        schema,
-        arrangement=source.arrangement,
-        markets=tuple(writer.markets),
-        rows=rows,
-        ledger=ledger,
-    )
-    refuse_too_many(summary.bad_rows, rows, max_bad_rows)
-    summary.blocks = [
-        BlockSummary(record.rows, record.usable, dict(zip(schema.names, record.nonfinite, strict=True)), {})
-        for record in records
-    ]
-    timestamps = writer.written(next(column for column in writer.columns if column.file == TIMESTAMPS))
-    of_markets = next((column for column in writer.columns if column.file == MARKETS), None)
-    markets = None if of_markets is None else writer.written(of_markets)
-    targets = _write_targets(writer, summary, timestamps, markets)
-    content = ledger_text(ledger).encode()
-    with atomic_write(writer.folder / LEDGER) as file:
-        file.write(content)
-    hashes = [[record.place.file, record.place.start, record.place.stop, record.source_hash] for record in records]
-    manifest = Manifest(
-        schema,
-        {
-            "kind": source.kind,
-            "reading": reading_of(source),
-            **_CHECKED,
-            **({_REWRITTEN: was_rewritten} if may_rewrite(source.arrangement, writer.markets) else {}),
-            "data_id": source.content_id(),
-            "former_data_ids": list(source.former_content_ids()),
-            "content_hash": "xxh3:" + xxhash.xxh3_128_hexdigest(repr(hashes).encode()),
-            "file_bytes": source.file_bytes,
-            "file_sizes": [file.size for file in source.watched],
-            "ledger_checksum": xxhash.xxh3_64_hexdigest(content),
-        },
-        BlockTable.of(records),
-        find_warnings(summary, timestamps, targets, notes=source_notes(source), markets=markets),
-    )
-    write_json(writer.folder / MANIFEST, manifest.to_json())
-    writer.sync()
-    return manifest
-
-
-def _write_targets(
-    writer: StoreWriter, summary: Summary, timestamps: np.ndarray, markets: np.ndarray | None
-) -> np.ndarray:
-    """Return the targets of all usable rows; where they come from prices, write them and their checksums first."""
-    schema, records = writer.schema, writer.records
-    numbers = writer.written(_number_column(writer, schema))
-    targets = make_targets(schema, numbers, timestamps, summary.places(markets), markets=markets)
-    for column in derived_columns(schema):
-        with atomic_write(writer.folder / column.file) as file:
-            file.write(np.ascontiguousarray(targets, column.dtype).data)
-        start = 0
-        for record in records:
-            record.checksums[column.file] = checksum(targets[start : start + record.usable])
-            start += record.usable
-    return targets
-
-
-def _number_column(writer: StoreWriter, schema: Schema) -> Column:
-    return writer.columns[len(schema.features)]
 
 
 def _refuse_place(path: Path, sources: Sequence[Path]) -> None:

@@ -207,25 +207,29 @@ def account_for(
     ends = np.concatenate([market.plan.times[:1], market.plan.times + target_step])
     kept = np.unique(np.linspace(0, len(agent.times), min(len(agent.times) + 1, CURVE_POINTS)).round().astype(np.int64))
     return Account(
-        fee,
-        fee + slippage,
-        scores,
-        len(market.plan.rows),
-        len(agent.times),
-        days,
-        blocks.length,
-        market.plan.markets,
-        iso_time(int(market.plan.times[0])),
-        iso_time(int(market.plan.times[-1])),
-        _against("flat", agent, told["flat"], blocks),
-        _against(best, agent, told[best], blocks),
-        [trade(market.by_row(held), market.plan, fee=fee + slippage).income for held in played.networks],
-        random,
-        deflated_sharpe(daily(agent), np.asarray(chosen.trial_sharpes)),
-        _where_costs_went(played.held[fee], market),
-        [iso_time(int(time)) for time in ends[kept]],
-        [Curve(name, np.concatenate([[0.0], np.cumsum(trades.net)])[kept].tolist()) for name, trades in told.items()],
+        fee=fee,
+        cost=fee + slippage,
+        scores=scores,
+        turns=len(market.plan.rows),
+        steps=len(agent.times),
+        days=days,
+        block_steps=blocks.length,
+        markets=market.plan.markets,
+        begin=iso_time(int(market.plan.times[0])),
+        end=iso_time(int(market.plan.times[-1])),
+        flat_against=_against("flat", agent, told["flat"], blocks),
+        best_against=_against(best, agent, told[best], blocks),
+        seeds=[trade(market.by_row(held), market.plan, fee=fee + slippage).income for held in played.networks],
+        random=random,
+        deflated=deflated_sharpe(daily(agent), np.asarray(chosen.trial_sharpes)),
+        costs=_where_costs_went(played.held[fee], market),
+        times=[iso_time(int(time)) for time in ends[kept]],
+        curves=[_curve(name, trades, kept) for name, trades in told.items()],
     )
+
+
+def _curve(name: str, trades: Trades, kept: np.ndarray) -> Curve:
+    return Curve(name, np.concatenate([[0.0], np.cumsum(trades.net)])[kept].tolist())
 
 
 def _rivals(market: Market, threshold: Rule, options: tuple[int, ...], cost: float) -> dict[str, np.ndarray]:
@@ -271,20 +275,23 @@ def _score(
     turnover = float(trades.turnover.sum())
     has_position = held != 0
     hits = held[has_position] * market.returns[has_position] > 0
+    ratio, low, high = sharpe(trades.net, trades.times, blocks)
     return PolicyScore(
-        name,
-        fee,
-        trades.income,
-        *sharpe(trades.net, trades.times, blocks),
-        trades.drawdown,
-        turnover,
-        turnover / days,
-        float((held > 0).mean()),
-        float((held == 0).mean()),
-        float((held < 0).mean()),
-        float(hits.mean()) if len(hits) else None,
-        trades.break_even_fee,
-        percentile,
+        policy=name,
+        fee=fee,
+        income=trades.income,
+        sharpe=ratio,
+        low=low,
+        high=high,
+        drawdown=trades.drawdown,
+        turnover=turnover,
+        turnover_per_day=turnover / days,
+        long=float((held > 0).mean()),
+        flat=float((held == 0).mean()),
+        short=float((held < 0).mean()),
+        hit_rate=float(hits.mean()) if len(hits) else None,
+        break_even_fee=trades.break_even_fee,
+        percentile=percentile,
     )
 
 

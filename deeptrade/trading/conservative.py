@@ -24,7 +24,7 @@ from .logged import Log
 from .settings import SEEDS
 from .state import scaled, scaling
 from .targets import HUBER, huber
-from .values import StackedValues
+from .values import StackedValues, in_parts
 
 ALPHA, GAMMA = 1.0, 0.9
 """The weight of what holds guesses down, rewards being in standard deviations (that of the usual implementations for
@@ -36,8 +36,6 @@ is missing then is some exp(-8) of a value."""
 
 LEAST_UPDATES_A_PASS = 8
 """Batches of a short log are smaller, so that as many passes are enough updates: more passes learn the noise."""
-
-_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,7 @@ class LoggedLearning:
 
     def values(self, states: np.ndarray) -> np.ndarray:
         """Return what actions are worth, float32 (SEEDS, rows, actions), at scaled states, in deviations of rewards."""
-        parts = [
-            self.learner.judging(states[at : at + _ROWS_AT_ONCE]).numpy()[0]
-            for at in range(0, len(states), _ROWS_AT_ONCE)
-        ]
-        return np.concatenate(parts, axis=1)
+        return in_parts(self.learner.judging, states)[0]
 
 
 def _of(values: Any, actions: Any) -> Any:
@@ -212,8 +206,7 @@ class LoggedAgent(keras.Model):
 
     def worth(self, states: np.ndarray) -> np.ndarray:
         """Return what a call does for any number of rows, as an array."""
-        parts = [np.asarray(self(states[at : at + _ROWS_AT_ONCE])) for at in range(0, len(states), _ROWS_AT_ONCE)]
-        return np.concatenate(parts, axis=1)
+        return in_parts(self, states)
 
     def choose(self, states: np.ndarray) -> np.ndarray:
         """Return the action with the largest mean value over networks, int64 (rows,), an index into `actions`."""

@@ -19,9 +19,7 @@ from .market import Market
 from .settings import SEEDS, AgentSettings, updates_per_epoch
 from .state import scaled, scaling
 from .targets import advantages, huber
-from .values import with_flat
-
-_ROWS_AT_ONCE = 512
+from .values import in_parts, with_flat
 
 
 @dataclass(frozen=True)
@@ -135,11 +133,7 @@ class Learning:
         states: float32 (rows, columns), not scaled. The unit is that of the lessons.
         """
         known = scaled(states, self.lessons.mean, self.lessons.deviation)
-        parts = [
-            with_flat(self.learner.judging(known[at : at + _ROWS_AT_ONCE]), self.settings.positions).numpy()
-            for at in range(0, len(known), _ROWS_AT_ONCE)
-        ]
-        return np.concatenate(parts, axis=2)
+        return in_parts(lambda some: with_flat(self.learner.judging(some), self.settings.positions), known)
 
 
 def learn(

@@ -26,7 +26,7 @@ from ..memory import MemoryLimits
 from ..run_folder import AgentFolder, RunFolder, TrainingFolder
 from ..settings import FitSettings
 from ..training.judged import Judged
-from ..units import count_of
+from ..units import count_of, format_estimate
 from .log_stage import train_on_log
 from .logged import log_sha256
 from .making import make_agent
@@ -221,17 +221,13 @@ def _plan_lines(trainings: list[Training], settings: AgentSettings, result: Mapp
     learning = networks * updates * settings.rl_epochs / _NETWORK_UPDATES_A_SECOND
     first = f"{count_of(len(left), 'training')} to forecast rows that they have not seen, then " if left else ""
     seconds = rows * pace + len(left) * _START_SECONDS + learning
-    yield f"the agent: {first}learning; about {_duration(seconds)}, --skip_rl leaves it out"
+    yield f"the agent: {first}learning; about {format_estimate(seconds)}, --skip_rl leaves it out"
 
 
 def _rows_to_train(training: Training) -> int:
     settings = training.settings
     rows = training.fold.rows["train"] * settings.epochs
     return min(rows, settings.max_steps * settings.effective_batch) if settings.max_steps else rows
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _about(parts: Parts, trainings: list[Training]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..data.split import EmptyPartError, Split
-from ..judging.folds import Fold, Training, training_name
+from ..judging.folds import Fold, Training, count_rows, training_name
 from ..run_folder import AgentFolder
 from ..settings import FitSettings
 from ..times import name_period, parse_periods
@@ -49,7 +49,11 @@ def unseen_folds(data: Dataset, settings: FitSettings, split: Split) -> list[Fol
     folds = []
     for number, period in enumerate(periods, start=1):
         fold = Fold(number, [number], name_period(period), _until(settings.training_period, period[0]))
-        folds.append(replace(fold, rows=_count(data, settings, fold)))
+        try:
+            folds.append(replace(fold, rows=count_rows(data, settings, fold)))
+        except EmptyPartError as error:
+            part = f"part {number + 1} of {PARTS} of the training rows"
+            raise TooFewRowsError(f"{part} {error.why}; use more rows") from None
     return folds
 
 
@@ -59,17 +63,6 @@ def _until(periods: str, instant: int) -> str:
         return ""
     earlier = [(begin, min(end, instant)) for begin, end in parse_periods(periods) if begin < instant]
     return ",".join(map(name_period, earlier)) or name_period((instant - 1, instant))
-
-
-def _count(data: Dataset, settings: FitSettings, fold: Fold) -> dict[str, int]:
-    periods = {"validation_period": fold.validation_period, "training_period": fold.training_period}
-    try:
-        split = data.split(**settings.split_options | periods)
-    except EmptyPartError as error:
-        raise TooFewRowsError(
-            f"part {fold.number + 1} of {PARTS} of the training rows {error.why}; use more rows"
-        ) from None
-    return {name: len(getattr(split, name)) for name in ("train", "inner", "validation", "purged", "embargoed")}
 
 
 def unseen_trainings(folds: list[Fold], settings: FitSettings, folder: AgentFolder) -> Iterator[Training]:

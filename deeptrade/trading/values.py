@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,7 @@ class Agent(keras.Model):
 
     def worth(self, states: np.ndarray) -> np.ndarray:
         """Return what a call does for any number of rows, as an array."""
-        parts = [np.asarray(self(states[at : at + _ROWS_AT_ONCE])) for at in range(0, len(states), _ROWS_AT_ONCE)]
-        return np.concatenate(parts, axis=1) if parts else np.zeros((self.networks, 0, len(self.positions)), np.float32)
+        return in_parts(self, states)
 
     def table(self, states: np.ndarray, *, gated: bool = True) -> np.ndarray:
         """Return which position it takes at each row from each, int64 (rows, positions), indexes into `positions`.
@@ -141,6 +141,12 @@ class Agent(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Agent:
         """Return the model of a configuration, with untrained weights."""
         return cls(tuple(config["positions"]), **{k: v for k, v in config.items() if k != "positions"})
+
+
+def in_parts(values: Callable[[Any], Any], states: np.ndarray) -> np.ndarray:
+    """Return what `values` gives, (..., rows, outputs), for any number of states, some rows at a time."""
+    starts = range(0, max(1, len(states)), _ROWS_AT_ONCE)
+    return np.concatenate([np.asarray(values(states[at : at + _ROWS_AT_ONCE])) for at in starts], axis=-2)
 
 
 def with_flat(values: Any, positions: tuple[int, ...]) -> Any:

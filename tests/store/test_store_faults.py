@@ -145,7 +145,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 
 def test_going_on_keeps_the_journal_where_nothing_can_be_written(market, tmp_path, monkeypatch):
     monkeypatch.setattr(csv_module, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(compile_module, "_finish", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(compile_module, "finish", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compile_store(market.path, store=tmp_path / "s.dtstore")
     journal = tmp_path / ".s.dtstore.partial" / "journal.jsonl"
