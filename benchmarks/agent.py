@@ -76,7 +76,7 @@ def whole(rows: int) -> dict:
     from deeptrade.judging.resampling import Blocks
     from deeptrade.memory.process import read_memory
     from deeptrade.times import SECOND
-    from deeptrade.trading.account import all_fees
+    from deeptrade.trading.accounting import all_fees
     from deeptrade.trading.choice import Candidates
     from deeptrade.trading.learning import Group, Learning, learn
     from deeptrade.trading.market import make_market

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..judging.resampling import block_length
 from ..progress import Progress
 from ..run_folder import AgentFolder
 from ..training.runtime import set_up_tensorflow
-from .account import Played, account_for, all_fees
+from .accounting import Played, account_for, all_fees
 from .choice import Candidates, Chosen
 from .market import Market, Parts
 from .policies import CAUTION
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 Sink = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Made:
+    """The agents that were learned and how each was chosen, by the cost they trade at; updates: of the networks."""
+
+    agents: Mapping[float, Agent]
+    chosen: Mapping[float, Chosen]
+    updates: int
+
+
 def make_agent(
     parts: Parts,
     settings: AgentSettings,
@@ -40,6 +49,43 @@ def make_agent(
     """Learn, choose, play and write agent.keras and positions.csv; return what agent.json tells of it."""
     set_up_tensorflow(allow_growth=True, give_back=True, sink=sink)
     from ..training.saved_model import save_model, weights_sha256
+
+    made = _learn_and_choose(parts, settings, identity, folder, sink, progress)
+    agent, chosen = made.agents[settings.cost], made.chosen[settings.cost]
+    save_model(agent, folder.model, unfinished=folder.unfinished_model)
+    held = {name: agent.play(market) for name, market in parts.named.items()}
+    write_positions(folder.positions, {name: (market, held[name]) for name, market in parts.named.items()})
+    account = account_for(
+        parts.validation,
+        parts.inner,
+        _played(parts.validation, made.agents, settings),
+        chosen,
+        fee=settings.rl_fee,
+        slippage=settings.rl_slippage,
+        options=settings.positions,
+        target_step=parts.target_step,
+        block_length=_blocks(parts.validation, parts.overlap),
+    )
+    return {
+        "verdict": asdict(decide(account, chosen)),
+        "account": account.to_json(),
+        "chosen": [asdict(one) for one in made.chosen.values()],
+        "networks": SEEDS,
+        "caution": CAUTION,
+        "updates": made.updates,
+        "weights_sha256": weights_sha256(agent.variables),
+    }
+
+
+def _learn_and_choose(
+    parts: Parts,
+    settings: AgentSettings,
+    identity: Mapping[str, Any],
+    folder: AgentFolder,
+    sink: Sink,
+    progress: str,
+) -> Made:
+    """Learn at every cost and discount, from the last checkpoint on, and return what is kept of each cost."""
     from .checkpoint import AgentCheckpoints
     from .learning import Group, Learning, Lessons, learn
 
@@ -74,29 +120,7 @@ def make_agent(
         cost: build_agent(learning, candidates.weights_of(cost), chosen[cost], settings, target_step=parts.target_step)
         for cost in costs
     }
-    save_model(agents[settings.cost], folder.model, unfinished=folder.unfinished_model)
-    held = {name: agents[settings.cost].play(market) for name, market in parts.named.items()}
-    write_positions(folder.positions, {name: (market, held[name]) for name, market in parts.named.items()})
-    account = account_for(
-        parts.validation,
-        parts.inner,
-        _played(parts.validation, agents, settings),
-        chosen[settings.cost],
-        fee=settings.rl_fee,
-        slippage=settings.rl_slippage,
-        options=settings.positions,
-        target_step=parts.target_step,
-        block_length=_blocks(parts.validation, parts.overlap),
-    )
-    return {
-        "verdict": asdict(decide(account, chosen[settings.cost])),
-        "account": account.to_json(),
-        "chosen": [asdict(chosen[cost]) for cost in costs],
-        "networks": SEEDS,
-        "caution": CAUTION,
-        "updates": learning.updates * settings.rl_epochs,
-        "weights_sha256": weights_sha256(agents[settings.cost].variables),
-    }
+    return Made(agents, chosen, learning.updates * settings.rl_epochs)
 
 
 def build_agent(

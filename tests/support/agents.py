@@ -33,6 +33,31 @@ def market_of(states, returns, **options) -> Market:
     return make_market(judged_of(states[:, 0], returns, **options), states, target_step=HOUR)
 
 
+def gappy_market(rows=40, seed=0) -> Market:
+    """Return two markets with gaps and a missing target."""
+    draws = np.random.default_rng(seed)
+    times = np.cumsum(draws.choice([1, 1, 1, 3], rows))
+    returns = draws.normal(0, 0.01, 2 * rows)
+    returns[5] = np.nan
+    times = START + HOUR * np.repeat(times, 2)
+    return market_of(draws.normal(size=2 * rows), returns, times=times, markets=["A", "B"] * rows)
+
+
+def plain_income(market, held, cost):
+    """Return what positions by turn earn, one after the other; every market has half the stake."""
+    total = 0.0
+    for market_name in ("A", "B"):
+        before = 0
+        for turn, row in enumerate(market.plan.rows.tolist()):
+            if market.judged.markets[row] != market_name:
+                continue
+            total += held[turn] * market.returns[turn] - cost * abs(held[turn] - before)
+            before = held[turn]
+            if market.plan.ends[turn]:
+                total, before = total - cost * abs(before), 0
+    return total / 2
+
+
 @dataclass(frozen=True)
 class Wave:
     """A market whose mean return follows a signal of memory: s(t+1) = memory * s(t) + noise, of deviation 1.

@@ -5,34 +5,9 @@ import pytest
 
 from deeptrade.judging.trades import trade
 from deeptrade.trading.policies import cautious, follow, greedy, hindsight, shifted
-from tests.support.agents import HOUR, POSITIONS, START, market_of
+from tests.support.agents import HOUR, POSITIONS, START, gappy_market, market_of, plain_income
 
 COST = 0.002
-
-
-def gappy_market(rows=40, seed=0):
-    """Two markets with gaps and a missing target."""
-    draws = np.random.default_rng(seed)
-    times = np.cumsum(draws.choice([1, 1, 1, 3], rows))
-    returns = draws.normal(0, 0.01, 2 * rows)
-    returns[5] = np.nan
-    times = START + HOUR * np.repeat(times, 2)
-    return market_of(draws.normal(size=2 * rows), returns, times=times, markets=["A", "B"] * rows)
-
-
-def plain_income(market, held, cost):
-    """Return what positions by turn earn, one after the other; every market has half the stake."""
-    total = 0.0
-    for market_name in ("A", "B"):
-        before = 0
-        for turn, row in enumerate(market.plan.rows.tolist()):
-            if market.judged.markets[row] != market_name:
-                continue
-            total += held[turn] * market.returns[turn] - cost * abs(held[turn] - before)
-            before = held[turn]
-            if market.plan.ends[turn]:
-                total, before = total - cost * abs(before), 0
-    return total / 2
 
 
 def test_a_replay_equals_a_plain_loop():
