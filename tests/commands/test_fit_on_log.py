@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.logs import log_rows, write_log
 from tests.support.markets import make_market
 from tests.support.training_runs import ONE_PASS
@@ -13,6 +15,7 @@ def deeptrade(*arguments):
     return subprocess.run([sys.executable, "-m", "deeptrade", *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_an_agent_from_a_log_follows_the_forecaster_and_adds_no_positions(tmp_path):
     market = make_market(tmp_path / "market.csv")
     log, out = write_log(tmp_path / "log.csv", log_rows(), header=None), tmp_path / "run"

@@ -90,6 +90,7 @@ def hashes():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
     """They begin without a store, so that both want to make it, and share notebooks, caches and kernels' ports."""

@@ -39,6 +39,7 @@ def test_the_folder_of_a_training_is_gone_with_it(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_training_ends_after_its_steps(market):
     ended = start(market.path, max_steps=30, batch_size=32).wait()

@@ -188,6 +188,7 @@ def test_the_kernel_is_this_interpreter_whatever_the_path_and_quiet(market, tmp_
     assert output.split() == [sys.executable, str(logging.CRITICAL)]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
     market = make_market(tmp_path / "market.csv", rows=400)
     out = tmp_path / "out"

@@ -90,6 +90,7 @@ def test_without_a_signal_it_stays_flat_in_18_of_20_markets():
     assert sum(share_flat(seed) >= 0.95 for seed in range(20)) >= 18
 
 
+@pytest.mark.slow
 def test_without_a_fee_it_holds_the_sign_of_the_signal():
     agent, chosen = learned_agent(*split_market(20_000, 4000, 3), cost=0.0)
     assert chosen.evidence
@@ -99,6 +100,7 @@ def test_without_a_fee_it_holds_the_sign_of_the_signal():
     assert share_of_best(agent, 1003, cost=0.0)[0] >= 0.99
 
 
+@pytest.mark.slow
 def test_at_a_huge_fee_it_stays_flat():
     agent, _ = learned_agent(*split_market(8000, 2000, 4), cost=0.2)
     market = market_of(Wave().signal(UNSEEN, 1004), np.zeros(UNSEEN))

@@ -173,6 +173,7 @@ fit(FitSettings(**json.loads(sys.argv[1])), progress="silent")
 """
 
 
+@pytest.mark.slow
 def test_kills_around_the_ends_of_epochs_leave_the_same_bytes(wide, tmp_path):
     given = SETTINGS | {"epochs": 5, "learning_rate": 0.05, "csv": str(wide.path)}
     train(wide, tmp_path / "straight", epochs=5, learning_rate=0.05)
