@@ -18,6 +18,11 @@ class OneLineParser(argparse.ArgumentParser):
 
     more: Callable[[], str] | None = None
 
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.register("type", int, _reader(int, "a whole number, such as 32"))
+        self.register("type", float, _reader(float, "a number, such as 0.001"))
+
     def format_help(self) -> str:
         """Return the help, with what `more` gives below it."""
         return super().format_help() + (f"\n{self.more()}\n" if self.more else "")
@@ -25,6 +30,18 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and where help is, and exit with 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _reader(kind: type, accepted: str) -> Callable[[str], Any]:
+    """Return a function that reads an option's text as a number, and says what is accepted where it is none."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {accepted}") from None
+
+    return read
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:

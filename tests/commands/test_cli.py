@@ -145,7 +145,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(market, tmp_path, command):
     ("arguments", "words"),
     [
         (["fit", "--epoch", "3"], ["'--epoch' is not an option", "did you mean --epochs?"]),
-        (["fit", "--batch-size", "x"], ["--batch_size: invalid int value: 'x'"]),
+        (["fit", "--batch-size", "x"], ["--batch_size: 'x' is not a whole number, such as 32"]),
+        (["fit", "--rl_fee", "10bp"], ["--rl_fee: '10bp' is not a number, such as 0.001"]),
         (["fit", "--batch_size", "0"], ["batch_size=0 is not accepted; use at least 1"]),
         (["fit", "--model_size", "huge"], ["invalid choice: 'huge'"]),
         (["trane"], ["invalid choice: 'trane'"]),
