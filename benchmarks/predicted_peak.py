@@ -1,6 +1,7 @@
 """The memory model against real runs: predicted and measured peak, and their ratio, over encoders, sizes and batches.
 
-    python benchmarks/predicted_peak.py [--sizes tiny small medium] [--batches 1 8 32] [--encoders multiscale recurrent] [--rows 400]
+    python benchmarks/predicted_peak.py [--sizes tiny small medium] [--batches 1 8 32] [--encoders recurrent]
+        [--rows 400]
 
 Each measurement is a child process that trains three steps on a synthetic market; peaks are anonymous bytes.
 """
