@@ -46,7 +46,7 @@ def results(out):
     for point in POINTS:
         training = RunFolder(out / point).training
         result = training.read_completed_result()
-        for name in ("starts", "time", "memory"):
+        for name in ("starts", "time", "memory", "workers"):
             del result[name]
         for name in ("csv", "out", "plan"):
             del result["settings"][name]
