@@ -119,13 +119,14 @@ def told(error: OSError, action: str) -> DataError | DoesNotFitError:
     return DataError(f"{action}: {reason}; check the path and its permissions")
 
 
-def map_file(descriptor: int, name: str) -> mmap.mmap:
-    """Return a read-only map of a whole open file, which must not be empty; `name` is what errors call it.
+def map_file(descriptor: int, name: str, size: int = 0) -> mmap.mmap:
+    """Return a read-only map of an open file's first `size` bytes, 0 for all; `name` is what errors call it.
 
-    Raises DoesNotFitError where the system has no room for the map, DataError where the file cannot be mapped.
+    There must be some. Raises DoesNotFitError where the system has no room for the map, DataError where the file cannot
+    be mapped.
     """
     try:
-        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        return mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
     except OSError as error:
         action = f"mapping {name}: {os.strerror(error.errno or 0)}"
         if error.errno == errno.ENOMEM:

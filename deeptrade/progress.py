@@ -69,6 +69,12 @@ class Progress:
             self._last, self._shown = now, step
             self._sink(self._line(step, text))
 
+    def expect(self, total: int) -> None:
+        """Count up to another total from now on."""
+        self._total = total
+        if self._face == "terminal":
+            self._bar.total = total
+
     def close(self) -> None:
         """End the bar."""
         if self._face == "terminal":

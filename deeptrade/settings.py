@@ -35,6 +35,7 @@ MATHS = (
     "markets",
     "embargo",
     "target_step",
+    "while_compiling",
 )
 """Settings that change the weights: a run continues only if they are unchanged. The batch size
 may change if the effective batch stays the same."""
@@ -124,6 +125,7 @@ class FitSettings:
     cache_limit: str = _option("", "most bytes kept here of a store at an address, such as 50GiB; empty means all")
     checkpoint_every: int = _option(50, "optimizer steps between checkpoints", least=1)
     fresh: bool = _option(False, "start over, even where a finished or started run exists")
+    while_compiling: bool = _option(False, "begin to train on the first rows while later ones are still being read")
     max_rows: int = _option(0, "use only the first rows of the file; 0 means all", least=0)
     max_bad_rows: float = _option(0.01, "share of rejected rows above which the run stops", least=0, most=1)
     sort: bool = _option(False, "take the rows by time, instead of rejecting those out of order")
@@ -153,10 +155,20 @@ class FitSettings:
             parse_duration(duration)
         for period in filter(None, (self.validation_period, self.training_period)):
             parse_periods(period)
+        if self.while_compiling:
+            self._refuse_while_compiling()
         if self.training_period and not self.validation_period:
             raise SettingsError(
                 f"training_period={self.training_period!r} needs to know what judges; give validation_period as well"
             )
+
+    def _refuse_while_compiling(self) -> None:
+        """Raise SettingsError for what needs all rows before the first step."""
+        default = FitSettings()
+        for name in ("max_rows", "no_lazy_loading", "sort", "duplicates", "validation_period", "markets"):
+            value = getattr(self, name)
+            if value != getattr(default, name):
+                raise SettingsError(f"while_compiling does not go with {name}={value!r}; leave one of them out")
 
     @property
     def steps_per_update(self) -> int:

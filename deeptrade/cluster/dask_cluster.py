@@ -1,4 +1,4 @@
-"""A Dask cluster: reads the blocks of a compile and runs the trainings of a walk on its workers.
+"""A Dask cluster: its workers read the blocks of a compile, train the folds of a walk, run the points of a grid.
 
 Dask places the tasks and runs those of a lost worker again. What is here makes sure that a worker has the same package
 and the same files before it does anything, and says in one line what went wrong.
@@ -13,21 +13,17 @@ import re
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 from ..errors import ClusterError, DeepTradeError, SettingsError
-from ..files import is_address, is_held, user_path
 from ..inputs import InputFile, LocalFile
-from ..judging.walk import in_child
-from ..run_folder import TrainingFolder
-from ..settings import FitSettings
+from ..planning.jobs import Job, in_child
 from ..sources.blocks import Block
 from ..sources.scan import ClusterExecutor
 from ..units import count_of
@@ -42,9 +38,6 @@ _ANSWER_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 _WORKERLESS_SECONDS = 60.0
 """For so long a cluster may be without any worker: what starts them anew needs some seconds."""
-
-_HELD_SECONDS = 60
-_PATHS = ("csv", "out", "store", "plan", "warm_start")
 _LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm")
 
 
@@ -113,23 +106,23 @@ class DaskCluster(ClusterExecutor):
         sample = sample_of(file) if isinstance(file, LocalFile) else None
         return self.submit(_read, sample, task)
 
-    def start(self, arguments: Sequence[str], log: Path) -> tuple[int, str]:
-        """Run a training there, which continues its folder, as `judging.walk.in_child` does here; wait for its end.
+    def start(self, job: Job) -> tuple[int, str]:
+        """Run a job there, which continues its folder, as `planning.jobs.in_child` does here; wait for its end.
 
-        Folder and log are where this machine and the workers see them. A worker that is lost ends its training; the
+        Data, folder and log are where this machine and the workers see them. A worker that is lost ends its job; the
         next one goes on with it.
         """
-        given = _absolute(arguments)
-        job = _Training(samples_of(given["csv"]), _spelled(arguments, given), Path(given["out"]), log.absolute())
-        code, last = self.submit(job).result()
-        if not code and TrainingFolder(job.out).read_completed_result() is None:
+        job = job.absolute()
+        samples = [sample for data in job.data for sample in samples_of(data)]
+        code, last = self.submit(_Task(job, samples)).result()
+        if not code and not job.is_seen_to_be_done:
             raise ClusterError(
                 f"a worker has written {job.out} where it is not seen here; give an --out that all share"
             )
         return code, last
 
     def close(self) -> None:
-        """Give up what is under way: workers stop trainings, which save their progress."""
+        """Give up what is under way: workers stop jobs, which save their progress."""
         self._closed.set()
         with suppress(Exception):
             self._client.cancel(list(self._waiting))
@@ -247,13 +240,11 @@ def _read(sample: Sample | None, task: Callable[[], Block]) -> Block:
 
 
 @dataclass(frozen=True)
-class _Training:
-    """A training to run on a worker, which has its data, its folder and its log at the same paths."""
+class _Task:
+    """A job to run on a worker, which has its data, its folder and its log at the same paths."""
 
+    job: Job
     samples: list[Sample]
-    arguments: list[str]
-    out: Path
-    log: Path
 
     def __call__(self) -> tuple[int, str]:
         """Run it in a child process, which is stopped when nobody waits for it any more."""
@@ -261,8 +252,9 @@ class _Training:
 
         for sample in self.samples:
             sample.check()
-        if not self.log.parent.is_dir():
-            raise ClusterError(f"{socket.gethostname()} has no folder {self.log.parent}; give an --out that all share")
+        shared = self.job.log.parent
+        if not shared.is_dir():
+            raise ClusterError(f"{socket.gethostname()} has no folder {shared}; give an --out that all share")
         worker = get_worker()
         key = worker.get_current_task()
 
@@ -270,21 +262,4 @@ class _Training:
             task = worker.state.tasks.get(key)
             return task is not None and task.state == "executing"
 
-        for _ in range(_HELD_SECONDS):  # the training of a worker that was lost saves its progress and leaves
-            if not is_held(self.out) or not is_wanted():
-                break
-            time.sleep(1)
-        return in_child(self.arguments, self.log, is_wanted=is_wanted)
-
-
-def _absolute(arguments: Sequence[str]) -> dict[str, str]:
-    """The paths among the arguments of `fit`, as any machine understands them; `csv` is always there."""
-    parts = [argument.removeprefix("--").partition("=") for argument in arguments]
-    given = {"csv": FitSettings().csv} | {name: value for name, _, value in parts if name in _PATHS}
-    return {name: path if is_address(path) else str(user_path(path).absolute()) for name, path in given.items()}
-
-
-def _spelled(arguments: Sequence[str], paths: dict[str, str]) -> list[str]:
-    """The arguments with these paths in place of theirs."""
-    others = [one for one in arguments if one.removeprefix("--").partition("=")[0] not in paths]
-    return [*others, *(f"--{name}={path}" for name, path in paths.items())]
+        return in_child(self.job, is_wanted=is_wanted)

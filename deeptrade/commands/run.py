@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
+from ..errors import SettingsError
 from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS
 from ..settings import data_name
-from .console import OneLineParser, print_line
+from .console import OneLineParser, add_cluster, print_line
 
 
 def add_options(parser: OneLineParser) -> None:
@@ -31,6 +33,7 @@ def add_options(parser: OneLineParser) -> None:
         "a value that holds commas in brackets: 'features=[A,B],A' (some shells need the quotes)",
     )
     parser.add_argument("--fresh", action="store_true", help="start over, even where a finished or started run exists")
+    add_cluster(parser)
     parser.more = _parameters
 
 
@@ -53,16 +56,29 @@ def _parameters() -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Run the notebooks once, or for every combination of a grid."""
+    from ..cluster.dask_cluster import connected
     from ..notebook import grid, run
+    from ..planning.jobs import in_child
 
+    if options.cluster and not options.grid:
+        raise SettingsError(f"--cluster {options.cluster} runs the points of a grid; give --grid, or leave it out")
     shared = {
         "out": options.out or f"runs/{data_name(options.data)}",
         "parameters": dict(options.parameters),
         "fresh": options.fresh,
         "sink": print_line,
     }
-    if options.grid:
-        page = grid.run_grid(options.data, grid=grid.read_grid(options.grid), **shared)
-        print_line(f"comparison: {page}")
-    else:
+    if not options.grid:
         print_line(f"report: {run.run(options.data, **shared)}")
+        return
+    values = grid.read_grid(options.grid)
+    with connected(options.cluster) if options.cluster else nullcontext() as cluster:
+        page = grid.run_grid(
+            options.data,
+            grid=values,
+            **shared,
+            start=cluster.start if cluster else in_child,
+            at_once=cluster.workers if cluster else 1,
+            executor=cluster,
+        )
+    print_line(f"comparison: {page}")

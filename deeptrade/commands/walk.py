@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Walk, and print what evaluation.json says."""
     from ..cluster.dask_cluster import connected
-    from ..judging.walk import in_child, walk
+    from ..judging.walk import walk
+    from ..planning.jobs import in_child
     from ..report.walk_page import write_walk_page
     from ..run_folder import WalkFolder
     from .evaluate import print_evaluation

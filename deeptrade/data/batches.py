@@ -18,7 +18,7 @@ from ..sources.schema import Schema
 from ..store.row_range import RowRange
 from ..units import count_of, format_bytes
 from .batch_cache import Batch, BatchCache
-from .order import ORDER_VERSION, Permutation, WindowedOrder, epoch_order, windowed_order
+from .order import ORDER_VERSION, ArrivingOrder, Permutation, WindowedOrder, epoch_order, windowed_order
 from .share import Share
 
 _SLAB = 4096
@@ -82,7 +82,7 @@ class BatchOptions:
     cache_batches, assembled batches kept in memory; prefetch, batches read ahead in the background; window_rows, for
     data larger than memory: shuffle inside windows of about this many rows, each read once and held in memory (0: a
     full permutation); whole_blocks, such windows take whole blocks of the data, for what comes from far; order_version,
-    see `ORDER_VERSION`.
+    see `ORDER_VERSION`; arriving_rows, take the rows of epoch 0 as they come, shuffled within so many (0: as others).
 
     Raises SettingsError for a number that is not accepted.
     """
@@ -96,6 +96,7 @@ class BatchOptions:
     window_rows: int = 0
     whole_blocks: bool = False
     order_version: int = ORDER_VERSION
+    arriving_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("cache_batches", 0), ("prefetch", 0), ("window_rows", 0)):
@@ -118,6 +119,7 @@ class BatchReader:
         self._order_version, self._data_id = given.order_version, dataset.data_id
         self._shuffle, self._seed = given.shuffle, given.seed
         self.window_rows = given.window_rows if given.shuffle else 0
+        self._arriving_rows = given.arriving_rows
         self._edges = dataset.block_edges(rows) if self.window_rows and given.whole_blocks else None
         self._window: _Window | None = None
         self._unreadable_window: tuple[int, int] | None = None
@@ -206,15 +208,26 @@ class BatchReader:
             "seed": self._seed if self._shuffle else None,
             "window_rows": self.window_rows,
             **({} if self._edges is None else {"whole_blocks": True}),
+            **({"arriving_rows": self._arriving_rows} if self._arriving_rows else {}),
         }
 
-    def order(self, epoch: int) -> Permutation | WindowedOrder:
+    def order(self, epoch: int) -> Permutation | WindowedOrder | ArrivingOrder:
         """Return the order of an epoch, as positions among the rows."""
+        if self._takes_as_they_come(epoch):
+            return ArrivingOrder(self.samples, window_rows=self._arriving_rows, permute=self._permute_arriving)
         key = self._data_id if self._order_version == 1 else self.rows.key
         names: dict[str, Any] = {"key": key, "seed": self._seed, "epoch": epoch}
         if self.window_rows:
             return windowed_order(self.samples, window_rows=self.window_rows, edges=self._edges, **names)
         return epoch_order(self.samples, **names)
+
+    def _takes_as_they_come(self, epoch: int) -> bool:
+        return bool(self._arriving_rows) and epoch == 0
+
+    def _permute_arriving(self, number: int, size: int) -> Permutation:
+        first = number * self._arriving_rows
+        key = self.rows.part(first, first + size).key
+        return epoch_order(size, key=f"{key}/arriving", seed=self._seed, epoch=0)
 
     def _from_windows(self, epoch: int, start: int, rows: np.ndarray) -> Batch:
         """Gather a batch from the windows it spans; each window is read when first needed."""
@@ -285,7 +298,8 @@ class BatchReader:
         batch = self._cache.get(key)
         if batch is None:
             rows = self.epoch_rows(epoch, start, stop)
-            batch = self._from_windows(epoch, start, rows) if self.window_rows else self._gather(rows)
+            in_windows = self.window_rows and not self._takes_as_they_come(epoch)
+            batch = self._from_windows(epoch, start, rows) if in_windows else self._gather(rows)
             self._cache.put(key, batch)
         return batch
 

@@ -20,7 +20,7 @@ from ..store.targets import known_targets, label_ends, market_rows
 from ..times import parse_duration, parse_periods
 from ..units import format_bytes
 from .batches import BatchReader
-from .split import Labels, Split, split_by_count, split_by_time, split_in
+from .split import Labels, Split, first_training_rows, split_by_count, split_by_time, split_in
 
 SPLITS = ("train", "inner", "validation", "all")
 _LOAD_ROWS = 256
@@ -221,6 +221,13 @@ class Dataset:
             training=parse_periods(training_period) if training_period else (),
             **options,
         )
+
+    def first_training_rows(self, *, target_step: str = "", **options: Any) -> Split:
+        """Return the rows that `split` of the whole data has for training, as far as these first rows of it tell.
+
+        options: val_ratio, inner_ratio and whole of `split.first_training_rows`.
+        """
+        return first_training_rows(self.labels(target_step=target_step), self.rows, self.rejected, **options)
 
     def labels(self, *, target_step: str = "", markets: Sequence[str] | None = None) -> Labels:
         """Return what a split must know of the usable rows.

@@ -146,6 +146,29 @@ class BlockOrder(WindowedOrder):
         return self._starts[run] + positions - self._positions[run]
 
 
+class ArrivingOrder:
+    """A shuffle of rows that are still arriving: windows of `window_rows` rows as they come, each permuted.
+
+    `permute(number, size)` returns the permutation of a window. What it is for a window depends on no later row.
+    """
+
+    def __init__(self, count: int, *, window_rows: int, permute: Callable[[int, int], Permutation]):
+        self._count, self._window_rows, self._permute = count, window_rows, permute
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """Return int64 entries [start, stop)."""
+        start, stop, _ = part.indices(self._count)
+        pieces = [np.empty(0, np.int64)]
+        while start < stop:
+            number = start // self._window_rows
+            first = number * self._window_rows
+            end = min(first + self._window_rows, self._count)
+            permutation = self._permute(number, end - first)
+            pieces.append(first + permutation.at(np.arange(start - first, min(end, stop) - first)))
+            start = end
+        return np.concatenate(pieces)
+
+
 def batch_spread(order: Any, count: int, *, batch_size: int, batches: int = 200) -> float:
     """Return how far apart the entries of a batch are, relative to a full permutation: 1 is equal, 0 is neighbors.
 

@@ -125,6 +125,46 @@ def split_at(
     return parts.with_inner(labels, inner_ratio, embargo).split(labels.numbers, rows, rejected)
 
 
+LEEWAY = 4
+"""How many times longer than so far the usual step between rows may become in rows to come, for `first_training_rows`
+to hold."""
+
+
+def first_training_rows(
+    labels: Labels,
+    rows: int,
+    rejected: np.ndarray | Sequence[int] = (),
+    *,
+    val_ratio: float,
+    inner_ratio: float = 0.0,
+    whole: int = 1,
+) -> Split:
+    """Return the training rows of `rows` first rows that stay training rows whatever rows follow; all others unused.
+
+    whole: their number is a multiple of this.
+
+    `split_by_time` puts its instants at shares of the rows, so with more rows they move on, never back: what lies
+    before those of the rows so far, by LEEWAY horizons, lies before those of all. Training rows of all are the first
+    ones that have a target, and so are these. Of one market only.
+    """
+    usable = labels.has_target & labels.is_used
+    labelled = np.flatnonzero(labels.has_target)
+    certain = np.zeros(len(usable), bool)
+    if len(labelled):
+        counted = int(labels.numbers[labelled[-1]]) + 1
+        instant = labels.times[np.searchsorted(labels.numbers, counted - max(1, round(counted * val_ratio)))]
+        ends = labels.times + LEEWAY * labels.horizon
+        certain = usable & (ends < instant)
+        candidates = np.flatnonzero(certain)
+        inner = round(inner_ratio * len(candidates))
+        if inner:
+            certain &= ends < labels.times[candidates[len(candidates) - inner]]
+        candidates = np.flatnonzero(certain)
+        certain[candidates[len(candidates) // whole * whole :]] = False
+    nothing = np.zeros_like(certain)
+    return _Parts(certain, nothing, nothing, nothing, unused=~certain).split(labels.numbers, rows, rejected)
+
+
 def split_in(
     labels: Labels,
     rows: int,

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import DataError, RunConflictError, interruptible
-from ..files import friendly_os_errors, is_held, locked_folder, user_path, write_json
+from ..files import friendly_os_errors, locked_folder, user_path, write_json
 from ..memory import MemoryLimits
-from ..planning.children import bound_command, run_logged
+from ..planning.jobs import Job, Start, in_child, run_all
 from ..planning.memory_model import pass_row_bytes
 from ..planning.plan import planned
 from ..planning.rules import apply_rules
@@ -34,18 +32,8 @@ from .folds import Training, Walk, make_folds
 from .walk_settings import OWN, WalkSettings, default_folder
 
 Sink = Callable[[str], None]
-Start = Callable[[Sequence[str], Path], tuple[int, str]]
-"""Runs `deeptrade` with arguments, what it says in a log, and returns its exit code and its last line."""
-
-_WAIT_SECONDS = 60
-
 FEW_ROWS = 200
 """Fewer training rows teach a network nothing that lasts."""
-
-
-def in_child(arguments: Sequence[str], log: Path, *, is_wanted: Callable[[], bool] = lambda: True) -> tuple[int, str]:
-    """Run `deeptrade` in a child process, which ends with this one, and once it is no longer wanted."""
-    return run_logged([*bound_command("deeptrade"), *arguments], log, is_wanted=is_wanted)
 
 
 class WalkError(Exception):
@@ -200,45 +188,14 @@ def run_trainings(
     def train(training: Training) -> None:
         _run_one(training, given, start)
 
-    for training in _one_by_one(left, say_begin, train) if at_once == 1 else _at_once(left, say_begin, train, at_once):
+    def is_ready(training: Training, unfinished: Collection[Training]) -> bool:
+        return training.settings.warm_start not in {one.settings.out for one in unfinished}
+
+    for training, _ in run_all(left, train, begin=say_begin, at_once=at_once, is_ready=is_ready):
         worked += _work(training)
         rest = (rows - worked) * (time.monotonic() - began) / max(1, worked)
         number = trainings.index(training) + 1
         sink(f"training {number} of {len(trainings)}: done{f'; about {format_estimate(rest)} left' if rest else ''}")
-
-
-def _one_by_one(
-    trainings: Sequence[Training], begin: Callable[[Training], None], train: Callable[[Training], None]
-) -> Iterator[Training]:
-    """Train in this thread, which signals reach; yield each training when it is done."""
-    for training in trainings:
-        begin(training)
-        train(training)
-        yield training
-
-
-def _at_once(
-    trainings: Sequence[Training], begin: Callable[[Training], None], train: Callable[[Training], None], most: int
-) -> Iterator[Training]:
-    """Train several at once, each in a thread; yield each training when it is done.
-
-    After a failure none is begun, and those under way are left to whoever runs them.
-    """
-    waiting, running = list(trainings), dict[Future[None], Training]()
-    pool = ThreadPoolExecutor(most, thread_name_prefix="deeptrade-walk")
-    try:
-        while waiting or running:
-            ahead = {training.settings.out for training in (*waiting, *running.values())}
-            ready = [training for training in waiting if training.settings.warm_start not in ahead]
-            for training in ready[: most - len(running)]:
-                waiting.remove(training)
-                begin(training)
-                running[pool.submit(train, training)] = training
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                future.result()
-                yield running.pop(future)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _work(training: Training) -> int:
@@ -247,15 +204,11 @@ def _work(training: Training) -> int:
 
 def _run_one(training: Training, given: Collection[str], start: Start) -> None:
     """Train one fold with one seed; raise for how it failed."""
-    out, log = training.settings.out_dir, training.log
-    for _ in range(_WAIT_SECONDS):  # what trained there when the walk was killed saves its progress and leaves
-        if not is_held(out):
-            break
-        time.sleep(1)
+    log = training.log
     with friendly_os_errors(f"making the folder {log.parent}"):
         log.parent.mkdir(parents=True, exist_ok=True)
     names = {*given, *training.settings.changed, *OWN, *BATCH, "chunk_size", "cache_batches"} - {"fresh"}
-    code, last = start(training.settings.as_arguments(names), log)
+    code, last = start(Job.of_fit(training.settings, names, log=log))
     if training.is_done:
         return
     what = f"the training of fold {training.fold.number}, seed {training.seed}"

@@ -63,7 +63,18 @@ class WalkSettings:
         return self.splits * len(self.seed_numbers)
 
 
-OWN = ("csv", "out", "seed", "val_ratio", "validation_period", "training_period", "warm_start", "fresh", "skip_rl")
+OWN = (
+    "csv",
+    "out",
+    "seed",
+    "val_ratio",
+    "validation_period",
+    "training_period",
+    "warm_start",
+    "while_compiling",
+    "fresh",
+    "skip_rl",
+)
 """Settings of `fit` that a walk makes itself, or has options of its own for."""
 
 

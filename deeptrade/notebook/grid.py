@@ -6,17 +6,18 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from ..errors import DataError, DeepTradeError, SettingsError
 from ..files import friendly_os_errors, refuse_secrets, user_path
-from ..planning.children import bound_command, run_logged
+from ..planning.jobs import Job, Start, in_child, path_argument, run_all
 from ..report.compare_page import write_comparison
 from ..run_folder import RunFolder
 from ..settings import FitSettings
 from .execute import notebook_path
-from .parameters import check_parameters
-from .run import ALL_NOTEBOOKS
+from .parameters import PATHS, check_parameters
+from .run import ALL_NOTEBOOKS, Found
 
 
 class GridError(Exception):
@@ -102,15 +103,19 @@ def run_grid(
     parameters: Mapping[str, str] | None = None,
     fresh: bool = False,
     sink: Callable[[str], None] | None = None,
-    command: Sequence[str] | None = None,
+    start: Start = in_child,
+    at_once: int = 1,
+    executor: Executor | None = None,
 ) -> Path:
-    """Run the notebooks for every combination, one after the other, and return the path of out/compare.html.
+    """Run the notebooks for every combination and return the path of out/compare.html.
 
     Each combination has a folder below `out` named after it, which continues or is done like any run's; what it printed
-    is in out/NAME.log. The comparison is written again after every run. A run that fails does not stop the rest.
+    is in out/NAME.log. start runs one, in a thread of its own where several are to be under way at once; executor,
+    given with these, first reads the data into the store that all of them share. The comparison is written again after
+    every run. A run that fails does not stop the rest.
 
     Raises SettingsError for a value that no notebook accepts, before anything runs; GridError at the end if runs
-    failed, DataError where all of them failed for a reason the user can fix.
+    failed, DataError where all of them failed for a reason the user can fix; what `start` raises at once.
     """
     say = sink or (lambda line: None)
     refuse_secrets(data)
@@ -118,29 +123,58 @@ def run_grid(
     both = sorted(set(grid) & set(shared))
     if both:
         raise SettingsError(f"parameter {both[0]!r} is given by -r and by --grid; leave one out")
-    combined = combinations(grid)
-    for combination in combined:
-        values = check_parameters({**shared, **combination}, {name: notebook_path(name) for name in ALL_NOTEBOOKS})
-        FitSettings(**values["03_train"])
+    combined = [{**shared, **combination} for combination in combinations(grid)]
+    found = [Found.of(data, settings) for settings in [_checked(combination) for combination in combined]]
     with friendly_os_errors(f"making the folder {out}"):
         out.mkdir(parents=True, exist_ok=True)
+    if executor is not None:
+        for one in found:
+            one.compiled(say, executor=executor)
+    names = {folder_name({name: one[name] for name in grid}): one for one in combined}
+    numbers = {name: f"run {number} of {len(names)}" for number, name in enumerate(names, start=1)}
     failures: dict[str, int] = {}
-    start = command or bound_command("deeptrade")  # it names this process, which must be the one that runs
     page = RunFolder(out).comparison_page
-    for number, combination in enumerate(combined, start=1):
-        name = folder_name(combination)
-        say(f"run {number} of {len(combined)}: {name}")
-        given = [part for item in {**shared, **combination}.items() for part in ("-r", *item)]
-        arguments = ["run", str(data), "--out", str(out / name), *given, *(["--fresh"] if fresh else [])]
-        code, last = run_logged([*start, *arguments], out / f"{name}.log")
-        say(f"run {number} of {len(combined)}: {'done' if code == 0 else f'failed with exit code {code}'}; {last}")
+
+    def begin(name: str) -> None:
+        say(f"{numbers[name]}: {name}")
+
+    def run_one(name: str) -> tuple[int, str]:
+        job = _job(data, out / name, names[name])
+        if fresh and not job.is_running_still():  # here, not there: a job that goes on after a loss does not start over
+            RunFolder(job.out).remove()
+        return start(job)
+
+    for name, (code, last) in run_all(list(names), run_one, begin=begin, at_once=at_once):
+        say(f"{numbers[name]}: {'done' if code == 0 else f'failed with exit code {code}'}; {last}")
         if code:
             failures[name] = code
         page = _compare(out) or page
     if failures:
-        message = f"{len(failures)} of {len(combined)} runs failed: {', '.join(failures)}; see their logs in {out}"
+        failed = [name for name in names if name in failures]
+        message = f"{len(failed)} of {len(names)} runs failed: {', '.join(failed)}; see their logs in {out}"
         raise DataError(message) if set(failures.values()) == {DeepTradeError.exit_code} else GridError(message)
     return page
+
+
+def _checked(parameters: Mapping[str, str]) -> FitSettings:
+    """Return the settings of the training of a run; SettingsError for a parameter that no notebook accepts."""
+    values = check_parameters(parameters, {name: notebook_path(name) for name in ALL_NOTEBOOKS})
+    return FitSettings(**values["03_train"])
+
+
+def _job(data: str | Path, out: Path, parameters: Mapping[str, str]) -> Job:
+    """Return the run of one combination, which writes `out`."""
+    given = [
+        part
+        for name, value in parameters.items()
+        for part in ("-r", name, path_argument(value) if name in PATHS and value else value)
+    ]
+    return Job(
+        ("run", path_argument(str(data)), "--out", out, *given),
+        data=(str(data), *filter(None, [parameters.get("rl_csv")])),
+        out=out,
+        log=out.with_name(f"{out.name}.log"),
+    )
 
 
 def _compare(out: Path) -> Path | None:

@@ -21,6 +21,9 @@ _KINDS = {kind.__name__: kind for kind in (bool, int, float, str)}
 OWN = ("csv", "out", "run", "plan", "rl_out")
 """Parameters that `run` sets itself."""
 
+PATHS = ("store", "warm_start", "rl_csv")
+"""Others that are paths."""
+
 _INJECTED = "# Parameters\n"
 """Begins the cell that papermill adds."""
 

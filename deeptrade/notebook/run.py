@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.opening import look_at
+from ..data.opening import Head, look_at
 from ..errors import Interrupted, RunConflictError, SettingsError
-from ..files import is_address, shorten_home, user_path, write_json
+from ..files import is_address, locked_folder, shorten_home, user_path, write_json
 from ..planning.plan import planned
 from ..progress import ByteProgress
 from ..report.index import write_index
 from ..report.page import render_notebook
-from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS, RunFolder
+from ..run_folder import AGENT_NOTEBOOK, NOTEBOOKS, RunFolder, TrainingFolder
 from ..settings import FitSettings
 from ..store import Located, compile_store, locate
 from ..trading.settings import AgentSettings
 from .execute import Execute, execute_notebook, notebook_path, signals_to_kernel
-from .parameters import OWN, check_parameters
+from .parameters import OWN, PATHS, check_parameters
 from .run_progress import RunProgress
 
 ALL_NOTEBOOKS = (*NOTEBOOKS, AGENT_NOTEBOOK)
@@ -61,37 +63,80 @@ def run(
     settings = FitSettings(**values["03_train"])
     AgentSettings(**{name: value for name, value in values[AGENT_NOTEBOOK].items() if name.startswith("rl_")})
     notebooks = [*NOTEBOOKS, *(() if settings.skip_rl else (AGENT_NOTEBOOK,))]
-    located = locate(data, store=settings.store, arrangement=settings.arrangement)
-    head = look_at(located)
-    head.schema.select(settings.feature_names)
     if values["02_auto_optimize"].get("effective_batch", 1) < 1:
         raise SettingsError(f"effective_batch={given['effective_batch']} is not accepted; use at least 1")
-    if fresh:
-        RunFolder(out).remove()
-    if not head.content_hash and not settings.max_rows:
-        _compile_first(located, settings, say)
-        head = look_at(located.again())
-    identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
-    identity["parameters"] = {name: _declared(values, name) for name in given}
-    state = _open_state(out, identity, notebooks, former_data_ids=head.former_data_ids, say=say)
-    if all(state["notebooks"][name]["status"] == "completed" for name in notebooks):
-        say(f"{out} is done, nothing was changed; --fresh starts over")
-        return RunFolder(out).index
-    shown = RunProgress(notebooks, face=progress, sink=say)
-    execute = execute or partial(execute_notebook, watch=shown)
-    try:
-        for name in notebooks:
-            if state["notebooks"][name]["status"] != "completed":
-                shown.begin(name)
-                _run_one(name, data, out, values[name], state, execute, shown.say)
-    except Exception:
-        shown.begin("04_memory_report")
-        _report_memory_so_far(data, out, values, state, execute, shown.say)
-        raise
-    finally:
-        shown.close()
-        index = write_index(out)
+    found = Found.of(data, settings)
+    with ExitStack() as held:
+        held.enter_context(_alone_in(out))
+        if fresh:
+            RunFolder(out).remove()
+        head = found.compiled(say)
+        identity: dict[str, Any] = {"data_id": head.data_id, "content_hash": head.content_hash}
+        identity["parameters"] = {name: _declared(values, name) for name in given}
+        state = _open_state(out, identity, notebooks, former_data_ids=head.former_data_ids, say=say)
+        if all(state["notebooks"][name]["status"] == "completed" for name in notebooks):
+            say(f"{out} is done, nothing was changed; --fresh starts over")
+            return RunFolder(out).index
+        shown = RunProgress(notebooks, face=progress, sink=say)
+        execute = execute or partial(execute_notebook, watch=shown)
+        try:
+            for name in notebooks:
+                if state["notebooks"][name]["status"] != "completed":
+                    shown.begin(name)
+                    _run_one(name, data, out, values[name], state, execute, shown.say)
+        except Exception:
+            shown.begin("04_memory_report")
+            _report_memory_so_far(data, out, values, state, execute, shown.say)
+            raise
+        finally:
+            shown.close()
+            held.close()  # the pages would say that it is running
+            index = write_index(out)
     return index
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold the folder of a run; RunConflictError where another process does."""
+
+    def refuse() -> None:
+        raise RunConflictError(f"another process runs notebooks into {out}; wait until it ends, or give another --out")
+
+    with locked_folder(out, taken=refuse):
+        yield
+
+
+@dataclass(frozen=True)
+class Found:
+    """The data of a run, found and looked at before anything runs, and the settings it is to be read with."""
+
+    located: Located
+    head: Head
+    settings: FitSettings
+
+    @classmethod
+    def of(cls, data: str | Path, settings: FitSettings) -> Found:
+        """Find it; DataError where there is none, SettingsError for features that it does not have."""
+        located = locate(data, store=settings.store, arrangement=settings.arrangement)
+        head = look_at(located)
+        head.schema.select(settings.feature_names)
+        return cls(located, head, settings)
+
+    def compiled(self, say: Callable[[str], None], *, executor: Executor | None = None) -> Head:
+        """Parse it once, so that every notebook reads its store; rejected rows are for the notebooks to judge."""
+        if self.head.content_hash or self.settings.max_rows:
+            return self.head
+        with closing(ByteProgress("compiling", sink=say)) as progress:
+            compile_store(
+                self.located,
+                memory_limit=self.settings.memory_limit,
+                chunk_size=self.settings.chunk_size,
+                max_bad_rows=1.0,
+                executor=executor,
+                sink=say,
+                progress=progress,
+            )
+        return look_at(self.located.again())
 
 
 def _report_memory_so_far(
@@ -115,19 +160,6 @@ def _report_memory_so_far(
 def _declared(values: Mapping[str, Mapping[str, Any]], name: str) -> str:
     """A parameter's value in its declared type, as text: '1e-3' and '0.001' are one."""
     return next(str(of_notebook[name]) for of_notebook in values.values() if name in of_notebook)
-
-
-def _compile_first(located: Located, settings: FitSettings, say: Callable[[str], None]) -> None:
-    """Parse the data once, so that every notebook reads its store; rejected rows are for the notebooks to judge."""
-    with closing(ByteProgress("compiling", sink=say)) as progress:
-        compile_store(
-            located,
-            memory_limit=settings.memory_limit,
-            chunk_size=settings.chunk_size,
-            max_bad_rows=1.0,
-            sink=say,
-            progress=progress,
-        )
 
 
 def _open_state(
@@ -163,16 +195,21 @@ def _difference(state: Mapping[str, Any], identity: Mapping[str, Any], former_da
         return "of other data"
     before, now = state["parameters"], identity["parameters"]
     for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
+        if _placed(name, before.get(name)) != _placed(name, now.get(name)):
             was, is_now = (repr(p[name]) if name in p else "not set" for p in (before, now))
             return f"with {name} {was}, now {is_now}"
     return ""
 
 
+def _placed(name: str, value: str | None) -> str | None:
+    """The value of a parameter to compare: a path is the same however it is spelled."""
+    return _absolute(value) if value and name in PATHS else value
+
+
 def _failed_untrained(out: Path, state: Mapping[str, Any]) -> bool:
     """Whether a run has failed and left nothing that took training; one that runs, or was killed, counts as none."""
     failed = any(notebook["status"] == "failed" for notebook in state["notebooks"].values())
-    training = RunFolder(out).training
+    training = TrainingFolder(RunFolder(out).part("03_train"))
     return failed and not training.count_steps() and not training.is_running()
 
 

@@ -19,23 +19,34 @@ from .layout import BlockTable, Column
 class CheckedFile:
     """One flat file: `take` gathers rows, and checks each block against its checksum before its first use.
 
+    is_growing: more blocks may follow those that are given.
+
     Raises DataError naming file and block where a bit has changed.
     """
 
     _flags = os.O_RDONLY
     _advice = "make it again: deeptrade compile DATA --fresh"
 
-    def __init__(self, store: Path, column: Column, edges: np.ndarray, blocks: BlockTable, *, use_mmap: bool):
+    def __init__(
+        self,
+        store: Path,
+        column: Column,
+        edges: np.ndarray,
+        blocks: BlockTable,
+        *,
+        use_mmap: bool,
+        is_growing: bool = False,
+    ):
         self._column, self._edges, self._blocks = column, edges, blocks
         self._name = f"{store.name}/{column.file}"
         with friendly_os_errors(f"reading {self._name}"):
             self._file = os.open(store / column.file, self._flags)
         self._closing = weakref.finalize(self, os.close, self._file)  # also if a reader is dropped without being closed
         size, needed = os.fstat(self._file).st_size, int(edges[-1]) * column.stride
-        if size != needed:
+        if size < needed or (size > needed and not is_growing):
             self._closing()
             raise DataError(f"{self._name} has {size} bytes instead of {needed}; {self._advice}")
-        self._map = map_file(self._file, self._name) if use_mmap and size else None
+        self._map = map_file(self._file, self._name, needed) if use_mmap and needed else None
         if self._map is not None:
             self._map.madvise(mmap.MADV_RANDOM)  # a row is a few pages: reading around it would read the file over
         self._array = self._view() if self._map is not None else None

@@ -50,6 +50,7 @@ from .reader import trim_copy
 from .writer import StoreWriter
 
 Sink = Callable[[str], None]
+Written = Callable[[Path, Sequence[BlockRecord]], None]
 
 
 @interruptible()
@@ -70,6 +71,7 @@ def compile_store(
     executor: Executor | None = None,
     sink: Sink | None = None,
     progress: Callable[[int, int], None] | None = None,
+    written: Written | None = None,
 ) -> Path:
     """Compile data to a store and return its path; if the store holds the data already, nothing is read again.
 
@@ -82,7 +84,8 @@ def compile_store(
     full_check, compare every byte with what the store was made of; fresh, start over; executor, any of
     concurrent.futures to read the blocks (default: threads; a pool of processes should be made with
     initializer=deeptrade.sources.scan.end_with_parent, so that no worker outlives this process); sink takes a line of
-    text; progress takes (bytes read, bytes).
+    text; progress takes (bytes read, bytes); written takes the folder in which the store is made and the blocks that
+    are there, each time there are more.
 
     After a kill it resumes after the last whole block; of data that was appended to, only the new rows are parsed.
     Equal data gives equal bytes in every file.
@@ -99,6 +102,7 @@ def compile_store(
         budget=ByteBudget.of_process(MemoryLimits.of(memory_limit)),
         chunk_size=chunk_size,
         progress=progress,
+        written=written or (lambda folder, records: None),
     )
     located = locate(data, store=store, horizons=horizons, arrangement=Arrangement(sort, duplicates))
     if located.address is None:
@@ -215,6 +219,7 @@ class _Reading:
     budget: ByteBudget
     chunk_size: int
     progress: Callable[[int, int], None] | None
+    written: Written
 
     def blocks(self, source: Source, *, after: Place | None) -> Iterator[Block]:
         """Yield the blocks after a place in order, and report progress."""
@@ -236,6 +241,7 @@ def _write(
     with StoreWriter(place.partial, source.schema, reading_of(source) | CHECKED) as writer:
         kept = _usable_blocks(writer, source, None if fresh else place.path, say)
         writer.keep(kept)
+        reading.written(place.partial, writer.records)
         file = kept[-1].place.file if kept else 0
         merges = source.arrangement.duplicates != "error"  # then every file has an order of its own
         begin = sum(record.usable for record in kept if record.place.file < file) if merges else 0
@@ -251,6 +257,7 @@ def _write(
             if block.place.file != file:
                 file, line = block.place.file, source.first_line(block.place.file)
             writer.add(block, first_line=line)
+            reading.written(place.partial, writer.records)
             line += block.lines
         manifest = finish(writer, source, max_bad_rows)
     if states(source.watched) != source.seen:

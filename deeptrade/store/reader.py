@@ -14,6 +14,7 @@ from ..errors import DataError
 from ..files import friendly_os_errors
 from ..memory.budget import ByteBudget, Lease
 from ..settings import Arrangement
+from ..sources.protocol import Source
 from ..sources.remote.files import AT_ONCE, PART_BYTES
 from ..sources.schema import Feature, Schema
 from ..sources.statistics import Moments
@@ -27,9 +28,12 @@ from .layout import (
     STATISTICS,
     TARGETS,
     TIMESTAMPS,
+    BlockRecord,
+    BlockTable,
     Manifest,
     all_columns,
     feature_columns,
+    ledger_entries,
     read_manifest,
 )
 from .ledger import LedgerEntry, read_ledger
@@ -67,6 +71,28 @@ def read_store(path: Path, *, use_mmap: bool = True, cache_limit: int = 0) -> tu
     return summary, rows
 
 
+def read_unfinished(
+    folder: Path, source: Source, records: Sequence[BlockRecord], *, use_mmap: bool = True
+) -> tuple[Summary, StoreRows]:
+    """Return the summary and the rows of the first blocks of a store that is being made, as `read_store` does.
+
+    Its targets must be in columns: those from prices are made at the end. content_hash is '', there are no warnings.
+    """
+    manifest = Manifest(source.schema, {}, BlockTable.of(records), [])
+    rows = StoreRows(folder, manifest, use_mmap=use_mmap, is_growing=True)
+    summary = Summary(
+        name=source.name,
+        file_bytes=source.file_bytes,
+        data_id=source.content_id(),
+        former_data_ids=source.former_content_ids(),
+        schema=source.schema,
+        rows=manifest.rows,
+        ledger=list(ledger_entries(records, first_line=source.first_line(0), files=len(source.files))),
+        blocks=_BlockSummaries(manifest, rows),
+    )
+    return summary, rows
+
+
 def _ledger(path: Path, manifest: Manifest) -> list[LedgerEntry]:
     if _ledger_differs(path, manifest):
         raise DataError(f"{path.name}/{LEDGER} is damaged; make it again: deeptrade compile DATA --fresh")
@@ -82,9 +108,12 @@ def _as_run(places: np.ndarray) -> slice | None:
 
 
 def checked_files(
-    path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0
+    path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0, is_growing: bool = False
 ) -> tuple[dict[str, CheckedFile], Cache | None]:
-    """Return every column of a store, opened, by its file name; and the cache that they share where it is a copy."""
+    """Return every column of a store, opened, by its file name; and the cache that they share where it is a copy.
+
+    is_growing: blocks may follow those of the manifest.
+    """
     origin = read_origin(path)
     cache = None if origin is None else Cache(path, str(origin.address), limit_bytes=cache_limit)
     features = {column.file for column in feature_columns(manifest.schema)}
@@ -95,7 +124,9 @@ def checked_files(
         for column in all_columns(manifest.schema):
             edges = by_block if column.per_block else by_row
             if origin is None or cache is None:
-                opened[column.file] = CheckedFile(path, column, edges, manifest.blocks, use_mmap=use_mmap)
+                opened[column.file] = CheckedFile(
+                    path, column, edges, manifest.blocks, use_mmap=use_mmap, is_growing=is_growing
+                )
                 continue
             opened[column.file] = CachedFile(
                 path,
@@ -124,8 +155,12 @@ def close_files(opened: Mapping[str, CheckedFile], cache: Cache | None) -> None:
 class StoreRows:
     """The usable rows of a store; thread-safe."""
 
-    def __init__(self, path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0):
-        self._files, self._cache = checked_files(path, manifest, use_mmap=use_mmap, cache_limit=cache_limit)
+    def __init__(
+        self, path: Path, manifest: Manifest, *, use_mmap: bool, cache_limit: int = 0, is_growing: bool = False
+    ):
+        self._files, self._cache = checked_files(
+            path, manifest, use_mmap=use_mmap, cache_limit=cache_limit, is_growing=is_growing
+        )
         self._lease: Lease | None = None
         names = manifest.schema.names
         columns = feature_columns(manifest.schema)

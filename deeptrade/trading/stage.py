@@ -21,8 +21,9 @@ from ..errors import RunConflictError, interruptible
 from ..files import locked_folder, user_path, write_json
 from ..judging.costs import FEES
 from ..judging.folds import Training
-from ..judging.walk import Start, in_child, run_trainings
+from ..judging.walk import run_trainings
 from ..memory import MemoryLimits
+from ..planning.jobs import Start, in_child
 from ..run_folder import AgentFolder, RunFolder, TrainingFolder
 from ..settings import FitSettings
 from ..training.judged import Judged

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from ..store import Located, locate
 from ..store.ledger import write_ledger
 from ..store.summary import TooManyBadRowsError
 from ..units import as_bytes, count_of, format_bytes
+from .arriving import Arriving, window_rows
 from .run_state import (
     NETWORK_VERSION,
     RunState,
@@ -99,6 +100,8 @@ def fit(
         raise RunConflictError(f"{settings.out_dir} holds a walk; give another --out")
     number = 0
     if engine is not None:
+        if settings.while_compiling:
+            raise SettingsError("while_compiling is for one process, not for workers; leave one of them out")
         number, given = engine.number, {*given, *_fixed_passes(settings, engine.count)}
     folder = TrainingFolder(settings.out_dir)
     with StopRequest().listening() as stop, alone_in((folder.of_worker(number) if number else folder).folder):
@@ -205,25 +208,65 @@ def _train(
     monitor = MemoryMonitor(folder.timeline, enabled=not settings.no_memory_monitor, limit=limits)
     from .session import Session
 
-    with (
-        _timeline_aside(folder, settings.fresh),
-        monitor,
-        _checked(located, settings, limits, monitor, sink, progress) as data,
-    ):
+    limit_bytes = team.count * monitor.limit.limit_bytes  # each worker holds its share of a window
+    with ExitStack() as stack:
+        stack.enter_context(_timeline_aside(folder, settings.fresh))
+        stack.enter_context(monitor)
+        stack.enter_context(_listing_refused(settings))
+        arriving = None
+        if settings.while_compiling and not (earlier and earlier.epoch):
+            state.arriving_rows = state.arriving_rows or window_rows(settings)
+            arriving = stack.enter_context(
+                Arriving(
+                    located,
+                    settings,
+                    limits,
+                    window_rows=state.arriving_rows,
+                    open_whole=lambda: _checked(located.again(), settings, limits, monitor, sink, progress),
+                    choose_window=lambda data: _choose_window(data, settings, limit_bytes, sink),
+                    max_bad_rows=settings.max_bad_rows,
+                    chunk_size=settings.chunk_size,
+                    cache_limit=settings.cache_limit,
+                    sink=sink,
+                )
+            )
+            with monitor.phase("check"):
+                arriving.more(max(0, state.position - 1))
+            data = arriving.data
+            sink(_arriving_line(arriving))
+        else:
+            data = stack.enter_context(_checked(located, settings, limits, monitor, sink, progress))
         if settings.fresh:
             folder.remove(but=[folder.timeline], workers=team.count)
         if earlier is not None:  # a store made only now has seen every byte
             _check_same_run(earlier, data, {}, settings.out_dir)
             data.data_id = earlier.data_id  # one of a former form stays the key of the run's order
         state.content_hash = data.content_hash or state.content_hash
-        if earlier is None:
-            limit_bytes = team.count * monitor.limit.limit_bytes  # each holds its share of a window
+        if earlier is None and arriving is None:
             windows = team.from_chief(lambda: _choose_window(data, settings, limit_bytes, sink))
             state.window_rows, state.whole_blocks = windows
         session = Session(
-            settings, data, state, monitor=monitor, stop=stop, hardware=hardware, started=started, sink=sink, team=team
+            settings,
+            data,
+            state,
+            monitor=monitor,
+            stop=stop,
+            hardware=hardware,
+            started=started,
+            sink=sink,
+            team=team,
+            arriving=arriving,
         )
         return session.run(progress)
+
+
+def _arriving_line(arriving: Arriving) -> str:
+    rows = len(arriving.split.train)
+    there = f"all {count_of(rows, 'training row')} are there" if arriving.is_whole else f"{rows:,} are there"
+    return (
+        f"while_compiling: the first epoch takes training rows as they come, shuffled within {arriving.window_rows:,}; "
+        f"{there}"
+    )
 
 
 def _meet(engine: Engine | None, stop: StopRequest) -> Team:
@@ -316,26 +359,30 @@ def _checked(
     sink: Sink,
     progress: str,
 ) -> Dataset:
-    """Check every row, compiling the data first if needed; if too many are bad, their ledger is left in `out`."""
+    """Check every row, compiling the data first if needed."""
     reading = ByteProgress("reading", face=progress, sink=sink)
-    with monitor.phase("check"):
-        try:
-            return open_dataset(
-                located,
-                compiled=True,
-                **settings.reading_options,
-                load_all=settings.no_lazy_loading,
-                memory_limit=limits,
-                sink=sink,
-                progress=reading,
-            )
-        except TooManyBadRowsError as error:
-            folder = TrainingFolder(settings.out_dir)
-            path = folder.refused_ledger if folder.result.exists() else folder.ledger  # a run's own ledger stays
-            write_ledger(path, error.ledger)
-            raise TooManyBadRowsError(f"{error}; they are listed in {path}", error.ledger) from None
-        finally:
-            reading.close()
+    with closing(reading), monitor.phase("check"):
+        return open_dataset(
+            located,
+            compiled=True,
+            **settings.reading_options,
+            load_all=settings.no_lazy_loading,
+            memory_limit=limits,
+            sink=sink,
+            progress=reading,
+        )
+
+
+@contextmanager
+def _listing_refused(settings: FitSettings) -> Iterator[None]:
+    """Leave the ledger of data of which too many rows are bad, and say where."""
+    try:
+        yield
+    except TooManyBadRowsError as error:
+        folder = TrainingFolder(settings.out_dir)
+        path = folder.refused_ledger if folder.result.exists() else folder.ledger  # a run's own ledger stays
+        write_ledger(path, error.ledger)
+        raise TooManyBadRowsError(f"{error}; they are listed in {path}", error.ledger) from None
 
 
 @contextmanager

@@ -156,6 +156,7 @@ class RunReport:
             "judged_rows": self.split.validation.key,
             "horizons": self.data.schema.horizons,
             "stopped_early": state.stops_early(settings),
+            **({"arriving_rows": state.arriving_rows} if state.arriving_rows else {}),
             "settings": _shareable(asdict(settings))
             | {"precision": state.maths["precision"], "hardware": self.hardware},
             "versions": versions(),

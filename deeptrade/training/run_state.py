@@ -30,8 +30,9 @@ class RunState:
     earlier versions. `best_validation`, `best_epoch` and `best_step`: the lowest of these losses, and after how many
     epochs and steps it was. `activities`: seconds by activity between steps. `splits_by_time` and `order_version`:
     False and 1 for runs begun by earlier versions, which keep their split by row numbers and their order.
-    `whole_blocks`: windows take whole blocks. `network_version`: 1 for runs whose network keeps each feature's weights
-    separately, which cannot be continued.
+    `whole_blocks`: windows take whole blocks. `arriving_rows`: where training began before all rows were there, those
+    that the first epoch is shuffled within, and how many of the first training rows statistics are of; else 0.
+    `network_version`: 1 for runs whose network keeps each feature's weights separately, which cannot be continued.
     """
 
     data_id: str
@@ -48,6 +49,7 @@ class RunState:
     micro_batch_changes: int = 0
     window_rows: int = 0
     whole_blocks: bool = False
+    arriving_rows: int = 0
     seconds: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
     known: list[dict[str, Any]] = field(default_factory=list)

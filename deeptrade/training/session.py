@@ -11,7 +11,8 @@ from typing import Any
 from ..data.backend import tf
 from ..data.batches import BatchReader
 from ..data.dataset import Dataset
-from ..errors import DeepTradeError, Interrupted, LostWorkerError, TrainingFailedError
+from ..data.split import LEEWAY, Split
+from ..errors import DeepTradeError, Interrupted, LostWorkerError, SettingsError, TrainingFailedError
 from ..memory import MemoryMonitor
 from ..planning.memory_model import pass_row_bytes
 from ..progress import Progress
@@ -20,6 +21,7 @@ from ..settings import FitSettings
 from ..store.ledger import write_ledger
 from ..units import count_of, format_bytes
 from .alike import facts_of
+from .arriving import Arriving
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
 from .choosing import Choice
@@ -45,7 +47,8 @@ class Session:
     """Everything that lives for one call of `fit`; `run` trains, validates, writes the files and returns the result.
 
     `started` is the performance counter at the start of the call, so that reading and checking the data count. In a
-    team all workers take the same steps; the chief alone judges them and writes the run's files.
+    team all workers take the same steps; the chief alone judges them and writes the run's files. `arriving` is there
+    where the data is still being read: `data` and its split are then what it has found so far.
     """
 
     def __init__(
@@ -60,13 +63,14 @@ class Session:
         started: float,
         sink: Callable[[str], None],
         team: Team,
+        arriving: Arriving | None = None,
     ):
-        self.team = team
+        self.team, self._arriving, self._of_whole = team, arriving, dict[str, Any]()
         self.settings, self.data, self.state = settings, data, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
         chief = TrainingFolder(settings.out_dir)
         self.folder = chief if team.is_chief else chief.of_worker(team.number)
-        self.split = data.split(**settings.split_options, by_count=not state.splits_by_time)
+        self.split = self._split()
         self.started = started
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
@@ -74,13 +78,13 @@ class Session:
         self.checkpoints = Checkpoints(chief.checkpoints, sink=sink)
         self.folder.remove_leftovers()
         write_ledger(self.folder.ledger, run_ledger(data, self.split, state))
-        train_rows = self.split.train
+        self._note_whole()
         with self._activity("build"):
             self._build()
             restored = self._restored() if state.has_begun else None
             if restored is not None:
                 self._take(RunState(**restored))
-                rows = count_of(len(train_rows), "row")
+                rows = count_of(len(self.split.train), "row")
                 done = f"epoch {self.state.epoch + 1}, {self.state.position:,} of {rows} done"
                 sink(f"continuing after step {self.state.step}, {done}")
                 if self.state.known:
@@ -103,14 +107,24 @@ class Session:
         finally:
             self.state.spend(name, time.perf_counter() - started)
 
+    def _split(self) -> Split:
+        """The split of the data, or what is known of it."""
+        if self._arriving is not None:
+            return self._arriving.split
+        return self.data.split(**self.settings.split_options, by_count=not self.state.splits_by_time)
+
     def _build(self) -> None:
         settings, train = self.settings, self.split.train
+        if self.state.arriving_rows:
+            train = train.part(0, min(self.state.arriving_rows, len(train)))
         targets = self.data.read_targets(train.numbers())
         scale = target_scale(targets)
         unusual = unusual_targets(targets, train.numbers())
-        unusual += absent_markets(self.data, self.split, settings.market_names)
+        if self._arriving is None:
+            unusual += absent_markets(self.data, self.split, settings.market_names)
         for line in unusual:
             self.sink(line)
+        self._scale, self._unusual = scale, unusual
         self.trainer = build_trainer(
             settings,
             self.data,
@@ -121,22 +135,27 @@ class Session:
             memory=self.upkeep.step_memory,
             team=self.team,
         )
+        self._follower = self._make_follower()
+        self._read_rows()
+
+    def _read_rows(self) -> None:
+        """Make what reads the rows of the split, and what reports on them."""
+        settings, unusual = self.settings, self._unusual
         self._choice = Choice(
             self.trainer,
             self.data,
             self.split,
             settings,
-            target_scale=scale,
+            target_scale=self._scale,
             checkpoints=self.checkpoints,
             sink=self.sink,
         )
-        if settings.inner_ratio and not self._choice.has_inner:
+        if settings.inner_ratio and not self._choice.has_inner and not self._waits:
             unusual.append(self._no_inner_line())
             self.sink(unusual[-1])
-        self._follower = self._make_follower()
         self.train_reader = BatchReader(
             self.data,
-            train,
+            self.split.train,
             share=self.team.share(batch_size=settings.batch_size, step_rows=settings.effective_batch),
             batch_size=settings.batch_size,
             features=settings.feature_names,
@@ -146,6 +165,7 @@ class Session:
             window_rows=self.state.window_rows,
             whole_blocks=self.state.whole_blocks,
             order_version=self.state.order_version,
+            arriving_rows=self.state.arriving_rows,
         )
         self._report = RunReport(
             folder=self.folder,
@@ -159,6 +179,54 @@ class Session:
             hardware=self.hardware,
             unusual=unusual,
         )
+
+    @property
+    def _waits(self) -> bool:
+        """Whether there are rows that have not come yet."""
+        return self._arriving is not None and not self._arriving.is_whole
+
+    def _take_rows(self, tables: list[StepTable], bar: Progress) -> None:
+        """Wait for more training rows, or for all rows where no more steps are wanted; save before.
+
+        Raises what ends the reading: its line, with its exit code.
+        """
+        assert self._arriving is not None
+        if self.state.step != self._saved_step:
+            self._save(tables, regular=False)
+        beyond = None if self.state.is_done(self.settings) else self.train_reader.samples
+        with self._activity("wait for rows"):
+            if not self._arriving.more(beyond, is_wanted=lambda: not self.team.signal_number):
+                return
+            self.train_reader.close()
+            self._choice.close()
+            self.data, self.split = self._arriving.data, self._arriving.split
+            self.data.data_id = self.state.data_id
+            self._note_whole()
+            self._read_rows()
+        if not self._waits:
+            self._report.write_ledger(self.state)
+            bar.expect(self._total_steps())
+
+    def _note_whole(self) -> None:
+        """Note in the state what is known only of the whole data."""
+        if self._arriving is None or self._waits:
+            return
+        if not self.state.epoch and self.state.position > len(self.split.train):
+            raise SettingsError(
+                f"the rows of {self.data.name} have become over {LEEWAY} times further apart in time than its first "
+                "ones, so that rows near the split were trained on; run with --fresh and without --while_compiling"
+            )
+        rows, whole_blocks = self._arriving.choose_window(self.data)
+        self._of_whole = {
+            "content_hash": self.data.content_hash,
+            "window_rows": rows,
+            "whole_blocks": whole_blocks,
+        }
+        self._keep_whole()
+
+    def _keep_whole(self) -> None:
+        for name, value in self._of_whole.items():
+            setattr(self.state, name, value)
 
     def _make_follower(self) -> MemoryFollower | None:
         """The follower; None without the memory monitor."""
@@ -177,6 +245,7 @@ class Session:
     def _take(self, state: RunState) -> None:
         """Take over the state of a checkpoint whose variables were restored."""
         self.state = state
+        self._keep_whole()  # a checkpoint may be older than what is known of all rows
         state.take_batch_size(self.settings.batch_size)
         self.trainer.restore(state.trainer)
         self._spikes = SpikeDetector(**state.spike_detector)
@@ -218,7 +287,10 @@ class Session:
                     self.state.trainer = self.trainer.state()
                     self._save(tables)  # the first windows may have to roll back to it
                 while not self.team.signal_number:
-                    if self.state.position >= self.train_reader.samples:
+                    at_end = self.state.position >= self.train_reader.samples
+                    if self._waits and (at_end or self.state.is_done(self.settings) or self._has_failed()):
+                        self._take_rows(tables, bar)
+                    elif at_end:
                         self._end_epoch(tables)
                     elif self.state.is_done(self.settings):
                         break
@@ -248,8 +320,12 @@ class Session:
             self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
-            if state.is_done(settings) or self.team.signal_number:
+            if state.is_done(settings) or self.team.signal_number or self._has_failed():
                 return
+
+    def _has_failed(self) -> bool:
+        """Whether reading has ended before all rows are there: what comes next is to say why."""
+        return self._arriving is not None and self._arriving.has_failed
 
     def _adapt(self, step: int) -> None:
         """Cut the next windows into smaller passes while memory is scarce, and into larger ones when it is back."""
@@ -291,7 +367,10 @@ class Session:
             table.cut(state.step)
 
     def _total_steps(self) -> int:
-        per_epoch = -(-self.train_reader.samples // self.trainer.effective_batch)
+        samples = self.train_reader.samples
+        if self._arriving is not None and self._waits:
+            samples = max(samples, self._arriving.expected_rows)
+        per_epoch = -(-samples // self.trainer.effective_batch)
         total = per_epoch * self.settings.epochs
         return min(total, self.settings.max_steps) if self.settings.max_steps else total
 

@@ -23,7 +23,7 @@ from deeptrade.sources.scan import end_with_parent
 from deeptrade.store import compile_store
 from deeptrade.store.layout import JOURNAL
 from deeptrade.store.locate import partial_path
-from tests.support.dask import Cluster, command, kill, run_deeptrade, trainings_of, wait_until
+from tests.support.dask import command, kill, run_deeptrade, trainings_of, wait_until
 from tests.support.markets import make_market
 
 ROWS = 300
@@ -79,16 +79,6 @@ def _small_blocks(monkeypatch):
 @pytest.fixture
 def market(tmp_path):
     return make_market(tmp_path / "market.csv", rows=ROWS)
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    """Two workers, whose working folder is not that of the tests."""
-    pytest.importorskip("distributed", reason="needs the extra: pip install -e '.[cluster]', as `make test-all` does")
-    with Cluster(tmp_path) as started:
-        started.add_worker()
-        started.add_worker()
-        yield started
 
 
 def content_of(store):

@@ -8,7 +8,7 @@ import pytest
 from deeptrade.data.batch_cache import BatchCache
 from deeptrade.data.batches import BatchReader
 from deeptrade.data.opening import open_dataset
-from deeptrade.errors import DataError, DoesNotFitError
+from deeptrade.errors import DataError, DoesNotFitError, RunConflictError
 from deeptrade.memory import ByteBudget
 from deeptrade.store.row_range import RowRange
 
@@ -226,3 +226,20 @@ def test_a_state_with_the_data_id_of_an_earlier_version_continues_in_the_order_o
         assert reader.state(1, 8) == earlier.state(1, 8)
         reader.restore({**reader.state(1, 8), "data_id": data.data_id})
         np.testing.assert_array_equal(ids(reader.stream(1)), first)
+
+
+@pytest.mark.parametrize("window_rows", [0, 16])
+def test_only_the_first_epoch_takes_rows_as_they_come(data, window_rows):
+    options = {"batch_size": 4, "seed": 5, "window_rows": window_rows}
+    reader = BatchReader(data, RowRange(0, 40), arriving_rows=16, **options)
+    found = ids(reader.stream(0))
+    assert sorted(found[:16].tolist()) == list(range(16))
+    assert sorted(found[16:32].tolist()) == list(range(16, 32))
+    assert sorted(found.tolist()) == list(range(40))
+    np.testing.assert_array_equal(ids(reader.stream(0, start=20, batch_size=3)), found[20:])
+    fewer = BatchReader(data, RowRange(0, 32), arriving_rows=16, batch_size=4, seed=5)
+    np.testing.assert_array_equal(ids(fewer.stream(0)), found[:32])
+    plain = BatchReader(data, RowRange(0, 40), **options)
+    np.testing.assert_array_equal(ids(reader.stream(1)), ids(plain.stream(1)))
+    with pytest.raises(RunConflictError, match="arriving_rows"):
+        reader.restore(plain.state(0, 4) | {"arriving_rows": 8})

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrade.data.order import BLOCK_ROWS, _std_bias, batch_spread, epoch_order, read_amplification, windowed_order
+from deeptrade.data.order import (
+    BLOCK_ROWS,
+    ArrivingOrder,
+    _std_bias,
+    batch_spread,
+    epoch_order,
+    read_amplification,
+    windowed_order,
+)
 from deeptrade.data.split import split_by_count
 from deeptrade.errors import SettingsError
 from deeptrade.store.row_range import RowRange
@@ -181,3 +189,23 @@ def test_an_order_of_whole_blocks_has_every_sample_once_and_every_block_in_one_w
 def test_the_order_of_whole_blocks_never_changes():
     order = windowed_order(12, window_rows=5, key="data", seed=1, epoch=2, edges=np.array([0, 3, 5, 9, 12]))
     assert order[0:12].tolist() == [4, 3, 2, 1, 0, 11, 10, 9, 6, 8, 7, 5]
+
+
+def arriving(count, window_rows):
+    def permute(number, size):
+        return epoch_order(size, key=f"window {number}", seed=3, epoch=0)
+
+    return ArrivingOrder(count, window_rows=window_rows, permute=permute)
+
+
+@given(windows=st.integers(1, 5), more=st.integers(0, 60), window_rows=st.integers(1, 20))
+@settings(deadline=None, max_examples=100)
+def test_the_order_of_rows_that_arrive_does_not_change_when_more_come(windows, more, window_rows):
+    first = windows * window_rows
+    whole = arriving(first + more, window_rows)[0 : first + more]
+    np.testing.assert_array_equal(arriving(first, window_rows)[0:first], whole[:first])
+    np.testing.assert_array_equal(np.sort(whole), np.arange(first + more))
+    for start in range(0, len(whole), window_rows):
+        stop = min(start + window_rows, len(whole))
+        np.testing.assert_array_equal(np.sort(whole[start:stop]), np.arange(start, stop))
+    np.testing.assert_array_equal(arriving(first + more, window_rows)[1 : first - 1], whole[1 : first - 1])

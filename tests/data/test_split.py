@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrade.data.opening import open_dataset
-from deeptrade.data.split import split_by_count
+from deeptrade.data.split import Labels, first_training_rows, split_by_count, split_by_time
 from deeptrade.errors import SettingsError
 from tests.support.markets import make_market
 
@@ -144,3 +144,50 @@ def test_a_hole_before_the_boundary_leaves_less_to_purge(tmp_path):
     split, _ = split_of(market)
     assert split.purged.tolist() == [80, 81]
     assert len(split.train) == 80
+
+
+def labels_of(times, has_target, *, horizons):
+    """Labels of rows of one market whose targets stand in columns, the usual step apart."""
+    step = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    return Labels(
+        np.arange(len(times)),
+        times,
+        times + horizons * step,
+        has_target,
+        np.ones(len(times), bool),
+        horizons=horizons,
+        target_step=step,
+        overlap=horizons,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.sampled_from([True] * 9 + [False])), min_size=60, max_size=160),
+    st.floats(0.05, 0.4),
+    st.sampled_from([0.0, 0.15, 0.4]),
+    st.integers(1, 5),
+    st.integers(0, 40),
+    st.sampled_from([1, 8]),
+)
+def test_what_first_rows_tell_of_the_training_rows_holds_for_all(rows, val_ratio, inner_ratio, horizons, silent, whole):
+    """Gaps, missing targets and a long stretch without any: the rows told are the first training rows of the whole."""
+    times = np.cumsum([step for step, _ in rows])
+    has_target = np.array([has for _, has in rows])
+    has_target[20 : 20 + silent] = False
+    try:
+        train = split_by_time(
+            labels_of(times, has_target, horizons=horizons), len(times), val_ratio=val_ratio, inner_ratio=inner_ratio
+        ).train.numbers()
+    except SettingsError:
+        return
+    before = 0
+    for count in range(2, len(times) + 1, 3):
+        labels = labels_of(times[:count], has_target[:count], horizons=horizons)
+        options = {"val_ratio": val_ratio, "inner_ratio": inner_ratio, "whole": whole}
+        told = first_training_rows(labels, count, **options)
+        assert told.train.numbers().tolist() == train[: len(told.train)].tolist()
+        assert len(told.train) % whole == 0
+        assert len(told.train) + len(told.unused) == count
+        before = max(before, len(told.train))
+    assert before >= whole * (len(train) // 2 // whole) - whole - 8 * horizons  # and it is not next to nothing

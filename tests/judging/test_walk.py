@@ -31,11 +31,11 @@ NOT_GIVEN = ("skip_rl", "max_steps")
 SETTINGS = {name: value for name, value in QUICK.items() if name != "val_ratio"} | {"max_steps": 6}
 
 
-def in_process(arguments, log):
+def in_process(job):
     """Run a training here: an import of TensorFlow less."""
-    with open(log, "w") as file, redirect_stdout(file), redirect_stderr(file):
-        code = main(list(arguments))
-    return code, (log.read_text().strip().splitlines() or [""])[-1]
+    with open(job.log, "w") as file, redirect_stdout(file), redirect_stderr(file):
+        code = main(job.command_line)
+    return code, (job.log.read_text().strip().splitlines() or [""])[-1]
 
 
 def walk_over(market, out, *, start=in_process, sink=lambda line: None, fresh=False, options=None, **settings):
@@ -113,7 +113,7 @@ def test_what_is_judged_is_the_mean_forecast_of_all_seeds(walked):
 
 def test_a_finished_walk_is_not_done_again(market, walked):
     before, lines = bytes_of(walked), []
-    walk_over(market, walked, sink=lines.append, start=lambda *_: pytest.fail("trained"), options={"seeds": "0,4"})
+    walk_over(market, walked, sink=lines.append, start=lambda job: pytest.fail("trained"), options={"seeds": "0,4"})
     assert lines == [f"{walked} is done, nothing was changed; --fresh starts over"]
     assert bytes_of(walked) == before
 
@@ -137,8 +137,8 @@ def test_other_settings_and_data_are_refused_with_the_difference(market, walked,
 
 
 def test_a_walk_that_fails_part_of_the_way_goes_on_to_the_same_bytes(market, walked, tmp_path):
-    def failing(arguments, log):
-        return (-9, "") if "01-seed_4" in str(log) else in_process(arguments, log)
+    def failing(job):
+        return (-9, "") if "01-seed_4" in str(job.log) else in_process(job)
 
     out = tmp_path / "again"
     with pytest.raises(DataError, match=r"fold 1, seed 4 was ended by signal 9; see .*01-seed_4.log; run the same"):
@@ -273,7 +273,7 @@ def test_a_bad_option_of_a_training_is_told_in_one_line(market, tmp_path, capsys
 
 def test_a_training_that_fails_for_a_reason_of_ours_is_not_put_down_to_the_user(market, tmp_path):
     with pytest.raises(WalkError, match="fold 1, seed 0 failed with exit code 1; see"):
-        walk_over(market, tmp_path / "w", start=lambda *_: (1, "KeyError"))
+        walk_over(market, tmp_path / "w", start=lambda job: (1, "KeyError"))
 
 
 def test_a_folder_in_which_another_process_walks_is_refused(market, walked):

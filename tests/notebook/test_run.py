@@ -221,6 +221,30 @@ def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
     assert (out / "03_train.html").exists()
 
 
+def test_a_folder_in_which_another_process_runs_is_refused(market, tmp_path):
+    out = tmp_path / "out"
+    code = (
+        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), taken=sys.exit): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(RunConflictError, match="another process runs notebooks into"):
+            run(market.path, out=out, execute=StandIn())
+        holder.kill()
+
+
+def test_a_path_among_the_parameters_is_the_same_however_it_is_spelled(market, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(market.path, out="out", parameters={"store": "x.dtstore"}, execute=StandIn())
+    again, lines = StandIn(), []
+    spelled = {"store": str(tmp_path / "x.dtstore")}
+    run(market.path, out="out", parameters=spelled, execute=again, sink=lines.append)
+    assert again.done == []
+    with pytest.raises(RunConflictError, match=r"with store 'x\.dtstore', now 'y\.dtstore'"):
+        run(market.path, out="out", parameters={"store": "y.dtstore"}, execute=StandIn())
+
+
 def kernel_of(process):
     children = psutil.Process(process.pid).children(recursive=True)
     return next(child for child in children if "ipykernel_launcher" in child.cmdline())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deeptrade.data.opening import open_dataset
+from deeptrade.planning.jobs import Job
 from deeptrade.run_folder import TrainingFolder
 from deeptrade.settings import FitSettings
 from deeptrade.store import compile_store
@@ -70,11 +71,10 @@ def pretend_to_fit(settings: FitSettings) -> TrainingFolder:
     return folder
 
 
-def pretended_training(arguments, log: Path) -> tuple[int, str]:
+def pretended_training(job: Job) -> tuple[int, str]:
     """Stand in for a training in a child process."""
-    given = dict(one.removeprefix("--").partition("=")[::2] for one in arguments[1:])
-    text = {name: value for name, value in given.items() if name in ("csv", "out", "validation_period")}
-    training_period = given.get("training_period", "")
-    pretend_to_fit(FitSettings(**text, training_period=training_period, model_size="tiny", skip_rl=True))
-    log.write_text("done\n")
+    given = dict(one.removeprefix("--").partition("=")[::2] for one in job.command_line)
+    periods = {name: given.get(name, "") for name in ("validation_period", "training_period")}
+    pretend_to_fit(FitSettings(csv=job.data[0], out=str(job.out), **periods, model_size="tiny", skip_rl=True))
+    job.log.write_text("done\n")
     return 0, "done"
