@@ -9,10 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..data.backend import tf
-from ..data.batches import BatchReader
 from ..data.dataset import Dataset
-from ..data.split import LEEWAY, Split
-from ..errors import DeepTradeError, Interrupted, LostWorkerError, SettingsError, TrainingFailedError
+from ..errors import DeepTradeError, Interrupted, LostWorkerError, TrainingFailedError
 from ..memory import MemoryMonitor
 from ..planning.memory_model import pass_row_bytes
 from ..progress import Progress
@@ -24,12 +22,11 @@ from .alike import facts_of
 from .arriving import Arriving
 from .assembly import build_trainer, target_scale, unusual_targets
 from .checkpoints import Checkpoints
-from .choosing import Choice
 from .loop import StepRecord
 from .loss_spikes import SpikeDetector
 from .metrics import validation_verdict
 from .rollback import hopeless_line, is_hopeless, lower_rate, roll_back
-from .row_counts import absent_markets
+from .rows import TrainingRows
 from .run_report import RunReport, run_ledger
 from .run_starts import KILLED, note_start
 from .run_state import RunState
@@ -48,7 +45,7 @@ class Session:
 
     `started` is the performance counter at the start of the call, so that reading and checking the data count. In a
     team all workers take the same steps; the chief alone judges them and writes the run's files. `arriving` is there
-    where the data is still being read: `data` and its split are then what it has found so far.
+    where the data is still being read; `data` is then what it has found so far.
     """
 
     def __init__(
@@ -65,26 +62,24 @@ class Session:
         team: Team,
         arriving: Arriving | None = None,
     ):
-        self.team, self._arriving, self._of_whole = team, arriving, dict[str, Any]()
-        self.settings, self.data, self.state = settings, data, state
+        self.team, self.settings, self.state = team, settings, state
         self.monitor, self.stop, self.hardware, self.sink = monitor, stop, hardware, sink
         chief = TrainingFolder(settings.out_dir)
         self.folder = chief if team.is_chief else chief.of_worker(team.number)
-        self.split = self._split()
+        self.rows = TrainingRows(data, state, settings, team=team, arriving=arriving)
         self.started = started
         self._spikes = SpikeDetector()
         aggressive = not settings.no_aggressive_gc
         self.upkeep = Upkeep(monitor, aggressive=aggressive, leased=lambda: data.budget.leased_bytes, sink=sink)
         self.checkpoints = Checkpoints(chief.checkpoints, sink=sink)
         self.folder.remove_leftovers()
-        write_ledger(self.folder.ledger, run_ledger(data, self.split, state))
-        self._note_whole()
+        write_ledger(self.folder.ledger, run_ledger(data, self.rows.split, state))
         with self._activity("build"):
             self._build()
             restored = self._restored() if state.has_begun else None
             if restored is not None:
                 self._take(RunState(**restored))
-                rows = count_of(len(self.split.train), "row")
+                rows = count_of(len(self.rows.split.train), "row")
                 done = f"epoch {self.state.epoch + 1}, {self.state.position:,} of {rows} done"
                 sink(f"continuing after step {self.state.step}, {done}")
                 if self.state.known:
@@ -92,7 +87,7 @@ class Session:
                     sink(f"{bad} left out since the rollback, see ledger.csv; --fresh would try them again")
         self._saved_step = self.state.step
         if not team.is_alone:
-            team.refuse_differences(facts_of(self.settings, self.data, self.state, self.trainer))
+            team.refuse_differences(facts_of(self.settings, self.rows.data, self.state, self.trainer))
 
     def _restored(self) -> dict[str, Any] | None:
         return self.checkpoints.restore(self.trainer.variables)
@@ -107,126 +102,60 @@ class Session:
         finally:
             self.state.spend(name, time.perf_counter() - started)
 
-    def _split(self) -> Split:
-        """The split of the data, or what is known of it."""
-        if self._arriving is not None:
-            return self._arriving.split
-        return self.data.split(**self.settings.split_options, by_count=not self.state.splits_by_time)
-
     def _build(self) -> None:
-        settings, train = self.settings, self.split.train
-        if self.state.arriving_rows:
-            train = train.part(0, min(self.state.arriving_rows, len(train)))
-        targets = self.data.read_targets(train.numbers())
-        scale = target_scale(targets)
-        unusual = unusual_targets(targets, train.numbers())
-        if self._arriving is None:
-            unusual += absent_markets(self.data, self.split, settings.market_names)
-        for line in unusual:
+        settings, train = self.settings, self.rows.first(self.state)
+        targets = self.rows.data.read_targets(train.numbers())
+        self._scale = target_scale(targets)
+        self._unusual = [*unusual_targets(targets, train.numbers()), *self.rows.absent_markets()]
+        for line in self._unusual:
             self.sink(line)
-        self._scale, self._unusual = scale, unusual
         self.trainer = build_trainer(
             settings,
-            self.data,
+            self.rows.data,
             train,
-            scale=scale,
+            scale=self._scale,
             precision=self.state.maths["precision"],
             sink=self.sink,
             memory=self.upkeep.step_memory,
             team=self.team,
         )
         self._follower = self._make_follower()
-        self._read_rows()
+        self._open_rows()
 
-    def _read_rows(self) -> None:
-        """Make what reads the rows of the split, and what reports on them."""
-        settings, unusual = self.settings, self._unusual
-        self._choice = Choice(
-            self.trainer,
-            self.data,
-            self.split,
-            settings,
-            target_scale=self._scale,
-            checkpoints=self.checkpoints,
-            sink=self.sink,
-        )
-        if settings.inner_ratio and not self._choice.has_inner and not self._waits:
-            unusual.append(self._no_inner_line())
-            self.sink(unusual[-1])
-        self.train_reader = BatchReader(
-            self.data,
-            self.split.train,
-            share=self.team.share(batch_size=settings.batch_size, step_rows=settings.effective_batch),
-            batch_size=settings.batch_size,
-            features=settings.feature_names,
-            seed=settings.seed,
-            cache_batches=settings.cache_batches,
-            prefetch=settings.prefetch,
-            window_rows=self.state.window_rows,
-            whole_blocks=self.state.whole_blocks,
-            order_version=self.state.order_version,
-            arriving_rows=self.state.arriving_rows,
-        )
+    def _open_rows(self) -> None:
+        """Make what reads the rows that are there, and what reports on them."""
+        self.rows.open(self.trainer, self.state, target_scale=self._scale, checkpoints=self.checkpoints, sink=self.sink)
+        line = self.rows.no_inner_line()
+        if line:
+            self._unusual.append(line)
+            self.sink(line)
         self._report = RunReport(
             folder=self.folder,
-            settings=settings,
-            data=self.data,
-            split=self.split,
+            settings=self.settings,
+            data=self.rows.data,
+            split=self.rows.split,
             trainer=self.trainer,
-            train_reader=self.train_reader,
+            train_reader=self.rows.reader,
             monitor=self.monitor,
             upkeep=self.upkeep,
             hardware=self.hardware,
-            unusual=unusual,
+            unusual=self._unusual,
         )
 
-    @property
-    def _waits(self) -> bool:
-        """Whether there are rows that have not come yet."""
-        return self._arriving is not None and not self._arriving.is_whole
-
-    def _take_rows(self, tables: list[StepTable], bar: Progress) -> None:
-        """Wait for more training rows, or for all rows where no more steps are wanted; save before.
-
-        Raises what ends the reading: its line, with its exit code.
-        """
-        assert self._arriving is not None
+    def _await_rows(self, tables: list[StepTable], bar: Progress) -> None:
+        """Wait for more rows; save before. Raises what ends the reading."""
         if self.state.step != self._saved_step:
             self._save(tables, regular=False)
-        beyond = None if self.state.is_done(self.settings) else self.train_reader.samples
         with self._activity("wait for rows"):
-            if not self._arriving.more(beyond, is_wanted=lambda: not self.team.signal_number):
+            if not self.rows.more(self.state, is_wanted=lambda: not self.team.signal_number):
                 return
-            self.train_reader.close()
-            self._choice.close()
-            self.data, self.split = self._arriving.data, self._arriving.split
-            self.data.data_id = self.state.data_id
-            self._note_whole()
-            self._read_rows()
-        if not self._waits:
+            self._open_rows()
+        if not self.rows.are_awaited:
             self._report.write_ledger(self.state)
             bar.expect(self._total_steps())
 
-    def _note_whole(self) -> None:
-        """Note in the state what is known only of the whole data."""
-        if self._arriving is None or self._waits:
-            return
-        if not self.state.epoch and self.state.position > len(self.split.train):
-            raise SettingsError(
-                f"the rows of {self.data.name} have become over {LEEWAY} times further apart in time than its first "
-                "ones, so that rows near the split were trained on; run with --fresh and without --while_compiling"
-            )
-        rows, whole_blocks = self._arriving.choose_window(self.data)
-        self._of_whole = {
-            "content_hash": self.data.content_hash,
-            "window_rows": rows,
-            "whole_blocks": whole_blocks,
-        }
-        self._keep_whole()
-
-    def _keep_whole(self) -> None:
-        for name, value in self._of_whole.items():
-            setattr(self.state, name, value)
+    def _total_steps(self) -> int:
+        return self.rows.count_steps(self.trainer.effective_batch)
 
     def _make_follower(self) -> MemoryFollower | None:
         """The follower; None without the memory monitor."""
@@ -236,16 +165,16 @@ class Session:
         micro_batch = MicroBatch(
             settings.batch_size,
             settings.effective_batch,
-            row_bytes=pass_row_bytes(self.data.schema, settings),
+            row_bytes=pass_row_bytes(self.rows.data.schema, settings),
             limit_bytes=self.monitor.limit.limit_bytes,
             adapt=self.hardware["gives_back"] and not settings.no_adapt,
         )
-        return MemoryFollower(micro_batch, self.monitor, self.data.budget)
+        return MemoryFollower(micro_batch, self.monitor, self.rows.data.budget)
 
     def _take(self, state: RunState) -> None:
         """Take over the state of a checkpoint whose variables were restored."""
         self.state = state
-        self._keep_whole()  # a checkpoint may be older than what is known of all rows
+        self.rows.keep_whole(state)
         state.take_batch_size(self.settings.batch_size)
         self.trainer.restore(state.trainer)
         self._spikes = SpikeDetector(**state.spike_detector)
@@ -275,8 +204,7 @@ class Session:
             for table in tables:
                 table.close()
             logs.close()
-            self.train_reader.close()
-            self._choice.close()
+            self.rows.close()
 
     def _train(self, tables: list[StepTable], progress: str) -> None:
         """Run epochs, windows and the work between them; the state changes only at the end of a window."""
@@ -287,9 +215,10 @@ class Session:
                     self.state.trainer = self.trainer.state()
                     self._save(tables)  # the first windows may have to roll back to it
                 while not self.team.signal_number:
-                    at_end = self.state.position >= self.train_reader.samples
-                    if self._waits and (at_end or self.state.is_done(self.settings) or self._has_failed()):
-                        self._take_rows(tables, bar)
+                    at_end = self.state.position >= self.rows.reader.samples
+                    stands = at_end or self.state.is_done(self.settings) or self.rows.have_failed
+                    if stands and self.rows.are_awaited:
+                        self._await_rows(tables, bar)
                     elif at_end:
                         self._end_epoch(tables)
                     elif self.state.is_done(self.settings):
@@ -312,7 +241,7 @@ class Session:
         settings, state = self.settings, self.state
         if self._follower is not None:
             self._follower.settle()
-        records = self.trainer.train(self.train_reader, epoch=state.epoch, start=state.position, known=state.known_bad)
+        records = self.trainer.train(self.rows.reader, epoch=state.epoch, start=state.position, known=state.known_bad)
         for record in records:
             self._note(record, tables)
             bar.update(record.step, self._progress_text(record))
@@ -320,12 +249,8 @@ class Session:
             self._adapt(record.step)
             if record.step // settings.checkpoint_every > state.regular_step // settings.checkpoint_every:
                 self._save(tables)
-            if state.is_done(settings) or self.team.signal_number or self._has_failed():
+            if state.is_done(settings) or self.team.signal_number or self.rows.have_failed:
                 return
-
-    def _has_failed(self) -> bool:
-        """Whether reading has ended before all rows are there: what comes next is to say why."""
-        return self._arriving is not None and self._arriving.has_failed
 
     def _adapt(self, step: int) -> None:
         """Cut the next windows into smaller passes while memory is scarce, and into larger ones when it is back."""
@@ -366,14 +291,6 @@ class Session:
         for table in tables:
             table.cut(state.step)
 
-    def _total_steps(self) -> int:
-        samples = self.train_reader.samples
-        if self._arriving is not None and self._waits:
-            samples = max(samples, self._arriving.expected_rows)
-        per_epoch = -(-samples // self.trainer.effective_batch)
-        total = per_epoch * self.settings.epochs
-        return min(total, self.settings.max_steps) if self.settings.max_steps else total
-
     def _progress_text(self, record: StepRecord) -> str:
         rate = len(record.row_ids) / max(record.step_seconds, 1e-9)
         memory = format_bytes(self.monitor.peak_anon_bytes)
@@ -410,7 +327,7 @@ class Session:
         state = self.state
         self._save(tables)
         with self._activity("validate"):
-            inner = self.team.from_chief(lambda: self._choice.end_epoch(state, self.stop))
+            inner = self.team.from_chief(lambda: self.rows.choice.end_epoch(state, self.stop))
             if inner is not None and not self.team.is_chief:
                 state.note_inner(inner["loss"])
         self.upkeep.after_validation()
@@ -425,17 +342,10 @@ class Session:
 
     def _note_unread(self) -> None:
         """Put rows that could not be forecast into the ledger."""
-        unread = [asdict(one) for one in [*self._choice.unread_inner, *self._choice.unread]]
+        unread = [asdict(one) for one in [*self.rows.choice.unread_inner, *self.rows.choice.unread]]
         if unread != self.state.unread:
             self.state.unread = unread
             self._report.write_ledger(self.state)
-
-    def _no_inner_line(self) -> str:
-        rows = count_of(len(self.split.train), "training row")
-        return (
-            f"no inner rows: inner_ratio={self.settings.inner_ratio:g} of {rows} leaves none after purging, so the "
-            "last weights are kept as they are; use more rows"
-        )
 
     def _save(self, tables: list[StepTable], *, regular: bool = True) -> None:
         """Save everything; during faults not as a regular checkpoint, since it may be bad; one is due after them."""
@@ -459,7 +369,7 @@ class Session:
     def _finish(self, workers: list[dict[str, int]]) -> dict[str, Any]:
         """Choose and judge the weights, save the model, and write result.json last: it says that the rest is there."""
         with self._activity("validate"):
-            chosen = self._choice.finish(self.state, self.stop)
+            chosen = self.rows.choice.finish(self.state, self.stop)
         with self._activity("save"):
             save_model(chosen.model, self.folder.model, unfinished=self.folder.unfinished_model)
             chosen.forecasts.write(self.folder.forecasts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deeptrade.data.batches import BatchReader
 from deeptrade.errors import DataError, DoesNotFitError, Interrupted
 from deeptrade.memory import Leak, LeakWatch, read_notes, read_timeline
 from deeptrade.planning.optimize import optimize
@@ -138,8 +139,8 @@ def test_the_time_of_a_run_is_that_of_the_whole_call_and_adds_up(settings, monke
 
 def test_validation_does_not_fill_a_cache(settings, monkeypatch):
     caches = []
-    close = module.BatchReader.close
-    monkeypatch.setattr(module.BatchReader, "close", lambda self: (caches.append(len(self._cache)), close(self)))
+    close = BatchReader.close
+    monkeypatch.setattr(BatchReader, "close", lambda self: (caches.append(len(self._cache)), close(self)))
     train(settings(epochs=1, cache_batches=5))
     assert sorted(caches) == [0, 0, 5]
 
