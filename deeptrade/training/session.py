@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from ..data.backend import tf
 from ..data.dataset import Dataset
 from ..errors import DeepTradeError, Interrupted, LostWorkerError, TrainingFailedError
@@ -38,6 +40,11 @@ from .team import Team
 from .upkeep import Upkeep
 
 _LOG_EVERY = 10
+
+
+def log_number(name: str, value: float, *, step: int) -> None:
+    """Write a number for TensorBoard, which holds float32: of one beyond it, the largest there is."""
+    tf.summary.scalar(name, np.clip(value, tf.float32.min, tf.float32.max), step=step)
 
 
 class Session:
@@ -309,8 +316,8 @@ class Session:
             self.sink(f"step {record.step}: the loss jumps to {record.loss:.4g}; usual is {usual:.4g}")
         self.state.spike_detector = self._spikes.state()
         if record.step % _LOG_EVERY == 0:
-            tf.summary.scalar("loss", record.loss, step=record.step)
-            tf.summary.scalar("gradient_norm", record.gradient_norm, step=record.step)
+            log_number("loss", record.loss, step=record.step)
+            log_number("gradient_norm", record.gradient_norm, step=record.step)
 
     def _leave_out(self, record: StepRecord) -> None:
         """Put rows that cannot be read or trained on into the ledger; the rest of their window has counted."""
@@ -333,7 +340,7 @@ class Session:
         self.upkeep.after_validation()
         self._note_unread()
         if inner is not None:
-            tf.summary.scalar("inner_loss", inner["loss"], step=state.step)
+            log_number("inner_loss", inner["loss"], step=state.step)
             self.sink(f"epoch {state.epoch + 1}: inner loss {inner['loss']:.4f}, {validation_verdict(inner)}")
         if state.stops_early(self.settings):
             epochs = count_of(state.epochs_without_gain, "epoch")

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deeptrade.data.batches import BatchReader
@@ -214,3 +215,13 @@ def test_the_result_says_what_each_phase_of_a_step_did_to_memory(settings, every
     assert visits == {"read": 12, "apply": 10, "pass": 2} | dict.fromkeys(inside, 10)
     assert memory["tracing_count"] == 1
     assert train(settings("quiet", max_steps=2, no_memory_monitor=True))["memory"]["step_phases"] == []
+
+
+def test_a_number_beyond_float32_is_logged_as_the_largest_and_ends_no_training(tmp_path):
+    with module.tf.summary.create_file_writer(str(tmp_path)).as_default():
+        for step, value in enumerate((1.5, 1e300, -1e300, float("nan"))):
+            module.log_number("loss", value, step=step)
+    events = module.tf.compat.v1.train.summary_iterator(str(next(tmp_path.iterdir())))
+    logged = [module.tf.make_ndarray(value.tensor) for event in events for value in event.summary.value]
+    largest = np.finfo(np.float32).max
+    np.testing.assert_array_equal(logged, np.float32([1.5, largest, -largest, np.nan]))
