@@ -85,7 +85,7 @@ def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_ea
     page = unescape(write_walk_page(tmp_path).read_text())
     assert "8 of 8 trainings done" in page
     first = page.index(tables.verdict(judged))
-    assert tables.verdict(judged).startswith("Evidence of skill at 20m, 40m (joint p <= 0.001")
+    assert tables.verdict(judged).startswith("Evidence of skill at 20min, 40min (joint p <= 0.001")
     assert first < page.index(tables.costs_line(judged.costs)) < page.index("How large is the skill?")
     for question in ("from fold to fold", "chance of the seed", "simple forecasts", "right?", "With which settings?"):
         assert question in page
@@ -111,11 +111,11 @@ def test_the_tables_of_folds_and_seeds_have_the_scores_at_the_first_and_the_last
     assert by_fold["fold"].tolist() == ["1", "2", "3", "4"]
     assert by_fold["rows"].tolist() == ["50"] * 4
     first = next(one for one in judged.folds if (one.period, one.horizon) == ("fold 1", 1))
-    assert by_fold["rank IC, 20m"][0] == f"{first.rank_ic:+.3f}"
-    assert by_fold["MAE below zero's, 20m"][0] == f"{first.mae_gain:+.2%}"
+    assert by_fold["rank IC, 20min"][0] == f"{first.rank_ic:+.3f}"
+    assert by_fold["MAE below zero's, 20min"][0] == f"{first.mae_gain:+.2%}"
     assert by_seed["seed"].tolist() == ["0", "1", "mean", "spread (sd)"]
     ranks = [one.rank_ic for one in judged.seeds if one.horizon == 2]
-    assert by_seed["rank IC, 40m"].tolist()[2:] == [f"{np.mean(ranks):+.3f}", f"{np.std(ranks, ddof=1):.3f}"]
+    assert by_seed["rank IC, 40min"].tolist()[2:] == [f"{np.mean(ranks):+.3f}", f"{np.std(ranks, ddof=1):.3f}"]
     assert len(tables.by_path(judged)) == 0
 
 
@@ -123,7 +123,7 @@ def test_the_figures_of_a_walk_have_their_finding_as_title(walk):
     judged = evaluation(walk)
     title = figures.skill_by_fold(judged).axes[0].get_title(loc="left")
     above = sum(one.rank_ic > 0 for one in judged.folds if one.horizon == 1)
-    assert title == f"The rank IC 20m ahead is above zero in {above} of 4 folds"
+    assert title == f"The rank IC 20min ahead is above zero in {above} of 4 folds"
     nothing = figures.skill_by_fold(Evaluation()).axes[0].get_title(loc="left")
     assert nothing == "No fold has enough rows for a rank IC"
 
