@@ -62,21 +62,19 @@ def write_page(
     problem: str = "",
     settings: Markup | None = None,
     pages: Markup = Markup(""),  # noqa: B008
-    contents: bool = True,
 ) -> None:
     """Write one page around a body of HTML, without external addresses, scripts and private names.
 
-    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist.
-    `contents` puts links to all headings before the first.
+    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist. Links to
+    all headings stand before the first.
     """
-    cleaned = _scrollable(clean(body))
     text = (
         environment()
         .get_template("page.html.j2")
         .render(
             title=scrub(title),
             style=Markup(_style(body)),
-            body=Markup(with_contents(cleaned) if contents else cleaned),
+            body=Markup(with_contents(_scrollable(clean(body)))),
             pages=Markup(clean(pages)),
             verdict=scrub(verdict),
             problem=scrub(problem),

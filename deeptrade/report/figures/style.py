@@ -35,7 +35,8 @@ _LAYOUT = """
 .chart.block details{font-size:.95rem;color:INK;margin:.35rem 0}
 .chart .spark{display:block;width:120px;height:28px;min-width:90px}
 .chart.block th{font-weight:400;text-align:left}
-@media print{.chart:not(.block){break-inside:avoid}.chart:not(.block) details{display:none}}
+@media print{.chart>svg{break-inside:avoid}.chart figcaption,.chart .keys{break-after:avoid}}
+@media print{.chart:not(.block) details{font-size:7.5pt}}
 """
 
 
