@@ -29,6 +29,8 @@ OVERVIEW, ON_ONE_PAGE, COMPARISON = "Overview", "All on one page", "Comparison o
 _SLOT = re.compile(r'(<nav class="(pages|turn)"[^>]*>).*?(</nav>)', re.DOTALL)
 _HEADING = re.compile(r"<h2\b([^>]*)>(.*?)</h2>", re.DOTALL)
 _LEAST_HEADINGS = 4
+_MOST_LINKS = 9
+"""Links that are shown; of more pages, only the first and the one that is read, and the others on request."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,24 @@ def _all_pages(known: Sequence[Stop], here: int, *, is_full: bool, above: str) -
     """Return links to all pages, this one marked, and to this one's other form; '' where there is no other page."""
     stop = known[here]
     parts = [f'<a href="{_from(stop, above)}">{COMPARISON}</a>'] if above else []
-    if len(known) > 1:
-        for one in known:
-            current = ' aria-current="page"' if one is stop else ""
-            file = one.full if one is stop and is_full else one.reader
-            parts.append(f'<a href="{_from(stop, file)}"{current}>{_text(one)}</a>')
+    links = [_link(stop, one, is_full=is_full) for one in known]
+    if len(links) > _MOST_LINKS:
+        shown = {0, here}
+        parts += [links[at] for at in sorted(shown)]
+        rest = " ".join(link for at, link in enumerate(links) if at not in shown)
+        parts.append(f"<details><summary>{len(links)} pages</summary>{rest}</details>")
+    elif len(links) > 1:
+        parts += links
     if stop.full and stop.full != stop.reader:
         other, text = (stop.reader, "without code") if is_full else (stop.full, "with code")
         parts.append(f'<a class="form" href="{_from(stop, other)}">{text}</a>')
     return "".join(parts)
+
+
+def _link(stop: Stop, one: Stop, *, is_full: bool) -> str:
+    current = ' aria-current="page"' if one is stop else ""
+    file = one.full if one is stop and is_full else one.reader
+    return f'<a href="{_from(stop, file)}"{current}>{_text(one)}</a>'
 
 
 def _neighbours(known: Sequence[Stop], here: int) -> str:

@@ -19,6 +19,7 @@ from ..run_folder import RunFolder, WalkFolder
 from ..settings import data_name
 from ..units import count_of
 from . import figures, tables
+from .dashboard import walk_tiles
 from .index import write_fold_page
 from .navigation import OVERVIEW, Stop, link_stops
 from .page import environment, to_html, write_page
@@ -66,7 +67,10 @@ def write_walk_pages(folder: str | Path) -> Path:
         environment()
         .get_template("walk.html.j2")
         .render(
-            verdicts=list(_verdicts(walk, judged, done, len(trainings))),
+            state="completed" if judged.verdict is not None else "unfinished",
+            progress=f"{done} of {count_of(len(trainings), 'training')} done",
+            verdicts=list(_verdicts(walk, judged)),
+            tiles=walk_tiles(judged),
             sections=[one for one in _sections(walk, judged) if one.tables or one.figures],
         )
     )
@@ -86,15 +90,15 @@ def _fold_pages(found: WalkFolder, walk: Walk, trainings: Sequence[Training], da
             yield Stop(title, page.relative_to(found.folder).as_posix())
 
 
-def _verdicts(walk: Walk, judged: Evaluation, done: int, trainings: int) -> Iterator[tuple[str, str]]:
+def _verdicts(walk: Walk, judged: Evaluation) -> Iterator[str]:
     if judged.verdict is not None:
         later = " These models also learned from later rows." if walk.is_combinatorial else ""
-        yield "Skill.", f"{tables.verdict(judged)}{later}"
+        yield f"{tables.verdict(judged)}{later}"
     else:
-        yield "Skill.", "Not judged yet: run the same command again to continue; it judges at the end."
+        yield "Not judged yet: run the same command again to continue; it judges at the end."
     if judged.costs.scores:
-        yield "After costs.", tables.costs_line(judged.costs)
-    yield "Walk.", f"{tables.walk_line(walk)} {done} of {count_of(trainings, 'training')} done."
+        yield tables.costs_line(judged.costs)
+    yield tables.walk_line(walk)
 
 
 def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:

@@ -117,7 +117,7 @@ def test_the_figure_of_skill_says_how_large_it_is_and_marks_the_horizons_of_the_
     scores = [Score(1, None, "rank_ic", 0.05, 0.02, 0.08), Score(2, None, "rank_ic", 0.01, -0.02, 0.04)]
     verdict = Verdict("evidence", [1], 0.004, 900, "2026-01-01", "2026-02-01")
     axes = figures.skill(Evaluation(scores, verdict, "1h")).axes[0]
-    title = "The rank IC is 0.050 1h ahead and 0.010 2h ahead; 1 of 2 intervals lie above zero, each taken alone"
+    title = "The rank IC is 0.050 at 1h and 0.010 at 2h; 1 of 2 intervals lie above zero, each taken alone"
     assert axes.get_title(loc="left") == title
     marked, other = axes.containers
     assert (list(marked.lines[0].get_xdata()), list(other.lines[0].get_xdata())) == ([1], [2])

@@ -25,8 +25,13 @@ def data_verdict(profile: Json) -> str:
         f"{_subject(profile)} {count_of(rows['read'], 'row')} ({rejected}) with "
         f"{count_of(len(profile['features']), 'feature')} and {count_of(len(profile['targets']), 'horizon')}, "
         f"{profile['span']['start'][:10]} to {profile['span']['end'][:10]}, "
-        f"{format_bytes(profile['file_bytes'])} as CSV."
+        f"{format_bytes(profile['file_bytes'])} as CSV{_warned(profile)}."
     )
+
+
+def _warned(profile: Json) -> str:
+    warned = sum(alert.level == "warning" for alert in findings.alerts(profile))
+    return f"; {count_of(warned, 'warning')}" if warned else ""
 
 
 def _subject(profile: Json) -> str:
