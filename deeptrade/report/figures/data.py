@@ -95,7 +95,7 @@ def _gaps_title(profile: Json) -> str:
         return "The rows have no gaps in time"
     longest = max(profile["gaps"], key=lambda gap: gap["seconds"])
     when = longest["after"][:10]
-    most = f"the longest of {format_seconds(longest['seconds'])} from {when} on"
+    most = f"{'the longest ' if profile['gap_count'] > 1 else ''}of {format_seconds(longest['seconds'])} from {when} on"
     shown = len(profile["gaps"])
     more = f" (only the {'longest is' if shown == 1 else f'{shown:,} longest are'} shown)"
     return f"{count_of(profile['gap_count'], 'gap')} in time, {most}{more if shown < profile['gap_count'] else ''}"

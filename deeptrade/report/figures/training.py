@@ -27,8 +27,6 @@ from .common import finish, legend_below, new_axes
 from .marks import say
 from .palette import BETTER, INK, MODEL, MODEL_LAST, MODEL_LATER, PRICE, QUIET, QUIETER, SOFT, WORSE
 
-_INTERVALS = "steps ahead; bars are 95% intervals"
-
 
 def loss_curve(history: pd.DataFrame, epochs: Sequence[Json] = ()) -> Figure:
     """Return the training loss by optimizer step, with a running median and the losses at the end of epochs.
@@ -103,7 +101,7 @@ def skill(judged: Evaluation) -> Figure:
             _draw_intervals(axes, chosen, color=colour, label=name)
     axes.axhline(0, color=SOFT, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(_INTERVALS)
+    axes.set_xlabel(_steps_label(known))
     axes.set_ylabel("rank IC")
     if known:
         legend_below(figure)
@@ -221,10 +219,14 @@ def directions(judged: Evaluation) -> Figure:
                 _draw_intervals(axes, chosen, color=colour, label=label)
         legend_below(figure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(_INTERVALS)
+    axes.set_xlabel(_steps_label(found.shares))
     axes.set_ylabel("correct direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
+
+
+def _steps_label(scores: Sequence[Score]) -> str:
+    return "steps ahead; bars are 95% intervals" if any(one.low is not None for one in scores) else "steps ahead"
 
 
 def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str) -> ErrorbarContainer:
