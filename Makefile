@@ -53,7 +53,9 @@ report: demo ## render reports/sample from a demo run
 	$(BIN)/papermill --no-progress-bar notebooks/00_explore.ipynb reports/demo/00_explore.ipynb \
 	    -r csv $(CURDIR)/reports/demo_data/market.csv -r interactive no -r model_size tiny
 	$(BIN)/python -c "from pathlib import Path; from deeptrade.report.page import render_notebook; \
-	    render_notebook(Path('reports/demo/00_explore.ipynb'), Path('reports/demo/00_explore.html'), code=False)"
+	    from deeptrade.report.index import write_index; \
+	    render_notebook(Path('reports/demo/00_explore.ipynb'), Path('reports/demo/00_explore.html'), code=False); \
+	    write_index(Path('reports/demo'))"
 	cp reports/demo/*.html reports/sample/
 	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1250 \
 	    --screenshot=reports/sample/index.png file://$(CURDIR)/reports/sample/index.html 2>/dev/null

@@ -252,6 +252,9 @@ class WalkFolder:
 
     def remove(self, names: Collection[str]) -> None:
         """Remove what a walk of these trainings leaves, and nothing else."""
+        with friendly_os_errors(f"removing pages in {self.folder}"):
+            for name in names:
+                RunFolder(self.training(name).folder).report.unlink(missing_ok=True)
         _remove_trainings(self.training(name) for name in names)
         with friendly_os_errors(f"removing the walk in {self.folder}"):
             for path in (self.evaluation, self.forecasts, self.page, self.state):

@@ -232,6 +232,20 @@ def duration_name(duration: int) -> str:
     return f"{duration // unit}{letter}"
 
 
+def duration_text(duration: int) -> str:
+    """Return a duration in ns as people read it, exactly: 20min, 1h, 3h 20min, 1d 12h.
+
+    >>> duration_text(1_200 * SECOND), duration_text(12_000 * SECOND), duration_text(3_600 * SECOND)
+    ('20min', '3h 20min', '1h')
+    """
+    parts = []
+    for unit, letter in _UNITS:
+        count, duration = divmod(duration, unit)
+        if count:
+            parts.append(f"{count}{'min' if letter == 'm' else letter}")
+    return " ".join(parts)
+
+
 def era_warnings(first: int, last: int, *, what: str) -> Iterator[str]:
     """Yield a line for the first and the last of the times (ns) of `what` that lie far outside the exchange era."""
     for time, verb in ((first, "begin"), (last, "end")):

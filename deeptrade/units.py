@@ -69,8 +69,8 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
 def format_seconds(seconds: float) -> str:
     """Return a time as people say it.
 
-    >>> format_seconds(21.4), format_seconds(150), format_seconds(7500)
-    ('21 s', '2 min 30 s', '2 h 5 min')
+    >>> format_seconds(21.4), format_seconds(150), format_seconds(7500), format_seconds(259_200)
+    ('21 s', '2 min 30 s', '2 h 5 min', '3 d')
     """
     whole = round(seconds)
     if whole < 60:
@@ -78,7 +78,11 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, rest = divmod(hours, 24)
+    return f"{days} d {rest} h" if rest else f"{days} d"
 
 
 def format_estimate(seconds: float) -> str:

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Write evaluation.json, and print what it says."""
     from ..files import user_path
     from ..judging.evaluate import evaluate
-    from ..report.walk_page import write_walk_page
+    from ..report.walk_page import write_walk_pages
     from ..run_folder import RunFolder, WalkFolder
     from ..training.runtime import quiet_start
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
         judged = evaluate(folder, data=options.csv, seed=options.seed)
     print_evaluation(judged, folder / EVALUATION)
     if is_walk:
-        print_line(f"report: {write_walk_page(folder)}")
+        print_line(f"report: {write_walk_pages(folder)}")
 
 
 def print_evaluation(judged: Evaluation, path: Path) -> None:

@@ -16,10 +16,10 @@ def run(options: argparse.Namespace) -> None:
     """Write the pages."""
     from ..files import user_path
     from ..report.index import report_pages
-    from ..report.walk_page import write_walk_page
+    from ..report.walk_page import write_walk_pages
     from ..run_folder import WalkFolder
 
     if WalkFolder(user_path(options.folder)).state.exists():
-        print_line(f"report: {write_walk_page(options.folder)}")
+        print_line(f"report: {write_walk_pages(options.folder)}")
     else:
         report_pages(options.folder, sink=print_line)

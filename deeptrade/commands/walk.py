@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
     from ..cluster.dask_cluster import connected
     from ..judging.walk import walk
     from ..planning.jobs import in_child
-    from ..report.walk_page import write_walk_page
+    from ..report.walk_page import write_walk_pages
     from ..run_folder import WalkFolder
     from .evaluate import print_evaluation
 
@@ -44,4 +44,4 @@ def run(options: argparse.Namespace) -> None:
             at_once=cluster.workers if cluster else 1,
         )
     print_evaluation(judged, WalkFolder(settings.out_dir).evaluation)
-    print_line(f"report: {write_walk_page(settings.out_dir)}")
+    print_line(f"report: {write_walk_pages(settings.out_dir)}")

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..times import duration_name, parse_duration
+from ..times import duration_text, parse_duration
 from ..units import count_of
 from .resampling import RESAMPLES
 
@@ -101,8 +101,8 @@ class Verdict:
 
 
 def horizon_name(horizon: int, step: str) -> str:
-    """Return a horizon by the time it spans, such as '3h', or in steps where the time of a step is not known."""
-    return duration_name(horizon * parse_duration(step)) if step else count_of(horizon, "step")
+    """Return a horizon by the time it spans, such as '3h 20min', or in steps where the time of a step is not known."""
+    return duration_text(horizon * parse_duration(step)) if step else count_of(horizon, "step")
 
 
 def decide(rank_ic: np.ndarray, mae_gain: np.ndarray, *, rows: int, begin: str, end: str, trials: int = 1) -> Verdict:

@@ -22,7 +22,7 @@ from ..planning.optimize import optimize
 from ..report import figures, tables
 from ..settings import MODEL_SIZES, FitSettings
 from ..sources.kinds import data_files, neighbour
-from ..times import duration_name
+from ..times import duration_text
 from ..units import count_of, format_bytes
 from .live_training import LiveTraining, TrainingProgress
 
@@ -88,7 +88,7 @@ def row_targets(data: Dataset, *, row: int) -> pd.DataFrame:
     _check_row(data, row)
     values = data.read_targets(np.array([row]))[0]
     step = data.labels().target_step
-    names = [f"y_{horizon}, {duration_name(horizon * step)} ahead" for horizon in range(1, len(values) + 1)]
+    names = [f"y_{horizon}, {duration_text(horizon * step)} ahead" for horizon in range(1, len(values) + 1)]
     texts = ["-" if np.isnan(value) else f"{100 * value:+.4f}" for value in values]
     return pd.DataFrame([texts], columns=names)
 

@@ -15,7 +15,6 @@ from ..data.dataset import Dataset
 from ..data.opening import open_dataset
 from ..errors import interruptible
 from ..files import user_path, write_json
-from ..making.indicators import CLOSE
 from ..memory import MemoryLimits, MemoryMonitor
 from ..run_folder import LEDGER, PROFILE
 from ..sources.statistics import FeatureStatistics
@@ -24,15 +23,13 @@ from ..store.gaps import Gaps
 from ..store.ledger import write_ledger
 from ..store.row_range import RowRange
 from ..times import iso_time
-from .channel_names import are_klines
 from .examination import examine, examine_targets
+from .history import describe_history
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 _MOST_GAPS = 100
 _MOST_CHANNELS = 400
 """Channels up to which each has its own histogram and path: a file of 10,000 would have a profile of 10 MB."""
-
-_PRICE_POINTS = 300
 
 
 @interruptible()
@@ -104,7 +101,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "markets": _describe_markets(dataset),
         "duplicates": rejected["repeated"],
         "backward": rejected["out_of_order"],
-        "history": _describe_history(dataset),
+        **describe_history(dataset),
         **_describe_columns(
             dataset, dataset.usable, by_channel=sum(one.channels for one in features) <= _MOST_CHANNELS
         ),
@@ -149,37 +146,6 @@ def _describe_channels(statistics: FeatureStatistics) -> dict[str, list[float]]:
         "min": statistics.minimum.tolist(),
         "max": statistics.maximum.tolist(),
     }
-
-
-def _describe_history(dataset: Dataset) -> dict[str, Any]:
-    """Return the last price and the volatility of returns over time, of the first market where rows name some.
-
-    `feature` is the one of klines whose closes are the prices, None where there is none; `volatility` the standard
-    deviation of y_1. Each is by stretches of equally many rows, at most _PRICE_POINTS; `times` are their middles.
-    """
-    market = dataset.markets[0] if dataset.markets else ""
-    rows = (dataset.rows_of(market) if market else dataset.usable).numbers()
-    parts = np.array_split(rows, min(_PRICE_POINTS, len(rows)))
-    middles = np.array([part[len(part) // 2] for part in parts])
-    returns = [dataset.read_targets(part)[:, 0].astype(np.float64) for part in parts]
-    known = [values[np.isfinite(values)] for values in returns]
-    found = {"market": market or None, "times": [iso_time(int(time)) for time in dataset.read_times(middles)]}
-    feature, prices = _prices(dataset, middles)
-    return found | {
-        "feature": feature,
-        "price": prices,
-        "volatility": [float(values.std()) if len(values) > 1 else None for values in known],
-    }
-
-
-def _prices(dataset: Dataset, rows: np.ndarray) -> tuple[str | None, list[float | None]]:
-    """Return the first feature of klines, and the last close in each of these rows."""
-    for feature in dataset.schema.features:
-        if feature.is_sequence and feature.channels > CLOSE:
-            last = dataset.read(rows, [feature.name])[feature.name].reshape(len(rows), -1, feature.channels)[:, -1]
-            if are_klines(last):
-                return feature.name, [float(price) if np.isfinite(price) else None for price in last[:, CLOSE]]
-    return None, []
 
 
 def _describe_times(dataset: Dataset) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -13,6 +15,7 @@ from ..run_folder import RunFolder
 from . import figures, tables
 from .comparison import Comparison, compare_runs, find_runs
 from .findings.comparison import with_rate
+from .navigation import link_pages
 from .page import environment, to_html, write_page
 
 
@@ -20,7 +23,9 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
     """Write out/compare.html and out/comparison.json, and return the path of the page."""
     out = user_path(out)
     comparison = compare_runs(folders, out=out)
-    links = {run.name: _index_of(out, path) for run, path in zip(comparison.runs, find_runs(folders), strict=True)}
+    found = {run.name: _page_of(out, path) for run, path in zip(comparison.runs, find_runs(folders), strict=True)}
+    first_pages = {name: page for name, page in found.items() if page is not None}
+    links = {name: quote(Path(os.path.relpath(page, out)).as_posix()) for name, page in first_pages.items()}
     body = (
         environment()
         .get_template("compare.html.j2")
@@ -35,12 +40,14 @@ def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
             backtests_line=tables.backtests_line(comparison),
             drawings=[figures.as_html(figure, alt=alt) for alt, figure in drawings(comparison)],
             same_steps=[pair.verdict for pair in comparison.same_steps],
-            links={name: link for name, link in links.items() if link},
+            links=links,
         )
     )
     path = RunFolder(out).comparison_page
-    pages = Markup("").join(Markup('<a href="{}">{}</a>').format(link, name) for name, link in links.items() if link)
+    pages = Markup("").join(Markup('<a href="{}">{}</a>').format(link, name) for name, link in links.items())
     write_page(path, title="Comparison of runs", body=Markup(body), pages=pages)
+    for folder in (out, *(page.parent for page in first_pages.values())):
+        link_pages(folder)
     return path
 
 
@@ -56,9 +63,12 @@ def drawings(comparison: Comparison) -> Iterator[tuple[str, Any]]:
         yield "Memory of every run over time", figures.compared_timelines(comparison.runs)
 
 
-def _index_of(out: Path, run: Path) -> str:
-    """Return the relative link from the page to a run's own page; '' where there is none next to or below it."""
-    for page in (RunFolder(run.resolve()).index, RunFolder(run.resolve()).report):
-        if page.exists() and page.is_relative_to(out.resolve()):
-            return page.relative_to(out.resolve()).as_posix()
-    return ""
+def _page_of(out: Path, run: Path) -> Path | None:
+    """Return a run's own first page; None where it has none, or is neither below the comparison's folder nor beside it.
+
+    A comparison that is sent with its runs keeps its links then.
+    """
+    if not (run.resolve().is_relative_to(out.resolve()) or run.resolve().parent == out.resolve().parent):
+        return None
+    pages = (RunFolder(run).index, RunFolder(run).report)
+    return next((page for page in pages if page.exists()), None)

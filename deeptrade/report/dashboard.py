@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..judging.costs import TOLD_FEE
+from ..judging.costs import TOLD_FEE, AfterCosts
+from ..judging.evaluation import Evaluation
 from ..judging.verdict import horizon_name
 from ..settings import FitSettings
 from ..units import count_of, format_bytes, format_seconds
@@ -30,23 +31,46 @@ class Tile:
 
 def tiles(found: RunFiles) -> list[Tile]:
     """Return the tiles of a run, those whose number is known."""
-    return [tile for tile in (_skill(found), _income(found), _memory(found), _rate(found)) if tile is not None]
+    known = (_skill(found.judged), _income(found.judged.costs), _memory(found), _rate(found))
+    return [tile for tile in known if tile is not None]
 
 
-def _skill(found: RunFiles) -> Tile | None:
+def walk_tiles(judged: Evaluation) -> list[Tile]:
+    """Return the tiles of a walk, those whose number is known."""
+    known = (_skill(judged), _folds(judged), _income(judged.costs), _break_even(judged.costs))
+    return [tile for tile in known if tile is not None]
+
+
+def _folds(judged: Evaluation) -> Tile | None:
+    """Return in how many folds the rank IC at the shortest horizon is above zero."""
+    ranks = [one.rank_ic for one in judged.folds if one.rank_ic is not None and one.horizon == 1]
+    if not ranks:
+        return None
+    above = sum(rank > 0 for rank in ranks)
+    return Tile("Folds above zero", f"{above} of {len(ranks)}", f"by the rank IC {horizon_name(1, judged.step)} ahead")
+
+
+def _break_even(costs: AfterCosts) -> Tile | None:
+    sign = costs.of("sign")
+    if sign is None or sign.break_even_fee is None:
+        return None
+    value = f"{basis_points(round(sign.break_even_fee, 5))} bp" if sign.break_even_fee > 0 else "at no fee"
+    return Tile("Breaks even at", value, "a change of position, by the sign of the forecast")
+
+
+def _skill(judged: Evaluation) -> Tile | None:
     """Return the rank IC at the shortest horizon: the one that is traded on, so not one chosen for its luck."""
-    scores = [one for one in found.judged.of("rank_ic") if one.value is not None]
+    scores = [one for one in judged.of("rank_ic") if one.value is not None]
     if not scores:
         return None
     first = scores[0]
-    name = f"Rank IC, {horizon_name(first.horizon, found.judged.step)} ahead"
+    name = f"Rank IC, {horizon_name(first.horizon, judged.step)} ahead"
     if first.low is None or first.high is None:
         return Tile(name, f"{first.value:.3f}", "too few independent rows for an interval; 0 is no skill")
     return Tile(name, f"{first.value:.3f}", f"95% interval {first.low:.3f} to {first.high:.3f}; 0 is no skill")
 
 
-def _income(found: RunFiles) -> Tile | None:
-    costs = found.judged.costs
+def _income(costs: AfterCosts) -> Tile | None:
     sign, long = costs.of("sign"), costs.of("long")
     if sign is None or long is None:
         return None

@@ -13,7 +13,7 @@ from .figures.palette import PRICE, QUIET, class_of
 from .figures.style import notebook_style
 from .findings.common import Json
 from .findings.data import Channel, channels
-from .tables.common import number
+from .tables.common import number, rounded
 from .text import legible
 
 _WIDTH, _HEIGHT = 120, 28
@@ -75,7 +75,8 @@ def _remarks(feature: Json, some: Sequence[Channel]) -> Iterator[str]:
 def _row(one: Channel) -> str:
     name = f"{one.number} {_text(one.name)}" if one.name else str(one.number)
     missing = f"{one.missing_share:.2%}" if one.missing_share else "-"
-    drift = f"<strong>{one.drift:+.1f}</strong>" if abs(one.drift) > _WARNED_DRIFT else f"{one.drift:+.1f}"
+    drift = rounded(one.drift, "+.1f")
+    drift = f"<strong>{drift}</strong>" if abs(one.drift) > _WARNED_DRIFT else drift
     numbers = "".join(f"<td>{number(value)}</td>" for value in (one.mean, one.std, one.low, one.high))
     drawn = f"<td>{_path(one.path)}</td><td>{_histogram(one.histogram)}</td>"
     return f"<tr><th scope='row'>{name}</th>{drawn}{numbers}<td>{missing}</td><td>{drift}</td></tr>"

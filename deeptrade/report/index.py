@@ -22,6 +22,8 @@ from .navigation import TITLES, link_pages
 from .page import environment, to_html, write_page
 from .run_files import RunFiles
 
+_JUDGED_TOGETHER = "Its forecasts are judged together with those of all folds: the overview says what they are worth."
+
 
 def write_index(folder: Path) -> Path:
     """Write folder/index.html from the files of a run, finished or not, and return the path of the page."""
@@ -48,13 +50,21 @@ def report_pages(folder: str | Path, *, sink: Callable[[str], None] | None = Non
     path = _write(RunFolder(folder).report, drawings=list(_drawings(found)))
     if found.run:
         path = write_index(folder)
+    else:
+        link_pages(folder)
     if sink:
         sink(f"report: {path}")
     return path
 
 
-def _write(path: Path, *, drawings: list[Markup]) -> Path:
-    """Write one page about the run in the page's own folder."""
+def write_fold_page(folder: Path, *, title: str) -> Path:
+    """Write folder/report.html of one training of a walk, and return its path; its forecasts are judged elsewhere."""
+    drawings = list(_drawings(RunFiles(folder)))
+    return _write(RunFolder(folder).report, drawings=drawings, title=title, unjudged=_JUDGED_TOGETHER)
+
+
+def _write(path: Path, *, drawings: list[Markup], title: str = "", unjudged: str = "") -> Path:
+    """Write one page about the run in the page's own folder; `unjudged` says why its forecasts have no verdict."""
     found = RunFiles(path.parent)
     result = found.result
     cards = list(_cards(found, path.parent))
@@ -66,7 +76,7 @@ def _write(path: Path, *, drawings: list[Markup]) -> Path:
             state=_state_of(found),
             when=found.starts[-1].time[:16].replace("T", " ") if found.starts else "",
             failures=_failures(found),
-            verdicts=list(_verdicts(found)),
+            verdicts=list(_verdicts(found, unjudged)),
             judged=judged_line(found),
             tiles=tiles(found),
             chart=_chart(found),
@@ -81,10 +91,12 @@ def _write(path: Path, *, drawings: list[Markup]) -> Path:
             versions=to_html(tables.versions_table(result["versions"])) if result else None,
         )
     )
-    title = (found.profile or {}).get("name") or path.parent.resolve().name
-    title = f"Run on {title}" if found.profile else f"Run {title}"
-    write_page(path, title=title, body=Markup(body), contents=False)
+    write_page(path, title=title or _title(found, path.parent), body=Markup(body))
     return path
+
+
+def _title(found: RunFiles, folder: Path) -> str:
+    return f"Run on {found.profile['name']}" if found.profile else f"Run {folder.resolve().name}"
 
 
 def _chart(found: RunFiles) -> Markup | None:
@@ -116,9 +128,9 @@ def _state_of(found: RunFiles) -> str:
     return "running" if found.running else "unfinished"
 
 
-def _verdicts(found: RunFiles) -> Iterator[str]:
+def _verdicts(found: RunFiles, unjudged: str = "") -> Iterator[str]:
     if found.completed:
-        yield tables.verdict(found.judged)
+        yield unjudged or tables.verdict(found.judged)
         if found.judged.costs.scores:
             yield tables.costs_line(found.judged.costs)
         if found.agent is not None:

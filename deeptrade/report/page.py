@@ -30,8 +30,8 @@ _LONGEST_ERROR, _MOST_LINES = 500, 2
 def render_notebook(notebook: Path, html: Path, *, code: bool) -> None:
     """Write an executed notebook as a page: with `code` in full, else without code, prompts and warnings.
 
-    The page starts with the first error of a cell, if any, then the verdict, which is the first output that is one bold
-    sentence. The tags remove_cell, remove_input and remove_output have their usual effect. Without `code`, the
+    The page starts with the first error of a cell, if any, then the verdict: the first bold sentence that an output
+    begins with. The tags remove_cell, remove_input and remove_output have their usual effect. Without `code`, the
     parameters are a table at the end.
     """
     content = nbformat.read(notebook, as_version=4)
@@ -62,21 +62,19 @@ def write_page(
     problem: str = "",
     settings: Markup | None = None,
     pages: Markup = Markup(""),  # noqa: B008
-    contents: bool = True,
 ) -> None:
     """Write one page around a body of HTML, without external addresses, scripts and private names.
 
-    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist.
-    `contents` puts links to all headings before the first.
+    `pages` are links to other pages; those of a run are written by `link_pages`, when it is known which exist. Links to
+    all headings stand before the first.
     """
-    cleaned = _scrollable(clean(body))
     text = (
         environment()
         .get_template("page.html.j2")
         .render(
             title=scrub(title),
             style=Markup(_style(body)),
-            body=Markup(with_contents(cleaned) if contents else cleaned),
+            body=Markup(with_contents(_scrollable(clean(body)))),
             pages=Markup(clean(pages)),
             verdict=scrub(verdict),
             problem=scrub(problem),
@@ -255,14 +253,14 @@ def _take_title(content: Any) -> str:
 
 
 def _take_verdict(content: Any) -> str:
-    """Return the first output that is one bold sentence, and remove it unless it has a heading of its own."""
+    """Return the bold sentence that an output begins with; one that has nothing else, and no heading, is removed."""
     heading = False
     for cell in content.cells:
         heading = cell.source.startswith("#") if cell.cell_type == "markdown" else heading
         for output in cell.get("outputs", []):
-            found = re.fullmatch(r"\*\*([^\n]+)\*\*", output.get("data", {}).get("text/markdown", "").strip())
+            found = re.match(r"\*\*([^\n]+?)\*\*(?= |$)", output.get("data", {}).get("text/markdown", "").strip())
             if found:
-                if not heading:
+                if not heading and found[0] == found.string:
                     cell.outputs.remove(output)
                 return found[1]
     return ""

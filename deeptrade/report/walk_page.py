@@ -1,4 +1,4 @@
-"""The page of a walk, from the files it has written so far: the verdict first, then what it rests on."""
+"""The pages of a walk, from the files it has written so far: the verdict first, then what it rests on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from ..errors import DataError
 from ..files import user_path
 from ..judging.evaluate import weights_of
 from ..judging.evaluation import Evaluation, read_evaluation
-from ..judging.folds import Walk
-from ..run_folder import WalkFolder
+from ..judging.folds import Training, Walk
+from ..run_folder import RunFolder, WalkFolder
 from ..settings import data_name
 from ..units import count_of
 from . import figures, tables
+from .dashboard import walk_tiles
+from .index import write_fold_page
+from .navigation import OVERVIEW, Stop, link_stops
 from .page import environment, to_html, write_page
 
 _COSTS = (
@@ -47,8 +50,8 @@ class _Section:
     tables: Sequence[Markup] = ()
 
 
-def write_walk_page(folder: str | Path) -> Path:
-    """Write index.html of a walk, finished or not, and return the path of the page.
+def write_walk_pages(folder: str | Path) -> Path:
+    """Write index.html of a walk, finished or not, and a page of every training; return the path of the first.
 
     Raises DataError where the folder holds no walk.
     """
@@ -64,23 +67,38 @@ def write_walk_page(folder: str | Path) -> Path:
         environment()
         .get_template("walk.html.j2")
         .render(
-            verdicts=list(_verdicts(walk, judged, done, len(trainings))),
+            state="completed" if judged.verdict is not None else "unfinished",
+            progress=f"{done} of {count_of(len(trainings), 'training')} done",
+            verdicts=list(_verdicts(walk, judged)),
+            tiles=walk_tiles(judged),
             sections=[one for one in _sections(walk, judged) if one.tables or one.figures],
         )
     )
-    write_page(found.page, title=f"Walk-forward on {data_name(walk.settings.csv)}", body=Markup(body))
+    name = data_name(walk.settings.csv)
+    write_page(found.page, title=f"Walk-forward on {name}", body=Markup(body))
+    link_stops(found.folder, [Stop(OVERVIEW, found.page.name), *_fold_pages(found, walk, trainings, name)])
     return found.page
 
 
-def _verdicts(walk: Walk, judged: Evaluation, done: int, trainings: int) -> Iterator[tuple[str, str]]:
+def _fold_pages(found: WalkFolder, walk: Walk, trainings: Sequence[Training], data: str) -> Iterator[Stop]:
+    """Write the page of every training that has begun."""
+    for training in trainings:
+        if RunFolder(training.folder.folder).is_run():
+            seed = f", seed {training.seed}" if len(walk.seeds) > 1 else ""
+            title = f"Fold {training.fold.number}{seed}"
+            page = write_fold_page(training.folder.folder, title=f"{title} of the walk on {data}")
+            yield Stop(title, page.relative_to(found.folder).as_posix())
+
+
+def _verdicts(walk: Walk, judged: Evaluation) -> Iterator[str]:
     if judged.verdict is not None:
         later = " These models also learned from later rows." if walk.is_combinatorial else ""
-        yield "Skill.", f"{tables.verdict(judged)}{later}"
+        yield f"{tables.verdict(judged)}{later}"
     else:
-        yield "Skill.", "Not judged yet: run the same command again to continue; it judges at the end."
+        yield "Not judged yet: run the same command again to continue; it judges at the end."
     if judged.costs.scores:
-        yield "After costs.", tables.costs_line(judged.costs)
-    yield "Walk.", f"{tables.walk_line(walk)} {done} of {count_of(trainings, 'training')} done."
+        yield tables.costs_line(judged.costs)
+    yield tables.walk_line(walk)
 
 
 def _sections(walk: Walk, judged: Evaluation) -> Iterator[_Section]:

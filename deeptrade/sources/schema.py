@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ..errors import DataError, SettingsError
+from ..times import is_number
 
 FEATURE_PREFIX = "arr_"
 _TARGET = re.compile(r"y_([1-9]\d*)")
@@ -110,6 +111,10 @@ class Schema:
         return cls(features, data["horizons"], data["target_source"], data.get("has_markets", False))
 
 
+_KLINES = {"open", "high", "low", "close"}
+"""Columns by which files are told that are not yet rows."""
+
+
 def infer_columns(header: Sequence[str], *, needs_targets: bool = True) -> tuple[tuple[str, ...], int, TargetSource]:
     """Return the feature names, the number of horizons and the target source that a CSV header implies.
 
@@ -117,6 +122,10 @@ def infer_columns(header: Sequence[str], *, needs_targets: bool = True) -> tuple
 
     Raises DataError naming the column that is missing or repeated.
     """
+    if header and all(map(is_number, header)):
+        raise DataError(
+            "the first line holds numbers, no names of columns; add a header, or run deeptrade build on klines"
+        )
     doubled = [name for name in header if header.count(name) > 1]
     if doubled:
         raise DataError(f"column {doubled[0]!r} appears twice; every column needs its own name")
@@ -130,7 +139,7 @@ def infer_columns(header: Sequence[str], *, needs_targets: bool = True) -> tuple
     if not names:
         raise DataError(
             f"no feature column among {_shortened(header)}; features are JSON arrays in columns named arr_*, such as "
-            f"arr_5m; deeptrade build makes such rows from klines"
+            f"arr_5m; deeptrade build makes such rows from klines, docs/tutorial.md shows how to from other tables"
         )
     steps = sorted(int(match[1]) for name in header if (match := _TARGET.fullmatch(name)))
     if steps:
@@ -162,7 +171,12 @@ def _first_column_advice(first: str, header: Sequence[str]) -> str:
     if "timestamp" in header:
         index = " (pandas writes an index unless index=False)" if first in ("", "Unnamed: 0") else ""
         return f"put 'timestamp' first{index}"
-    return f"rename {first[:60]!r} to 'timestamp' if it is the time" if first else "name the first column"
+    if {name.strip().lower() for name in header} >= _KLINES:
+        return "these look like klines: deeptrade build makes rows of them"
+    named = f"rename {first[:60]!r} to 'timestamp' if it is the time" if first else "name the first column"
+    if any(name.startswith(FEATURE_PREFIX) for name in header):
+        return named
+    return f"{named}, and put what a model may see into JSON arrays in columns named arr_*: see docs/tutorial.md"
 
 
 def _shortened(header: Sequence[str]) -> str:

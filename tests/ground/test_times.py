@@ -11,6 +11,7 @@ from deeptrade.times import (
     SECOND,
     UnreadableTimeError,
     duration_name,
+    duration_text,
     is_number,
     name_period,
     parse_duration,
@@ -89,6 +90,14 @@ def test_the_name_of_a_duration_is_exact(text, name):
 
 def test_a_duration_below_a_second_has_a_name():
     assert [duration_name(length) for length in (250_000_000, 250_000, 250)] == ["250ms", "250us", "250ns"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("20min", "20min"), ("200min", "3h 20min"), ("60min", "1h"), ("36h", "1d 12h"), ("1500ms", "1s 500ms")],
+)
+def test_a_duration_is_said_as_people_say_it(text, said):
+    assert duration_text(parse_duration(text)) == said
 
 
 def test_a_number_is_told_from_text():

@@ -90,7 +90,7 @@ def test_targets_are_percent_and_a_dash_where_missing(data):
 
 
 def test_targets_are_named_by_the_time_they_look_ahead(data):
-    assert list(widgets.row_targets(data, row=3)) == ["y_1, 20m ahead", "y_2, 40m ahead"]
+    assert list(widgets.row_targets(data, row=3)) == ["y_1, 20min ahead", "y_2, 40min ahead"]
 
 
 def test_the_targets_shown_are_those_of_the_row_that_the_slider_is_at(data, monkeypatch):

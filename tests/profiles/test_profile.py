@@ -86,24 +86,6 @@ def test_the_longest_gaps_are_kept_whatever_comes_first(tmp_path, monkeypatch):
     assert [gap["missing_rows"] for gap in result["gaps"]] == [5, 5]
 
 
-def test_the_history_holds_volatility_and_the_closes_of_klines(tmp_path):
-    market = make_market(tmp_path / "market.csv", rows=40, shapes={"arr_5m": (24, 5)})
-    for row, cell in enumerate(market.cells):
-        bars = [[10 + row, 12 + row, 9 + row, 11 + row, 5]] * 24
-        cell[1] = json.dumps([bars])
-    market.write()
-    past = profile(market.path)["history"]
-    assert (past["market"], past["feature"]) == (None, "arr_5m")
-    assert past["price"] == [11.0 + row for row in range(40)]
-    assert len(past["times"]) == len(past["volatility"]) == 40
-    assert past["volatility"] == [None] * 40  # one row has no deviation
-
-
-def test_without_klines_the_history_has_no_price(market):
-    past = profile(market.path)["history"]
-    assert (past["feature"], past["price"]) == (None, [])
-
-
 def test_of_very_many_channels_none_has_a_histogram_of_its_own(market, monkeypatch):
     assert len(profile(market.path)["features"][0]["histograms"]) == 3
     monkeypatch.setattr("deeptrade.profiles.profile._MOST_CHANNELS", 2)

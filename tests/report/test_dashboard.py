@@ -27,7 +27,7 @@ def score(value, low, high):
 def test_the_tile_of_skill_is_that_of_the_shortest_horizon_not_of_the_best(tmp_path):
     better = Score(2, None, "rank_ic", 0.5, 0.4, 0.6)
     tile = tiles(files(tmp_path, Evaluation([score(0.05, -0.01, 0.11), better], step="20min")))[0]
-    assert (tile.name, tile.value) == ("Rank IC, 20m ahead", "0.050")
+    assert (tile.name, tile.value) == ("Rank IC, 20min ahead", "0.050")
     assert tile.note == "95% interval -0.010 to 0.110; 0 is no skill"
     few = tiles(files(tmp_path, Evaluation([score(0.05, None, None)])))[0]
     assert few.note == "too few independent rows for an interval; 0 is no skill"

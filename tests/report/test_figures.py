@@ -117,7 +117,7 @@ def test_the_figure_of_skill_says_how_large_it_is_and_marks_the_horizons_of_the_
     scores = [Score(1, None, "rank_ic", 0.05, 0.02, 0.08), Score(2, None, "rank_ic", 0.01, -0.02, 0.04)]
     verdict = Verdict("evidence", [1], 0.004, 900, "2026-01-01", "2026-02-01")
     axes = figures.skill(Evaluation(scores, verdict, "1h")).axes[0]
-    title = "The rank IC is 0.050 1h ahead and 0.010 2h ahead; 1 of 2 intervals lie above zero, each taken alone"
+    title = "The rank IC is 0.050 at 1h and 0.010 at 2h; 1 of 2 intervals lie above zero, each taken alone"
     assert axes.get_title(loc="left") == title
     marked, other = axes.containers
     assert (list(marked.lines[0].get_xdata()), list(other.lines[0].get_xdata())) == ([1], [2])
@@ -139,7 +139,7 @@ SPAN = {"start": "2023-01-01T00:00:00+00:00", "end": "2023-01-05T00:00:00+00:00"
 def test_gaps_are_drawn_where_and_as_long_as_they_are_and_the_longest_stands_out():
     gaps = [make_gap("2023-01-02", 43_200), make_gap("2023-01-04", 180)]
     lengths, lane = figures.time_coverage({"gap_count": 2, "gaps": gaps, "span": SPAN}).axes
-    assert lengths.get_title(loc="left") == "2 gaps in time, the longest of 12 h 0 min from 2023-01-02 on"
+    assert lengths.get_title(loc="left") == "2 gaps in time, the longest of 12 h from 2023-01-02 on"
     assert list(lengths.lines[0].get_ydata()) == [720, 3]
     rows, *breaks = (patch.get_extents().transformed(lane.transData.inverted()) for patch in lane.patches)
     np.testing.assert_allclose([one.width for one in (rows, *breaks)], [4, 0.5, 180 / 86_400], rtol=1e-6)
@@ -148,25 +148,12 @@ def test_gaps_are_drawn_where_and_as_long_as_they_are_and_the_longest_stands_out
 
 def test_of_more_gaps_than_are_kept_it_is_said_how_many_are_shown():
     title = figures.time_coverage({"gap_count": 9, "gaps": [make_gap("2023-01-02", 60)], "span": SPAN}).axes[0]
-    assert title.get_title(loc="left").endswith("(the 1 longest are shown)")
+    assert title.get_title(loc="left").endswith("(only the longest is shown)")
+    two = [make_gap("2023-01-02", 60), make_gap("2023-01-03", 60)]
+    title = figures.time_coverage({"gap_count": 9, "gaps": two, "span": SPAN}).axes[0]
+    assert title.get_title(loc="left").endswith("(only the 2 longest are shown)")
     nothing = figures.time_coverage({"gap_count": 0, "gaps": [], "span": SPAN})
     assert nothing.axes[0].get_title(loc="left") == "The rows have no gaps in time"
-
-
-def test_price_and_volatility_are_over_the_whole_span_with_the_split():
-    times = [f"2023-01-{day:02}T00:00:00+00:00" for day in range(1, 22)]
-    past = {"market": None, "times": times, "price": [100.0, *[120.0] * 20], "volatility": [None, *[0.01] * 19, 0.02]}
-    figure = figures.history({"history": past}, val_ratio=0.1, inner_ratio=0.5)
-    price, _, lane = figure.axes
-    first, second = (
-        "The price moves from 100 to 120 (+20%)",
-        "the volatility is highest around 2023-01-21, 2.00% a step",
-    )
-    assert price.get_title(loc="left") == f"{first}; {second}"
-    edges = [patch.get_extents().transformed(lane.transData.inverted()).width for patch in lane.patches]
-    np.testing.assert_allclose(edges, [9, 9, 2])
-    without = figures.history({"history": past | {"price": []}}, val_ratio=0.1, inner_ratio=0.0)
-    assert len(without.axes) == 2
 
 
 def test_the_spread_of_returns_is_its_title_and_its_lines():

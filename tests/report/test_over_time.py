@@ -33,7 +33,7 @@ def test_rows_without_forecast_or_outcome_are_left_out_and_too_few_give_nothing(
 def test_forecasts_and_outcomes_have_an_axis_each_and_the_title_counts_equal_signs():
     figure = figures.forecasts_over_time(make_judged([0.001] * 10, [*[0.01] * 5, *[-0.01] * 5]), "20min")
     outcome, forecast = figure.axes
-    title = "Mean forecast and outcome 20m ahead have the same sign in 1 of 2 stretches of time"
+    title = "Mean forecast and outcome 20min ahead have the same sign in 1 of 2 stretches of time"
     assert outcome.get_title(loc="left") == title
     np.testing.assert_allclose(outcome.lines[0].get_ydata(), [0.01, -0.01])
     np.testing.assert_allclose(forecast.lines[0].get_ydata(), [0.001, 0.001])

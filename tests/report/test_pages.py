@@ -142,6 +142,13 @@ def test_a_verdict_with_a_heading_of_its_own_is_shown_there_too(tmp_path):
         assert page.words.count("All is well.") == 2
 
 
+def test_what_stands_beside_a_verdict_stays_where_it_is(tmp_path):
+    both = {"output_type": "execute_result", "data": {"text/markdown": "**All is well.** Judged on 9 rows."}}
+    make_notebook(tmp_path / "n.ipynb", markdown("# A title"), markdown("A text."), code_cell(**both))
+    for page in render_both(tmp_path / "n.ipynb"):
+        assert page.words.index("All is well.") < page.words.index("A text.") < page.words.index("Judged on 9 rows.")
+
+
 def test_markdown_made_from_data_holds_no_html(tmp_path):
     text = {"output_type": "execute_result", "data": {"text/markdown": "- column <img src=x onerror=f()> & `a`"}}
     make_notebook(tmp_path / "n.ipynb", code_cell(**text))

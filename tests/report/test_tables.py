@@ -64,7 +64,7 @@ def test_scores_name_horizons_by_time_and_have_intervals_where_there_are_some():
         (1, None, (0.01, 0.09)), (2, None, ()), (1, "BTC", ()), (2, "BTC", ()))]  # fmt: skip
     judged = Evaluation(scores, step="30m", periods=[PeriodScore("2026-01", 1, 40, 0.1, 0.0)])
     table = tables.scores(judged)
-    assert table["ahead"].tolist() == ["30m", "1h"]
+    assert table["ahead"].tolist() == ["30min", "1h"]
     assert table["rank IC"].tolist() == [
         "0.050\N{NO-BREAK SPACE}(0.010\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.090)",
         "0.050",
@@ -73,10 +73,25 @@ def test_scores_name_horizons_by_time_and_have_intervals_where_there_are_some():
     assert tables.scores_by_market(judged)["market"].tolist() == ["BTC", "BTC"]
     assert tables.gains(judged)["below zero"][1] == "5.0%"
     assert tables.over_time(judged).to_dict("records") == [
-        {"period": "2026-01", "rows": "40", "rank IC, 30m": "+0.100"}
+        {"period": "2026-01", "rows": "40", "rank IC, 30min": "+0.100"}
     ]
     assert not len(tables.scores_by_market(Evaluation()))
     assert tables.verdict(Evaluation()).startswith("Not judged")
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "shown"),
+    [
+        ("r2", (-0.0001, -0.02, 0.001), "-0.01% (-2.00% to 0.10%)"),
+        ("r2", (-0.00001, None, None), "0.00%"),
+        ("slope", (268.97, None, None), "269"),
+    ],
+)
+def test_small_shares_have_digits_that_large_slopes_do_not_need_and_zero_has_no_sign(metric, values, shown):
+    others = [Score(1, None, name, 0.1) for name in ("rank_ic", "ic", "r2", "r2_mean", "slope") if name != metric]
+    table = tables.scores(Evaluation([*others, Score(1, None, metric, *values)], step="1h"))
+    column = {"r2": "R2 against zero", "slope": "slope"}[metric]
+    assert table[column][0].replace("\N{NO-BREAK SPACE}", " ") == shown
 
 
 def test_forecasts_without_a_known_target_are_not_judged():
@@ -133,7 +148,8 @@ def make_profile(**changes):
 
 def test_the_data_verdict_counts_rows_features_and_time():
     expected = (
-        "market holds 100 rows (2 rejected) with 1 feature and 1 horizon, 2023-01-01 to 2023-02-01, 5.0 MiB as CSV."
+        "market holds 100 rows (2 rejected) with 1 feature and 1 horizon, 2023-01-01 to 2023-02-01, 5.0 MiB as "
+        "CSV; 1 warning."
     )
     assert tables.data_verdict(make_profile()) == expected
 

@@ -1,61 +1,23 @@
 """The page of a walk says how far it is, and then what it is worth."""
 
 import json
-from dataclasses import asdict
 from html import unescape
 
 import numpy as np
 import pytest
 
 from deeptrade.cli import main
-from deeptrade.data.opening import open_dataset
 from deeptrade.errors import DataError
 from deeptrade.files import write_json
-from deeptrade.judging.costs import after_costs
-from deeptrade.judging.evaluate import weights_of
-from deeptrade.judging.evaluation import Evaluation, judge
-from deeptrade.judging.folds import Walk, make_folds
-from deeptrade.judging.periods import by_period
-from deeptrade.judging.walk_settings import WalkSettings
+from deeptrade.judging.evaluation import Evaluation
 from deeptrade.report import figures, tables
-from deeptrade.report.walk_page import write_walk_page
-from deeptrade.run_folder import WalkFolder
-from deeptrade.settings import FitSettings
-from deeptrade.training.judged import Judged
-from tests.support.markets import make_market
-
-ROWS, STEP = 400, 1_200_000_000_000
+from deeptrade.report.walk_page import write_walk_pages
+from tests.support.walks import judge_walk, make_walk, write_walk
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory):
-    market = make_market(tmp_path_factory.mktemp("page") / "<b>market.csv", rows=ROWS)
-    settings, options = FitSettings(csv=str(market.path), model_size="tiny"), WalkSettings(folds=4, seeds="0,1")
-    with open_dataset(market.path) as data:
-        return Walk(settings, options, make_folds(data, settings, options))
-
-
-def evaluation(walk):
-    """What a walk with a little skill says of itself."""
-    generator = np.random.default_rng(0)
-    targets = generator.normal(0, 0.01, (ROWS // 2, 2)).astype(np.float32)
-    forecasts = (0.3 * targets + generator.normal(0, 0.01, targets.shape)).astype(np.float32)
-    rows = np.arange(ROWS // 2, ROWS)
-    times = 1_700_000_000_000_000_000 + STEP * rows
-    judged = Judged(rows, times, np.full(len(rows), "", object), forecasts, targets)
-    whole = judge(
-        judged,
-        {"zero": np.zeros_like(targets), "mean": np.full_like(targets, 0.001)},
-        target_step=STEP,
-        overlap=2,
-    )
-    folds = np.array([f"fold {1 + 4 * at // len(rows)}" for at in range(len(rows))])
-    parts = {"folds": by_period(folds, forecasts, targets)}
-    parts["seeds"] = [
-        one for seed in (0, 1) for one in by_period(np.full(len(rows), f"seed {seed}"), forecasts * (1 + seed), targets)
-    ]
-    costs = after_costs([(judged.take(np.arange(100)), judged)], target_step=STEP, block_length=4)
-    return Evaluation(**(vars(whole) | parts | {"costs": costs}))
+    return make_walk(tmp_path_factory.mktemp("page") / "<b>market.csv")
 
 
 def test_an_unfinished_walk_has_a_page_that_says_how_far_it_is(walk, tmp_path, capsys):
@@ -70,22 +32,12 @@ def test_an_unfinished_walk_has_a_page_that_says_how_far_it_is(walk, tmp_path, c
     assert "<b>market" not in page
 
 
-def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_earned(walk, tmp_path):
-    judged, folder = evaluation(walk), WalkFolder(tmp_path)
-    write_json(folder.state, {"data_id": "sha256-2:0"} | walk.to_json())
-    trainings = list(walk.trainings(folder))
-    for training in trainings:
-        training.folder.folder.mkdir(parents=True)
-        write_json(
-            training.folder.result,
-            {"status": "completed", "weights_sha256": training.name, "settings": asdict(training.settings)},
-        )
-        training.folder.forecasts.touch()
-    write_json(folder.evaluation, {"weights_sha256": weights_of(trainings)} | judged.to_json())
-    page = unescape(write_walk_page(tmp_path).read_text())
+def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_earned(walk, finished_run, tmp_path):
+    judged, trainings = write_walk(tmp_path, walk, finished_run)
+    page = unescape(write_walk_pages(tmp_path).read_text())
     assert "8 of 8 trainings done" in page
     first = page.index(tables.verdict(judged))
-    assert tables.verdict(judged).startswith("Evidence of skill at 20m, 40m (joint p <= 0.001")
+    assert tables.verdict(judged).startswith("Evidence of skill at 20min, 40min (joint p <= 0.001")
     assert first < page.index(tables.costs_line(judged.costs)) < page.index("How large is the skill?")
     for question in ("from fold to fold", "chance of the seed", "simple forecasts", "right?", "With which settings?"):
         assert question in page
@@ -93,7 +45,7 @@ def test_the_page_of_a_finished_walk_begins_with_the_verdict_and_what_trading_ea
     assert page.count("<figure") == 6
     result = trainings[0].folder.read_result()
     write_json(trainings[0].folder.result, result | {"weights_sha256": "other"})
-    page = write_walk_page(tmp_path).read_text()
+    page = write_walk_pages(tmp_path).read_text()
     assert "Not judged yet" in page, "an evaluation of other weights is not that of this walk"
 
 
@@ -106,24 +58,24 @@ def test_a_walk_json_of_something_else_is_refused_in_one_line(tmp_path, content,
 
 
 def test_the_tables_of_folds_and_seeds_have_the_scores_at_the_first_and_the_last_horizon(walk):
-    judged = evaluation(walk)
+    judged = judge_walk()
     by_fold, by_seed = tables.by_fold(judged), tables.by_seed(judged)
     assert by_fold["fold"].tolist() == ["1", "2", "3", "4"]
     assert by_fold["rows"].tolist() == ["50"] * 4
     first = next(one for one in judged.folds if (one.period, one.horizon) == ("fold 1", 1))
-    assert by_fold["rank IC, 20m"][0] == f"{first.rank_ic:+.3f}"
-    assert by_fold["MAE below zero's, 20m"][0] == f"{first.mae_gain:+.2%}"
+    assert by_fold["rank IC, 20min"][0] == f"{first.rank_ic:+.3f}"
+    assert by_fold["MAE below zero's, 20min"][0] == f"{first.mae_gain:+.2%}"
     assert by_seed["seed"].tolist() == ["0", "1", "mean", "spread (sd)"]
     ranks = [one.rank_ic for one in judged.seeds if one.horizon == 2]
-    assert by_seed["rank IC, 40m"].tolist()[2:] == [f"{np.mean(ranks):+.3f}", f"{np.std(ranks, ddof=1):.3f}"]
+    assert by_seed["rank IC, 40min"].tolist()[2:] == [f"{np.mean(ranks):+.3f}", f"{np.std(ranks, ddof=1):.3f}"]
     assert len(tables.by_path(judged)) == 0
 
 
 def test_the_figures_of_a_walk_have_their_finding_as_title(walk):
-    judged = evaluation(walk)
+    judged = judge_walk()
     title = figures.skill_by_fold(judged).axes[0].get_title(loc="left")
     above = sum(one.rank_ic > 0 for one in judged.folds if one.horizon == 1)
-    assert title == f"The rank IC 20m ahead is above zero in {above} of 4 folds"
+    assert title == f"The rank IC 20min ahead is above zero in {above} of 4 folds"
     nothing = figures.skill_by_fold(Evaluation()).axes[0].get_title(loc="left")
     assert nothing == "No fold has enough rows for a rank IC"
 
@@ -138,9 +90,9 @@ def test_the_line_and_the_table_say_what_each_fold_learns_from(walk):
 
 def test_a_folder_without_a_walk_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no walk; give the --out of one"):
-        write_walk_page(tmp_path)
+        write_walk_pages(tmp_path)
 
 
 def test_what_a_walk_says_of_itself_is_read_back(walk):
-    judged = evaluation(walk)
+    judged = judge_walk()
     assert Evaluation.from_json(json.loads(json.dumps(judged.to_json()))) == judged

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from deeptrade.data.opening import open_dataset
+from deeptrade.notebook.execute import execute_notebook, notebook_path
 from deeptrade.planning.jobs import Job
-from deeptrade.run_folder import TrainingFolder
+from deeptrade.report.page import render_notebook
+from deeptrade.run_folder import AGENT_NOTEBOOK, RunFolder, TrainingFolder
 from deeptrade.settings import FitSettings
 from deeptrade.store import compile_store
+from deeptrade.trading.settings import AgentSettings
+from deeptrade.trading.stage import train_agent
 from deeptrade.training.judged import Judged
 from tests.support.agents import Wave
 from tests.support.markets import Market
@@ -78,3 +82,16 @@ def pretended_training(job: Job) -> tuple[int, str]:
     pretend_to_fit(FitSettings(csv=job.data[0], out=str(job.out), **periods, model_size="tiny", skip_rl=True))
     job.log.write_text("done\n")
     return 0, "done"
+
+
+def write_agent_pages(folder: Path, place: Path) -> None:
+    """Leave the pages of notebook 07 in `folder`, of a small market and an agent that are made in `place`."""
+    place.mkdir()
+    write_market(place / "market.csv")
+    run = pretend_to_fit(settings_of(place / "market.csv", place / "run"))
+    options = {"rl_epochs": 2, "rl_batch_size": 128, "rl_fee": 0.0005}
+    train_agent(run, AgentSettings(**options), progress="silent", start=pretended_training)
+    executed = RunFolder(folder).executed(AGENT_NOTEBOOK)
+    execute_notebook(notebook_path(AGENT_NOTEBOOK), executed, {"run": str(run.folder)} | options)
+    for code in (False, True):
+        render_notebook(executed, RunFolder(folder).page(AGENT_NOTEBOOK, code=code), code=code)

@@ -26,6 +26,44 @@ SMALL_LETTERS = """
 """Texts in figures that are shown with letters smaller than so many pixels."""
 
 
+FOLDED = """
+[...document.querySelectorAll('details')].filter(element =>
+  ![...element.children].some(child => child.tagName !== 'SUMMARY' && child.getBoundingClientRect().height > 0
+    && child.checkVisibility({contentVisibilityAuto: true}))
+).map(element => element.outerHTML.slice(0, 80))
+"""
+"""Folded parts of which nothing but their head is shown."""
+
+
+PALE = """
+(() => {
+  const numbers = colour => { const found = colour.match(/[0-9.]+/g).map(Number); return found.concat(1).slice(0, 4); };
+  const light = colour => colour.slice(0, 3)
+    .map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = element => {
+    for (let parent = element; parent; parent = parent.parentElement) {
+      const colour = numbers(getComputedStyle(parent).backgroundColor);
+      if (colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (texts.nextNode()) {
+    const text = texts.currentNode, element = text.parentElement;
+    if (!text.data.trim() || element.closest('title') || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const pair = [numbers(element.closest('svg') ? style.fill : style.color), ground(element)].map(light);
+    const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (contrast < 4.5) found.push([Math.round(100 * contrast) / 100, text.data.trim().slice(0, 60)]);
+  }
+  return found;
+})()
+"""
+"""Texts whose contrast with their ground is below 4.5, as WCAG 2.2 counts it."""
+
+
 class Page(HTMLParser):
     """The tags, attributes and text of a page."""
 

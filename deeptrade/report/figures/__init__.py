@@ -8,7 +8,8 @@ from .chart import as_html
 from .common import show, with_style
 from .comparison import compared_errors, compared_losses, compared_rates, compared_timelines
 from .costs import equity
-from .data import history, target_distribution, time_coverage, window_chart
+from .data import target_distribution, time_coverage, window_chart
+from .history import history
 from .memory import memory_timeline
 from .over_time import by_period, forecasts_over_time
 from .plan import frontier, predicted_terms

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from .chart import as_html, with_titles
@@ -57,6 +59,11 @@ def in_time(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def day_of(time: str) -> float:
+    """Return an ISO 8601 time as matplotlib counts: in days since 1970."""
+    return float(date2num(datetime.fromisoformat(time)))
 
 
 def widen(axes: Axes, highest: float) -> None:

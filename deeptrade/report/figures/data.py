@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import date2num, num2date
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from ...profiles.channel_names import are_klines
 from ...units import count_of, format_seconds
 from ..findings.common import Json
 from ..text import drawable, legible
-from .common import finish, in_time, new_axes
+from .common import day_of, finish, in_time, new_axes
 from .marks import say
-from .palette import LINE, MODEL, PAPER, PRICE, QUIET, QUIETER, WORSE
+from .palette import PAPER, PRICE, QUIET, QUIETER, WORSE
 
 _DAY = 86_400
 _LEAST_MINUTES = 0.5
 """Where the lines of gaps begin: their axis is logarithmic."""
-
-_SPLIT_WORDS = {"train": "rows to learn from", "inner": "rows that choose the epoch", "judge": "rows that judge"}
 
 
 def target_distribution(profile: Json) -> Figure:
@@ -57,11 +51,11 @@ def _spread(target: Json) -> str:
 
 def time_coverage(profile: Json) -> Figure:
     """Return the length of every gap by its time, and below a lane in which rows and gaps have their true width."""
-    start, end = (_day(profile["span"][side]) for side in ("start", "end"))
+    start, end = (day_of(profile["span"][side]) for side in ("start", "end"))
     figure, lane = _lane_below(_gaps_title(profile), with_gaps=bool(profile["gaps"]))
     lane.axvspan(start, end, color=QUIETER, linewidth=0, zorder=0)
     said = [_gap_in_words(gap) for gap in profile["gaps"]]
-    after = np.array([_day(gap["after"]) for gap in profile["gaps"]])
+    after = np.array([day_of(gap["after"]) for gap in profile["gaps"]])
     seconds = np.array([gap["seconds"] for gap in profile["gaps"]])
     for begin, end, words in zip(after, after + seconds / _DAY, said, strict=True):
         say(lane.axvspan(begin, end, color=WORSE, linewidth=0), [words])
@@ -101,75 +95,10 @@ def _gaps_title(profile: Json) -> str:
         return "The rows have no gaps in time"
     longest = max(profile["gaps"], key=lambda gap: gap["seconds"])
     when = longest["after"][:10]
-    most = f"the longest of {format_seconds(longest['seconds'])} from {when} on"
+    most = f"{'the longest ' if profile['gap_count'] > 1 else ''}of {format_seconds(longest['seconds'])} from {when} on"
     shown = len(profile["gaps"])
-    more = f" (the {shown} longest are shown)" if shown < profile["gap_count"] else ""
-    return f"{count_of(profile['gap_count'], 'gap')} in time, {most}{more}"
-
-
-def history(profile: Json, *, val_ratio: float, inner_ratio: float) -> Figure:
-    """Return price and volatility over the whole span, with the rows that train, choose and judge in a lane below."""
-    found = profile["history"]
-    days = [_day(time) for time in found["times"]]
-    series = [name for name in ("price", "volatility") if any(value is not None for value in found[name])]
-    figure = Figure(figsize=(8, 1.2 + 1.5 * len(series)), layout="constrained")
-    *axes, lane = figure.subplots(
-        len(series) + 1, sharex=True, height_ratios=[5] * len(series) + [1], squeeze=False
-    ).flat
-    for one, name in zip(axes, series, strict=True):
-        finish(one)
-        values = np.array([np.nan if value is None else value for value in found[name]])
-        one.plot(days, values, color=PRICE, linewidth=1.5)
-        one.set_ylabel(name)
-        if name == "volatility":
-            one.set_ylim(bottom=0)
-            one.yaxis.set_major_formatter(PercentFormatter(1))
-            one.set_ylabel("standard deviation of y_1")
-    finish(lane)
-    figure.axes[0].set_title(_history_title(found), loc="left")
-    _draw_split(lane, days, val_ratio=val_ratio, inner_ratio=inner_ratio)
-    in_time(lane)
-    lane.set_xlabel("time (UTC)")
-    return figure
-
-
-def _history_title(found: Json) -> str:
-    whose = f"{found['market']}: the" if found["market"] else "The"
-    prices = [price for price in found["price"] if price is not None]
-    known = [
-        (value, time) for value, time in zip(found["volatility"], found["times"], strict=True) if value is not None
-    ]
-    parts = []
-    if prices:
-        parts.append(
-            f"{whose} price moves from {prices[0]:,.5g} to {prices[-1]:,.5g} ({prices[-1] / prices[0] - 1:+.0%})"
-        )
-    if known:
-        most, when = max(known)
-        parts.append(f"{'the' if parts else whose} volatility is highest around {when[:10]}, {most:.2%} a step")
-    return "; ".join(parts) or "Neither prices nor targets are known"
-
-
-def _draw_split(lane: Axes, days: list[float], *, val_ratio: float, inner_ratio: float) -> None:
-    """Fill a lane with the rows that train, choose and judge."""
-    lane.grid(visible=False)
-    lane.set(yticks=[], ylim=(0, 1))
-    last = len(days) - 1
-    judged = round(last * (1 - val_ratio))
-    inner = round(judged * (1 - inner_ratio))
-    for number, (name, begin, end) in enumerate(
-        (("train", 0, inner), ("inner", inner, judged), ("judge", judged, last))
-    ):
-        if end > begin:
-            patch = lane.axvspan(days[begin], days[end], color=(LINE, QUIETER, MODEL)[number], linewidth=0)
-            dates = " to ".join(num2date(days[at]).strftime("%Y-%m-%d") for at in (begin, end))
-            say(patch, [f"{_SPLIT_WORDS[name]}: {dates}"])
-    patches = [Patch(color=colour) for colour in (LINE, QUIETER, MODEL)]
-    lane.figure.legend(patches, list(_SPLIT_WORDS.values()), loc="outside lower left")
-
-
-def _day(time: str) -> float:
-    return float(date2num(datetime.fromisoformat(time)))
+    more = f" (only the {'longest is' if shown == 1 else f'{shown:,} longest are'} shown)"
+    return f"{count_of(profile['gap_count'], 'gap')} in time, {most}{more if shown < profile['gap_count'] else ''}"
 
 
 def window_chart(window: np.ndarray, name: str) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from calendar import month_abbr
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +21,9 @@ from .palette import MODEL, MODEL_LAST, MODEL_LATER, PRICE, SOFT
 if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
     from ...training.judged import Judged
+
+_MOST_MONTHS = 9
+"""Names of months that fit below an axis on a phone."""
 
 
 def by_period(judged: Evaluation, *, metric: Literal["mae_gain", "rank_ic"]) -> Figure:
@@ -46,13 +51,28 @@ def by_period(judged: Evaluation, *, metric: Literal["mae_gain", "rank_ic"]) -> 
             [f"{one.period}, {label}: {getattr(one, metric):{form}} ({count_of(one.rows, 'row')})" for one in some],
         )
     axes.axhline(0, color=SOFT, linewidth=1)
-    axes.set_xticks(range(len(periods)), [period.replace("-", "-\n", 1) for period in periods])
+    axes.set_xticks(range(len(periods)), list(_short_names(periods)))
     axes.set_xlabel("period")
     axes.set_ylabel("error below that of zero" if metric == "mae_gain" else "rank IC")
     if metric == "mae_gain":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     legend_below(figure)
     return figure
+
+
+def _short_names(periods: Sequence[str]) -> Iterator[str]:
+    """Yield names of periods that fit below an axis: 'Sep' with its year where that begins, and not all of many."""
+    months = [period for period in periods if period[:4].isdigit()]
+    step, year = -(-len(months) // _MOST_MONTHS), ""
+    for at, period in enumerate(periods):
+        if period not in months:
+            yield period
+        elif at % step:
+            yield ""
+        else:
+            name = month_abbr[int(period[5:7])]
+            yield name if period[:4] == year else f"{name}\n{period[:4]}"
+            year = period[:4]
 
 
 def forecasts_over_time(judged: Judged, step: str) -> Figure:

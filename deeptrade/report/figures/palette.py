@@ -33,6 +33,9 @@ PRICE = "#444c56"
 SERIES = ("#0072b2", "#b0528a", "#008a64", "#8b5e34", "#6a4fb0", "#80801a", "#777777")
 """Runs side by side, which have no meaning but their names."""
 
+MARKETS = (PRICE, "#b0528a", "#8b5e34", "#6a4fb0", "#80801a", "#777777")
+"""Markets side by side, none in a colour of the split below them."""
+
 _DARK = {
     INK: "#e6edf3", SOFT: "#9da7b1", LINE: "#3a424c", PAPER: "#121417",
     MODEL: "#6cb6ff", MODEL_LATER: "#4f93d6", MODEL_LAST: "#6ea9b8",

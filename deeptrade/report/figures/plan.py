@@ -25,11 +25,12 @@ def predicted_terms(plan: Json) -> Figure:
     shown = findings.terms_to_show(plan)
     figure, axes = new_axes(title, height=0.9 + 0.42 * len(shown))
     places = np.arange(len(shown), dtype=float)
-    predicted = axes.barh(places - 0.2, [one.predicted_bytes / MIB for one in shown], 0.36, color=PREDICTED)
+    known = [(place, one) for place, one in zip(places, shown, strict=True) if one.measured_bytes]
+    above = 0.2 if known else 0.0
+    predicted = axes.barh(places - above, [one.predicted_bytes / MIB for one in shown], 0.36, color=PREDICTED)
     predicted.set_label("predicted")
     for one, bar in zip(shown, predicted.patches, strict=True):
         say(bar, [f"{one.name}, predicted: {format_bytes(one.predicted_bytes)}"])
-    known = [(place, one) for place, one in zip(places, shown, strict=True) if one.measured_bytes]
     if known:
         _draw_measured(axes, known)
     if limit < 4 * peak:

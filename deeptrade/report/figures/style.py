@@ -35,7 +35,10 @@ _LAYOUT = """
 .chart.block details{font-size:.95rem;color:INK;margin:.35rem 0}
 .chart .spark{display:block;width:120px;height:28px;min-width:90px}
 .chart.block th{font-weight:400;text-align:left}
-@media print{.chart:not(.block){break-inside:avoid}.chart:not(.block) details{display:none}}
+@media print{.chart>svg{break-inside:avoid}.chart figcaption,.chart .keys{break-inside:avoid;break-after:avoid}}
+@media print{.chart:not(.block) details{font-size:7pt;line-height:1.35}}
+@media print{.chart.block th,.chart.block td{padding:.1rem .25rem}.chart .spark{width:90px;height:21px}}
+@media print{.chart:not(.block) details ul{columns:13rem;column-gap:1.5rem}}
 """
 
 

@@ -18,14 +18,14 @@ from ..findings.common import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
 
     from ...judging.evaluation import Evaluation
     from ...judging.scores import Score
 
 from .common import finish, legend_below, new_axes
+from .marks import say
 from .palette import BETTER, INK, MODEL, MODEL_LAST, MODEL_LATER, PRICE, QUIET, QUIETER, SOFT, WORSE
-
-_INTERVALS = "steps ahead; bars are 95% intervals"
 
 
 def loss_curve(history: pd.DataFrame, epochs: Sequence[Json] = ()) -> Figure:
@@ -101,7 +101,7 @@ def skill(judged: Evaluation) -> Figure:
             _draw_intervals(axes, chosen, color=colour, label=name)
     axes.axhline(0, color=SOFT, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(_INTERVALS)
+    axes.set_xlabel(_steps_label(known))
     axes.set_ylabel("rank IC")
     if known:
         legend_below(figure)
@@ -113,7 +113,7 @@ def _skill_title(known: list[Score], step: str) -> str:
     if not known:
         return "Not judged"
     shown = known[:1] + known[1:][-1:]
-    values = " and ".join(f"{one.value:.3f} {horizon_name(one.horizon, step)} ahead" for one in shown)
+    values = " and ".join(f"{one.value:.3f} at {horizon_name(one.horizon, step)}" for one in shown)
     if all(one.low is None for one in known):
         return f"The rank IC is {values}; too few rows for intervals"
     above = sum(one.is_above for one in known)
@@ -139,7 +139,7 @@ def gains(judged: Evaluation) -> Figure:
     for axes, one in zip(cells.flat, compared, strict=False):
         finish(axes)
         axes.set_title(f"than {one.baseline}", loc="left", fontsize=12, color=SOFT)
-        _draw_by_side(axes, findings.known_scores(judged.of(f"mae_gain_{one.baseline}")))
+        _draw_by_side(axes, findings.known_scores(judged.of(f"mae_gain_{one.baseline}")), than=one.baseline)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in cells.flat[len(compared) :]:
         axes.set_axis_off()
@@ -149,17 +149,23 @@ def gains(judged: Evaluation) -> Figure:
     return figure
 
 
-def _draw_by_side(axes: Axes, scores: Sequence[Score]) -> None:
-    """Draw scores with intervals, coloured only where the whole interval lies on one side of zero."""
+def _draw_by_side(axes: Axes, scores: Sequence[Score], *, than: str) -> None:
+    """Draw errors below those of a baseline, coloured only where the whole interval lies on one side of zero."""
     for label, colour, chosen in (
         ("better, with 95% confidence", BETTER, [one for one in scores if one.is_above]),
         ("worse, with 95% confidence", WORSE, [one for one in scores if one.is_below]),
         ("may be chance", QUIET, [one for one in scores if not (one.is_above or one.is_below)]),
     ):
         if chosen:
-            _draw_intervals(axes, chosen, color=colour, label=label)
+            drawn = _draw_intervals(axes, chosen, color=colour, label=label)
+            say(drawn.lines[0], [f"{_beside(one, than)}: {label}" for one in chosen])
     axes.axhline(0, color=SOFT, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _beside(one: Score, than: str) -> str:
+    bounds = "" if one.low is None else f" ({one.low:.2%} to {one.high:.2%})"
+    return f"{one.value:.2%}{bounds} below {than}'s, {count_of(one.horizon, 'step')} ahead"
 
 
 def _legend_of_all(figure: Figure) -> None:
@@ -213,16 +219,21 @@ def directions(judged: Evaluation) -> Figure:
                 _draw_intervals(axes, chosen, color=colour, label=label)
         legend_below(figure)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(_INTERVALS)
+    axes.set_xlabel(_steps_label(found.shares))
     axes.set_ylabel("correct direction")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
-def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str) -> None:
-    """Draw scores by horizon, with intervals where there are any."""
+def _steps_label(scores: Sequence[Score]) -> str:
+    return "steps ahead; bars are 95% intervals" if any(one.low is not None for one in scores) else "steps ahead"
+
+
+def _draw_intervals(axes: Axes, scores: Sequence[Score], *, color: str, label: str) -> ErrorbarContainer:
+    """Draw scores by horizon, with intervals where there are any, and return what was drawn."""
     x = np.array([one.horizon for one in scores])
     value = np.array([one.value for one in scores])
     low = np.array([one.value if one.low is None else one.low for one in scores])
     high = np.array([one.value if one.high is None else one.high for one in scores])
-    axes.errorbar(x, value, [value - low, high - value], fmt="o", color=color, elinewidth=2, markersize=6, label=label)
+    bars = [value - low, high - value]
+    return axes.errorbar(x, value, bars, fmt="o", color=color, elinewidth=2, markersize=6, label=label)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from ...judging.verdict import horizon_name
 from ...units import count_of
 from .common import legend_below, new_axes
+from .marks import say
 from .palette import MODEL, MODEL_LAST, MODEL_LATER, QUIET
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def skill_by_fold(judged: Evaluation) -> Figure:
         some = [one for one in judged.folds if one.horizon == horizon and one.rank_ic is not None]
         places = np.array([int(one.period.removeprefix("fold ")) for one in some]) + 0.12 * (number - 1)
         label = f"{horizon_name(horizon, judged.step)} ahead"
-        axes.plot(places, [float(one.rank_ic or 0.0) for one in some], shape, color=colour, label=label)
+        (points,) = axes.plot(places, [float(one.rank_ic or 0.0) for one in some], shape, color=colour, label=label)
+        say(points, [f"{one.period}, {label}: {one.rank_ic:.3f} ({count_of(one.rows, 'row')})" for one in some])
     axes.axhline(0, color=QUIET, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("fold, in order of time")

@@ -59,7 +59,7 @@ def policies(account: Account) -> pd.DataFrame:
 
 def _row(one: PolicyScore) -> dict[str, str]:
     traded = one.turnover > 0
-    bearable = one.break_even_fee if traded else None
+    bearable = one.break_even_fee if traded and one.policy != "long" else None  # held throughout, it hardly pays fees
     return {
         "policy": _name(one.policy),
         "income": share(one.income) if traded else NOT_TRADED,

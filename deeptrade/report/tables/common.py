@@ -49,6 +49,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.4f}"
 
 
+def rounded(value: float, form: str) -> str:
+    """Return a number in a format; a zero has no sign.
+
+    >>> rounded(-0.00001, "+.2%"), rounded(0.012, "+.2%")
+    ('0.00%', '+1.20%')
+    """
+    text = f"{value:{form}}"
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
+
+
 def span(low: float, high: float) -> str:
     """Return a range as text, one number where both ends are equal."""
     return number(low) if low == high else f"{number(low)} to {number(high)}"
@@ -56,4 +66,5 @@ def span(low: float, high: float) -> str:
 
 def number(value: float) -> str:
     """Return a number with four significant digits; a large one whole, with separators, not with an exponent."""
+    value += 0.0  # no sign for zero
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"

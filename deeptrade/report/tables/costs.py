@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ...judging.costs import FEES, TOLD_FEE, AfterCosts, Kind, TradingScore
+from .common import rounded
 
 RULES: dict[Kind, str] = {
     "sign": "sign of the forecast",
@@ -22,7 +23,7 @@ _BASIS_POINTS = 10_000
 
 def costs(traded: AfterCosts) -> pd.DataFrame:
     """Return a row per rule: by fee its income, in % of the stake."""
-    return _by_fee(traded, lambda one: f"{100 * one.income:+.1f}")
+    return _by_fee(traded, lambda one: rounded(100 * one.income, "+.1f"))
 
 
 def sharpes(traded: AfterCosts) -> pd.DataFrame:
@@ -108,8 +109,8 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     """Return a value with its interval, with one decimal; '-' where it is not known."""
     if value is None:
         return "-"
-    bounds = "" if low is None else f" ({low:.1f} to {high:.1f})"
-    return f"{value:.1f}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
+    bounds = "" if low is None or high is None else f" ({rounded(low, '.1f')} to {rounded(high, '.1f')})"
+    return f"{rounded(value, '.1f')}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _ratio(one: TradingScore) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from ...profiles.examination import OUTLIER
+from ...times import duration_text
 from ...units import count_of, format_bytes
 from ..findings import data as findings
 from ..findings.data import Alert
@@ -25,8 +26,13 @@ def data_verdict(profile: Json) -> str:
         f"{_subject(profile)} {count_of(rows['read'], 'row')} ({rejected}) with "
         f"{count_of(len(profile['features']), 'feature')} and {count_of(len(profile['targets']), 'horizon')}, "
         f"{profile['span']['start'][:10]} to {profile['span']['end'][:10]}, "
-        f"{format_bytes(profile['file_bytes'])} as CSV."
+        f"{format_bytes(profile['file_bytes'])} as CSV{_warned(profile)}."
     )
+
+
+def _warned(profile: Json) -> str:
+    warned = sum(alert.level == "warning" for alert in findings.alerts(profile))
+    return f"; {count_of(warned, 'warning')}" if warned else ""
 
 
 def _subject(profile: Json) -> str:
@@ -48,9 +54,9 @@ def overview(profile: Json) -> pd.DataFrame:
             "targets": f"{len(profile['targets'])}, from {profile['target_source']}",
             "size as CSV": format_bytes(profile["sizes"]["csv_bytes"]),
             "size as float32": format_bytes(profile["sizes"]["float32_bytes"]),
-            "first row": profile["span"]["start"],
-            "last row": profile["span"]["end"],
-            "time between rows": _minutes(profile["step_seconds"]),
+            "first row": _when(profile["span"]["start"]),
+            "last row": _when(profile["span"]["end"]),
+            "time between rows": _usual(profile["step_seconds"]),
             "gaps": profile["gap_count"],
             "repeated timestamps": profile["duplicates"],
             "timestamps out of order": profile["backward"],
@@ -72,8 +78,8 @@ def gaps(profile: Json) -> pd.DataFrame:
         [
             _named(gap["market"])
             | {
-                "last row before": gap["after"],
-                "first row after": gap["until"],
+                "last row before": _when(gap["after"]),
+                "first row after": _when(gap["until"]),
                 "rows missing": _or_dash(gap["missing_rows"]),
                 "targets lost": _or_dash(gap["lost_targets"]),
             }
@@ -163,9 +169,9 @@ def markets(profile: Json) -> pd.DataFrame:
             {
                 "market": market["name"],
                 "rows": f"{market['rows']:,}",
-                "first row": market["start"],
-                "last row": market["end"],
-                "time between rows": _minutes(market["step_seconds"]),
+                "first row": _when(market["start"]),
+                "last row": _when(market["end"]),
+                "time between rows": _usual(market["step_seconds"]),
                 "gaps": f"{market['gap_count']:,}",
                 **{
                     f"sd of {target['name']}, %": percent(target["std"])
@@ -178,8 +184,13 @@ def markets(profile: Json) -> pd.DataFrame:
     )
 
 
-def _minutes(seconds: float | None) -> str:
-    return "only one row" if seconds is None else f"{seconds / 60:g} min (median)"
+def _usual(seconds: float | None) -> str:
+    return "only one row" if seconds is None else f"{duration_text(round(seconds * 1e9))} (median)"
+
+
+def _when(time: str) -> str:
+    """Return an ISO 8601 time in UTC as people read it, on one line."""
+    return time.removesuffix("+00:00").removesuffix(":00").replace("T", "\N{NO-BREAK SPACE}") + "\N{NO-BREAK SPACE}UTC"
 
 
 def _first_and_last(several: list[Json]) -> list[Json]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 from ...judging.verdict import horizon_name
 from ...units import count_of
 from ..findings import training as findings
-from .common import Json, percent
+from .common import Json, percent, rounded
 
 
 def training_verdict(result: Json) -> str:
@@ -171,7 +171,7 @@ def scores(judged: Evaluation, market: str | None = None) -> pd.DataFrame:
         "IC": ("ic", _PLAIN),
         "R2 against zero": ("r2", _SHARE),
         "R2 against the mean": ("r2_mean", _SHARE),
-        "slope": ("slope", ".2f"),
+        "slope": ("slope", _SLOPE),
     }
     return _by_horizon(judged, columns, market)
 
@@ -241,15 +241,26 @@ def baselines_line(judged: Evaluation) -> str:
 
 
 def _ahead(judged: Evaluation, horizon: int) -> str:
-    return horizon_name(horizon, judged.step)
+    return horizon_name(horizon, judged.step).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-_PLAIN, _SHARE = ".3f", ".1%"
+_PLAIN, _SHARE, _SMALL_SHARE, _SLOPE, _LARGE_SLOPE = ".3f", ".1%", ".2%", ".2f", ",.0f"
+_LEAST_SHARE = 0.0005
+"""Shares below this would be zero with the digits of the others."""
+
+_LARGE = 100
+"""Slopes from here on need no digits after the point."""
 
 
 def _told(one: Score, form: str) -> str:
     """Return a score with its interval, on one line."""
     if one.value is None:
         return "-"
-    bounds = "" if one.low is None else f" ({one.low:{form}} to {one.high:{form}})"
-    return f"{one.value:{form}}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
+    known = [value for value in (one.value, one.low, one.high) if value is not None]
+    if form == _SHARE and any(0 < abs(value) < _LEAST_SHARE for value in known):
+        form = _SMALL_SHARE
+    if form == _SLOPE and abs(one.value) >= _LARGE:
+        form = _LARGE_SLOPE
+    value, *bounds = (rounded(value, form) for value in known)
+    interval = f" ({' to '.join(bounds)})" if len(bounds) > 1 else ""
+    return f"{value}{interval}".replace(" ", "\N{NO-BREAK SPACE}")

@@ -12,6 +12,7 @@ from ...judging.folds import Walk
 from ...judging.verdict import horizon_name
 from ...times import FIRST_TIME, LAST_TIME, iso_time, parse_periods
 from ...units import count_of
+from .common import rounded
 
 if TYPE_CHECKING:
     from ...judging.evaluation import Evaluation
@@ -75,7 +76,7 @@ def _by_part(judged: Evaluation, scores: Sequence[PeriodScore], name: str, *, su
     table = pd.DataFrame(lines)
     for column, values in columns.items():
         form = _form(column)
-        table[column] = [f"{values[period]:{form}}" if period in values else "-" for period in rows]
+        table[column] = [rounded(values[period], form) if period in values else "-" for period in rows]
     if summary and len(rows) > 1:
         for label, statistic, sign in (("mean", fmean, "+"), ("spread (sd)", stdev, "")):
             parts = {
@@ -101,4 +102,4 @@ def _form(column: str) -> str:
 
 
 def _summary(values: Sequence[float], statistic: Callable[[Sequence[float]], float], form: str) -> str:
-    return f"{statistic(values):{form}}" if len(values) > 1 else "-"
+    return rounded(statistic(values), form) if len(values) > 1 else "-"
