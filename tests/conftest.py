@@ -67,7 +67,7 @@ def object_store(s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tm
     from tests.support.object_store import KEY_ID, SECRET, Door, ObjectStore, client_of
 
     door, past = Door(s3_server), client_of(s3_server)
-    bucket = f"bucket-{uuid4().hex[:12]}"
+    bucket = f"bucket{uuid4().hex[:12]}"
     past.create_bucket(Bucket=bucket)
     endpoint = f"http://127.0.0.1:{door.server_port}"
     given = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}

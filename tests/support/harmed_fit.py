@@ -1,11 +1,15 @@
 """`deeptrade` with rows that some workers find harmed: HARMED is JSON, by row number 'unreadable' or 'infinite'.
 
+SLOW_LOOK is a file that is made when worker 0 looks at the inner rows, which then takes ten seconds longer.
+
 python -m tests.support.harmed_fit fit OPTIONS
 """
 
 import json
 import os
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +38,25 @@ def harmed_targets(self, row_ids):
     return targets
 
 
+def slow_look(file):
+    from deeptrade.training.choosing import Choice
+
+    plain = Choice.end_epoch
+
+    def look(self, state, stop):
+        file.touch()
+        for _ in range(100):
+            time.sleep(0.1)
+            if stop.signal_number:
+                break
+        return plain(self, state, stop)
+
+    Choice.end_epoch = look
+
+
 if __name__ == "__main__":
+    if os.environ.get("SLOW_LOOK"):
+        slow_look(Path(os.environ["SLOW_LOOK"]))
     Dataset.read, Dataset.read_targets = harmed, harmed_targets
     fit.PROGRAM = "tests.support.harmed_fit"
     sys.exit(main())

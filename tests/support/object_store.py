@@ -72,14 +72,31 @@ class ObjectStore:
 
 
 class Door(ThreadingHTTPServer):
-    """Passes requests on to the server; the client that a test checks with goes past it."""
+    """Passes requests on to the server; the client that a test checks with goes past it.
+
+    is_googles: they come in the protocol of Google.
+    """
 
     daemon_threads = True
 
     def __init__(self, server: tuple[str, int]):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.server_at, self.harm, self.store = server, None, None
+        self.server_at, self.harm, self.store, self.is_googles = server, None, None, False
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def _as_s3(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers for an S3 server, of a request in the XML protocol of Google, which is otherwise that of S3.
+
+    The server checks no signature, but reads from it whose buckets are meant.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    given["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=none"
+    )
+    if given.pop("x-goog-if-generation-match", "") == "0":
+        given["if-none-match"] = "*"
+    return given
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(size)
         passed = http.client.HTTPConnection(*self.server.server_at)
-        passed.request(self.command, self.path, body, dict(self.headers))
+        given = dict(self.headers)
+        passed.request(self.command, self.path, body, _as_s3(given) if self.server.is_googles else given)
         answer = passed.getresponse()
         content = answer.read()
         key = unquote(urlsplit(self.path).path.lstrip("/").partition("/")[2])

@@ -21,9 +21,9 @@ def options_of(settings):
     return [f"--{name}" if value is True else f"--{name}={value}" for name, value in settings.items()]
 
 
-def start(market, out, settings, *further, harmed=None, task=None):
-    """Start `deeptrade fit`, with what HARMED does to rows, and as the worker that a TF_CONFIG names."""
-    environment = os.environ | {"HARMED": json.dumps(harmed or {})}
+def start(market, out, settings, *further, harmed=None, task=None, slow_look=""):
+    """Start `deeptrade fit`, with what HARMED and SLOW_LOOK do, and as the worker that a TF_CONFIG names."""
+    environment = os.environ | {"HARMED": json.dumps(harmed or {}), "SLOW_LOOK": str(slow_look)}
     if task is not None:
         environment["TF_CONFIG"] = json.dumps(task)
     program = [sys.executable, "-m", "tests.support.harmed_fit", "fit"]

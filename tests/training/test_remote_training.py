@@ -12,10 +12,13 @@ import pytest
 from deeptrade.cli import main
 from deeptrade.data.opening import open_store
 from deeptrade.errors import RemoteError
+from deeptrade.run_folder import TrainingFolder
 from deeptrade.settings import FitSettings
 from deeptrade.sources.remote import client
 from deeptrade.store import compile_store
+from deeptrade.store.growing import GrowingStore
 from deeptrade.training.fit import fit
+from tests.support.dask import wait_until
 from tests.support.markets import make_market
 from tests.support.object_store import KEY_ID, SECRET
 from tests.support.training_runs import QUICK, comparable
@@ -212,3 +215,31 @@ def test_the_notebooks_run_on_data_at_an_address(object_store, market, tmp_path)
     pages = "".join(path.read_text() for path in (tmp_path / "run").glob("*.html"))
     assert SECRET not in pages
     assert address in pages
+
+
+def test_training_that_begins_while_rows_come_from_an_address_is_that_from_here(
+    object_store, market, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("deeptrade.training.arriving.WINDOW_ROWS", 16)
+    address = object_store.put("market.csv", market.path)
+    here = run_from(market.path, tmp_path / "here", while_compiling=True)
+    assert run_from(address, tmp_path / "there", while_compiling=True) == here
+    assert here != run_from(market.path, tmp_path / "waits")
+
+
+def test_a_source_that_is_overwritten_while_it_is_trained_on_ends_the_run_in_one_line(
+    object_store, market, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("deeptrade.training.arriving.WINDOW_ROWS", 16)
+    address, note, out = object_store.put("market.csv", market.path), GrowingStore._note, tmp_path / "there"
+
+    def overwrite(self, folder, records):
+        note(self, folder, records)
+        if len(records) == 6:
+            wait_until(lambda: TrainingFolder(out).count_steps() > 2, what="steps")
+            object_store.put("market.csv", b"other text")
+
+    monkeypatch.setattr(GrowingStore, "_note", overwrite)
+    with pytest.raises(RemoteError, match=r"market\.csv was overwritten while it was read"):
+        run_from(address, out, while_compiling=True, checkpoint_every=1)
+    assert TrainingFolder(out).count_steps() > 2

@@ -82,7 +82,7 @@ def get(found: Found, start: int, stop: int) -> Any:
             raise ChangedError(f"{address} was removed while it was read; run again") from None
         except _library().exceptions.PreconditionError:
             raise changed from None
-    if (found.e_tag and answer.meta["e_tag"] != found.e_tag) or answer.meta["size"] != found.size:
+    if (found.e_tag and _quoted(answer.meta["e_tag"]) != found.e_tag) or answer.meta["size"] != found.size:
         raise changed  # a server that knows no conditions
     if len(content) != stop - start:
         raise RemoteError(f"{address} gave {len(content)} of {stop - start} bytes; run again")
@@ -122,7 +122,8 @@ def put(address: Address, content: Path | bytes, *, create: bool = False) -> str
     options: dict[str, Any] = {"mode": "create"} if create else parts
     with _told(address, "writing"):
         try:
-            return _library().put(_connect(address, sending=True), address.key, content, **options)["e_tag"] or ""
+            put = _library().put(_connect(address, sending=True), address.key, content, **options)
+            return _quoted(put["e_tag"])
         except _library().exceptions.AlreadyExistsError:
             raise ExistsError(f"{address} is there already; give another address, or --fresh to replace it") from None
 
@@ -169,7 +170,7 @@ def _connected(scheme: str, bucket: str, sending: bool) -> Any:
 
 def _from_environment(scheme: str) -> dict[str, str]:
     """The options of connections that the environment sets, such as AWS_ALLOW_HTTP, which others would replace."""
-    prefix = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}[scheme]
+    prefix = _PREFIXES[scheme]
     names = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "read_timeout", "timeout")
     return {name: os.environ[prefix + name.upper()] for name in names if prefix + name.upper() in os.environ}
 
@@ -187,7 +188,12 @@ def _refuse_forked() -> None:
 
 
 def _found(near: Address, meta: Any) -> Found:
-    return Found(near.at(meta["path"]), meta["size"], meta["e_tag"] or "")
+    return Found(near.at(meta["path"]), meta["size"], _quoted(meta["e_tag"]))
+
+
+def _quoted(e_tag: str | None) -> str:
+    """An e-tag as it is in headers; lists of Azure have it without quotes."""
+    return f'"{e_tag}"' if e_tag and not e_tag.endswith('"') else e_tag or ""
 
 
 @contextmanager
@@ -199,37 +205,59 @@ def _told(address: Address, action: str) -> Iterator[None]:
     try:
         yield
     except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-        raise _line(address, action, error, _CREDENTIALS) from None
+        raise _line(address, action, error, _credentials(address)) from None
     except FileNotFoundError as error:
         raise _line(address, action, error, "check the name") from None
     except (errors.BaseError, OSError, ValueError) as error:
         if "status code: 416" in str(error):  # it has no such range any more
             raise ChangedError(f"{address} was overwritten while it was read; run again") from None
-        lacks = "169.254." in str(error) or "metadata" in str(error)  # where it looks for a role when it has no keys
-        raise _line(address, action, error, _CREDENTIALS if lacks else _UNREACHABLE) from None
+        lacks = any(words in str(error) for words in _OF_CREDENTIALS)
+        raise _line(address, action, error, _credentials(address) if lacks else _unreachable(address)) from None
 
 
-_CREDENTIALS = (
-    "check the credentials, which come from the environment (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-    "AWS_SKIP_SIGNATURE=true for what is public) or the machine's role"
-)
-_UNREACHABLE = "check the network, the endpoint (AWS_ENDPOINT_URL, AWS_REGION) and the name, and run again"
+_OF_CREDENTIALS = ("169.254.", "metadata", "redential", "Account must be specified", "Access Key", "pem file")
+"""In messages of the client: where it looks for a role when it has no keys, and about keys that it cannot read."""
+
+_NAMES = {
+    "s3": ("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE", " (AWS_ENDPOINT_URL, AWS_REGION)"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE", ""),
+    "az": (
+        "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_SKIP_SIGNATURE",
+        " (AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT)",
+    ),
+}
+"""By scheme: what gives credentials, what says that none are needed, and what names the endpoint."""
+
+_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+
+
+def _credentials(address: Address) -> str:
+    keys, public, _ = _NAMES[address.scheme]
+    return (
+        f"check the credentials, which come from the environment (such as {keys}, or {public}=true for what is public) "
+        "or the machine's role"
+    )
+
+
+def _unreachable(address: Address) -> str:
+    return f"check the network, the endpoint{_NAMES[address.scheme][2]} and the name, and run again"
 
 
 def _line(address: Address, action: str, error: Exception, advice: str) -> RemoteError:
     """The one line for an error of the client: of its text, only the status and the name of the error are safe."""
     text = str(error)
     status, code = re.search(r"status code: (\d{3})", text), re.search(r"<Code>([A-Za-z]{1,40})</Code>", text)
-    words = [f"status {status[1]}" if status else "", code[1] if code else "", _kind(text)]
+    words = [f"status {status[1]}" if status else "", code[1] if code else "", _kind(text, address.scheme)]
     reason = ", ".join(filter(None, words)) or type(error).__name__
     return RemoteError(f"{action} {address} failed ({reason}); {advice}")
 
 
-def _kind(text: str) -> str:
+def _kind(text: str, scheme: str) -> str:
     known: dict[str, Callable[[str], bool]] = {
         "no such bucket or name": lambda t: "404" in t,
         "no connection": lambda t: "error sending request" in t or "connect" in t.lower(),
         "no answer in time": lambda t: "timed out" in t or "timeout" in t.lower().replace("retry_timeout", ""),
-        "http without TLS needs AWS_ALLOW_HTTP=true": lambda t: "builder error" in t,
+        f"http without TLS needs {_PREFIXES[scheme]}ALLOW_HTTP=true": lambda t: "builder error" in t,
     }
     return next((words for words, holds in known.items() if holds(text) and "status code" not in text), "")
