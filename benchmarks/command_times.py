@@ -106,33 +106,31 @@ def write_klines(path: Path, bars: int = 43_200) -> None:
         np.savetxt(file, table, fmt=["%d", *["%.6f"] * 5], delimiter=",")
 
 
-def read_stated(readme: Path) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return what README.md states: by command and state the wall and processor seconds."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+def read_stated(readme: Path) -> dict[str, dict[str, float]]:
+    """Return what README.md states: by command and state the processor seconds, with or without those on the clock."""
+    found: dict[str, dict[str, float]] = {}
     for line in readme.read_text().partition("\n## How long it takes")[2].partition("\n## ")[0].splitlines():
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         name = name.partition("`, ")[0].strip("`")
-        if name in COMMANDS and len(cells) == 4:
-            pairs = {"cold": cells[:2], "warm": cells[2:]}
-            found[name] = {
-                state: (float(pair[0]), float(pair[1])) for state, pair in pairs.items() if pair[0] and pair[1]
-            }
+        if name in COMMANDS:
+            processor = cells[1::2] if len(cells) == 4 else cells
+            found[name] = {state: float(cell) for state, cell in zip(("cold", "warm"), processor, strict=True) if cell}
     return found
 
 
-def broken(times: dict, stated: dict) -> list[str]:
+def broken(times: dict[str, dict[str, tuple[float, float]]], stated: dict[str, dict[str, float]]) -> list[str]:
     """Return a line for every processor time that is not within WITHIN of the stated one."""
     return [
-        f"{name}, {state}: {seconds:.1f} s of the processors, README.md states {stated[name][state][1]:g}"
-        for name, found in times.items()
-        for state, (_, seconds) in found.items()
-        if state in stated.get(name, {})
-        and max(seconds, stated[name][state][1]) >= LEAST_SECONDS
-        and not 1 / WITHIN <= seconds / stated[name][state][1] <= WITHIN
+        f"{name}, {state}: {seconds:.1f} s of the processors, README.md states {told:g}"
+        for name, states in stated.items()
+        for state, told in states.items()
+        if (seconds := times.get(name, {}).get(state, (0.0, told))[1]) >= 0
+        and max(seconds, told) >= LEAST_SECONDS
+        and not 1 / WITHIN <= seconds / told <= WITHIN
     ]
 
 
-def markdown(times: dict) -> str:
+def markdown(times: dict[str, dict[str, tuple[float, float]]]) -> str:
     """Return the table of README.md."""
     lines = ["| command | cold: clock | processor | warm: clock | processor |", "|---|---|---|---|---|"]
     for name, found in times.items():
