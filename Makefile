@@ -29,9 +29,9 @@ test: $(VENV)/.ready ## lint, types and the default tests (under 10 minutes)
 	$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary
 	$(BIN)/python -m pytest -q $(PARALLEL)
 
-test-all: $(VENV)/.ready ## all tests, the slow ones and those of the extras too; with npm the audit of the pages as well
+test-all: $(VENV)/.ready ## all tests, the slow ones and those of the extras too; with npm the audit of the pages and Azure's emulator as well
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[gym,cloud-test,cluster]"
-	@if command -v npm >/dev/null; then npm install --no-save --silent axe-core@4; fi
+	@if command -v npm >/dev/null; then npm install --no-save --silent axe-core@4 azurite@3; fi
 	$(BIN)/python -m pytest -q -m ""
 
 lint: $(VENV)/.ready ## format, lint and type-check
