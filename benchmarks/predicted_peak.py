@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from deeptrade.making.synthetic import synthesize
@@ -34,40 +35,40 @@ def main() -> None:
         data = folder / "market.csv"
         synthesize(data, rows=options.rows)
         schema = open_source(data).schema
-        results = [
-            measure(
-                schema,
-                options.rows,
-                FitSettings(csv=str(data), model_size=size, encoder=encoder, batch_size=batch),
-                folder,
-            )
-            for encoder in options.encoders
-            for size in options.sizes
-            for batch in options.batches
-        ]
-    print(json.dumps({"benchmark": "predicted_peak", "rows": options.rows, "results": results}))
-    print(f"{'encoder':<12}{'size':<10}{'batch':>6}{'predicted MiB':>15}{'measured MiB':>14}{'ratio':>7}{'rows/s':>9}")
-    for line in results:
         print(
-            f"{line['encoder']:<12}{line['model_size']:<10}{line['batch_size']:>6}{line['predicted'] / 2**20:>15.0f}"
-            f"{line['measured'] / 2**20:>14.0f}{line['ratio']:>7.2f}{line['rows_per_second']:>9.1f}"
+            f"{'encoder':<12}{'size':<10}{'batch':>6}{'predicted MiB':>15}{'measured MiB':>14}{'ratio':>7}{'rows/s':>9}"
         )
+        results = []
+        for encoder, size, batch in product(options.encoders, options.sizes, options.batches):
+            settings = FitSettings(csv=str(data), model_size=size, encoder=encoder, batch_size=batch)
+            results.append(measure(schema, options.rows, settings, folder))
+            print(line_of(results[-1]), flush=True)
+    print(json.dumps({"benchmark": "predicted_peak", "rows": options.rows, "results": results}))
+
+
+def line_of(found: dict) -> str:
+    """Return a measurement as a line of the table; the trial's message where there is none."""
+    begin = (
+        f"{found['encoder']:<12}{found['model_size']:<10}{found['batch_size']:>6}{found['predicted'] / 2**20:>15.0f}"
+    )
+    if found["measured"] is None:
+        return f"{begin}  {found['message']}"
+    return f"{begin}{found['measured'] / 2**20:>14.0f}{found['ratio']:>7.2f}{found['rows_per_second']:>9.1f}"
 
 
 def measure(schema: Schema, rows: int, settings: FitSettings, folder: Path) -> dict:
     predicted = sum(predict_peak(schema, settings, rows=rows).values())
     trial: Trial = run_trial(settings, open_rows=schema.horizons, predicted_peak_bytes=predicted, folder=folder)
-    if trial.measured_peak_bytes is None:
-        raise SystemExit(f"{settings.model_size}, batch {settings.batch_size}: {trial.message}")
     return {
         "encoder": settings.encoder,
         "model_size": settings.model_size,
         "batch_size": settings.batch_size,
         "predicted": predicted,
         "measured": trial.measured_peak_bytes,
-        "ratio": round(predicted / trial.measured_peak_bytes, 3),
+        "ratio": round(predicted / trial.measured_peak_bytes, 3) if trial.measured_peak_bytes else None,
         "rows_per_second": trial.rows_per_second or 0.0,
         "seconds": trial.seconds,
+        "message": trial.message,
     }
 
 
