@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ROWS ?= 2000
 CHROMIUM ?= chromium
+SHOOT = $(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1250 \
+    --screenshot=reports/sample
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 
@@ -48,7 +50,7 @@ $(VENV)/.docs: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable ".[docs]"
 	@touch $@
 
-report: demo ## render reports/sample from a demo run
+report: demo ## render reports/sample from a demo run and a walk
 	rm -rf reports/sample && mkdir -p reports/sample
 	$(BIN)/papermill --no-progress-bar notebooks/00_explore.ipynb reports/demo/00_explore.ipynb \
 	    -r csv $(CURDIR)/reports/demo_data/market.csv -r interactive no -r model_size tiny
@@ -57,8 +59,11 @@ report: demo ## render reports/sample from a demo run
 	    render_notebook(Path('reports/demo/00_explore.ipynb'), Path('reports/demo/00_explore.html'), code=False); \
 	    write_index(Path('reports/demo'))"
 	cp reports/demo/*.html reports/sample/
-	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1250 \
-	    --screenshot=reports/sample/index.png file://$(CURDIR)/reports/sample/index.html 2>/dev/null
+	$(BIN)/deeptrade walk reports/demo_data/market.csv --out reports/demo_walk --fresh --folds 3 \
+	    --model_size tiny --encoder multiscale --batch_size 32 --epochs 4
+	$(SHOOT)/index.png file://$(CURDIR)/reports/sample/index.html
+	$(SHOOT)/agent.png file://$(CURDIR)/reports/sample/07_trading_agent.html
+	$(SHOOT)/walk.png file://$(CURDIR)/reports/demo_walk/index.html
 	DEEPTRADE_SCREENSHOTS=reports/sample $(BIN)/python -m pytest -q -m "" tests/notebook/test_jupyterlab.py -k 00_explore
 
 lock: ## update requirements.lock to the newest versions that pyproject.toml allows
@@ -67,5 +72,5 @@ lock: ## update requirements.lock to the newest versions that pyproject.toml all
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > requirements.lock
 
 clean: ## remove the environment, caches and demo results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist reports/demo reports/demo_data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist reports/demo reports/demo_data reports/demo_walk
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
