@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from deeptrade.report import figures, tables
+from deeptrade.report.tables.common import unbroken
 from tests.support.accounts import ACCOUNT, score_of
 
-RATIO = "1.2 (0.3 to 2.1)".replace(" ", "\N{NO-BREAK SPACE}")
+RATIO = unbroken("1.2 (0.3 to 2.1)")
 
 
 def with_scores(**changes):
@@ -25,10 +26,10 @@ def test_a_row_of_the_table_tells_income_risk_turnover_and_the_fee_it_bears():
     assert agent == {
         "policy": "agent",
         "income": "+31.0%",
-        "Sharpe ratio (95% interval)": RATIO,
+        "Sharpe (95% interval)": RATIO,
         "drawdown": "15.0%",
         "turnover a day": "2",
-        "long, flat, short": "25% / 50% / 25%",
+        "long, flat, short": unbroken("25% / 50% / 25%"),
         "hits": "52%",
         "breaks even at": "41 bp",
     }
@@ -36,9 +37,9 @@ def test_a_row_of_the_table_tells_income_risk_turnover_and_the_fee_it_bears():
 
 def test_what_never_trades_has_no_figures():
     flat = tables.policies(ACCOUNT).set_index("policy").loc["staying flat"]
-    assert flat["income"] == "no trades"
+    assert flat["income"] == unbroken("no trades")
     assert flat["breaks even at"] == "-"
-    assert flat["Sharpe ratio (95% interval)"] == "-"
+    assert flat["Sharpe (95% interval)"] == "-"
 
 
 def test_a_policy_that_loses_without_a_fee_breaks_even_at_none():

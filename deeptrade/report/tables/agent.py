@@ -15,9 +15,10 @@ from ...trading.settings import AgentSettings
 from ...trading.stage import agent_folder
 from ...trading.verdict import POLICY_WORDS, basis_points, share
 from ...units import count_of
+from .common import unbroken
 from .costs import interval
 
-NOT_TRADED = "no trades"
+NOT_TRADED = unbroken("no trades")
 
 
 def read_positions(run: str | Path, settings: AgentSettings) -> pd.DataFrame:
@@ -63,10 +64,10 @@ def _row(one: PolicyScore) -> dict[str, str]:
     return {
         "policy": _name(one.policy),
         "income": share(one.income) if traded else NOT_TRADED,
-        "Sharpe ratio (95% interval)": "-" if one.low is None else interval(one.sharpe, one.low, one.high),
+        "Sharpe (95% interval)": "-" if one.low is None else interval(one.sharpe, one.low, one.high),
         "drawdown": f"{100 * one.drawdown:.1f}%" if traded else "-",
         "turnover a day": f"{one.turnover_per_day:.2g}" if traded else "-",
-        "long, flat, short": " / ".join(f"{100 * part:.0f}%" for part in (one.long, one.flat, one.short)),
+        "long, flat, short": unbroken(" / ".join(f"{100 * part:.0f}%" for part in (one.long, one.flat, one.short))),
         "hits": "-" if one.hit_rate is None else f"{one.hit_rate:.0%}",
         "breaks even at": "-" if bearable is None else basis_points(bearable) if bearable > 0 else "no fee",
     }

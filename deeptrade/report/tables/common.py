@@ -24,6 +24,15 @@ def as_html(table: pd.DataFrame) -> Any:
     return HTML(html)
 
 
+def unbroken(text: str) -> str:
+    """Return text that is never broken into two lines.
+
+    >>> unbroken("3h 20min")
+    '3h\xa020min'
+    """
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def settings_table(settings: Json) -> pd.DataFrame:
     """Return settings as (setting, value): only the names of folders and files, without groups of settings."""
     shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}

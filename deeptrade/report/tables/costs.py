@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ...judging.costs import FEES, TOLD_FEE, AfterCosts, Kind, TradingScore
-from .common import rounded
+from .common import rounded, unbroken
 
 RULES: dict[Kind, str] = {
     "sign": "sign of the forecast",
@@ -110,7 +110,7 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "-"
     bounds = "" if low is None or high is None else f" ({rounded(low, '.1f')} to {rounded(high, '.1f')})"
-    return f"{rounded(value, '.1f')}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
+    return unbroken(f"{rounded(value, '.1f')}{bounds}")
 
 
 def _ratio(one: TradingScore) -> str:

@@ -11,7 +11,7 @@ from ...times import duration_text
 from ...units import count_of, format_bytes
 from ..findings import data as findings
 from ..findings.data import Alert
-from .common import Json, number, pairs, percent, span
+from .common import Json, number, pairs, percent, span, unbroken
 
 _MOST_GAPS = 20
 _MOST_ALIKE = 4
@@ -190,7 +190,7 @@ def _usual(seconds: float | None) -> str:
 
 def _when(time: str) -> str:
     """Return an ISO 8601 time in UTC as people read it, on one line."""
-    return time.removesuffix("+00:00").removesuffix(":00").replace("T", "\N{NO-BREAK SPACE}") + "\N{NO-BREAK SPACE}UTC"
+    return unbroken(time.removesuffix("+00:00").removesuffix(":00").replace("T", " ") + " UTC")
 
 
 def _first_and_last(several: list[Json]) -> list[Json]:

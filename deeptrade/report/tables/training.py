@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 from ...judging.verdict import horizon_name
 from ...units import count_of
 from ..findings import training as findings
-from .common import Json, percent, rounded
+from .common import Json, percent, rounded, unbroken
 
 
 def training_verdict(result: Json) -> str:
@@ -241,7 +241,7 @@ def baselines_line(judged: Evaluation) -> str:
 
 
 def _ahead(judged: Evaluation, horizon: int) -> str:
-    return horizon_name(horizon, judged.step).replace(" ", "\N{NO-BREAK SPACE}")
+    return unbroken(horizon_name(horizon, judged.step))
 
 
 _PLAIN, _SHARE, _SMALL_SHARE, _SLOPE, _LARGE_SLOPE = ".3f", ".1%", ".2%", ".2f", ",.0f"
@@ -263,4 +263,4 @@ def _told(one: Score, form: str) -> str:
         form = _LARGE_SLOPE
     value, *bounds = (rounded(value, form) for value in known)
     interval = f" ({' to '.join(bounds)})" if len(bounds) > 1 else ""
-    return f"{value}{interval}".replace(" ", "\N{NO-BREAK SPACE}")
+    return unbroken(f"{value}{interval}")
