@@ -61,7 +61,9 @@ class Tab:
             value = self.evaluate(expression)
             if value:
                 return value
-            assert time.monotonic() < deadline, f"{expression} is still {value!r} after {seconds} s"
+            if time.monotonic() > deadline:
+                end = self.evaluate("document.body.innerText")[-1500:]
+                raise AssertionError(f"{expression} is still {value!r} after {seconds} s; the page ends:\n{end}")
             time.sleep(0.2)
 
     def open(self, address):
