@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -233,6 +234,7 @@ def locked_folder(folder: Path, *, taken: Callable[[], None]) -> Iterator[None]:
 
 
 _held: set[int] = set()
+_LOOK_SECONDS = 0.001
 
 
 def _let_go() -> None:
@@ -247,13 +249,25 @@ os.register_at_fork(after_in_child=_let_go)
 
 def _lock(descriptor: int, taken: Callable[[], None]) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    except BlockingIOError:
-        taken()
+        while not _lock_now(descriptor, fcntl.LOCK_EX):
+            if not _lock_now(descriptor, fcntl.LOCK_SH):
+                break
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # nobody holds it, `is_held` has looked just then
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
     except OSError:  # a file system without locks, such as some network folders
         return
+    taken()
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _lock_now(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_held(folder: Path) -> bool:

@@ -196,3 +196,21 @@ def test_an_address_is_no_path(path):
 @pytest.mark.parametrize("path", ["market.csv", "/data/market.csv", "./s3:/x", "C:/x.csv", "~/x.csv", "a/b:c/d", ""])
 def test_a_path_is_no_address(path):
     assert not is_address(path)
+
+
+def test_a_look_at_a_folder_does_not_refuse_who_wants_it(tmp_path):
+    code = (
+        "import sys, pathlib; from deeptrade.files import is_held\n"
+        "print('looking', flush=True)\n"
+        "while True: is_held(pathlib.Path(sys.argv[1]))\n"
+    )
+    looking = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert looking.stdout.readline() == "looking\n"
+        (tmp_path / "kept").touch()
+        for _ in range(2000):
+            with locked_folder(tmp_path, taken=lambda: pytest.fail("refused, though nobody holds it")):
+                pass
+    finally:
+        looking.kill()
+        looking.communicate()
