@@ -23,7 +23,7 @@ from deeptrade.store import compile_store
 csv.BLOCK_BYTES = 4096
 def slow(task, plain=csv.CsvTask.run):
     time.sleep(0.003)
-    print(task.place.start, flush=True)
+    print(task.place.stop, flush=True)
     return plain(task)
 csv.CsvTask.run = slow
 compile_store(sys.argv[1], store=sys.argv[2], max_bad_rows=0.1, workers=2)
@@ -56,7 +56,7 @@ def test_a_kill_at_any_time_costs_only_time(bad_market, tmp_path, times):
                 time.sleep(0.0005)
             time.sleep(generator.uniform(0, 0.005))
             process.kill()
-            begun = len(process.stdout.read().split())
+            begun = len(set(process.stdout.read().split()))  # a block whose first record lies elsewhere begins twice
             assert process.wait() == -signal.SIGKILL
         if store.exists():  # on a busy machine it may be done before it is killed
             subprocess.run(["rm", "-rf", store], check=True)
