@@ -272,9 +272,10 @@ def _lock_now(descriptor: int, kind: int) -> bool:
 
 def is_held(folder: Path) -> bool:
     """Whether another process holds the folder by `locked_folder`; False where that cannot be known."""
-    if not folder.is_dir():
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):  # whoever held it may have left and removed it just now
         return False
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

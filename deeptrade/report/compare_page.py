@@ -22,8 +22,9 @@ from .page import environment, to_html, write_page
 def write_comparison(folders: Sequence[str | Path], *, out: str | Path) -> Path:
     """Write out/compare.html and out/comparison.json, and return the path of the page."""
     out = user_path(out)
-    comparison = compare_runs(folders, out=out)
-    found = {run.name: _page_of(out, path) for run, path in zip(comparison.runs, find_runs(folders), strict=True)}
+    paths = find_runs(folders)  # once: another run may begin beside them meanwhile
+    comparison = compare_runs(paths, out=out)
+    found = {run.name: _page_of(out, path) for run, path in zip(comparison.runs, paths, strict=True)}
     first_pages = {name: page for name, page in found.items() if page is not None}
     links = {name: quote(Path(os.path.relpath(page, out)).as_posix()) for name, page in first_pages.items()}
     body = (

@@ -198,6 +198,29 @@ def test_a_path_is_no_address(path):
     assert not is_address(path)
 
 
+def test_a_folder_that_is_gone_is_held_by_nobody_nor_is_a_file(tmp_path):
+    assert not is_held(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    assert not is_held(tmp_path / "file")
+
+
+def test_a_folder_may_come_and_go_while_it_is_looked_at(tmp_path):
+    folder = tmp_path / "made"
+    code = (
+        "import sys, pathlib; from deeptrade.files import locked_folder\n"
+        "print('here', flush=True)\n"
+        "while True:\n"
+        "    with locked_folder(pathlib.Path(sys.argv[1]), taken=print): pass\n"
+    )
+    coming = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert coming.stdout.readline() == "here\n"
+        assert {is_held(folder) for _ in range(20_000)} == {True, False}
+    finally:
+        coming.kill()
+        coming.communicate()
+
+
 def test_a_look_at_a_folder_does_not_refuse_who_wants_it(tmp_path):
     code = (
         "import sys, pathlib; from deeptrade.files import is_held\n"
