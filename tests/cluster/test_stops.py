@@ -50,8 +50,8 @@ def is_running(pid):
     return False
 
 
-def stop_and_go_on(process, asked, number, market, out, expected):
-    """Send a signal to one process; all end within half a minute, with its code, and the same command goes on."""
+def stop(process, asked, number):
+    """Send a signal to one process and return what was said: all end within half a minute, with its code."""
     family = family_of(process)
     asked.send_signal(number)
     lines, seconds = end_soon(process, code=128 + number)
@@ -60,6 +60,12 @@ def stop_and_go_on(process, asked, number, market, out, expected):
     assert not alive(family)
     assert "Traceback" not in lines
     assert lines.count(SAVED) <= 1
+    return lines
+
+
+def stop_and_go_on(process, asked, number, market, out, expected):
+    """Send a signal to one process, as `stop`; the same command goes on to the same result."""
+    lines = stop(process, asked, number)
     assert run(market, out, SETTINGS, "--workers=2") == expected
     return lines
 
@@ -101,15 +107,8 @@ def test_a_stop_of_the_whole_command_reaches_the_workers_that_train_for_an_agent
     settings = {name: value for name, value in SETTINGS.items() if name != "skip_rl"}
     process = start(market, out, settings, "--workers=2")
     wait_for_steps(process, out, 3)
-    family = family_of(process)
-    process.send_signal(number)
-    lines, seconds = end_soon(process, code=128 + number)
-    print(f"{number.name}: all had ended after {seconds:.1f} s")
-    assert seconds < END_SECONDS
-    assert not alive(family)
+    lines = stop_and_go_on(process, process, number, market, out, alone)
     assert lines.count(SAVED) == 1
-    assert "Traceback" not in lines
-    assert run(market, out, SETTINGS, "--workers=2") == alone
 
 
 def test_an_impatient_second_signal_ends_all_too(market, alone, tmp_path):

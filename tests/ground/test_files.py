@@ -4,9 +4,8 @@ import mmap
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -25,6 +24,7 @@ from deeptrade.files import (
 )
 from deeptrade.store import compile_store
 from deeptrade.store.ledger import LedgerEntry, read_ledger, write_ledger
+from tests.support.holding import COME_AND_GO, LOOK, another_process
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -170,14 +170,8 @@ def test_a_child_that_lives_on_does_not_keep_the_folder(tmp_path):
 
 def test_a_held_folder_is_seen_and_waited_for(tmp_path):
     assert not is_held(tmp_path)
-    code = (
-        "import sys, time, pathlib; from deeptrade.files import locked_folder\n"
-        "with locked_folder(pathlib.Path(sys.argv[1]), taken=print):\n"
-        "    print('held', flush=True); time.sleep(1)\n"
-    )
     folder = tmp_path / "made"
-    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
+    with another_process(folder, seconds=1):
         assert is_held(folder)
         told = []
         with locked_folder(folder, taken=lambda: told.append(True)):
@@ -206,34 +200,16 @@ def test_a_folder_that_is_gone_is_held_by_nobody_nor_is_a_file(tmp_path):
 
 def test_a_folder_may_come_and_go_while_it_is_looked_at(tmp_path):
     folder = tmp_path / "made"
-    code = (
-        "import sys, pathlib; from deeptrade.files import locked_folder\n"
-        "print('here', flush=True)\n"
-        "while True:\n"
-        "    with locked_folder(pathlib.Path(sys.argv[1]), taken=print): pass\n"
-    )
-    coming = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert coming.stdout.readline() == "here\n"
-        assert {is_held(folder) for _ in range(20_000)} == {True, False}
-    finally:
-        coming.kill()
-        coming.communicate()
+    looks, deadline = Counter(), time.monotonic() + 60
+    with another_process(folder, does=COME_AND_GO):
+        while not (looks[True] and looks[False] and looks.total() >= 20_000):
+            looks[is_held(folder)] += 1
+            assert time.monotonic() < deadline, looks
 
 
 def test_a_look_at_a_folder_does_not_refuse_who_wants_it(tmp_path):
-    code = (
-        "import sys, pathlib; from deeptrade.files import is_held\n"
-        "print('looking', flush=True)\n"
-        "while True: is_held(pathlib.Path(sys.argv[1]))\n"
-    )
-    looking = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert looking.stdout.readline() == "looking\n"
-        (tmp_path / "kept").touch()
+    (tmp_path / "kept").touch()
+    with another_process(tmp_path, does=LOOK):
         for _ in range(2000):
             with locked_folder(tmp_path, taken=lambda: pytest.fail("refused, though nobody holds it")):
                 pass
-    finally:
-        looking.kill()
-        looking.communicate()

@@ -22,6 +22,7 @@ from deeptrade.judging.walk_settings import WalkSettings
 from deeptrade.run_folder import WalkFolder
 from deeptrade.settings import FitSettings
 from deeptrade.training.fit import fit
+from tests.support.holding import another_process
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK
 
@@ -277,17 +278,8 @@ def test_a_training_that_fails_for_a_reason_of_ours_is_not_put_down_to_the_user(
 
 
 def test_a_folder_in_which_another_process_walks_is_refused(market, walked):
-    code = (
-        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
-        "with locked_folder(Path(sys.argv[1]), taken=lambda: None): print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(walked)], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
-        try:
-            with pytest.raises(RunConflictError, match="another process walks in"):
-                walk_over(market, walked, options={"seeds": "0,4"})
-        finally:
-            holder.kill()
+    with another_process(walked), pytest.raises(RunConflictError, match="another process walks in"):
+        walk_over(market, walked, options={"seeds": "0,4"})
 
 
 def command_line(market, out):

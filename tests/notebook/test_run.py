@@ -15,6 +15,7 @@ from deeptrade.errors import DataError, RunConflictError, SettingsError
 from deeptrade.notebook.execute import NotebookError, NotebookRefusedError, execute_notebook
 from deeptrade.notebook.run import _open_state
 from deeptrade.run_folder import AGENT_NOTEBOOK, NOTEBOOKS
+from tests.support.holding import another_process
 from tests.support.markets import make_market
 from tests.support.notebooks import StandIn
 from tests.support.shadows import write_shadows
@@ -223,15 +224,8 @@ def test_a_run_that_is_stopped_by_a_signal_saves_says_so_and_goes_on(tmp_path):
 
 def test_a_folder_in_which_another_process_runs_is_refused(market, tmp_path):
     out = tmp_path / "out"
-    code = (
-        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
-        "with locked_folder(Path(sys.argv[1]), taken=sys.exit): print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
-        with pytest.raises(RunConflictError, match="another process runs notebooks into"):
-            run(market.path, out=out, execute=StandIn())
-        holder.kill()
+    with another_process(out), pytest.raises(RunConflictError, match="another process runs notebooks into"):
+        run(market.path, out=out, execute=StandIn())
 
 
 def test_a_path_among_the_parameters_is_the_same_however_it_is_spelled(market, tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """Jobs continue their folders, one after the other here, several at once elsewhere."""
 
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -11,11 +9,7 @@ import pytest
 from deeptrade.planning import jobs
 from deeptrade.planning.jobs import Job, in_child, run_all
 from deeptrade.settings import FitSettings
-
-HOLD = (
-    "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
-    "with locked_folder(Path(sys.argv[1]), taken=sys.exit): print('held', flush=True); time.sleep(float(sys.argv[2]))"
-)
+from tests.support.holding import another_process
 
 
 def job_in(folder, *arguments):
@@ -52,9 +46,7 @@ def test_a_job_runs_in_a_child_and_tells_code_and_last_line(tmp_path):
 
 def test_a_job_waits_until_whoever_works_in_its_folder_leaves(tmp_path):
     job = job_in(tmp_path)
-    command = [sys.executable, "-c", HOLD, str(job.out), "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+    with another_process(job.out, seconds=2) as holder:
         assert job.is_running
         assert not job.is_running_still()
         assert holder.wait(10) == 0
@@ -62,14 +54,12 @@ def test_a_job_waits_until_whoever_works_in_its_folder_leaves(tmp_path):
 
 def test_a_job_does_not_wait_for_ever_nor_when_it_is_not_wanted(tmp_path, monkeypatch):
     job = job_in(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(job.out), "60"], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+    with another_process(job.out):
         began = time.monotonic()
         assert job.is_running_still(lambda: False)
         assert time.monotonic() - began < 1
         monkeypatch.setattr(jobs, "_HELD_SECONDS", 1)
         assert job.is_running_still()
-        holder.kill()
 
 
 def test_one_at_a_time_runs_in_this_thread_in_order():

@@ -19,6 +19,7 @@ from deeptrade.store.ledger import read_ledger
 from deeptrade.training.fit import fit
 from deeptrade.training.run_state import read_state
 from deeptrade.training.session import Session
+from tests.support.holding import another_process
 from tests.support.markets import make_market
 from tests.support.training_runs import QUICK, column, comparable
 
@@ -329,19 +330,8 @@ def test_a_run_is_looked_at_only_by_the_process_that_holds_its_folder(market, tm
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)
     (out / "checkpoints" / "step-0000000001.npz").write_bytes(b"half of a checkpoint that is being written")
-    code = (
-        "import sys, time; from pathlib import Path; from deeptrade.files import locked_folder\n"
-        "with locked_folder(Path(sys.argv[1]), taken=sys.exit):\n"
-        "    print('held', flush=True); time.sleep(600)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunConflictError, match="another process is training"):
-            fit(FitSettings(csv=str(market.path), out=str(out), **QUICK))
-    finally:
-        holder.kill()
-        holder.wait()
+    with another_process(out), pytest.raises(RunConflictError, match="another process is training"):
+        fit(FitSettings(csv=str(market.path), out=str(out), **QUICK))
 
 
 def test_a_first_fit_opens_its_source_once(market, tmp_path, monkeypatch):

@@ -1,12 +1,11 @@
 import math
-import subprocess
-import sys
 
 import pytest
 
 from deeptrade.errors import RunConflictError
 from deeptrade.settings import MATHS, FitSettings
 from deeptrade.training.run_state import RunState, alone_in, check_same_run, keep_batch_size, maths_of
+from tests.support.holding import another_process
 
 
 def state_of(settings, **changes):
@@ -77,14 +76,12 @@ def test_a_change_of_the_batch_size_is_counted_once():
 
 def test_a_folder_is_locked_by_one_run_at_a_time_and_free_after_a_kill(tmp_path):
     out = tmp_path / "runs" / "a"
-    code = "import sys, time, pathlib; from deeptrade.training.run_state import alone_in\n"
-    code += "with alone_in(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, out], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "held\n"
-        with pytest.raises(RunConflictError, match=r"another process is training into .*--out"), alone_in(out):
-            pass
-        child.kill()
-        child.wait()
+    with (
+        another_process(out),
+        pytest.raises(RunConflictError, match=r"another process is training into .*--out"),
+        alone_in(out),
+    ):
+        pass
     for _ in range(2):
         with alone_in(out):
             assert not list(out.iterdir())
